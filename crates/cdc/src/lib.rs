@@ -1,0 +1,1 @@
+//! Change detection, source-neutral and pure.

@@ -1,0 +1,1 @@
+//! ChangeSource over iceberg-table.

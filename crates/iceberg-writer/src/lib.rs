@@ -1,0 +1,1 @@
+//! ChangeSink over iceberg-table.

@@ -1,0 +1,1 @@
+//! The shared vocabulary: changes, positions, marks, table schemas, the seams. No I/O.

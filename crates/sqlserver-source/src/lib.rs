@@ -1,0 +1,1 @@
+//! ChangeSource over sqlserver-client.

@@ -1,0 +1,1 @@
+//! The sync engine's command line: the one place that names concrete parts.

@@ -1,0 +1,1 @@
+//! End-to-end suites per direction, and the rules of the workspace.

