@@ -1,0 +1,219 @@
+//! The status report of a run and the report of a verification, as `--output json` prints them.
+//!
+//! Every position, count and time here comes from what was committed, not from what was intended. Times are RFC 3339 in UTC.
+
+use serde::{Deserialize, Serialize};
+
+/// How a run, or one table of it, ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunStatus {
+    /// Everything was applied; possibly there was nothing.
+    #[default]
+    Succeeded,
+    /// Something failed; what was applied before stays and the rest resumes.
+    Failed,
+    /// The caller cancelled; the rest resumes.
+    Cancelled,
+    /// The source lost the history; a full copy or a reconciliation is needed.
+    Gap,
+    /// The table is disabled, or has nothing to do in this direction.
+    Skipped,
+}
+
+/// One run of a sync.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct RunReport {
+    /// What ran, and how it ended.
+    pub metadata: RunMetadata,
+    /// The sums over all tables.
+    pub statistics: Statistics,
+    /// One entry per table and direction.
+    pub tables: Vec<TableReport>,
+    /// Conflicts and how they were resolved.
+    pub conflicts: Vec<ConflictReport>,
+    /// Rows whose time lay where no increment expects it.
+    pub late_arriving_data: Vec<LateDataReport>,
+    /// How far the sync has got.
+    pub checkpoint: CheckpointReport,
+    /// What failed.
+    pub errors: Vec<ErrorReport>,
+    /// What an operator should know although nothing failed.
+    pub warnings: Vec<String>,
+}
+
+/// What ran, when, and how it ended.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct RunMetadata {
+    /// The sync's name.
+    pub sync_id: String,
+    /// The source, without secrets.
+    pub source: String,
+    /// The destination, without secrets.
+    pub destination: String,
+    /// When it began.
+    pub started_at: String,
+    /// When it ended.
+    pub completed_at: String,
+    /// How long it took.
+    pub duration_seconds: f64,
+    /// How it ended: the worst of its tables.
+    pub status: RunStatus,
+}
+
+/// Counts. `records_processed` are rows read from the source, a tolerance window's included; `records_written` are rows
+/// that were changed in the target.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Statistics {
+    /// Rows read.
+    pub records_processed: u64,
+    /// Rows that changed the target.
+    pub records_written: u64,
+    /// Rows inserted.
+    pub records_inserted: u64,
+    /// Rows updated.
+    pub records_updated: u64,
+    /// Rows deleted.
+    pub records_deleted: u64,
+    /// Rows that the target held already.
+    pub records_unchanged: u64,
+    /// Conflicts found.
+    pub conflicts_detected: u64,
+    /// Conflicts decided.
+    pub conflicts_resolved: u64,
+    /// Failures.
+    pub errors: u64,
+}
+
+impl std::ops::AddAssign for Statistics {
+    fn add_assign(&mut self, other: Self) {
+        self.records_processed += other.records_processed;
+        self.records_written += other.records_written;
+        self.records_inserted += other.records_inserted;
+        self.records_updated += other.records_updated;
+        self.records_deleted += other.records_deleted;
+        self.records_unchanged += other.records_unchanged;
+        self.conflicts_detected += other.conflicts_detected;
+        self.conflicts_resolved += other.conflicts_resolved;
+        self.errors += other.errors;
+    }
+}
+
+/// One table in one direction.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct TableReport {
+    /// The table, by its name in the source.
+    pub table: String,
+    /// The direction: `source → iceberg` or `iceberg → target`.
+    pub direction: String,
+    /// How it was read: `copy`, `timestamp(updated_at)`, `snapshot difference`, …
+    pub mode: String,
+    /// Its counts.
+    #[serde(flatten)]
+    pub statistics: Statistics,
+    /// Up to where the source has been applied, for people.
+    pub watermark: Option<String>,
+    /// The target's state after the run: a snapshot id or a batch.
+    pub reference: Option<String>,
+    /// When this table's last successful run ended.
+    pub last_sync_timestamp: Option<String>,
+    /// How it ended.
+    pub status: RunStatus,
+}
+
+/// A row that both sides changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConflictReport {
+    /// The table.
+    pub table: String,
+    /// The row's key, for people.
+    pub key: String,
+    /// The policy that decided.
+    pub policy: String,
+    /// What it decided.
+    pub resolution: String,
+}
+
+/// A row whose time lay where no increment expects it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LateDataReport {
+    /// The table.
+    pub table: String,
+    /// The row's key, for people.
+    pub record_id: String,
+    /// The earliest time that was expected.
+    pub expected: String,
+    /// The time that the row carries.
+    pub actual: String,
+    /// The difference in seconds.
+    pub delay_seconds: i64,
+    /// What was done with it.
+    pub handled: String,
+}
+
+/// How far the sync has got.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckpointReport {
+    /// When the last successful run ended.
+    pub last_sync_timestamp: Option<String>,
+    /// The watermarks of the tables, for people.
+    pub high_water_mark: Option<String>,
+    /// The greatest version in the state store.
+    pub state_version: u64,
+}
+
+/// One failure.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorReport {
+    /// The table, if it was one table's.
+    pub table: Option<String>,
+    /// The kind of error, see [`ErrorKind::name`](crate::ErrorKind::name).
+    pub kind: String,
+    /// What was tried and why it failed, with its causes.
+    pub message: String,
+    /// What to do.
+    pub advice: String,
+}
+
+/// One comparison in a verification.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerifyColumn {
+    /// What is compared with the first side: `iceberg` or `target`.
+    pub side: String,
+    /// Rows on the first side.
+    pub rows: u64,
+    /// Rows on this side.
+    pub rows_here: u64,
+    /// Rows that are equal.
+    pub matched: u64,
+    /// Keys on both sides with different rows.
+    pub different: u64,
+    /// Keys of the first side that are absent here.
+    pub missing: u64,
+    /// Keys here that the first side does not have, doubled rows included.
+    pub extra: u64,
+    /// Keys that changed on the first side after the position that was applied.
+    pub pending: u64,
+    /// The keys that are different, missing or extra, up to a limit: `different {"id":7}`.
+    pub keys: Vec<String>,
+}
+
+/// The verification of one table.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerifyReport {
+    /// The table, by its name in the source.
+    pub table: String,
+    /// What the others are compared with: `source`, or `iceberg` where there is no source.
+    pub against: String,
+    /// One entry per other side.
+    pub columns: Vec<VerifyColumn>,
+}
+
+impl VerifyReport {
+    /// Whether every row matches; what is pending does not count against it.
+    pub fn all_match(&self) -> bool {
+        self.columns
+            .iter()
+            .all(|c| c.different == 0 && c.missing == 0 && c.extra == 0)
+    }
+}

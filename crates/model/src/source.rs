@@ -1,0 +1,168 @@
+//! The seam to a source of rows and changes.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use async_trait::async_trait;
+use futures_core::Stream;
+
+use crate::{Batches, Bound, Position, Result, SourceEvent, TableName, TableSchema};
+
+/// How much a finding matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Worth knowing.
+    Note,
+    /// The sync runs, with a limit that the operator should know.
+    Warning,
+    /// The sync cannot run like this.
+    Error,
+}
+
+/// One result of looking at a table: what was found, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// How much it matters.
+    pub severity: Severity,
+    /// What was found.
+    pub message: String,
+    /// What to do, for example T-SQL or YAML to copy.
+    pub remedy: Option<String>,
+}
+
+/// How a source learns of a table's changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tracking {
+    /// Not at all: every run reads the whole table.
+    Full {
+        /// Why.
+        reason: String,
+    },
+    /// By increments.
+    Incremental {
+        /// How: `timestamp(updated_at)`.
+        how: String,
+        /// Why this way was chosen.
+        reason: String,
+        /// Whether deletes are among the changes.
+        sees_deletes: bool,
+    },
+}
+
+/// What a source knows of a table.
+#[derive(Debug, Clone)]
+pub struct Description {
+    /// Its shape.
+    pub schema: Arc<TableSchema>,
+    /// About how many rows it has, for progress only.
+    pub approximate_rows: Option<u64>,
+    /// How its changes are learned.
+    pub tracking: Tracking,
+    /// What else an operator should know. One of [`Severity::Error`] forbids the sync.
+    pub findings: Vec<Finding>,
+}
+
+/// Up to where a source is known to be complete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cut {
+    /// Nothing at or below `upto` can still appear.
+    Complete {
+        /// The position.
+        upto: Position,
+        /// Who holds the cut back, if somebody does: a transaction with its session and age.
+        holding: Option<String>,
+        /// Whether completeness is assumed (for want of a right) and not known; the text says why.
+        assumed: Option<String>,
+    },
+    /// The history after the given position is lost.
+    Gap {
+        /// The table that lost it.
+        table: TableName,
+        /// Why: another incarnation, retention passed, …
+        why: String,
+        /// The oldest position that could still be read from, if any.
+        oldest: Option<Position>,
+    },
+}
+
+/// A part of a table that is copied and committed at once.
+#[derive(Debug, Clone)]
+pub struct Chunk {
+    /// The rows.
+    pub selection: Selection,
+    /// The bound that the mark moves to; `None` for a table that is copied whole.
+    pub through: Option<Bound>,
+}
+
+/// Which rows to read.
+#[derive(Debug, Clone)]
+pub enum Selection {
+    /// The whole table.
+    All,
+    /// Keys above `lower` up to and including `upper`.
+    Range {
+        /// Exclusive; `None` from the start.
+        lower: Option<Bound>,
+        /// Inclusive.
+        upper: Bound,
+    },
+    /// Rows whose key columns equal one of these rows. The batch holds the key columns in key order.
+    Keys(RecordBatch),
+}
+
+/// A database, or an Iceberg catalog, that rows and changes are read from: one per source, not one per table.
+///
+/// # Contract
+///
+/// - **Guarantees.** After `cut(after)` returned `Complete { upto }`, every change above `after` and at or below `upto`
+///   is delivered by `changes(after, upto)` at least once, and its last image per key last. `chunks` covers every
+///   row that existed when the cut was taken and still exists, in key order; each row of a chunk is read at
+///   some moment after that cut.
+/// - **Does not guarantee** that a change is delivered once: a window is read again and marked
+///   [`Presence::PerhapsIdentical`](crate::Presence::PerhapsIdentical). Nor that deletes are seen, see [`Tracking`].
+/// - **Failure** leaves nothing behind: every call may be repeated. Dropping a stream or a future gives up its
+///   connection and whatever the server holds for it.
+#[async_trait]
+pub trait ChangeSource: Send + Sync {
+    /// Looks at a table: shape, tracking and findings. Nothing is changed.
+    async fn describe(&self, table: &TableName) -> Result<Description>;
+
+    /// Takes a cut for `tables` before any row is read. `after` is the position that increments would continue from; it
+    /// is `None` before a first copy.
+    async fn cut(&self, tables: &[TableName], after: Option<&Position>) -> Result<Cut>;
+
+    /// Splits the rows above `after` into chunks of about `rows` rows, in key order, lazily. A table without a
+    /// key is one chunk.
+    async fn chunks(
+        &self,
+        table: &TableName,
+        schema: &Arc<TableSchema>,
+        after: Option<Bound>,
+        rows: usize,
+    ) -> Result<Pin<Box<dyn Stream<Item = Result<Chunk>> + Send>>>;
+
+    /// Reads rows, for the copy, `verify` and repair, as [`Op::Insert`](crate::Op::Insert) of unknown presence. `at` asks for
+    /// the rows as of a position; a source without history refuses it as unsupported.
+    async fn read(
+        &self,
+        table: &TableName,
+        schema: &Arc<TableSchema>,
+        selection: Selection,
+        at: Option<&Position>,
+    ) -> Result<Batches>;
+
+    /// Reads the changes above `after` up to `upto`, which came from [`ChangeSource::cut`]. The stream ends with a
+    /// boundary.
+    async fn changes(
+        &self,
+        table: &TableName,
+        schema: &Arc<TableSchema>,
+        after: &Position,
+        upto: &Position,
+    ) -> Result<Pin<Box<dyn Stream<Item = Result<SourceEvent>> + Send>>>;
+
+    /// Tells the source that the target has durably applied everything up to a position, so that it may forget or must
+    /// keep what follows (an Iceberg source moves its tag). Repeating it changes nothing.
+    async fn acknowledge(&self, table: &TableName, upto: &Position) -> Result<()>;
+}
