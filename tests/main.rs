@@ -1,1 +1,10 @@
 //! End-to-end suites per direction, and the rules of the workspace.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests say what they expect"
+)]
+
+mod arrows;
