@@ -1,0 +1,1 @@
+DELETE FROM dbo.Orders WHERE OrderId = 500;
