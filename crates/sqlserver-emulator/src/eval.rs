@@ -1,0 +1,27 @@
+//! Expressions: bound once per statement (names become slots, types become known), evaluated once per row.
+//!
+//! Evaluation knows no tables and no sessions. What it needs of them comes through [`Scope`] while binding and
+//! through [`Context`] while evaluating.
+
+mod bind;
+mod bound;
+mod context;
+mod environment;
+
+pub(crate) use bind::{bind, bind_predicate, convert_to};
+pub(crate) use bound::BoundExpr;
+pub(crate) use context::{Context, Scope, Slot, SlotInfo, SubqueryInfo};
+pub(crate) use environment::{EnvironmentFunction, Global};
+
+use crate::error::SqlResult;
+use crate::value::Value;
+
+/// The value of `expr` for the row and session that `context` stands for.
+pub(crate) fn eval(expr: &BoundExpr, context: &mut dyn Context) -> SqlResult<Value> {
+    expr.eval(context)
+}
+
+/// Whether a predicate is true; false and unknown are alike for WHERE, ON, IF and WHILE.
+pub(crate) fn holds(predicate: &BoundExpr, context: &mut dyn Context) -> SqlResult<bool> {
+    Ok(matches!(predicate.eval(context)?, Value::Bit(true)))
+}

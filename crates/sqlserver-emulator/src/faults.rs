@@ -1,0 +1,110 @@
+//! Faults that a test orders: lost connections around a commit, killed sessions, slow answers.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::sync::lock;
+use crate::tds::Link;
+
+/// When a connection is lost, seen from the transaction that it commits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommitFault {
+    /// The server rolls back; the client cannot know.
+    Before,
+    /// The connection is lost first, then the server commits.
+    During,
+    /// The server commits, then the connection is lost before the answer.
+    After,
+}
+
+#[derive(Debug)]
+struct Armed {
+    fault: CommitFault,
+    database: String,
+    skip: u32,
+}
+
+/// Orders faults on a running emulator.
+#[derive(Debug, Default)]
+pub struct Faults {
+    armed: Mutex<Vec<Armed>>,
+    latency: Mutex<Duration>,
+    sessions: Mutex<HashMap<u16, Arc<Link>>>,
+}
+
+impl Faults {
+    /// The next explicit commit in `database`, after `skip` others, loses its connection. Each order is used once.
+    pub fn lose_connection_at_commit(&self, fault: CommitFault, database: &str, skip: u32) {
+        lock(&self.armed).push(Armed {
+            fault,
+            database: database.to_owned(),
+            skip,
+        });
+    }
+
+    /// Delays every response by this much.
+    pub fn set_latency(&self, latency: Duration) {
+        *lock(&self.latency) = latency;
+    }
+
+    /// Drops the connection of session `id` (its `@@SPID`) and cancels what it runs. False if there is no such session.
+    pub fn kill(&self, id: u16) -> bool {
+        let sessions = lock(&self.sessions);
+        let link = sessions.get(&id);
+        if let Some(link) = link {
+            link.hang_up();
+            link.cancel();
+        }
+        link.is_some()
+    }
+
+    /// Drops every connection, as a restart or a failover does.
+    pub fn kill_all(&self) {
+        for link in lock(&self.sessions).values() {
+            link.hang_up();
+            link.cancel();
+        }
+    }
+
+    pub(crate) fn latency(&self) -> Duration {
+        *lock(&self.latency)
+    }
+
+    pub(crate) fn connected(&self, id: u16, link: &Arc<Link>) {
+        lock(&self.sessions).insert(id, Arc::clone(link));
+    }
+
+    pub(crate) fn disconnected(&self, id: u16) {
+        lock(&self.sessions).remove(&id);
+    }
+
+    /// The fault ordered for a commit that is about to happen in `database`.
+    pub(crate) fn at_commit(&self, database: &str) -> Option<CommitFault> {
+        let mut armed = lock(&self.armed);
+        let at = armed
+            .iter()
+            .position(|order| order.database.eq_ignore_ascii_case(database))?;
+        let order = armed.get_mut(at)?;
+        if order.skip > 0 {
+            order.skip -= 1;
+            return None;
+        }
+        Some(armed.remove(at).fault)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_is_used_once_in_its_database_after_the_skipped_commits() {
+        let faults = Faults::default();
+        faults.lose_connection_at_commit(CommitFault::After, "Target", 1);
+        assert_eq!(faults.at_commit("source"), None);
+        assert_eq!(faults.at_commit("target"), None);
+        assert_eq!(faults.at_commit("target"), Some(CommitFault::After));
+        assert_eq!(faults.at_commit("target"), None);
+    }
+}

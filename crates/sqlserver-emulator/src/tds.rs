@@ -1,0 +1,26 @@
+//! The server side of TDS 7.4 (MS-TDS): framing, PRELOGIN and TLS, LOGIN7, tokens, values, requests.
+//!
+//! Knows nothing of SQL; [`crate::session::Session`] does. What arrives is outside input: every decoder reads with checked
+//! access and ends in a [`reader::WireError`], never in a panic.
+
+mod bulk;
+mod connection;
+mod login;
+mod packet;
+mod prelogin;
+mod reader;
+mod request;
+mod response;
+mod rpc;
+mod session_thread;
+mod tls;
+mod token;
+mod transaction;
+mod transport;
+mod type_info;
+mod value_decode;
+mod value_encode;
+mod variant;
+
+pub(crate) use connection::{Connection, ConnectionContext};
+pub(crate) use tls::TlsIdentity;

@@ -1,0 +1,336 @@
+//! What a session emits, as tokens: the engine's [`Output`] over the packet buffer.
+
+use std::sync::Arc;
+
+use crate::error::SqlError;
+use crate::faults::{CommitFault, Faults};
+use crate::outcome::{Command, Done, EnvChange, Flow, Output, ResultColumn, ReturnValue};
+use crate::tds::link::Link;
+use crate::tds::packet::MessageWriter;
+use crate::tds::token;
+use crate::tds::type_info;
+use crate::tds::value_encode::{Encoder, Mismatch};
+use crate::types::SqlType;
+use crate::value::Value;
+
+/// COLMETADATA's column flags.
+mod flag {
+    pub(super) const NULLABLE: u16 = 0x01;
+    pub(super) const UPDATEABLE: u16 = 0x08;
+    pub(super) const IDENTITY: u16 = 0x10;
+}
+/// The user type that marks a rowversion among the binaries.
+const USER_TYPE_TIMESTAMP: u32 = 80;
+const PARAMETER_IS_OUTPUT: u8 = 1;
+
+/// A DONE that waits for what follows, because only then its MORE bit is known.
+struct Pending {
+    token: u8,
+    status: u16,
+    command: Command,
+    rows: u64,
+}
+
+/// One connection's answers.
+pub(crate) struct Response {
+    writer: MessageWriter,
+    link: Arc<Link>,
+    faults: Arc<Faults>,
+    server_name: String,
+    reads_nbcrow: bool,
+    database: String,
+    in_transaction: bool,
+    encoders: Vec<Encoder>,
+    pending: Option<Pending>,
+    /// An error was sent since the last DONE.
+    failed: bool,
+    fault: Option<CommitFault>,
+}
+
+impl Response {
+    pub(crate) fn new(
+        writer: MessageWriter,
+        link: Arc<Link>,
+        faults: Arc<Faults>,
+        server_name: String,
+        database: String,
+        reads_nbcrow: bool,
+    ) -> Self {
+        Self {
+            writer,
+            link,
+            faults,
+            server_name,
+            reads_nbcrow,
+            database,
+            in_transaction: false,
+            encoders: Vec::new(),
+            pending: None,
+            failed: false,
+            fault: None,
+        }
+    }
+
+    /// Answers RESETCONNECTION: the session is as after its login, in `database`.
+    pub(crate) fn connection_was_reset(&mut self, database: &str, in_transaction: bool) {
+        self.in_transaction = in_transaction;
+        let out = self.tokens();
+        token::reset_acknowledged(out);
+        if self.database != database {
+            let old = std::mem::replace(&mut self.database, database.to_owned());
+            token::database(self.writer.payload(), database, &old);
+        }
+    }
+
+    /// Ends a procedure call: DONEPROC.
+    pub(crate) fn procedure_done(&mut self) {
+        self.end_statement(token::kind::DONE_PROC, Command::Execute, None, false);
+    }
+
+    /// Ends a request that is no batch, such as COMMIT through the transaction manager.
+    pub(crate) fn request_done(&mut self, command: Command) {
+        self.end_statement(token::kind::DONE, command, None, false);
+    }
+
+    /// Ends the response. If ATTENTION came meanwhile, its acknowledgement ends it instead.
+    pub(crate) fn finish(&mut self) {
+        if self.link.is_cancelled() || self.link.is_closed() {
+            return;
+        }
+        if self.pending.is_none() {
+            self.request_done(Command::None);
+        }
+        self.write_pending(0);
+        // A client that is gone is noticed by the connection's own tasks.
+        let _ = self.writer.finish();
+    }
+
+    /// Acknowledges ATTENTION and ends the response that it interrupted, if any.
+    pub(crate) fn acknowledge_attention(&mut self) {
+        self.link.resume();
+        self.write_pending(token::done::MORE);
+        self.failed = false;
+        let status = token::done::ATTENTION | self.transaction_bit();
+        token::done(self.writer.payload(), token::kind::DONE, status, 0, 0);
+        let _ = self.writer.finish();
+    }
+
+    /// Where the next token goes; a waiting DONE is written first, since something follows it.
+    fn tokens(&mut self) -> &mut Vec<u8> {
+        self.write_pending(token::done::MORE);
+        self.writer.payload()
+    }
+
+    fn write_pending(&mut self, more: u16) {
+        if let Some(done) = self.pending.take() {
+            token::done(
+                self.writer.payload(),
+                done.token,
+                done.status | more,
+                done.command.code(),
+                done.rows,
+            );
+        }
+    }
+
+    fn transaction_bit(&self) -> u16 {
+        if self.in_transaction {
+            token::done::IN_TRANSACTION
+        } else {
+            0
+        }
+    }
+
+    fn end_statement(&mut self, kind: u8, command: Command, rows: Option<u64>, error: bool) {
+        self.write_pending(token::done::MORE);
+        let failed = std::mem::take(&mut self.failed) || error;
+        let mut status = self.transaction_bit();
+        if failed {
+            status |= token::done::ERROR;
+        }
+        if rows.is_some() {
+            status |= token::done::COUNT;
+        }
+        self.pending = Some(Pending {
+            token: kind,
+            status,
+            command,
+            rows: rows.unwrap_or(0),
+        });
+    }
+
+    fn flow(&self) -> Flow {
+        if self.link.is_cancelled() || self.link.is_closed() {
+            Flow::Stop
+        } else {
+            Flow::Continue
+        }
+    }
+
+    /// Writes ROW, or NBCROW where its bitmap is shorter than the NULLs it saves.
+    fn write_row(&mut self, row: &[Value]) -> Result<(), Mismatch> {
+        let bitmap = row.len().div_ceil(8);
+        let nulls = row.iter().filter(|value| value.is_null()).count();
+        let out = self.writer.payload();
+        if self.reads_nbcrow && nulls > bitmap {
+            out.push(token::kind::NBC_ROW);
+            for eight in row.chunks(8) {
+                let bits = eight.iter().enumerate();
+                out.push(bits.fold(0, |byte, (bit, value)| byte | (u8::from(value.is_null()) << bit)));
+            }
+            for (encoder, value) in self.encoders.iter().zip(row) {
+                if !value.is_null() {
+                    encoder.encode(out, value)?;
+                }
+            }
+        } else {
+            out.push(token::kind::ROW);
+            for (encoder, value) in self.encoders.iter().zip(row) {
+                encoder.encode(out, value)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn user_type(ty: SqlType) -> u32 {
+    match ty {
+        SqlType::RowVersion => USER_TYPE_TIMESTAMP,
+        _ => 0,
+    }
+}
+
+fn column(out: &mut Vec<u8>, column: &ResultColumn) -> Encoder {
+    let mut flags = 0;
+    if column.nullable {
+        flags |= flag::NULLABLE;
+    }
+    if column.identity {
+        flags |= flag::IDENTITY;
+    } else if !column.read_only {
+        flags |= flag::UPDATEABLE;
+    }
+    out.extend(user_type(column.ty).to_le_bytes());
+    out.extend(flags.to_le_bytes());
+    let layout = type_info::write(out, column.ty, column.collation, column.nullable);
+    if layout == type_info::Layout::Long {
+        let empty = Default::default();
+        let table = column.table.as_ref().unwrap_or(&empty);
+        out.push(table.len() as u8);
+        for part in table {
+            token::us_varchar(out, part);
+        }
+    }
+    token::b_varchar(out, &column.name);
+    Encoder::new(column.ty, column.collation, layout)
+}
+
+impl Output for Response {
+    fn columns(&mut self, columns: &[ResultColumn]) -> Flow {
+        let out = self.tokens();
+        out.push(token::kind::COL_METADATA);
+        out.extend((columns.len() as u16).to_le_bytes());
+        self.encoders = columns.iter().map(|c| column(self.writer.payload(), c)).collect();
+        self.flow()
+    }
+
+    fn row(&mut self, row: &[Value]) -> Flow {
+        if self.flow() == Flow::Stop {
+            return Flow::Stop;
+        }
+        let start = self.tokens().len();
+        if row.len() != self.encoders.len() || self.write_row(row).is_err() {
+            self.writer.payload().truncate(start);
+            self.message(&SqlError::unsupported(
+                "a result whose values differ from its announced column types",
+            ));
+            return Flow::Stop;
+        }
+        match self.writer.hand_over() {
+            Ok(()) => Flow::Continue,
+            Err(_) => Flow::Stop,
+        }
+    }
+
+    fn done(&mut self, done: Done) {
+        let kind = if done.in_proc {
+            token::kind::DONE_IN_PROC
+        } else {
+            token::kind::DONE
+        };
+        self.end_statement(kind, done.command, done.rows, done.error);
+        let _ = self.writer.hand_over();
+    }
+
+    fn message(&mut self, message: &SqlError) {
+        if !message.is_info() {
+            self.failed = true;
+        }
+        self.write_pending(token::done::MORE);
+        token::message(self.writer.payload(), message, &self.server_name);
+    }
+
+    fn env(&mut self, change: EnvChange) {
+        match change {
+            EnvChange::Database { new, old } => {
+                token::database(self.tokens(), &new, &old);
+                self.database = new;
+            }
+            EnvChange::BeginTran(descriptor) => {
+                self.in_transaction = true;
+                token::begin_transaction(self.tokens(), descriptor);
+            }
+            EnvChange::CommitTran(descriptor) => {
+                self.in_transaction = false;
+                token::commit_transaction(self.tokens(), descriptor);
+                if self.fault.take().is_some() {
+                    self.link.hang_up();
+                }
+            }
+            EnvChange::RollbackTran(descriptor) => {
+                self.in_transaction = false;
+                token::rollback_transaction(self.tokens(), descriptor);
+            }
+        }
+    }
+
+    fn return_value(&mut self, value: ReturnValue) {
+        let out = self.tokens();
+        let start = out.len();
+        out.push(token::kind::RETURN_VALUE);
+        out.extend(value.ordinal.to_le_bytes());
+        token::b_varchar(out, &value.name);
+        out.push(PARAMETER_IS_OUTPUT);
+        out.extend(user_type(value.ty).to_le_bytes());
+        out.extend(flag::NULLABLE.to_le_bytes());
+        let layout = type_info::write(out, value.ty, value.collation, true);
+        if Encoder::new(value.ty, value.collation, layout).encode(out, &value.value).is_err() {
+            out.truncate(start);
+            self.message(&SqlError::unsupported(
+                "an output parameter whose value differs from its type",
+            ));
+        }
+    }
+
+    fn return_status(&mut self, status: i32) {
+        token::return_status(self.tokens(), status);
+    }
+
+    fn before_commit(&mut self) -> Flow {
+        match self.faults.at_commit(&self.database) {
+            None => Flow::Continue,
+            Some(CommitFault::Before) => {
+                self.link.hang_up();
+                Flow::Stop
+            }
+            Some(CommitFault::During) => {
+                self.link.hang_up();
+                Flow::Continue
+            }
+            Some(CommitFault::After) => {
+                self.fault = Some(CommitFault::After);
+                Flow::Continue
+            }
+        }
+    }
+}
