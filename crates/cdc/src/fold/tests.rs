@@ -179,7 +179,7 @@ fn many_keys_over_many_batches_keep_the_last_image() {
         let changed: Vec<_> = keys
             .iter()
             .enumerate()
-            .filter(|(k, _)| k % (round + 1) == 0)
+            .filter(|(k, _)| k.is_multiple_of(round + 1))
             .map(|(_, key)| (Upsert, key.as_str(), round as i32))
             .collect();
         batch(vec![0], &changed, Unknown)
@@ -188,7 +188,7 @@ fn many_keys_over_many_batches_keep_the_last_image() {
     assert_eq!(folded.len(), keys.len());
     for (_, key, value) in folded {
         let k: usize = key["key ".len()..].parse().unwrap();
-        let last = (0..20).filter(|round| k % (round + 1) == 0).max().unwrap();
+        let last = (0..20).filter(|round| k.is_multiple_of(round + 1)).max().unwrap();
         assert_eq!(value as usize, last, "{key}");
     }
 }
