@@ -1,1 +1,21 @@
-//! Iceberg catalogs, schema mapping, row location and the commit kinds that the iceberg crate lacks.
+//! Iceberg tables below the sync engine: catalogs, the mapping between [`model::TableSchema`] and Iceberg's schema, and the commit
+//! kinds that the `iceberg` crate lacks.
+//!
+//! # Invariants
+//!
+//! - Metadata is swapped by [`Catalog::commit`] alone, and only against the metadata that was loaded.
+//! - A field keeps its id for ever; columns are paired by id in files and by name with a source.
+//! - What a commit refers to is durable before the commit.
+//!
+//! This crate must not know where rows come from or go to.
+
+mod catalog;
+mod error;
+mod schema;
+
+pub use catalog::{Catalog, CatalogCommit, MetadataChange, NewTable, TableHandle};
+pub use error::{iceberg_error, io_error};
+pub use schema::{
+    KEY, SOURCE_SCHEMA, SchemaDifference, field_ids, iceberg_schema, schema_differences, schema_properties,
+    table_schema,
+};

@@ -1,0 +1,125 @@
+//! The seam to a catalog: where the current metadata of a table is found, and how it is swapped atomically.
+
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use iceberg::spec::{Schema, SchemaRef, SnapshotRef, TableMetadata};
+use iceberg::table::Table;
+use iceberg::{TableRequirement, TableUpdate};
+use model::{Result, TableName, TableSchema};
+
+use crate::schema::table_schema;
+
+/// A table as it was when it was loaded. Nothing in it changes; load again to see what others committed.
+#[derive(Debug, Clone)]
+pub struct TableHandle {
+    name: TableName,
+    table: Table,
+}
+
+impl TableHandle {
+    /// Wraps a table that a catalog has loaded.
+    pub fn new(name: TableName, table: Table) -> Self {
+        Self { name, table }
+    }
+
+    /// The name, by which the catalog knows it.
+    pub fn name(&self) -> &TableName {
+        &self.name
+    }
+
+    /// The iceberg library's view: metadata, file access, manifest lists.
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// The metadata.
+    pub fn metadata(&self) -> &TableMetadata {
+        self.table.metadata()
+    }
+
+    /// The head of the main branch; `None` for a table without snapshots.
+    pub fn head(&self) -> Option<&SnapshotRef> {
+        self.metadata().current_snapshot()
+    }
+
+    /// The current Iceberg schema, with its field ids.
+    pub fn iceberg_schema(&self) -> &SchemaRef {
+        self.metadata().current_schema()
+    }
+
+    /// The current schema in our vocabulary, see [`table_schema`].
+    ///
+    /// # Errors
+    ///
+    /// As [`table_schema`].
+    pub fn schema(&self) -> Result<Arc<TableSchema>> {
+        table_schema(self.iceberg_schema(), self.metadata().properties())
+    }
+}
+
+/// What a new table looks like.
+#[derive(Debug, Clone)]
+pub struct NewTable {
+    /// The columns; field ids are assigned anew, 1 and up in this order.
+    pub schema: Schema,
+    /// The properties.
+    pub properties: HashMap<String, String>,
+}
+
+/// A change of a table's metadata.
+#[derive(Debug, Clone, Default)]
+pub struct MetadataChange {
+    /// What must still hold.
+    pub requirements: Vec<TableRequirement>,
+    /// What is done, in order.
+    pub updates: Vec<TableUpdate>,
+}
+
+/// How a catalog commit ended. Neither of the last two is an error.
+#[derive(Debug, Clone)]
+pub enum CatalogCommit {
+    /// The metadata was swapped; this is the new table.
+    Done(TableHandle),
+    /// It was not and will not be: somebody else committed since the table was loaded, or a requirement failed.
+    Conflict {
+        /// What was in the way.
+        why: String,
+    },
+    /// It may have been, or may still be. Load the table again and look.
+    Unknown {
+        /// What is known of the cause.
+        why: String,
+    },
+}
+
+/// Where tables are found and metadata is swapped.
+///
+/// # Contract
+///
+/// - **Guarantees.** `commit` replaces exactly the metadata that `base` was loaded with, or nothing; of two commits on the same base at
+///   most one is `Done`. What is `Done` survives a crash. `load` sees every commit that was `Done` before it began.
+/// - **Does not guarantee** that an older handle's files still exist: maintenance may have removed them.
+/// - **Failure.** An `Err` means that nothing changed; everything uncertain is [`CatalogCommit::Unknown`].
+#[async_trait]
+pub trait Catalog: Debug + Send + Sync {
+    /// The table as it is now; `None` if there is none.
+    async fn load(&self, table: &TableName) -> Result<Option<TableHandle>>;
+
+    /// Creates a table without snapshots. `None` if one is there already.
+    async fn create(&self, table: &TableName, new: NewTable) -> Result<Option<TableHandle>>;
+
+    /// Changes the metadata that `base` was loaded with.
+    async fn commit(&self, base: &TableHandle, change: MetadataChange) -> Result<CatalogCommit>;
+
+    /// Makes written files durable before metadata refers to them.
+    async fn persist(&self, files: &[String]) -> Result<()>;
+
+    /// All tables, in order.
+    async fn list(&self) -> Result<Vec<TableName>>;
+
+    /// Checks that tables can be created and changed, without leaving a trace.
+    async fn check_writable(&self) -> Result<()>;
+}

@@ -1,0 +1,160 @@
+//! One Parquet data file: chosen rows and columns of it, with their positions.
+
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use futures::stream::{self, BoxStream, StreamExt};
+use iceberg::arrow::ArrowFileReader;
+use iceberg::io::{FileIO, FileMetadata};
+use model::{Error, ErrorKind, Result};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
+use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
+use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
+
+use super::{Projection, RowRanges};
+use crate::error::read_error;
+
+/// Batches have at most this many rows,
+const BATCH_ROWS: u64 = 8_192;
+/// and about this many bytes, unless a single row is larger.
+const BATCH_BYTES: u64 = 8 << 20;
+
+/// Rows of one data file and where they are in it.
+#[derive(Debug)]
+pub struct FileRows {
+    /// The rows, in the shape of the projection.
+    pub rows: RecordBatch,
+    /// The position of each row.
+    pub positions: Vec<u64>,
+}
+
+/// Rows of one file, by ascending position. Dropping it closes the file.
+pub type FileRowsStream = BoxStream<'static, Result<FileRows>>;
+
+/// An opened data file: its footer is read, rows are read on demand.
+pub struct DataFileReader {
+    file_io: FileIO,
+    path: Arc<str>,
+    size: u64,
+    metadata: ArrowReaderMetadata,
+}
+
+impl std::fmt::Debug for DataFileReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DataFileReader")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+impl DataFileReader {
+    /// Opens the Parquet file at `path`, which has `size` bytes.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`, `Unavailable` or `Corrupt`, as the storage says.
+    pub async fn open(file_io: &FileIO, path: &Arc<str>, size: u64) -> Result<Self> {
+        let mut reader = file_reader(file_io, path, size).await?;
+        // The Arrow schema that a writer may have embedded is its own idea of the types, not the table's.
+        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+        let metadata = ArrowReaderMetadata::load_async(&mut reader, options)
+            .await
+            .map_err(|error| damaged(path, error))?;
+        Ok(Self {
+            file_io: file_io.clone(),
+            path: path.clone(),
+            size,
+            metadata,
+        })
+    }
+
+    /// How many rows the file holds, deleted ones included.
+    pub fn row_count(&self) -> u64 {
+        self.metadata().file_metadata().num_rows().max(0) as u64
+    }
+
+    /// The file's footer.
+    pub(crate) fn metadata(&self) -> &ParquetMetaData {
+        self.metadata.metadata()
+    }
+
+    /// Reads the rows at the positions `rows`, in order. Row groups and pages without any of them are not fetched.
+    ///
+    /// # Errors
+    ///
+    /// As [`DataFileReader::open`]; `Unsupported` if a column is stored in a way that Iceberg does not allow.
+    pub async fn read(&self, projection: &Projection, rows: RowRanges) -> Result<FileRowsStream> {
+        let (row_groups, selection) = rows.selection(self.metadata());
+        if row_groups.is_empty() {
+            return Ok(stream::empty().boxed());
+        }
+        let file = projection
+            .in_file(self.metadata.parquet_schema())
+            .map_err(|error| error.with("file", &self.path))?;
+        let batch_rows = row_groups
+            .iter()
+            .filter_map(|&index| self.metadata().row_groups().get(index))
+            .map(|group| rows_per_batch(group, &file.mask))
+            .min()
+            .unwrap_or(1);
+        let reader = file_reader(&self.file_io, &self.path, self.size).await?;
+        let batches = ParquetRecordBatchStreamBuilder::new_with_metadata(reader, self.metadata.clone())
+            .with_projection(file.mask.clone())
+            .with_row_groups(row_groups)
+            .with_row_selection(selection)
+            .with_batch_size(batch_rows)
+            .build()
+            .map_err(|error| damaged(&self.path, error))?;
+        let mut positions = rows.into_positions();
+        let path = self.path.clone();
+        Ok(batches
+            .map(move |batch| {
+                let batch = batch.map_err(|error| damaged(&path, error))?;
+                let rows = file
+                    .convert(&batch)
+                    .map_err(|error| error.with("file", &path))?;
+                let positions = positions.by_ref().take(rows.num_rows()).collect();
+                Ok(FileRows { rows, positions })
+            })
+            .boxed())
+    }
+}
+
+async fn file_reader(file_io: &FileIO, path: &str, size: u64) -> Result<ArrowFileReader> {
+    let opened = async { file_io.new_input(path)?.reader().await };
+    let reader = opened
+        .await
+        .map_err(|error| read_error("cannot open a data file", error).with("file", path))?;
+    Ok(ArrowFileReader::new(FileMetadata { size }, reader))
+}
+
+/// How many rows of a row group make a batch. Dictionaries can make wide values look small, so the size before encoding
+/// counts where the file tells it.
+fn rows_per_batch(group: &RowGroupMetaData, mask: &parquet::arrow::ProjectionMask) -> usize {
+    let bytes: u64 = group
+        .columns()
+        .iter()
+        .enumerate()
+        .filter(|(leaf, _)| mask.leaf_included(*leaf))
+        .map(|(_, column)| {
+            let stored = column.uncompressed_size().max(0);
+            stored.max(column.unencoded_byte_array_data_bytes().unwrap_or(0)) as u64
+        })
+        .sum();
+    let row = (bytes / group.num_rows().max(1) as u64).max(1);
+    (BATCH_BYTES / row).clamp(1, BATCH_ROWS) as usize
+}
+
+/// Storage errors keep their kind; everything else means that the file is damaged.
+fn damaged(path: &str, error: parquet::errors::ParquetError) -> Error {
+    let error = match error {
+        parquet::errors::ParquetError::External(inner) => match inner.downcast::<iceberg::Error>() {
+            Ok(storage) => return read_error("cannot read a data file", *storage).with("file", path),
+            Err(inner) => parquet::errors::ParquetError::External(inner),
+        },
+        other => other,
+    };
+    Error::new(ErrorKind::Corrupt, "cannot read a data file as Parquet")
+        .with("file", path)
+        .caused_by(error)
+}

@@ -1,0 +1,325 @@
+//! Which columns of a data file make up a row of the table, and how their values get the table's types.
+
+use std::sync::Arc;
+
+use arrow_array::{
+    Array, ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, FixedSizeBinaryArray, Float32Array,
+    Float64Array, Int32Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray, Time64MicrosecondArray,
+    TimestampMicrosecondArray, UInt32Array, new_null_array,
+};
+use arrow_cast::{CastOptions, cast_with_options};
+use arrow_schema::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
+use iceberg::spec::{Literal, NameMapping, NestedField, PrimitiveLiteral, TableMetadata};
+use model::{Error, ErrorKind, Result, TableSchema};
+use parquet::arrow::ProjectionMask;
+use parquet::schema::types::SchemaDescriptor;
+
+/// The table property that gives names to field ids for files that carry no ids.
+const NAME_MAPPING: &str = "schema.name-mapping.default";
+
+/// Columns of a table, by field id, with the Arrow types that a reader wants.
+#[derive(Debug, Clone)]
+pub struct Projection {
+    columns: Vec<Column>,
+    schema: SchemaRef,
+    name_mapping: Option<Arc<NameMapping>>,
+}
+
+#[derive(Debug, Clone)]
+struct Column {
+    id: i32,
+    /// One value, for rows of files that are older than the column.
+    default: Option<ArrayRef>,
+}
+
+impl Projection {
+    /// The columns of `schema`, found by name in the table's current schema.
+    ///
+    /// # Errors
+    ///
+    /// `SchemaMismatch` if the table has no such column; `Unsupported` for a default value of a type that is not in use.
+    pub fn of_table(metadata: &TableMetadata, schema: &TableSchema) -> Result<Self> {
+        let current = metadata.current_schema();
+        let columns = schema.arrow().fields().iter().map(|field| {
+            let nested = current.as_struct().field_by_name(field.name()).ok_or_else(|| {
+                Error::new(
+                    ErrorKind::SchemaMismatch,
+                    "the Iceberg table does not have this column",
+                )
+                .with("column", field.name())
+            })?;
+            Ok(Column {
+                id: nested.id,
+                default: initial_default(nested, field.data_type())?,
+            })
+        });
+        let name_mapping = metadata
+            .properties()
+            .get(NAME_MAPPING)
+            .map(|json| serde_json::from_str(json))
+            .transpose()
+            .map_err(|error| {
+                Error::new(ErrorKind::Corrupt, "cannot read the table's name mapping")
+                    .with("property", NAME_MAPPING)
+                    .caused_by(error)
+            })?;
+        Ok(Self {
+            columns: columns.collect::<Result<_>>()?,
+            schema: schema.arrow().clone(),
+            name_mapping: name_mapping.map(Arc::new),
+        })
+    }
+
+    /// Columns with these ids, which the file itself must hold under these names.
+    pub(super) fn of_ids(columns: impl IntoIterator<Item = (i32, Field)>) -> Self {
+        let (columns, fields): (Vec<_>, Vec<_>) = columns
+            .into_iter()
+            .map(|(id, field)| (Column { id, default: None }, field))
+            .unzip();
+        Self {
+            columns,
+            schema: Arc::new(Schema::new(fields)),
+            name_mapping: None,
+        }
+    }
+
+    /// Only the columns with these indexes, in this order.
+    ///
+    /// # Errors
+    ///
+    /// `Internal` if there is no such column.
+    pub fn only(&self, indexes: &[usize]) -> Result<Self> {
+        let schema = self.schema.project(indexes).map_err(|error| {
+            Error::internal("a projection asks for a column that is not there").caused_by(error)
+        })?;
+        Ok(Self {
+            columns: indexes.iter().map(|&i| self.columns[i].clone()).collect(),
+            schema: Arc::new(schema),
+            name_mapping: self.name_mapping.clone(),
+        })
+    }
+
+    /// The shape of the batches.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// The field id of each column.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = i32> {
+        self.columns.iter().map(|column| column.id)
+    }
+
+    /// Finds the columns in one file.
+    pub(super) fn in_file(&self, file: &SchemaDescriptor) -> Result<FileProjection> {
+        let roots = self.roots(file)?;
+        let mut wanted: Vec<usize> = roots.iter().flatten().copied().collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        let columns = roots.iter().zip(&self.columns).zip(self.schema.fields());
+        let sources = columns.map(|((root, column), field)| {
+            let missing = || {
+                Error::new(
+                    ErrorKind::Corrupt,
+                    "a data file lacks a column that the table requires",
+                )
+                .with("column", field.name())
+            };
+            match (
+                root.and_then(|root| wanted.iter().position(|w| *w == root)),
+                &column.default,
+            ) {
+                (Some(index), _) => Ok(Source::Column(index)),
+                (None, Some(default)) => Ok(Source::Default(default.clone())),
+                (None, None) if field.is_nullable() => Ok(Source::Null),
+                (None, None) => Err(missing()),
+            }
+        });
+        Ok(FileProjection {
+            sources: sources.collect::<Result<_>>()?,
+            mask: ProjectionMask::roots(file, wanted),
+            schema: self.schema.clone(),
+        })
+    }
+
+    /// For each column the index of the file's top-level column that holds it.
+    fn roots(&self, file: &SchemaDescriptor) -> Result<Vec<Option<usize>>> {
+        let roots = file.root_schema().get_fields();
+        let has_ids = roots.iter().any(|root| root.get_basic_info().has_id());
+        if has_ids {
+            let by_id = |column: &Column| {
+                roots.iter().position(|root| {
+                    let info = root.get_basic_info();
+                    info.has_id() && info.id() == column.id
+                })
+            };
+            return Ok(self.columns.iter().map(by_id).collect());
+        }
+        let Some(mapping) = &self.name_mapping else {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "a data file carries no field ids and the table has no name mapping",
+            )
+            .hint("set the table property schema.name-mapping.default, or rewrite the file"));
+        };
+        let by_name = |column: &Column| {
+            let mapped = mapping
+                .fields()
+                .iter()
+                .find(|field| field.field_id() == Some(column.id))?;
+            roots
+                .iter()
+                .position(|root| mapped.names().iter().any(|name| name == root.name()))
+        };
+        Ok(self.columns.iter().map(by_name).collect())
+    }
+}
+
+/// A projection applied to one file.
+pub(super) struct FileProjection {
+    pub(super) mask: ProjectionMask,
+    sources: Vec<Source>,
+    schema: SchemaRef,
+}
+
+enum Source {
+    Column(usize),
+    Default(ArrayRef),
+    Null,
+}
+
+impl FileProjection {
+    /// Brings a batch of the file's columns into the table's shape.
+    pub(super) fn convert(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let rows = batch.num_rows();
+        let columns = self.sources.iter().zip(self.schema.fields());
+        let columns = columns.map(|(source, field)| match source {
+            Source::Column(index) => promote(batch.column(*index), field),
+            Source::Null => Ok(new_null_array(field.data_type(), rows)),
+            Source::Default(value) => {
+                let repeated = UInt32Array::from(vec![0; rows]);
+                arrow_select::take::take(value, &repeated, None)
+                    .map_err(|error| Error::internal("cannot repeat a default value").caused_by(error))
+            }
+        });
+        let columns = columns.collect::<Result<Vec<_>>>()?;
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        RecordBatch::try_new_with_options(self.schema.clone(), columns, &options).map_err(|error| {
+            Error::new(ErrorKind::Corrupt, "a data file's rows do not fit the table").caused_by(error)
+        })
+    }
+}
+
+/// Gives a column of a file the table's type: as it is, or by one of the promotions that Iceberg allows.
+fn promote(column: &ArrayRef, field: &FieldRef) -> Result<ArrayRef> {
+    let (from, to) = (column.data_type(), field.data_type());
+    if from == to {
+        return Ok(column.clone());
+    }
+    if !may_promote(from, to) {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("a data file stores a column as {from}, which cannot be read as {to}"),
+        )
+        .with("column", field.name()));
+    }
+    let options = CastOptions {
+        safe: false,
+        ..CastOptions::default()
+    };
+    cast_with_options(column, to, &options).map_err(|error| {
+        Error::new(
+            ErrorKind::Corrupt,
+            format!("a value cannot be read from {from} as {to}"),
+        )
+        .with("column", field.name())
+        .caused_by(error)
+    })
+}
+
+fn may_promote(from: &DataType, to: &DataType) -> bool {
+    use DataType::{
+        Binary, Decimal128, FixedSizeBinary, Float32, Float64, Int32, Int64, LargeBinary, LargeUtf8, Timestamp, Utf8,
+    };
+    match (from, to) {
+        (Int32, Int64)
+        | (Float32, Float64)
+        | (Utf8, LargeUtf8)
+        | (Binary | FixedSizeBinary(_), LargeBinary)
+        | (FixedSizeBinary(_), Binary) => true,
+        (Decimal128(narrow, scale), Decimal128(wide, same)) => narrow <= wide && scale == same,
+        (Timestamp(TimeUnit::Microsecond, Some(zone)), Timestamp(TimeUnit::Microsecond, Some(_))) => {
+            matches!(zone.as_ref(), "UTC" | "+00:00")
+        }
+        _ => false,
+    }
+}
+
+/// The value that rows have which were written before the column was added, as an array of one element.
+fn initial_default(nested: &NestedField, data_type: &DataType) -> Result<Option<ArrayRef>> {
+    let Some(Literal::Primitive(literal)) = &nested.initial_default else {
+        return Ok(None);
+    };
+    let value: ArrayRef = match (literal, data_type) {
+        (PrimitiveLiteral::Boolean(v), _) => Arc::new(BooleanArray::from(vec![*v])),
+        (PrimitiveLiteral::Int(v), DataType::Date32) => Arc::new(Date32Array::from(vec![*v])),
+        (PrimitiveLiteral::Int(v), _) => Arc::new(Int32Array::from(vec![*v])),
+        (PrimitiveLiteral::Long(v), DataType::Time64(_)) => Arc::new(Time64MicrosecondArray::from(vec![*v])),
+        (PrimitiveLiteral::Long(v), DataType::Timestamp(_, zone)) => {
+            Arc::new(TimestampMicrosecondArray::from(vec![*v]).with_timezone_opt(zone.clone()))
+        }
+        (PrimitiveLiteral::Long(v), _) => Arc::new(Int64Array::from(vec![*v])),
+        (PrimitiveLiteral::Float(v), _) => Arc::new(Float32Array::from(vec![v.0])),
+        (PrimitiveLiteral::Double(v), _) => Arc::new(Float64Array::from(vec![v.0])),
+        (PrimitiveLiteral::String(v), _) => Arc::new(StringArray::from(vec![v.as_str()])),
+        (PrimitiveLiteral::Binary(v), _) => Arc::new(BinaryArray::from(vec![v.as_slice()])),
+        (PrimitiveLiteral::Int128(v), DataType::Decimal128(precision, scale)) => Arc::new(
+            Decimal128Array::from(vec![*v])
+                .with_precision_and_scale(*precision, *scale)
+                .map_err(|error| {
+                    Error::new(ErrorKind::Corrupt, "a default value is not a decimal").caused_by(error)
+                })?,
+        ),
+        (PrimitiveLiteral::UInt128(v), _) => Arc::new(FixedSizeBinaryArray::from(vec![&v.to_be_bytes()])),
+        (literal, to) => {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("the default value {literal:?} cannot be read as {to}"),
+            )
+            .with("column", &nested.name));
+        }
+    };
+    let field = Arc::new(Field::new(&nested.name, data_type.clone(), true));
+    promote(&value, &field).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_promotions_of_iceberg_are_allowed() {
+        use DataType::{Binary, Decimal128, FixedSizeBinary, Int32, Int64, LargeUtf8, Timestamp, Utf8};
+        for (from, to, allowed) in [
+            (Int32, Int64, true),
+            (Int64, Int32, false),
+            (Decimal128(9, 2), Decimal128(18, 2), true),
+            (Decimal128(9, 2), Decimal128(18, 3), false),
+            (Decimal128(18, 2), Decimal128(9, 2), false),
+            (Utf8, LargeUtf8, true),
+            (Int32, Utf8, false),
+            (FixedSizeBinary(8), Binary, true),
+            (
+                Timestamp(TimeUnit::Microsecond, None),
+                Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+                false,
+            ),
+            (
+                Timestamp(TimeUnit::Nanosecond, None),
+                Timestamp(TimeUnit::Microsecond, None),
+                false,
+            ),
+        ] {
+            assert_eq!(may_promote(&from, &to), allowed, "{from} to {to}");
+        }
+    }
+}
