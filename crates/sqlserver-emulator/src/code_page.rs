@@ -57,8 +57,7 @@ fn encode_with(encoding: &'static Encoding, units: &[u16]) -> Vec<u8> {
     loop {
         let from = units.get(read..).unwrap_or_default();
         let into = bytes.get_mut(written..).unwrap_or_default();
-        let (result, used, made) =
-            encoder.encode_from_utf16_without_replacement(from, into, true);
+        let (result, used, made) = encoder.encode_from_utf16_without_replacement(from, into, true);
         read += used;
         written += made;
         match result {
@@ -106,9 +105,6 @@ mod tests {
     #[test]
     fn many_unmappable_characters_still_fit() {
         let text = "Ж".repeat(5000);
-        assert_eq!(
-            CodePage::Windows(1252).encode(&units(&text)),
-            b"?".repeat(5000)
-        );
+        assert_eq!(CodePage::Windows(1252).encode(&units(&text)), b"?".repeat(5000));
     }
 }

@@ -2,20 +2,26 @@
 
 mod ast;
 mod clock;
+mod code_page;
 mod collation;
+mod emulator;
 mod engine;
 mod error;
 mod eval;
+mod faults;
 mod outcome;
 mod session;
 mod sync;
+mod tds;
 mod types;
 mod value;
 
 pub use clock::{Clock, Instant};
 pub use collation::{CodePage, Collation};
+pub use emulator::{Emulator, EmulatorConfig, Encryption, ResultSet};
 pub use engine::{Engine, EngineConfig, Login};
 pub use error::{SqlError, SqlResult};
+pub use faults::{CommitFault, Faults};
 pub use outcome::{Command, Done, EnvChange, Flow, Output, ResultColumn, ReturnValue};
 pub use session::{BulkTarget, Isolation, LoginInfo, Param, Session};
 pub use types::{Length, SqlType, TypeInfo};

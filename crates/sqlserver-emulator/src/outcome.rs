@@ -141,4 +141,8 @@ pub trait Output: Send {
     fn return_value(&mut self, value: ReturnValue);
     /// A procedure's return status.
     fn return_status(&mut self, status: i32);
+    /// An explicit transaction is about to commit for good. `Stop` means that the client is lost: it has to be rolled back.
+    fn before_commit(&mut self) -> Flow {
+        Flow::Continue
+    }
 }

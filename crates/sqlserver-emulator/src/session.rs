@@ -106,7 +106,8 @@ impl Session {
         "master"
     }
 
-    /// Set by the protocol on ATTENTION; scans, lock waits and WAITFOR look at it. Each new request clears it.
+    /// Set by the protocol on ATTENTION; scans, lock waits and WAITFOR look at it. The protocol clears it
+    /// when it acknowledges; the engine never does, or an early ATTENTION would be lost.
     pub fn cancel_flag(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.cancel)
     }
@@ -172,6 +173,9 @@ impl Session {
     pub fn bulk_end(&mut self, out: &mut dyn Output) {
         let _ = out;
     }
+
+    /// The client gave the load up or broke the stream: nothing of it stays.
+    pub fn bulk_cancel(&mut self) {}
 
     /// The connection is reused (RESETCONNECTION): rolls back, drops temporary tables, restores SET options.
     /// `keep_transaction` is RESETCONNECTIONSKIPTRAN.

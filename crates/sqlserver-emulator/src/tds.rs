@@ -5,6 +5,7 @@
 
 mod bulk;
 mod connection;
+mod link;
 mod login;
 mod packet;
 mod prelogin;
@@ -22,5 +23,6 @@ mod value_decode;
 mod value_encode;
 mod variant;
 
-pub(crate) use connection::{Connection, ConnectionContext};
+pub(crate) use connection::{Server, serve};
+pub(crate) use link::Link;
 pub(crate) use tls::TlsIdentity;

@@ -40,9 +40,8 @@ pub(crate) fn parse(body: &[u8]) -> WireResult<u8> {
         if option == TERMINATOR {
             return Ok(ENCRYPT_NOT_SUPPORTED);
         }
-        let Some(&[offset_high, offset_low, _, length]) = body
-            .get(at + 1..)
-            .and_then(|rest| rest.first_chunk::<4>())
+        let Some(&[offset_high, offset_low, _, length]) =
+            body.get(at + 1..).and_then(|rest| rest.first_chunk::<4>())
         else {
             return Err(WireError::malformed("a PRELOGIN option is cut off"));
         };
@@ -61,9 +60,7 @@ pub(crate) fn negotiate(client: u8, server: Encryption) -> (u8, TlsScope) {
         (Encryption::NotSupported, _) => (ENCRYPT_NOT_SUPPORTED, TlsScope::None),
         (Encryption::Optional, ENCRYPT_OFF) => (ENCRYPT_OFF, TlsScope::Login),
         (Encryption::Optional, ENCRYPT_NOT_SUPPORTED) => (ENCRYPT_NOT_SUPPORTED, TlsScope::None),
-        (Encryption::Required, ENCRYPT_OFF | ENCRYPT_NOT_SUPPORTED) => {
-            (ENCRYPT_REQUIRED, TlsScope::Full)
-        }
+        (Encryption::Required, ENCRYPT_OFF | ENCRYPT_NOT_SUPPORTED) => (ENCRYPT_REQUIRED, TlsScope::Full),
         _ => (ENCRYPT_ON, TlsScope::Full),
     }
 }

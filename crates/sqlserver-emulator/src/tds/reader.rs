@@ -71,6 +71,12 @@ impl WireReader<Complete> {
     pub(crate) fn over(message: Vec<u8>) -> Self {
         Self::new(message, Complete)
     }
+
+    /// All that is left, as UTF-16 text.
+    pub(crate) fn rest_as_text(self) -> String {
+        let rest = self.buffer.get(self.position..).unwrap_or_default();
+        String::from_utf16_lossy(&units(rest))
+    }
 }
 
 impl<S: PacketSource> WireReader<S> {

@@ -304,7 +304,10 @@ impl Output for Response {
         out.extend(user_type(value.ty).to_le_bytes());
         out.extend(flag::NULLABLE.to_le_bytes());
         let layout = type_info::write(out, value.ty, value.collation, true);
-        if Encoder::new(value.ty, value.collation, layout).encode(out, &value.value).is_err() {
+        if Encoder::new(value.ty, value.collation, layout)
+            .encode(out, &value.value)
+            .is_err()
+        {
             out.truncate(start);
             self.message(&SqlError::unsupported(
                 "an output parameter whose value differs from its type",

@@ -25,9 +25,6 @@ pub(crate) struct Call {
 
 /// Reads the next call; nothing at the end of the message.
 pub(crate) fn next_call<S: PacketSource>(reader: &mut WireReader<S>) -> WireResult<Option<Call>> {
-    while reader.peek_u8()?.is_some_and(|byte| SEPARATORS.contains(&byte)) && !starts_by_number(reader)? {
-        reader.u8()?;
-    }
     if reader.at_end()? {
         return Ok(None);
     }
@@ -43,6 +40,9 @@ pub(crate) fn next_call<S: PacketSource>(reader: &mut WireReader<S>) -> WireResu
         }
         params.push(parameter(reader)?);
     }
+    if !reader.at_end()? {
+        reader.u8()?;
+    }
     Ok(Some(Call { procedure, params }))
 }
 
@@ -55,7 +55,11 @@ fn parameter<S: PacketSource>(reader: &mut WireReader<S>) -> WireResult<Param> {
         name,
         ty: wire.ty,
         collation: wire.collation,
-        value: if flags & DEFAULT_VALUE == 0 { value } else { Value::Null },
+        value: if flags & DEFAULT_VALUE == 0 {
+            value
+        } else {
+            Value::Null
+        },
         output: flags & BY_REFERENCE != 0,
     })
 }
@@ -73,4 +77,56 @@ fn by_number(number: u16) -> WireResult<&'static str> {
             )));
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tds::token;
+    use crate::tds::type_info::token::{INT_N, NULL};
+    use crate::types::SqlType;
+
+    fn int(out: &mut Vec<u8>, name: &str, flags: u8, value: i32) {
+        token::b_varchar(out, name);
+        out.extend([flags, INT_N, 4, 4]);
+        out.extend(value.to_le_bytes());
+    }
+
+    fn calls(message: Vec<u8>) -> WireResult<Vec<Call>> {
+        let mut reader = WireReader::over(message);
+        let mut calls = Vec::new();
+        while let Some(call) = next_call(&mut reader)? {
+            calls.push(call);
+        }
+        Ok(calls)
+    }
+
+    #[test]
+    fn several_calls_come_in_one_message() {
+        let mut message = vec![0xFF, 0xFF, 12, 0, 0, 0];
+        int(&mut message, "", 0, 7);
+        int(&mut message, "@out", BY_REFERENCE, 8);
+        message.push(0xFF);
+        message.extend([0xFF, 0xFF, 15, 0, 0, 0]);
+        message.push(0xFF);
+        message.extend([2, 0, b'm', 0, b'y', 0, 0, 0, 0, 0, NULL]);
+        let calls = calls(message).unwrap();
+        let names: Vec<_> = calls.iter().map(|c| c.procedure.as_str()).collect();
+        assert_eq!(names, ["sp_execute", "sp_unprepare", "my"]);
+        assert_eq!(calls[0].params.len(), 2);
+        assert_eq!(calls[0].params[0].value, Value::Int(7));
+        assert!(calls[0].params[1].output && calls[0].params[1].name == "@out");
+        assert_eq!(calls[2].params[0].ty, SqlType::Null);
+    }
+
+    #[test]
+    fn cursors_and_cut_messages_are_errors() {
+        assert!(calls(vec![0xFF, 0xFF, 2, 0, 0, 0]).is_err());
+        let mut message = vec![0xFF, 0xFF, 10, 0, 0, 0];
+        int(&mut message, "@p", 0, 1);
+        for length in 1..message.len() {
+            let cut = calls(message[..length].to_vec());
+            assert!(cut.is_err() || length == 6, "cut at {length}: {cut:?}");
+        }
+    }
 }

@@ -53,7 +53,11 @@ fn name(common_name: &str) -> Result<X509Name, ErrorStack> {
     Ok(name.build())
 }
 
-fn certificate(subject: &X509Name, issuer: &X509Name, key: &PKey<Private>) -> Result<X509Builder, ErrorStack> {
+fn certificate(
+    subject: &X509Name,
+    issuer: &X509Name,
+    key: &PKey<Private>,
+) -> Result<X509Builder, ErrorStack> {
     let mut serial = BigNum::new()?;
     serial.rand(127, MsbOption::MAYBE_ZERO, false)?;
     let mut builder = X509::builder()?;
@@ -90,8 +94,9 @@ fn server_certificate(
     builder.append_extension(BasicConstraints::new().critical().build()?)?;
     builder.append_extension(KeyUsage::new().critical().digital_signature().build()?)?;
     builder.append_extension(ExtendedKeyUsage::new().server_auth().build()?)?;
-    let authority =
-        AuthorityKeyIdentifier::new().keyid(true).build(&builder.x509v3_context(Some(ca), None))?;
+    let authority = AuthorityKeyIdentifier::new()
+        .keyid(true)
+        .build(&builder.x509v3_context(Some(ca), None))?;
     builder.append_extension(authority)?;
     if !host_names.is_empty() {
         let mut names = SubjectAlternativeName::new();
@@ -119,9 +124,8 @@ fn acceptor(ca: &X509, certificate: &X509, key: &PKey<Private>) -> Result<SslAcc
     builder.set_private_key(key)?;
     builder.add_extra_chain_cert(ca.clone())?;
     builder.check_private_key()?;
-    builder.set_alpn_select_callback(|_, offered| {
-        select_next_proto(ALPN_TDS8, offered).ok_or(AlpnError::NOACK)
-    });
+    builder
+        .set_alpn_select_callback(|_, offered| select_next_proto(ALPN_TDS8, offered).ok_or(AlpnError::NOACK));
     Ok(builder.build())
 }
 
@@ -131,8 +135,7 @@ mod tests {
 
     #[test]
     fn the_certificate_names_its_hosts_and_is_signed_by_the_authority() {
-        let identity =
-            TlsIdentity::generate(&["db.example".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+        let identity = TlsIdentity::generate(&["db.example".to_owned(), "127.0.0.1".to_owned()]).unwrap();
         let ca = X509::from_pem(identity.ca_pem.as_bytes()).unwrap();
         let certificate = identity.acceptor.context().certificate().unwrap();
         assert!(certificate.verify(&ca.public_key().unwrap()).unwrap());

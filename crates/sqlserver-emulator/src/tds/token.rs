@@ -85,7 +85,11 @@ pub(crate) fn feature_ext_ack(out: &mut Vec<u8>) {
 
 /// An ERROR token, or INFO for class 10 and below.
 pub(crate) fn message(out: &mut Vec<u8>, message: &SqlError, server_name: &str) {
-    let token = if message.is_info() { kind::INFO } else { kind::ERROR };
+    let token = if message.is_info() {
+        kind::INFO
+    } else {
+        kind::ERROR
+    };
     sized(out, token, |out| {
         out.extend(message.number.to_le_bytes());
         out.extend([message.state, message.class]);
@@ -181,7 +185,9 @@ mod tests {
         message(&mut out, &SqlError::new(208, 16, 3, "x").at_line(7), "S");
         assert_eq!(
             out,
-            [0xAA, 18, 0, 208, 0, 0, 0, 3, 16, 1, 0, b'x', 0, 1, b'S', 0, 0, 7, 0, 0, 0]
+            [
+                0xAA, 18, 0, 208, 0, 0, 0, 3, 16, 1, 0, b'x', 0, 1, b'S', 0, 0, 7, 0, 0, 0
+            ]
         );
     }
 }

@@ -186,9 +186,7 @@ impl WireType {
     fn read_binary<S: PacketSource>(token: u8, reader: &mut WireReader<S>) -> WireResult<Self> {
         let length = reader.u16()?;
         Ok(match (token, length) {
-            (token::VARBINARY, MAX) => {
-                Self::new(SqlType::VarBinary { len: Length::Max }, Layout::Chunked)
-            }
+            (token::VARBINARY, MAX) => Self::new(SqlType::VarBinary { len: Length::Max }, Layout::Chunked),
             (token::VARBINARY, len) => Self::new(
                 SqlType::VarBinary {
                     len: Length::Chars(len.max(1)),
@@ -447,19 +445,31 @@ mod tests {
             UniqueIdentifier,
             Xml,
             SqlVariant,
-            Decimal { precision: 38, scale: 10 },
-            Numeric { precision: 1, scale: 0 },
+            Decimal {
+                precision: 38,
+                scale: 10,
+            },
+            Numeric {
+                precision: 1,
+                scale: 0,
+            },
             Time { scale: 0 },
             DateTime2 { scale: 7 },
             DateTimeOffset { scale: 3 },
             Char { len: 8000 },
-            VarChar { len: Length::Chars(10) },
+            VarChar {
+                len: Length::Chars(10),
+            },
             VarChar { len: max },
             NChar { len: 4000 },
-            NVarChar { len: Length::Chars(4000) },
+            NVarChar {
+                len: Length::Chars(4000),
+            },
             NVarChar { len: max },
             Binary { len: 1 },
-            VarBinary { len: Length::Chars(8000) },
+            VarBinary {
+                len: Length::Chars(8000),
+            },
             VarBinary { len: max },
         ];
         for ty in types {
@@ -468,7 +478,11 @@ mod tests {
                 let mut out = Vec::new();
                 let layout = write(&mut out, ty, collation, nullable);
                 let mut reader = WireReader::over(out);
-                let expect = WireType { ty, collation, layout };
+                let expect = WireType {
+                    ty,
+                    collation,
+                    layout,
+                };
                 assert_eq!(WireType::read(&mut reader), Ok(expect), "{ty}");
                 assert_eq!(reader.at_end(), Ok(true), "{ty}");
             }

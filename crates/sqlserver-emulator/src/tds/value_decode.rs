@@ -119,15 +119,22 @@ pub(crate) fn scalar(wire: &WireType, bytes: &[u8]) -> WireResult<Value> {
         SqlType::SmallInt => sized(bytes, wire).map(|b| Value::SmallInt(i16::from_le_bytes(b))),
         SqlType::Int | SqlType::Null => sized(bytes, wire).map(|b| Value::Int(i32::from_le_bytes(b))),
         SqlType::BigInt => sized(bytes, wire).map(|b| Value::BigInt(i64::from_le_bytes(b))),
-        SqlType::Real => sized(bytes, wire)
-            .map(f32::from_le_bytes)
-            .and_then(|v| if v.is_finite() { Ok(Value::Real(v)) } else { Err(invalid()) }),
-        SqlType::Float => sized(bytes, wire)
-            .map(f64::from_le_bytes)
-            .and_then(|v| if v.is_finite() { Ok(Value::Float(v)) } else { Err(invalid()) }),
-        SqlType::Money => sized(bytes, wire).map(|[e, f, g, h, a, b, c, d]| {
-            Value::Money(i64::from_le_bytes([a, b, c, d, e, f, g, h]))
+        SqlType::Real => sized(bytes, wire).map(f32::from_le_bytes).and_then(|v| {
+            if v.is_finite() {
+                Ok(Value::Real(v))
+            } else {
+                Err(invalid())
+            }
         }),
+        SqlType::Float => sized(bytes, wire).map(f64::from_le_bytes).and_then(|v| {
+            if v.is_finite() {
+                Ok(Value::Float(v))
+            } else {
+                Err(invalid())
+            }
+        }),
+        SqlType::Money => sized(bytes, wire)
+            .map(|[e, f, g, h, a, b, c, d]| Value::Money(i64::from_le_bytes([a, b, c, d, e, f, g, h]))),
         SqlType::SmallMoney => sized(bytes, wire).map(|b| Value::SmallMoney(i32::from_le_bytes(b))),
         SqlType::DateTime => sized(bytes, wire).and_then(date_time),
         SqlType::SmallDateTime => sized(bytes, wire).map(|[a, b, c, d]| Value::SmallDateTime {

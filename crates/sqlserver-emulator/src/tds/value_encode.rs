@@ -12,8 +12,8 @@ const SHORT_NULL: u16 = 0xFFFF;
 const CHUNKED_NULL: u64 = u64::MAX;
 /// The text pointer and timestamp in front of a `text`, `ntext` or `image` value.
 const TEXT_POINTER: [u8; 25] = [
-    16, 0x64, 0x75, 0x6D, 0x6D, 0x79, 0x20, 0x74, 0x65, 0x78, 0x74, 0x70, 0x74, 0x72, 0, 0, 0, 0x64,
-    0x75, 0x6D, 0x6D, 0x79, 0x54, 0x53, 0,
+    16, 0x64, 0x75, 0x6D, 0x6D, 0x79, 0x20, 0x74, 0x65, 0x78, 0x74, 0x70, 0x74, 0x72, 0, 0, 0, 0x64, 0x75,
+    0x6D, 0x6D, 0x79, 0x54, 0x53, 0,
 ];
 /// 100 ns in the last digit of each scale.
 const TICKS_PER_UNIT: [u64; 8] = [10_000_000, 1_000_000, 100_000, 10_000, 1_000, 100, 10, 1];
@@ -58,17 +58,14 @@ impl Encoder {
             Value::Float(v) => self.fixed(out, &v.to_le_bytes(), SqlType::Float),
             Value::Money(v) => self.fixed(out, &money(*v), SqlType::Money),
             Value::SmallMoney(v) => self.fixed(out, &v.to_le_bytes(), SqlType::SmallMoney),
-            Value::DateTime { days, ticks } => {
-                self.fixed(out, &date_time(*days, *ticks), SqlType::DateTime)
-            }
+            Value::DateTime { days, ticks } => self.fixed(out, &date_time(*days, *ticks), SqlType::DateTime),
             Value::SmallDateTime { days, minutes } => {
                 self.fixed(out, &small_date_time(*days, *minutes), SqlType::SmallDateTime)
             }
             Value::Decimal(v) => self.decimal(out, v),
-            Value::Date(_)
-            | Value::Time { .. }
-            | Value::DateTime2 { .. }
-            | Value::DateTimeOffset { .. } => self.date_or_time(out, value),
+            Value::Date(_) | Value::Time { .. } | Value::DateTime2 { .. } | Value::DateTimeOffset { .. } => {
+                self.date_or_time(out, value)
+            }
             Value::Str(units) => self.text(out, units),
             Value::Xml(units) if self.ty == SqlType::Xml => self.bytes(out, &utf16_bytes(units)),
             Value::Bytes(bytes) if is_binary(self.ty) => self.bytes(out, bytes),
@@ -105,8 +102,7 @@ impl Encoder {
     }
 
     fn decimal(&self, out: &mut Vec<u8>, value: &Decimal) -> Result<(), Mismatch> {
-        let (SqlType::Decimal { precision, scale } | SqlType::Numeric { precision, scale }) = self.ty
-        else {
+        let (SqlType::Decimal { precision, scale } | SqlType::Numeric { precision, scale }) = self.ty else {
             return Err(Mismatch);
         };
         if value.scale != scale {

@@ -39,9 +39,7 @@ fn encode_body(body: &mut Vec<u8>, value: &Value) -> Result<(u8, Vec<u8>), Misma
         Value::Money(v) => plain(token::MONEY, &money(*v)),
         Value::SmallMoney(v) => plain(token::MONEY4, &v.to_le_bytes()),
         Value::DateTime { days, ticks } => plain(token::DATETIME, &date_time(*days, *ticks)),
-        Value::SmallDateTime { days, minutes } => {
-            plain(token::DATETIME4, &small_date_time(*days, *minutes))
-        }
+        Value::SmallDateTime { days, minutes } => plain(token::DATETIME4, &small_date_time(*days, *minutes)),
         Value::Guid(guid) => plain(token::GUID, &swap_guid(*guid)),
         Value::Decimal(v) => {
             decimal(body, v.unscaled, decimal_length(v.precision))?;

@@ -41,21 +41,73 @@ fn edge_values() -> Vec<(SqlType, Value)> {
         dec(0, 38, 0),
         (SqlType::Date, Value::Date(0)),
         (SqlType::Date, Value::Date(3_652_058)),
-        (SqlType::Time { scale: 7 }, Value::Time { ticks: last_tick, scale: 7 }),
-        (SqlType::Time { scale: 0 }, Value::Time { ticks: 863_990_000_000, scale: 0 }),
-        (SqlType::Time { scale: 3 }, Value::Time { ticks: 10_000, scale: 3 }),
+        (
+            SqlType::Time { scale: 7 },
+            Value::Time {
+                ticks: last_tick,
+                scale: 7,
+            },
+        ),
+        (
+            SqlType::Time { scale: 0 },
+            Value::Time {
+                ticks: 863_990_000_000,
+                scale: 0,
+            },
+        ),
+        (
+            SqlType::Time { scale: 3 },
+            Value::Time {
+                ticks: 10_000,
+                scale: 3,
+            },
+        ),
         (
             SqlType::DateTime2 { scale: 7 },
-            Value::DateTime2 { days: 3_652_058, ticks: last_tick, scale: 7 },
+            Value::DateTime2 {
+                days: 3_652_058,
+                ticks: last_tick,
+                scale: 7,
+            },
         ),
-        (SqlType::DateTime2 { scale: 2 }, Value::DateTime2 { days: 0, ticks: 0, scale: 2 }),
+        (
+            SqlType::DateTime2 { scale: 2 },
+            Value::DateTime2 {
+                days: 0,
+                ticks: 0,
+                scale: 2,
+            },
+        ),
         (
             SqlType::DateTimeOffset { scale: 4 },
-            Value::DateTimeOffset { days: 730_000, ticks: 1000, scale: 4, offset: -840 },
+            Value::DateTimeOffset {
+                days: 730_000,
+                ticks: 1000,
+                scale: 4,
+                offset: -840,
+            },
         ),
-        (SqlType::DateTime, Value::DateTime { days: -53_690, ticks: 0 }),
-        (SqlType::DateTime, Value::DateTime { days: 2_958_463, ticks: 25_919_999 }),
-        (SqlType::SmallDateTime, Value::SmallDateTime { days: 65_535, minutes: 1439 }),
+        (
+            SqlType::DateTime,
+            Value::DateTime {
+                days: -53_690,
+                ticks: 0,
+            },
+        ),
+        (
+            SqlType::DateTime,
+            Value::DateTime {
+                days: 2_958_463,
+                ticks: 25_919_999,
+            },
+        ),
+        (
+            SqlType::SmallDateTime,
+            Value::SmallDateTime {
+                days: 65_535,
+                minutes: 1439,
+            },
+        ),
         (SqlType::Char { len: 3 }, text("a  ")),
         (SqlType::VarChar { len: chars(10) }, text("é€")),
         (SqlType::VarChar { len: chars(10) }, text("")),
@@ -75,7 +127,14 @@ fn edge_values() -> Vec<(SqlType, Value)> {
         (SqlType::Xml, Value::Xml("<a/>".encode_utf16().collect())),
         (SqlType::SqlVariant, Value::Int(-7)),
         (SqlType::SqlVariant, text("variant")),
-        (SqlType::SqlVariant, Value::DateTime2 { days: 5, ticks: 10, scale: 6 }),
+        (
+            SqlType::SqlVariant,
+            Value::DateTime2 {
+                days: 5,
+                ticks: 10,
+                scale: 6,
+            },
+        ),
         (SqlType::SqlVariant, Value::bytes(&[9])),
     ]
 }
@@ -113,7 +172,11 @@ fn null_survives_in_every_type() {
 #[test]
 fn bytes_on_the_wire_are_the_specified_ones() {
     for (ty, value, expect) in [
-        (SqlType::Money, Value::Money(0x1_0000_0002), vec![8, 1, 0, 0, 0, 2, 0, 0, 0]),
+        (
+            SqlType::Money,
+            Value::Money(0x1_0000_0002),
+            vec![8, 1, 0, 0, 0, 2, 0, 0, 0],
+        ),
         (
             SqlType::UniqueIdentifier,
             Value::Guid([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]),
@@ -121,8 +184,18 @@ fn bytes_on_the_wire_are_the_specified_ones() {
         ),
         (dec(-258, 9, 2).0, dec(-258, 9, 2).1, vec![5, 0, 2, 1, 0, 0]),
         (SqlType::Date, Value::Date(719_162), vec![3, 0x3A, 0xF9, 0x0A]),
-        (SqlType::RowVersion, Value::RowVersion(2001), vec![8, 0, 0, 0, 0, 0, 0, 0, 7, 0xD1]),
-        (SqlType::NVarChar { len: Length::Chars(5) }, text("Aé"), vec![4, 0, 0x41, 0, 0xE9, 0]),
+        (
+            SqlType::RowVersion,
+            Value::RowVersion(2001),
+            vec![8, 0, 0, 0, 0, 0, 0, 0, 7, 0xD1],
+        ),
+        (
+            SqlType::NVarChar {
+                len: Length::Chars(5),
+            },
+            text("Aé"),
+            vec![4, 0, 0x41, 0, 0xE9, 0],
+        ),
     ] {
         let mut out = Vec::new();
         let layout = type_info::write(&mut Vec::new(), ty, None, true);
@@ -150,7 +223,10 @@ fn values_outside_their_type_are_refused() {
         (SqlType::Time { scale: 7 }, vec![5, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF]),
         (SqlType::Time { scale: 7 }, vec![3, 0, 0, 0]),
         (SqlType::DateTime, vec![8, 0, 0, 0, 0, 0, 0x82, 0x8B, 0x01]),
-        (SqlType::Float, [vec![8], f64::NAN.to_le_bytes().to_vec()].concat()),
+        (
+            SqlType::Float,
+            [vec![8], f64::NAN.to_le_bytes().to_vec()].concat(),
+        ),
         (SqlType::Int, vec![3, 1, 2, 3]),
         (dec(0, 38, 0).0, [vec![17, 1], vec![0xFF; 16]].concat()),
         (dec(0, 38, 0).0, [vec![18, 1], vec![0; 17]].concat()),
@@ -166,7 +242,10 @@ fn values_outside_their_type_are_refused() {
         };
         let mut reader = WireReader::over(bytes.clone());
         let result = decode(&mut reader, &wire, Place::Parameter);
-        assert!(matches!(result, Err(WireError::InvalidValue(_))), "{ty}: {result:?}");
+        assert!(
+            matches!(result, Err(WireError::InvalidValue(_))),
+            "{ty}: {result:?}"
+        );
     }
 }
 
@@ -175,7 +254,12 @@ fn a_value_of_another_type_than_announced_is_not_written() {
     for (ty, value) in [
         (SqlType::Int, Value::BigInt(1)),
         (SqlType::BigInt, Value::Int(1)),
-        (SqlType::NVarChar { len: Length::Chars(1) }, Value::Int(1)),
+        (
+            SqlType::NVarChar {
+                len: Length::Chars(1),
+            },
+            Value::Int(1),
+        ),
         (SqlType::VarBinary { len: Length::Max }, text("a")),
         (dec(0, 9, 2).0, dec(0, 9, 3).1),
         (dec(0, 9, 0).0, dec(10i128.pow(20), 9, 0).1),
@@ -195,7 +279,9 @@ fn damaged_bytes_never_panic() {
         let mut out = Vec::new();
         let collation = ty.is_character().then(Collation::server_default);
         let layout = type_info::write(&mut out, ty, collation, true);
-        Encoder::new(ty, collation, layout).encode(&mut out, &value).unwrap();
+        Encoder::new(ty, collation, layout)
+            .encode(&mut out, &value)
+            .unwrap();
         for at in 0..out.len().min(64) {
             for byte in [0, 1, 0x7F, 0xFF] {
                 let mut damaged = out.clone();
