@@ -85,11 +85,17 @@ impl KeyFold {
         let columns: Vec<ArrayRef> = columns
             .map(|(column, fold)| match (fold, column.data_type()) {
                 (Some(fold), DataType::Utf8) => {
-                    let folded = column.as_string::<i32>().iter().map(|text| Some(fold.fold(text?)));
+                    let folded = column
+                        .as_string::<i32>()
+                        .iter()
+                        .map(|text| Some(fold.fold(text?)));
                     Arc::new(folded.collect::<StringArray>()) as ArrayRef
                 }
                 (Some(fold), DataType::LargeUtf8) => {
-                    let folded = column.as_string::<i64>().iter().map(|text| Some(fold.fold(text?)));
+                    let folded = column
+                        .as_string::<i64>()
+                        .iter()
+                        .map(|text| Some(fold.fold(text?)));
                     Arc::new(folded.collect::<LargeStringArray>())
                 }
                 _ => column.clone(),
@@ -147,7 +153,10 @@ impl TextFold {
                 text.to_owned()
             };
         }
-        let narrow = text.chars().flat_map(|c| self.fold_width(c));
+        let narrow = text
+            .chars()
+            .flat_map(|c| self.fold_width(c))
+            .map(|c| self.fold_turkish(c));
         let folded = narrow
             .nfd()
             .filter(|c| !(self.accent && is_combining_mark(*c)))
@@ -178,18 +187,20 @@ impl TextFold {
         if !self.case {
             return c;
         }
-        if self.dotless_i && c == 'I' {
-            return 'ı';
+        let mut lower = c.to_lowercase();
+        match (lower.next(), lower.next()) {
+            (Some(one), None) => one,
+            _ => c,
         }
-        single(single(c, char::to_uppercase), char::to_lowercase)
     }
-}
 
-fn single<I: Iterator<Item = char>>(c: char, map: fn(char) -> I) -> char {
-    let mut mapped = map(c);
-    match (mapped.next(), mapped.next()) {
-        (Some(one), None) => one,
-        _ => c,
+    /// Turkish pairs `I` with `ı` and `İ` with `i`; taken apart, `İ` would be an `I`.
+    fn fold_turkish(self, c: char) -> char {
+        match c {
+            'I' if self.dotless_i && self.case => 'ı',
+            'İ' if self.dotless_i && self.case => 'i',
+            _ => c,
+        }
     }
 }
 

@@ -11,10 +11,20 @@
 
 mod catalog;
 mod error;
+mod key;
+mod key_bounds;
+mod locate;
+mod read;
 mod schema;
 
 pub use catalog::{Catalog, CatalogCommit, MetadataChange, NewTable, TableHandle};
 pub use error::{iceberg_error, io_error};
+pub use key::{KeyFold, KeyHash};
+pub use locate::{RowLocation, locate, locate_in};
+pub use read::{
+    DataFileReader, DeleteFile, FileRows, FileRowsStream, LiveFile, PositionDeletes, Projection, RowRanges,
+    live_files,
+};
 pub use schema::{
     KEY, SOURCE_SCHEMA, SchemaDifference, field_ids, iceberg_schema, schema_differences, schema_properties,
     table_schema,

@@ -7,12 +7,13 @@ use futures::stream::{self, BoxStream, StreamExt};
 use iceberg::arrow::ArrowFileReader;
 use iceberg::io::{FileIO, FileMetadata};
 use model::{Error, ErrorKind, Result};
+use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 
 use super::{Projection, RowRanges};
-use crate::error::read_error;
+use crate::error::iceberg_error;
 
 /// Batches have at most this many rows,
 const BATCH_ROWS: u64 = 8_192;
@@ -110,9 +111,7 @@ impl DataFileReader {
         Ok(batches
             .map(move |batch| {
                 let batch = batch.map_err(|error| damaged(&path, error))?;
-                let rows = file
-                    .convert(&batch)
-                    .map_err(|error| error.with("file", &path))?;
+                let rows = file.convert(&batch).map_err(|error| error.with("file", &path))?;
                 let positions = positions.by_ref().take(rows.num_rows()).collect();
                 Ok(FileRows { rows, positions })
             })
@@ -124,13 +123,13 @@ async fn file_reader(file_io: &FileIO, path: &str, size: u64) -> Result<ArrowFil
     let opened = async { file_io.new_input(path)?.reader().await };
     let reader = opened
         .await
-        .map_err(|error| read_error("cannot open a data file", error).with("file", path))?;
+        .map_err(|error| iceberg_error("cannot open a data file")(error).with("file", path))?;
     Ok(ArrowFileReader::new(FileMetadata { size }, reader))
 }
 
 /// How many rows of a row group make a batch. Dictionaries can make wide values look small, so the size before encoding
 /// counts where the file tells it.
-fn rows_per_batch(group: &RowGroupMetaData, mask: &parquet::arrow::ProjectionMask) -> usize {
+fn rows_per_batch(group: &RowGroupMetaData, mask: &ProjectionMask) -> usize {
     let bytes: u64 = group
         .columns()
         .iter()
@@ -149,7 +148,7 @@ fn rows_per_batch(group: &RowGroupMetaData, mask: &parquet::arrow::ProjectionMas
 fn damaged(path: &str, error: parquet::errors::ParquetError) -> Error {
     let error = match error {
         parquet::errors::ParquetError::External(inner) => match inner.downcast::<iceberg::Error>() {
-            Ok(storage) => return read_error("cannot read a data file", *storage).with("file", path),
+            Ok(storage) => return iceberg_error("cannot read a data file")(*storage).with("file", path),
             Err(inner) => parquet::errors::ParquetError::External(inner),
         },
         other => other,

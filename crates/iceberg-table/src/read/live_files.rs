@@ -11,7 +11,7 @@ use iceberg::spec::{
 use iceberg::table::Table;
 use model::{Error, ErrorKind, Result};
 
-use crate::error::read_error;
+use crate::error::iceberg_error;
 
 /// Manifests that are fetched at the same time.
 const MANIFESTS_AT_ONCE: usize = 8;
@@ -67,13 +67,18 @@ impl DeleteFile {
 /// # Cancel safety
 ///
 /// Dropping the future gives up the reads.
-pub async fn live_files(table: &Table, snapshot: &SnapshotRef) -> Result<Vec<LiveFile>> {
-    let list = table.manifest_list_reader(snapshot).load().await.map_err(|error| {
-        read_error("cannot read a manifest list", error).with("file", snapshot.manifest_list())
-    })?;
-    let live = list.entries().iter().filter(|manifest| {
-        manifest.added_files_count != Some(0) || manifest.existing_files_count != Some(0)
-    });
+pub async fn live_files(table: &Table, snapshot: &SnapshotRef) -> Result<Vec<Arc<LiveFile>>> {
+    let list = table
+        .manifest_list_reader(snapshot)
+        .load()
+        .await
+        .map_err(|error| {
+            iceberg_error("cannot read a manifest list")(error).with("file", snapshot.manifest_list())
+        })?;
+    let live = list
+        .entries()
+        .iter()
+        .filter(|manifest| manifest.added_files_count != Some(0) || manifest.existing_files_count != Some(0));
     let manifests: Vec<(i32, Manifest)> = stream::iter(live.cloned())
         .map(|manifest| load(table, manifest))
         .buffered(MANIFESTS_AT_ONCE)
@@ -99,15 +104,16 @@ pub async fn live_files(table: &Table, snapshot: &SnapshotRef) -> Result<Vec<Liv
             }
         }
     }
-    for file in &mut files {
-        file.deletes = deletes.of(file);
-    }
-    Ok(files)
+    let with_deletes = files.into_iter().map(|file| {
+        let deletes = deletes.of(&file);
+        Arc::new(LiveFile { deletes, ..file })
+    });
+    Ok(with_deletes.collect())
 }
 
 async fn load(table: &Table, manifest: ManifestFile) -> Result<(i32, Manifest)> {
     let loaded = manifest.load_manifest(table.file_io()).await.map_err(|error| {
-        read_error("cannot read a manifest", error).with("file", &manifest.manifest_path)
+        iceberg_error("cannot read a manifest")(error).with("file", &manifest.manifest_path)
     })?;
     Ok((manifest.partition_spec_id, loaded))
 }
@@ -127,7 +133,9 @@ fn refuse_unreadable(file: &DataFile) -> Result<()> {
         format!("the table has {what}, which this program cannot read yet"),
     )
     .with("file", file.file_path())
-    .hint("rewrite the table with the engine that wrote it (compaction removes delete files), then run again"))
+    .hint(
+        "rewrite the table with the engine that wrote it (compaction removes delete files), then run again",
+    ))
 }
 
 fn delete_file(spec_id: i32, sequence_number: i64, file: &DataFile) -> DeleteFile {
@@ -180,8 +188,12 @@ impl DeletesByScope {
         let by_partition = self.by_partition.get(&scope).into_iter().flatten();
         by_path
             .chain(by_partition)
-            .filter(|delete| delete.spec_id == file.spec_id && &delete.partition == file.data_file.partition())
-            .filter(|delete| delete.sequence_number >= file.sequence_number && delete.may_speak_of(&file.path))
+            .filter(|delete| {
+                delete.spec_id == file.spec_id && &delete.partition == file.data_file.partition()
+            })
+            .filter(|delete| {
+                delete.sequence_number >= file.sequence_number && delete.may_speak_of(&file.path)
+            })
             .cloned()
             .collect()
     }

@@ -9,8 +9,8 @@ use arrow_schema::{DataType, Field};
 use futures::TryStreamExt;
 use iceberg::io::FileIO;
 use iceberg::metadata_columns::{
-    RESERVED_COL_NAME_DELETE_FILE_PATH, RESERVED_COL_NAME_DELETE_FILE_POS, RESERVED_FIELD_ID_DELETE_FILE_PATH,
-    RESERVED_FIELD_ID_DELETE_FILE_POS,
+    RESERVED_COL_NAME_DELETE_FILE_PATH, RESERVED_COL_NAME_DELETE_FILE_POS,
+    RESERVED_FIELD_ID_DELETE_FILE_PATH, RESERVED_FIELD_ID_DELETE_FILE_POS,
 };
 use model::{Error, ErrorKind, Result};
 
@@ -112,9 +112,12 @@ impl PositionDeletes {
             let positions = batch.rows.column(1).as_primitive::<Int64Type>();
             for (path, position) in paths.iter().flatten().zip(positions.values()) {
                 let position = u64::try_from(*position).map_err(|error| {
-                    Error::new(ErrorKind::Corrupt, "a position delete file holds a negative position")
-                        .with("file", &delete.path)
-                        .caused_by(error)
+                    Error::new(
+                        ErrorKind::Corrupt,
+                        "a position delete file holds a negative position",
+                    )
+                    .with("file", &delete.path)
+                    .caused_by(error)
                 })?;
                 // The rows are sorted by path, so the entry is nearly always the one of the row before.
                 match by_path.get_mut(path) {

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use arrow_array::{
-    Array, ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, FixedSizeBinaryArray, Float32Array,
-    Float64Array, Int32Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray, Time64MicrosecondArray,
-    TimestampMicrosecondArray, UInt32Array, new_null_array,
+    Array, ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, FixedSizeBinaryArray,
+    Float32Array, Float64Array, Int32Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray,
+    Time64MicrosecondArray, TimestampMicrosecondArray, UInt32Array, new_null_array,
 };
 use arrow_cast::{CastOptions, cast_with_options};
 use arrow_schema::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
@@ -238,7 +238,8 @@ fn promote(column: &ArrayRef, field: &FieldRef) -> Result<ArrayRef> {
 
 fn may_promote(from: &DataType, to: &DataType) -> bool {
     use DataType::{
-        Binary, Decimal128, FixedSizeBinary, Float32, Float64, Int32, Int64, LargeBinary, LargeUtf8, Timestamp, Utf8,
+        Binary, Decimal128, FixedSizeBinary, Float32, Float64, Int32, Int64, LargeBinary, LargeUtf8,
+        Timestamp, Utf8,
     };
     match (from, to) {
         (Int32, Int64)

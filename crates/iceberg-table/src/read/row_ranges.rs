@@ -12,7 +12,7 @@ pub struct RowRanges(Vec<Range<u64>>);
 impl RowRanges {
     /// The positions from 0 up to `rows`.
     pub fn all(rows: u64) -> Self {
-        Self(if rows == 0 { Vec::new() } else { vec![0..rows] })
+        Self::of_ranges(std::iter::once(0..rows))
     }
 
     /// These positions, which must ascend; repeated ones count once.
@@ -22,6 +22,30 @@ impl RowRanges {
             ranges.push(position..position.saturating_add(1));
         }
         ranges
+    }
+
+    /// These ranges, which must ascend without overlap.
+    pub(crate) fn of_ranges(ranges: impl IntoIterator<Item = Range<u64>>) -> Self {
+        let mut made = Self::default();
+        for range in ranges {
+            made.push(range);
+        }
+        made
+    }
+
+    /// The positions that are in both.
+    pub(crate) fn intersection(&self, other: &Self) -> Self {
+        let (mut left, mut right) = (self.0.iter().peekable(), other.0.iter().peekable());
+        let mut shared = Self::default();
+        while let (Some(a), Some(b)) = (left.peek(), right.peek()) {
+            shared.push(a.start.max(b.start)..a.end.min(b.end));
+            if a.end <= b.end {
+                left.next();
+            } else {
+                right.next();
+            }
+        }
+        shared
     }
 
     /// Without `deleted`, which must ascend.
@@ -84,9 +108,7 @@ impl RowRanges {
         let mut rows_before = 0;
         for (index, rows) in row_group_rows(metadata).enumerate() {
             let first = self.0.partition_point(|range| range.end <= rows.start);
-            let overlapping = self.0[first..]
-                .iter()
-                .take_while(|range| range.start < rows.end);
+            let overlapping = self.0[first..].iter().take_while(|range| range.start < rows.end);
             let count_before = selected.len();
             selected.extend(overlapping.map(|range| {
                 let in_group = |position: u64| (position - rows.start) as usize + rows_before;
@@ -115,16 +137,23 @@ fn row_group_rows(metadata: &ParquetMetaData) -> impl Iterator<Item = Range<u64>
 mod tests {
     use super::*;
 
+    type Pairs = &'static [(u64, u64)];
+
+    fn ranges(pairs: Pairs) -> RowRanges {
+        RowRanges::of_ranges(pairs.iter().map(|(start, end)| *start..*end))
+    }
+
     #[test]
     fn positions_become_ranges_and_back() {
-        for (positions, ranges) in [
-            (vec![], vec![]),
-            (vec![3], vec![3..4]),
-            (vec![0, 1, 2, 5, 5, 7, 8], vec![0..3, 5..6, 7..9]),
-        ] {
+        let cases: [(&[u64], Pairs); 3] = [
+            (&[], &[]),
+            (&[3], &[(3, 4)]),
+            (&[0, 1, 2, 5, 5, 7, 8], &[(0, 3), (5, 6), (7, 9)]),
+        ];
+        for (positions, expected) in cases {
             let made = RowRanges::of_sorted(positions.iter().copied());
-            assert_eq!(made.0, ranges);
-            let mut once = positions.clone();
+            assert_eq!(made, ranges(expected));
+            let mut once = positions.to_vec();
             once.dedup();
             assert_eq!(made.count(), once.len() as u64);
             assert_eq!(made.into_positions().collect::<Vec<_>>(), once);
@@ -133,22 +162,36 @@ mod tests {
 
     #[test]
     fn deleted_positions_are_left_out() {
-        for (rows, deleted, left) in [
-            (0, vec![], vec![]),
-            (4, vec![], vec![0..4]),
-            (4, vec![0], vec![1..4]),
-            (4, vec![3], vec![0..3]),
-            (4, vec![1, 2], vec![0..1, 3..4]),
-            (4, vec![0, 1, 2, 3], vec![]),
-            (4, vec![9], vec![0..4]),
-        ] {
+        let cases: [(Pairs, &[u64], Pairs); 8] = [
+            (&[], &[], &[]),
+            (&[(0, 4)], &[], &[(0, 4)]),
+            (&[(0, 4)], &[0], &[(1, 4)]),
+            (&[(0, 4)], &[3], &[(0, 3)]),
+            (&[(0, 4)], &[1, 2], &[(0, 1), (3, 4)]),
+            (&[(0, 4)], &[0, 1, 2, 3], &[]),
+            (&[(0, 4)], &[9], &[(0, 4)]),
+            (&[(0, 3), (5, 9)], &[2, 4, 5, 8], &[(0, 2), (6, 8)]),
+        ];
+        for (rows, deleted, left) in cases {
             assert_eq!(
-                RowRanges::all(rows).without(&deleted).0,
-                left,
-                "{rows} {deleted:?}"
+                ranges(rows).without(deleted),
+                ranges(left),
+                "{rows:?} {deleted:?}"
             );
         }
-        let two = RowRanges(vec![0..3, 5..9]);
-        assert_eq!(two.without(&[2, 4, 5, 8]).0, [0..2, 6..8]);
+    }
+
+    #[test]
+    fn an_intersection_has_what_both_have() {
+        let cases: [(Pairs, Pairs, Pairs); 4] = [
+            (&[], &[(0, 3)], &[]),
+            (&[(0, 10)], &[(2, 3), (5, 7)], &[(2, 3), (5, 7)]),
+            (&[(0, 3), (5, 9)], &[(2, 6), (8, 20)], &[(2, 3), (5, 6), (8, 9)]),
+            (&[(0, 3)], &[(3, 5)], &[]),
+        ];
+        for (a, b, shared) in cases {
+            assert_eq!(ranges(a).intersection(&ranges(b)), ranges(shared));
+            assert_eq!(ranges(b).intersection(&ranges(a)), ranges(shared));
+        }
     }
 }

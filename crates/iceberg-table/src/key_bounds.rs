@@ -1,0 +1,372 @@
+//! Which files, row groups and pages can hold a key, by the bounds of the key columns.
+//!
+//! Pruning is sound only where equality of keys implies an order of their bytes: numbers, dates, times, decimals, UUIDs and bytes;
+//! text without a collation; text of a binary collation with its trailing blanks taken into account. Other text prunes nothing.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{
+    Date32Type, Decimal128Type, Int32Type, Int64Type, Time64MicrosecondType, TimestampMicrosecondType,
+};
+use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_schema::DataType;
+use iceberg::spec::{DataFile, Datum, PrimitiveLiteral};
+use parquet::file::metadata::ParquetMetaData;
+use parquet::file::page_index::column_index::ColumnIndexMetaData;
+use parquet::file::page_index::offset_index::PageLocation;
+use parquet::file::statistics::Statistics;
+
+use crate::key::KeyFold;
+use crate::read::{Projection, RowRanges};
+
+/// The values of the key columns that are looked for.
+#[derive(Debug)]
+pub(crate) struct KeyBounds {
+    columns: Vec<KeyColumn>,
+}
+
+#[derive(Debug)]
+struct KeyColumn {
+    id: i32,
+    values: Values,
+}
+
+/// The values of one column, ascending.
+#[derive(Debug)]
+enum Values {
+    Numbers { sorted: Vec<i128>, decimal: bool },
+    Bytes { sorted: Vec<Vec<u8>>, padded: bool },
+    Unordered,
+}
+
+/// A bound as it is stored.
+#[derive(Debug, Clone, PartialEq)]
+enum Bound {
+    Number(i128),
+    Bytes(Vec<u8>),
+}
+
+impl KeyBounds {
+    /// The values in `keys`, which holds the key columns in the order of `projection`.
+    pub(crate) fn of(keys: &RecordBatch, projection: &Projection, fold: &KeyFold) -> Self {
+        let columns = projection.ids().zip(keys.columns()).enumerate();
+        let columns = columns.map(|(index, (id, column))| KeyColumn {
+            id,
+            values: Values::of(column, index, fold),
+        });
+        Self {
+            columns: columns.collect(),
+        }
+    }
+
+    /// Whether a data file can hold any of the keys.
+    pub(crate) fn may_be_in(&self, file: &DataFile) -> bool {
+        let bound = |bounds: &HashMap<i32, Datum>, id| bounds.get(&id).and_then(of_datum);
+        self.columns.iter().all(|column| {
+            let lower = bound(file.lower_bounds(), column.id);
+            let upper = bound(file.upper_bounds(), column.id);
+            column.values.may_be_between(lower, upper)
+        })
+    }
+
+    /// The rows of a file that can have any of the keys: pages whose bounds and row groups whose bounds allow it.
+    pub(crate) fn may_be_at(&self, file: &ParquetMetaData) -> RowRanges {
+        let leaves: Vec<_> = self
+            .columns
+            .iter()
+            .filter_map(|column| Some((leaf_of(file, column.id)?, &column.values)))
+            .collect();
+        let candidates = (0..file.num_row_groups()).filter(|&group| {
+            leaves.iter().all(|(leaf, values)| {
+                let statistics = file.row_group(group).column(*leaf).statistics();
+                statistics.is_none_or(|statistics| values.may_be_in(statistics))
+            })
+        });
+        let groups: Vec<usize> = candidates.collect();
+        let mut rows = RowRanges::of_row_groups(file, &groups);
+        for (leaf, values) in leaves {
+            if let Some(pages) = pages_with(file, &groups, leaf, values) {
+                rows = rows.intersection(&pages);
+            }
+        }
+        rows
+    }
+}
+
+impl Values {
+    fn of(column: &ArrayRef, index: usize, fold: &KeyFold) -> Self {
+        let text = match fold.column(index) {
+            Some(fold) if !fold.is_binary() => return Self::Unordered,
+            other => other,
+        };
+        let numbers = |values: Vec<i128>| Self::numbers(values, false);
+        match column.data_type() {
+            DataType::Int32 => numbers(widened(column.as_primitive::<Int32Type>().values())),
+            DataType::Int64 => numbers(widened(column.as_primitive::<Int64Type>().values())),
+            DataType::Date32 => numbers(widened(column.as_primitive::<Date32Type>().values())),
+            DataType::Time64(_) => numbers(widened(column.as_primitive::<Time64MicrosecondType>().values())),
+            DataType::Timestamp(..) => numbers(widened(
+                column.as_primitive::<TimestampMicrosecondType>().values(),
+            )),
+            DataType::Decimal128(..) => {
+                Self::numbers(column.as_primitive::<Decimal128Type>().values().to_vec(), true)
+            }
+            DataType::Utf8 => Self::bytes(
+                column.as_string::<i32>().iter().flatten().map(str::as_bytes),
+                text.is_some(),
+            ),
+            DataType::LargeUtf8 => Self::bytes(
+                column.as_string::<i64>().iter().flatten().map(str::as_bytes),
+                text.is_some(),
+            ),
+            DataType::Binary => Self::bytes(column.as_binary::<i32>().iter().flatten(), false),
+            DataType::LargeBinary => Self::bytes(column.as_binary::<i64>().iter().flatten(), false),
+            DataType::FixedSizeBinary(_) => {
+                Self::bytes(column.as_fixed_size_binary().iter().flatten(), false)
+            }
+            _ => Self::Unordered,
+        }
+    }
+
+    fn numbers(mut sorted: Vec<i128>, decimal: bool) -> Self {
+        sorted.sort_unstable();
+        sorted.dedup();
+        Self::Numbers { sorted, decimal }
+    }
+
+    fn bytes<'a>(values: impl Iterator<Item = &'a [u8]>, padded: bool) -> Self {
+        let mut sorted: Vec<Vec<u8>> = values
+            .map(|value| if padded { without_blanks(value) } else { value }.to_vec())
+            .collect();
+        sorted.sort_unstable();
+        sorted.dedup();
+        Self::Bytes { sorted, padded }
+    }
+
+    /// Whether any of the values can lie between these bounds; an unknown bound, or one of another kind, excludes nothing.
+    fn may_be_between(&self, lower: Option<Bound>, upper: Option<Bound>) -> bool {
+        match self {
+            Self::Unordered => true,
+            Self::Numbers { sorted, .. } => {
+                let number = |bound, unknown| match bound {
+                    Some(Bound::Number(number)) => number,
+                    _ => unknown,
+                };
+                any_between(sorted, &number(lower, i128::MIN), Some(&number(upper, i128::MAX)))
+            }
+            Self::Bytes { sorted, padded } => {
+                let bytes = |bound| match bound {
+                    Some(Bound::Bytes(bytes)) => Some(bytes),
+                    _ => None,
+                };
+                let mut lower = bytes(lower).unwrap_or_default();
+                if *padded {
+                    lower.truncate(padded_lower(&lower));
+                }
+                any_between(sorted, &lower, bytes(upper).as_ref())
+            }
+        }
+    }
+
+    fn may_be_in(&self, statistics: &Statistics) -> bool {
+        // Old writers compared bytes as signed numbers.
+        let trusted = !statistics.is_min_max_deprecated();
+        match (self, statistics) {
+            (_, Statistics::Int32(s)) => {
+                self.may_be_between(s.min_opt().map(number), s.max_opt().map(number))
+            }
+            (_, Statistics::Int64(s)) => {
+                self.may_be_between(s.min_opt().map(number), s.max_opt().map(number))
+            }
+            (_, Statistics::ByteArray(_) | Statistics::FixedLenByteArray(_)) if trusted => {
+                let bound = |bytes: Option<&[u8]>| bytes.and_then(|bytes| self.of_bytes(bytes));
+                self.may_be_between(
+                    bound(statistics.min_bytes_opt()),
+                    bound(statistics.max_bytes_opt()),
+                )
+            }
+            _ => true,
+        }
+    }
+
+    fn may_be_on_page(&self, index: &ColumnIndexMetaData, page: usize) -> bool {
+        let bound = |bytes: Option<&[u8]>| bytes.and_then(|bytes| self.of_bytes(bytes));
+        match index {
+            _ if index.is_null_page(page) => false,
+            ColumnIndexMetaData::INT32(pages) => self.may_be_between(
+                pages.min_value(page).map(number),
+                pages.max_value(page).map(number),
+            ),
+            ColumnIndexMetaData::INT64(pages) => self.may_be_between(
+                pages.min_value(page).map(number),
+                pages.max_value(page).map(number),
+            ),
+            ColumnIndexMetaData::BYTE_ARRAY(pages) | ColumnIndexMetaData::FIXED_LEN_BYTE_ARRAY(pages) => {
+                self.may_be_between(bound(pages.min_value(page)), bound(pages.max_value(page)))
+            }
+            _ => true,
+        }
+    }
+
+    /// A bound that Parquet stores as bytes.
+    fn of_bytes(&self, bytes: &[u8]) -> Option<Bound> {
+        match self {
+            Self::Numbers { decimal: true, .. } => big_endian(bytes).map(Bound::Number),
+            Self::Bytes { .. } => Some(Bound::Bytes(bytes.to_vec())),
+            _ => None,
+        }
+    }
+}
+
+/// Whether `sorted` has a value from `lower` to `upper`.
+fn any_between<T: Ord>(sorted: &[T], lower: &T, upper: Option<&T>) -> bool {
+    let first = sorted.partition_point(|value| value < lower);
+    sorted
+        .get(first)
+        .is_some_and(|value| upper.is_none_or(|upper| value <= upper))
+}
+
+/// How much of a lower bound still is one for values without their trailing blanks: a value may be followed by any number of
+/// blanks, so whatever the bound has from its first blank (or lesser byte) on says nothing.
+fn padded_lower(bound: &[u8]) -> usize {
+    bound.iter().position(|byte| *byte <= b' ').unwrap_or(bound.len())
+}
+
+fn without_blanks(value: &[u8]) -> &[u8] {
+    let end = value
+        .iter()
+        .rposition(|byte| *byte != b' ')
+        .map_or(0, |last| last + 1);
+    &value[..end]
+}
+
+fn widened<T: Copy + Into<i128>>(values: &[T]) -> Vec<i128> {
+    values.iter().map(|value| (*value).into()).collect()
+}
+
+fn number<T: Copy + Into<i128>>(value: &T) -> Bound {
+    Bound::Number((*value).into())
+}
+
+/// A signed number, big-endian, of at most 16 bytes.
+fn big_endian(bytes: &[u8]) -> Option<i128> {
+    let sign = if bytes.first()? & 0x80 == 0 { 0x00 } else { 0xff };
+    let mut wide = [sign; 16];
+    let start = wide.len().checked_sub(bytes.len())?;
+    wide[start..].copy_from_slice(bytes);
+    Some(i128::from_be_bytes(wide))
+}
+
+fn of_datum(datum: &Datum) -> Option<Bound> {
+    match datum.literal() {
+        PrimitiveLiteral::Int(v) => Some(Bound::Number((*v).into())),
+        PrimitiveLiteral::Long(v) => Some(Bound::Number((*v).into())),
+        PrimitiveLiteral::Int128(v) => Some(Bound::Number(*v)),
+        PrimitiveLiteral::UInt128(v) => Some(Bound::Bytes(v.to_be_bytes().to_vec())),
+        PrimitiveLiteral::String(v) => Some(Bound::Bytes(v.clone().into_bytes())),
+        PrimitiveLiteral::Binary(v) => Some(Bound::Bytes(v.clone())),
+        _ => None,
+    }
+}
+
+/// The leaf column that is the top-level column with this field id.
+fn leaf_of(file: &ParquetMetaData, id: i32) -> Option<usize> {
+    file.file_metadata()
+        .schema_descr()
+        .columns()
+        .iter()
+        .position(|leaf| {
+            let info = leaf.self_type().get_basic_info();
+            leaf.path().parts().len() == 1 && info.has_id() && info.id() == id
+        })
+}
+
+/// The rows of the pages of one column, in these row groups, that can hold any of the values; `None` without a page index.
+fn pages_with(file: &ParquetMetaData, groups: &[usize], leaf: usize, values: &Values) -> Option<RowRanges> {
+    let mut kept = Vec::new();
+    for &group in groups {
+        let index = file.column_index()?.get(group)?.get(leaf)?;
+        let pages = file.offset_index()?.get(group)?.get(leaf)?.page_locations();
+        let start: u64 = file.row_groups()[..group].iter().map(group_rows).sum();
+        let rows = group_rows(file.row_group(group));
+        if matches!(index, ColumnIndexMetaData::NONE) || index.num_pages() != pages.len() as u64 {
+            return None;
+        }
+        let allowed = (0..pages.len()).filter(|page| values.may_be_on_page(index, *page));
+        kept.extend(allowed.map(|page| {
+            let within = page_rows(pages, page, rows);
+            start + within.start..start + within.end
+        }));
+    }
+    Some(RowRanges::of_ranges(kept))
+}
+
+fn page_rows(pages: &[PageLocation], page: usize, rows_in_group: u64) -> Range<u64> {
+    let first = |page: &PageLocation| page.first_row_index.max(0) as u64;
+    first(&pages[page])..pages.get(page + 1).map_or(rows_in_group, first)
+}
+
+fn group_rows(group: &parquet::file::metadata::RowGroupMetaData) -> u64 {
+    group.num_rows().max(0) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_sought_between_bounds() {
+        let values = Values::numbers(vec![30, 10, 10], false);
+        for (lower, upper, found) in [
+            (Some(0), Some(9), false),
+            (Some(0), Some(10), true),
+            (Some(11), Some(29), false),
+            (Some(31), None, false),
+            (None, Some(5), false),
+            (None, None, true),
+        ] {
+            let bound = |b: Option<i128>| b.map(Bound::Number);
+            assert_eq!(
+                values.may_be_between(bound(lower), bound(upper)),
+                found,
+                "{lower:?} {upper:?}"
+            );
+        }
+        assert!(values.may_be_between(Some(Bound::Bytes(vec![255])), None));
+    }
+
+    #[test]
+    fn padded_text_is_found_under_bounds_with_blanks() {
+        let bytes = |text: &str| Some(Bound::Bytes(text.as_bytes().to_vec()));
+        for (key, padded, lower, upper, found) in [
+            ("a", false, "a ", "b", false),
+            ("a", true, "a ", "b", true),
+            ("a  ", true, "a", "a", true),
+            ("a", true, "a \u{1}", "b", true),
+            ("a", true, "b ", "c", false),
+            ("c", true, "a ", "b ", false),
+        ] {
+            let values = Values::bytes([key.as_bytes()].into_iter(), padded);
+            assert_eq!(
+                values.may_be_between(bytes(lower), bytes(upper)),
+                found,
+                "{key:?} {lower:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn decimals_are_read_with_their_sign() {
+        for (bytes, value) in [
+            (vec![0x01, 0x00], Some(256)),
+            (vec![0xff], Some(-1)),
+            (vec![0x80, 0x00], Some(-32_768)),
+            (vec![], None),
+            (vec![0; 17], None),
+        ] {
+            assert_eq!(big_endian(&bytes), value);
+        }
+    }
+}
