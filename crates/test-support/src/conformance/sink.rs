@@ -1,0 +1,491 @@
+//! The suite of [`ChangeSink`].
+
+use std::sync::Arc;
+
+use arrow_array::{Int8Array, RecordBatch};
+use async_trait::async_trait;
+use futures::stream;
+use model::{
+    BatchId, Batches, ChangeBatch, ChangeSink, Commit, CommitOutcome, Committed, Epoch, Mark, Op, Position,
+    Prepare, Presence, Receipt, Replace, StageOutcome, Staged, SyncId, TableName, TableSchema,
+};
+
+use crate::{SampleRow, kill_after, sample_batch, sample_rows, sample_schema};
+
+/// A target to test: a fresh place without tables.
+#[async_trait]
+pub trait SinkUnderTest: Send + Sync {
+    /// A sink over this place. Each call is another process: nothing is shared but what is durable.
+    async fn open(&self) -> Arc<dyn ChangeSink>;
+
+    /// The rows of a table as a reader of the target sees them.
+    async fn rows(&self, table: &TableName) -> Vec<RecordBatch>;
+
+    /// The table that the suite creates.
+    fn table(&self) -> TableName {
+        TableName::new("dbo", "Sample")
+    }
+}
+
+/// Asks a sink whether it keeps the contract. `make` returns a fresh, empty place.
+pub async fn sink_conformance<F>(make: impl Fn() -> F)
+where
+    F: Future<Output = Box<dyn SinkUnderTest>>,
+{
+    preparing_creates_once(make().await).await;
+    let keyed = async || Case::new(make().await, true).await;
+    an_empty_commit_records_the_mark(keyed().await).await;
+    staged_rows_are_invisible_until_they_are_committed(keyed().await).await;
+    a_copy_advances_chunk_by_chunk(keyed().await).await;
+    changes_apply_by_key(keyed().await).await;
+    identical_rows_are_dropped_and_almost_identical_ones_are_not(keyed().await).await;
+    a_commit_on_another_mark_conflicts(keyed().await).await;
+    an_older_epoch_conflicts(keyed().await).await;
+    the_same_commit_twice_is_one(keyed().await).await;
+    of_two_commits_on_one_mark_one_wins(keyed().await).await;
+    replacing_swaps_the_whole_table(keyed().await).await;
+    discarded_rows_never_appear(keyed().await).await;
+    for polls in 0..12 {
+        a_cancelled_commit_is_all_or_nothing(keyed().await, polls).await;
+    }
+    twins_survive_without_a_key(Case::new(make().await, false).await).await;
+}
+
+struct Case {
+    place: Box<dyn SinkUnderTest>,
+    sink: Arc<dyn ChangeSink>,
+    sync: SyncId,
+    table: TableName,
+    schema: Arc<TableSchema>,
+}
+
+impl Case {
+    async fn new(place: Box<dyn SinkUnderTest>, keyed: bool) -> Self {
+        let (sink, table) = (place.open().await, place.table());
+        let case = Self {
+            place,
+            sink,
+            sync: SyncId::new("conformance/dbo.Sample/to"),
+            table,
+            schema: sample_schema(keyed),
+        };
+        let prepared = case
+            .sink
+            .prepare(&case.prepare())
+            .await
+            .expect("the table is created");
+        assert!(prepared.created);
+        case
+    }
+
+    fn prepare(&self) -> Prepare {
+        Prepare {
+            sync: self.sync.clone(),
+            table: self.table.clone(),
+            schema: self.schema.clone(),
+            create: true,
+            adopt: false,
+            dry_run: false,
+        }
+    }
+
+    async fn committed(&self) -> Committed {
+        let newest = self.sink.committed(&self.sync, &self.table).await;
+        newest.expect("the target tells how far it has got")
+    }
+
+    async fn rows(&self) -> Vec<SampleRow> {
+        sample_rows(&self.place.rows(&self.table).await)
+    }
+
+    async fn stage(&self, changes: &[(Op, SampleRow)], presence: Presence) -> StageOutcome {
+        let batches: Vec<_> = changes.chunks(2).map(|part| self.batch(part, presence)).collect();
+        let batches: Batches = Box::pin(stream::iter(batches.into_iter().map(Ok)));
+        let staged = self
+            .sink
+            .stage(&self.sync, &self.table, &self.schema, batches)
+            .await;
+        let staged = staged.expect("rows are staged");
+        assert_eq!(staged.read, changes.len() as u64, "rows taken from the stream");
+        staged
+    }
+
+    fn batch(&self, changes: &[(Op, SampleRow)], presence: Presence) -> ChangeBatch {
+        let rows: Vec<_> = changes.iter().map(|(_, row)| row.clone()).collect();
+        let ops: Int8Array = changes.iter().map(|(op, _)| Some(*op as i8)).collect();
+        let batch = ChangeBatch::new(
+            self.table.clone(),
+            self.schema.clone(),
+            sample_batch(&rows),
+            ops,
+            presence,
+        );
+        batch.expect("the batch fits the sample schema")
+    }
+
+    /// A commit on what the target says now.
+    async fn next(&self, batch: &str, mark: Mark, staged: Vec<Staged>) -> Commit {
+        let newest = self.committed().await;
+        Commit {
+            sync: self.sync.clone(),
+            table: self.table.clone(),
+            schema: self.schema.clone(),
+            batch: BatchId::new(batch),
+            epoch: Epoch(1).max(newest.epoch),
+            after: newest.mark,
+            mark,
+            staged,
+            replace: Replace::No,
+        }
+    }
+
+    async fn commit(&self, commit: &Commit) -> Receipt {
+        match self.sink.commit(commit).await {
+            Ok(CommitOutcome::Committed(receipt)) => receipt,
+            other => panic!("committing {} ended as {other:?}", commit.batch),
+        }
+    }
+
+    /// Stages and commits upserts.
+    async fn apply(
+        &self,
+        batch: &str,
+        changes: &[(Op, SampleRow)],
+        presence: Presence,
+    ) -> (StageOutcome, Receipt) {
+        let staged = self.stage(changes, presence).await;
+        let commit = self.next(batch, at(batch), staged.staged.clone()).await;
+        let receipt = self.commit(&commit).await;
+        (staged, receipt)
+    }
+
+    /// Expects a conflict, and that it changed nothing.
+    async fn conflicts(&self, commit: &Commit) -> Committed {
+        let (rows, before) = (self.rows().await, self.committed().await);
+        let outcome = self.sink.commit(commit).await;
+        let Ok(CommitOutcome::Conflict { newest }) = outcome else {
+            panic!("a commit that must conflict ended as {outcome:?}");
+        };
+        assert_eq!(newest, before, "the conflict tells what the target says");
+        assert_eq!(self.rows().await, rows, "a conflict changed rows");
+        assert_eq!(self.committed().await, before, "a conflict moved the mark");
+        newest
+    }
+}
+
+fn at(value: &str) -> Mark {
+    Mark::At(position(value))
+}
+
+fn position(value: &str) -> Position {
+    Position {
+        kind: "sample".into(),
+        incarnation: "i".into(),
+        value: value.into(),
+        label: value.into(),
+    }
+}
+
+fn inserts(ids: impl IntoIterator<Item = i32>) -> Vec<(Op, SampleRow)> {
+    ids.into_iter()
+        .map(|id| {
+            (
+                Op::Insert,
+                SampleRow::new(id, &format!("row {id}"), i64::from(id)),
+            )
+        })
+        .collect()
+}
+
+fn rows_of(changes: &[(Op, SampleRow)]) -> Vec<SampleRow> {
+    changes.iter().map(|(_, row)| row.clone()).collect()
+}
+
+async fn preparing_creates_once(place: Box<dyn SinkUnderTest>) {
+    let case = Case {
+        sink: place.open().await,
+        sync: SyncId::new("conformance/dbo.Sample/to"),
+        table: place.table(),
+        schema: sample_schema(true),
+        place,
+    };
+    assert_eq!(
+        case.committed().await,
+        Committed::default(),
+        "a table that does not exist carries no mark"
+    );
+    let dry = Prepare {
+        dry_run: true,
+        ..case.prepare()
+    };
+    for _ in 0..2 {
+        let would = case.sink.prepare(&dry).await.expect("a dry run works");
+        assert!(would.created, "a dry run tells that the table would be created");
+    }
+    let missing = Prepare {
+        create: false,
+        ..case.prepare()
+    };
+    assert!(
+        case.sink.prepare(&missing).await.is_err(),
+        "a missing table is refused unless it may be created"
+    );
+    assert!(
+        case.sink
+            .prepare(&case.prepare())
+            .await
+            .expect("the table is created")
+            .created
+    );
+    let again = case
+        .sink
+        .prepare(&case.prepare())
+        .await
+        .expect("our own table is prepared again");
+    assert!(!again.created);
+    assert_eq!(case.committed().await.mark, None, "preparing sets no mark");
+}
+
+async fn an_empty_commit_records_the_mark(case: Case) {
+    let commit = case.next("empty", at("empty"), vec![]).await;
+    let receipt = case.commit(&commit).await;
+    assert_eq!((receipt.inserted, receipt.updated, receipt.deleted), (0, 0, 0));
+    let elsewhere = case.place.open().await;
+    let newest = elsewhere
+        .committed(&case.sync, &case.table)
+        .await
+        .expect("another process sees the mark");
+    assert_eq!(newest.mark, Some(at("empty")));
+    assert_eq!(newest.batch, Some(BatchId::new("empty")));
+    assert_eq!(newest.epoch, Epoch(1));
+    assert_eq!(newest.reference, Some(receipt.reference));
+    assert!(case.rows().await.is_empty());
+}
+
+async fn staged_rows_are_invisible_until_they_are_committed(case: Case) {
+    let changes = inserts(1..=5);
+    let staged = case.stage(&changes, Presence::Absent).await;
+    assert!(case.rows().await.is_empty(), "staged rows can be seen");
+    assert_eq!(case.committed().await.mark, None);
+    let commit = case.next("a", at("a"), staged.staged).await;
+    let receipt = case.commit(&commit).await;
+    assert_eq!(receipt.inserted, 5);
+    assert_eq!(case.rows().await, rows_of(&changes));
+}
+
+async fn a_copy_advances_chunk_by_chunk(case: Case) {
+    let mut expect = Vec::new();
+    for chunk in 0..3 {
+        let changes = inserts(chunk * 10..chunk * 10 + 4);
+        let staged = case.stage(&changes, Presence::Absent).await;
+        let mark = Mark::Copying {
+            start: position("start"),
+            through: Some(model::Bound::new(format!("[{chunk}]"))),
+        };
+        let commit = case
+            .next(&format!("chunk {chunk}"), mark.clone(), staged.staged)
+            .await;
+        assert_eq!(case.commit(&commit).await.inserted, 4);
+        assert_eq!(case.committed().await.mark, Some(mark));
+        expect.extend(rows_of(&changes));
+        assert_eq!(case.rows().await, expect);
+    }
+    let done = case.next("done", at("start"), vec![]).await;
+    case.commit(&done).await;
+    assert_eq!(case.committed().await.mark, Some(at("start")));
+    assert_eq!(case.rows().await, expect);
+}
+
+async fn changes_apply_by_key(case: Case) {
+    case.apply("first", &inserts(1..=6), Presence::Absent).await;
+    let null = SampleRow {
+        id: 2,
+        name: None,
+        amount: None,
+    };
+    let changes = [
+        (Op::Update, SampleRow::new(1, "", 0)),
+        (Op::Upsert, null.clone()),
+        (Op::Upsert, SampleRow::new(7, "seven", 7)),
+        (Op::Insert, SampleRow::new(8, "größer 𝒳 '\"", i64::MIN)),
+        (Op::Delete, SampleRow::new(3, "row 3", 3)),
+        (
+            Op::Delete,
+            SampleRow {
+                id: 4,
+                name: None,
+                amount: None,
+            },
+        ),
+        (Op::Delete, SampleRow::new(99, "never there", 0)),
+    ];
+    let (_, receipt) = case.apply("second", &changes, Presence::Unknown).await;
+    assert_eq!(
+        (receipt.inserted, receipt.updated, receipt.deleted),
+        (2, 2, 2),
+        "the receipt counts what was done"
+    );
+    let expect = [
+        SampleRow::new(1, "", 0),
+        null,
+        SampleRow::new(5, "row 5", 5),
+        SampleRow::new(6, "row 6", 6),
+        SampleRow::new(7, "seven", 7),
+        SampleRow::new(8, "größer 𝒳 '\"", i64::MIN),
+    ];
+    assert_eq!(case.rows().await, expect);
+}
+
+async fn identical_rows_are_dropped_and_almost_identical_ones_are_not(case: Case) {
+    let rows = [(1, "abc"), (2, "abc"), (3, "abc"), (4, "abc")];
+    let rows = rows.map(|(id, name)| (Op::Upsert, SampleRow::new(id, name, 1)));
+    case.apply("first", &rows, Presence::Absent).await;
+
+    let staged = case.stage(&rows, Presence::PerhapsIdentical).await;
+    let mut unchanged = staged.unchanged;
+    if !staged.staged.is_empty() {
+        let commit = case.next("same", at("same"), staged.staged).await;
+        let receipt = case.commit(&commit).await;
+        assert_eq!((receipt.inserted, receipt.updated, receipt.deleted), (0, 0, 0));
+        unchanged += receipt.unchanged;
+    }
+    assert_eq!(
+        unchanged, 4,
+        "rows that the target holds are counted as unchanged"
+    );
+    assert_eq!(case.rows().await, rows_of(&rows));
+
+    let almost = [(1, "abc"), (2, "ABC"), (3, "abc "), (4, "abc\0")];
+    let almost = almost.map(|(id, name)| (Op::Upsert, SampleRow::new(id, name, 1)));
+    let (staged, receipt) = case.apply("almost", &almost, Presence::PerhapsIdentical).await;
+    assert_eq!(
+        (receipt.updated, staged.unchanged + receipt.unchanged),
+        (3, 1),
+        "case, a trailing blank and a trailing NUL are differences"
+    );
+    assert_eq!(case.rows().await, rows_of(&almost));
+}
+
+async fn a_commit_on_another_mark_conflicts(case: Case) {
+    let staged = case.stage(&inserts([1]), Presence::Unknown).await;
+    let early = case.next("early", at("early"), staged.staged).await;
+    case.apply("first", &inserts([2]), Presence::Unknown).await;
+    let newest = case.conflicts(&early).await;
+    assert_eq!(newest.mark, Some(at("first")));
+    let staged = case.stage(&inserts([3]), Presence::Unknown).await;
+    let mut wrong = case.next("wrong", at("wrong"), staged.staged).await;
+    wrong.after = Some(Mark::Copying {
+        start: position("first"),
+        through: None,
+    });
+    case.conflicts(&wrong).await;
+}
+
+async fn an_older_epoch_conflicts(case: Case) {
+    let mut newer = case.next("newer", at("newer"), vec![]).await;
+    newer.epoch = Epoch(5);
+    case.commit(&newer).await;
+    let staged = case.stage(&inserts([1]), Presence::Unknown).await;
+    let mut older = case.next("older", at("older"), staged.staged).await;
+    older.epoch = Epoch(4);
+    let newest = case.conflicts(&older).await;
+    assert_eq!(newest.epoch, Epoch(5), "the conflict tells who took over");
+}
+
+async fn the_same_commit_twice_is_one(case: Case) {
+    let staged = case.stage(&inserts(1..=3), Presence::Absent).await;
+    let commit = case.next("once", at("once"), staged.staged).await;
+    let first = case.commit(&commit).await;
+    let rows = case.rows().await;
+    for process in [case.sink.clone(), case.place.open().await] {
+        match process.commit(&commit).await {
+            Ok(CommitOutcome::Committed(again)) => assert_eq!(again.reference, first.reference),
+            Ok(CommitOutcome::Conflict { newest }) => assert_eq!(newest.batch, Some(commit.batch.clone())),
+            other => panic!("the second sending ended as {other:?}"),
+        }
+        assert_eq!(case.rows().await, rows, "the second sending changed rows");
+        assert_eq!(case.committed().await.reference, Some(first.reference.clone()));
+    }
+}
+
+async fn of_two_commits_on_one_mark_one_wins(case: Case) {
+    let mut racing = Vec::new();
+    for (id, batch) in [(1, "a"), (2, "b"), (3, "c")] {
+        let process = case.place.open().await;
+        let staged = case.stage(&inserts([id]), Presence::Unknown).await;
+        let commit = case.next(batch, at(batch), staged.staged).await;
+        racing.push(async move { (id, batch, process.commit(&commit).await) });
+    }
+    let ended = futures::future::join_all(racing).await;
+    let won: Vec<_> = ended
+        .iter()
+        .filter(|(.., outcome)| matches!(outcome, Ok(CommitOutcome::Committed(_))))
+        .collect();
+    assert_eq!(won.len(), 1, "{ended:?}");
+    let (id, batch, _) = won[0];
+    assert_eq!(case.rows().await, rows_of(&inserts([*id])));
+    assert_eq!(case.committed().await.mark, Some(at(batch)));
+}
+
+async fn replacing_swaps_the_whole_table(case: Case) {
+    case.apply("first", &inserts(1..=5), Presence::Absent).await;
+    let changes = inserts(4..=9);
+    let mut staged = case.stage(&changes[..3], Presence::Absent).await.staged;
+    staged.extend(case.stage(&changes[3..], Presence::Absent).await.staged);
+    let mut commit = case.next("all", at("all"), staged).await;
+    commit.replace = Replace::Table;
+    case.commit(&commit).await;
+    assert_eq!(case.rows().await, rows_of(&changes));
+
+    let mut empty = case.next("none", at("none"), vec![]).await;
+    empty.replace = Replace::Table;
+    let receipt = case.commit(&empty).await;
+    assert_eq!(receipt.deleted, 6);
+    assert!(case.rows().await.is_empty());
+}
+
+async fn discarded_rows_never_appear(case: Case) {
+    let void = case.stage(&inserts(1..=3), Presence::Absent).await;
+    let kept = case.stage(&inserts(4..=5), Presence::Absent).await;
+    case.sink.discard(void.staged).await.expect("discarding works");
+    let commit = case.next("kept", at("kept"), kept.staged).await;
+    case.commit(&commit).await;
+    assert_eq!(case.rows().await, rows_of(&inserts(4..=5)));
+}
+
+async fn a_cancelled_commit_is_all_or_nothing(case: Case, polls: usize) {
+    let staged = case.stage(&inserts(1..=3), Presence::Absent).await;
+    let commit = case.next("cut off", at("cut off"), staged.staged).await;
+    let ended = kill_after(polls, case.sink.commit(&commit)).await;
+    let elsewhere = case.place.open().await;
+    // The same commit again decides it, whatever the first one did.
+    match elsewhere.commit(&commit).await {
+        Ok(CommitOutcome::Committed(_)) => {}
+        Ok(CommitOutcome::Conflict { newest }) => assert_eq!(newest.batch, Some(commit.batch.clone())),
+        other => panic!("after {polls} polls ({ended:?}) the second sending ended as {other:?}"),
+    }
+    assert_eq!(
+        case.rows().await,
+        rows_of(&inserts(1..=3)),
+        "cancelled after {polls} polls"
+    );
+    assert_eq!(case.committed().await.mark, Some(at("cut off")));
+}
+
+async fn twins_survive_without_a_key(case: Case) {
+    let twin = SampleRow::new(1, "twin", 1);
+    let rows = [
+        (Op::Insert, twin.clone()),
+        (Op::Insert, twin.clone()),
+        (Op::Insert, twin.clone()),
+        (Op::Insert, SampleRow::new(2, "single", 2)),
+    ];
+    let (_, receipt) = case.apply("first", &rows, Presence::Absent).await;
+    assert_eq!(receipt.inserted, 4);
+    assert_eq!(case.rows().await, rows_of(&rows));
+    let staged = case.stage(&rows[1..], Presence::Absent).await;
+    let mut commit = case.next("again", at("again"), staged.staged).await;
+    commit.replace = Replace::Table;
+    case.commit(&commit).await;
+    assert_eq!(case.rows().await, rows_of(&rows[1..]));
+}
