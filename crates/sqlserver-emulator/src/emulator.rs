@@ -134,6 +134,11 @@ impl Emulator {
         &self.server.tls.ca_pem
     }
 
+    /// The server's own certificate as PEM, for clients that pin it.
+    pub fn certificate_pem(&self) -> &str {
+        &self.server.tls.certificate_pem
+    }
+
     /// The clock behind every time function.
     pub fn clock(&self) -> &Clock {
         self.engine().clock()

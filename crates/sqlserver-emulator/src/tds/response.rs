@@ -18,6 +18,7 @@ mod flag {
     pub(super) const NULLABLE: u16 = 0x01;
     pub(super) const UPDATEABLE: u16 = 0x08;
     pub(super) const IDENTITY: u16 = 0x10;
+    pub(super) const COMPUTED: u16 = 0x20;
 }
 /// The user type that marks a rowversion among the binaries.
 const USER_TYPE_TIMESTAMP: u32 = 80;
@@ -205,11 +206,12 @@ fn column(out: &mut Vec<u8>, column: &ResultColumn) -> Encoder {
     if column.nullable {
         flags |= flag::NULLABLE;
     }
-    if column.identity {
-        flags |= flag::IDENTITY;
-    } else if !column.read_only {
-        flags |= flag::UPDATEABLE;
-    }
+    flags |= match column {
+        _ if column.identity => flag::IDENTITY,
+        _ if column.ty == SqlType::RowVersion => 0,
+        _ if column.read_only => flag::COMPUTED,
+        _ => flag::UPDATEABLE,
+    };
     out.extend(user_type(column.ty).to_le_bytes());
     out.extend(flags.to_le_bytes());
     let layout = type_info::write(out, column.ty, column.collation, column.nullable);

@@ -26,6 +26,7 @@ const ALPN_TDS8: &[u8] = b"\x07tds/8.0";
 pub(crate) struct TlsIdentity {
     pub(crate) acceptor: SslAcceptor,
     pub(crate) ca_pem: String,
+    pub(crate) certificate_pem: String,
 }
 
 impl TlsIdentity {
@@ -38,6 +39,7 @@ impl TlsIdentity {
         Ok(Self {
             acceptor: acceptor(&ca, &certificate, &key)?,
             ca_pem: String::from_utf8_lossy(&ca.to_pem()?).into_owned(),
+            certificate_pem: String::from_utf8_lossy(&certificate.to_pem()?).into_owned(),
         })
     }
 }

@@ -1,0 +1,19 @@
+//! The emulator over the wire, driven by clients that others wrote.
+
+mod faults;
+mod mssql;
+mod tiberius_client;
+
+use sqlserver_emulator::{Emulator, EmulatorConfig, EngineConfig};
+
+/// An emulator with two user databases.
+async fn emulator() -> Emulator {
+    let config = EmulatorConfig {
+        engine: EngineConfig {
+            databases: vec!["Source".to_owned(), "Target".to_owned()],
+            ..EngineConfig::default()
+        },
+        ..EmulatorConfig::default()
+    };
+    Emulator::start(config).await.unwrap()
+}
