@@ -75,11 +75,12 @@ pub async fn live_files(table: &Table, snapshot: &SnapshotRef) -> Result<Vec<Arc
         .map_err(|error| {
             iceberg_error("cannot read a manifest list")(error).with("file", snapshot.manifest_list())
         })?;
-    let live = list
-        .entries()
-        .iter()
-        .filter(|manifest| manifest.added_files_count != Some(0) || manifest.existing_files_count != Some(0));
-    let manifests: Vec<(i32, Manifest)> = stream::iter(live.cloned())
+    let live: Vec<ManifestFile> = list
+        .consume_entries()
+        .into_iter()
+        .filter(|manifest| manifest.added_files_count != Some(0) || manifest.existing_files_count != Some(0))
+        .collect();
+    let manifests: Vec<(i32, Manifest)> = stream::iter(live)
         .map(|manifest| load(table, manifest))
         .buffered(MANIFESTS_AT_ONCE)
         .try_collect()

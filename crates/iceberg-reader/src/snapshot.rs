@@ -1,0 +1,169 @@
+//! Which snapshot is read, and snapshots as positions.
+
+use iceberg::spec::SnapshotRef;
+use iceberg_table::TableHandle;
+use model::{Error, ErrorKind, Position, Result, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// The kind of a position that is a snapshot.
+const KIND: &str = "snapshot";
+
+/// Which snapshot of a table is read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SnapshotChoice {
+    /// The head of the main branch.
+    #[default]
+    Current,
+    /// The one with this id, whether or not it is an ancestor of the head.
+    Id(i64),
+    /// The one that was the head at this time, by the table's snapshot log.
+    AsOf(Timestamp),
+}
+
+impl SnapshotChoice {
+    /// The chosen snapshot; `None` if the table has none yet.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` if the table has no such snapshot (any more).
+    pub fn resolve(self, table: &TableHandle) -> Result<Option<SnapshotRef>> {
+        match self {
+            Self::Current => Ok(table.head().cloned()),
+            Self::Id(id) => by_id(table, id).map(Some),
+            Self::AsOf(time) => {
+                let log = table.metadata().history();
+                let entry = log.iter().rfind(|entry| entry.timestamp_ms() <= time.0);
+                let entry = entry.ok_or_else(|| {
+                    Error::new(
+                        ErrorKind::NotFound,
+                        "the table's snapshot log does not go back to that time",
+                    )
+                    .with("table", table.name())
+                    .with("time in ms since 1970", time.0)
+                    .hint("`sync-cli snapshots` lists what there is")
+                })?;
+                by_id(table, entry.snapshot_id).map(Some)
+            }
+        }
+    }
+}
+
+fn by_id(table: &TableHandle, id: i64) -> Result<SnapshotRef> {
+    table.metadata().snapshot_by_id(id).cloned().ok_or_else(|| {
+        Error::new(
+            ErrorKind::NotFound,
+            "the table has no such snapshot, or it has expired",
+        )
+        .with("table", table.name())
+        .with("snapshot", id)
+        .hint("`sync-cli snapshots` lists what there is")
+    })
+}
+
+/// A snapshot of a table as a position: what the `value` of a [`Position`] holds as JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SnapshotPosition {
+    /// The table's UUID.
+    table: String,
+    /// The snapshot; `None` for a table that has none yet.
+    snapshot: Option<i64>,
+    /// The snapshot's sequence number; 0 if there is none.
+    sequence: i64,
+}
+
+/// Whether a position can still be read from.
+pub(crate) enum Reach {
+    /// It can; `None` for a position before the first snapshot.
+    Within(Option<SnapshotRef>),
+    /// It cannot, and why.
+    Lost(String),
+}
+
+impl SnapshotPosition {
+    /// The position of `snapshot` in `table`.
+    pub(crate) fn of(table: &TableHandle, snapshot: Option<&SnapshotRef>) -> Self {
+        Self {
+            table: table.metadata().uuid().to_string(),
+            snapshot: snapshot.map(|snapshot| snapshot.snapshot_id()),
+            sequence: snapshot.map_or(0, |snapshot| snapshot.sequence_number()),
+        }
+    }
+
+    /// As the rest of the program carries it.
+    pub(crate) fn to_position(&self) -> Result<Position> {
+        let value = serde_json::to_string(self)
+            .map_err(|error| Error::internal("cannot write a snapshot position").caused_by(error))?;
+        Ok(Position {
+            kind: KIND.into(),
+            incarnation: self.table.clone(),
+            value,
+            label: match self.snapshot {
+                Some(id) => format!("snapshot {id}"),
+                None => "before the first snapshot".into(),
+            },
+        })
+    }
+
+    fn parse(position: &Position) -> Result<Self> {
+        let wrong = |why: String| {
+            Error::new(
+                ErrorKind::Config,
+                "a position is not a snapshot of an Iceberg table",
+            )
+            .with("position", position)
+            .with("why", why)
+            .hint("was the direction of this sync changed? give it another name, or run with --full")
+        };
+        if position.kind != KIND {
+            return Err(wrong(format!("it is of kind {}", position.kind)));
+        }
+        serde_json::from_str(&position.value).map_err(|error| wrong(error.to_string()))
+    }
+}
+
+/// Looks for a position in a table.
+///
+/// # Errors
+///
+/// `Config` if the position is of another kind.
+pub(crate) fn reach(table: &TableHandle, position: &Position) -> Result<Reach> {
+    let wanted = SnapshotPosition::parse(position)?;
+    if wanted.table != table.metadata().uuid().to_string() {
+        return Ok(Reach::Lost(
+            "the table was dropped and created again: its UUID is another one".into(),
+        ));
+    }
+    let Some(id) = wanted.snapshot else {
+        return Ok(Reach::Within(None));
+    };
+    Ok(match table.metadata().snapshot_by_id(id) {
+        Some(snapshot) => Reach::Within(Some(snapshot.clone())),
+        None => Reach::Lost(format!("snapshot {id} has expired")),
+    })
+}
+
+/// The snapshot at a position.
+///
+/// # Errors
+///
+/// `Gap` if it is lost; `Config` if the position is of another kind.
+pub(crate) fn snapshot_at(table: &TableHandle, position: &Position) -> Result<Option<SnapshotRef>> {
+    match reach(table, position)? {
+        Reach::Within(snapshot) => Ok(snapshot),
+        Reach::Lost(why) => Err(Error::new(
+            ErrorKind::Gap,
+            "the Iceberg table no longer has the snapshot that was asked for",
+        )
+        .with("table", table.name())
+        .with("position", position)
+        .with("why", why)),
+    }
+}
+
+/// The oldest snapshot that the table still has.
+pub(crate) fn oldest(table: &TableHandle) -> Option<&SnapshotRef> {
+    table
+        .metadata()
+        .snapshots()
+        .min_by_key(|snapshot| snapshot.sequence_number())
+}
