@@ -1,5 +1,7 @@
 //! The collations that columns can declare: how their text compares and what the wire says of it.
 
+mod sort_key;
+
 /// How a `char`/`varchar` of a collation is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CodePage {
@@ -137,6 +139,18 @@ impl Collation {
         &COLLATIONS
     }
 
+    /// Appends a byte string whose order and equality are this collation's.
+    pub(crate) fn append_sort_key(&self, text: &[u16], out: &mut Vec<u8>) {
+        sort_key::append(self, text, out);
+    }
+
+    /// The sort key of `text`.
+    pub(crate) fn sort_key(&self, text: &[u16]) -> Vec<u8> {
+        let mut key = Vec::with_capacity(text.len() * 2 + 2);
+        self.append_sort_key(text, &mut key);
+        key
+    }
+
     /// The five bytes that TDS carries in COLMETADATA (MS-TDS 2.2.5.1.2): LCID, flags and version, then the sort id.
     pub fn wire(&self) -> [u8; 5] {
         let flag = |on: bool, bit: u32| u32::from(on) << bit;
@@ -162,5 +176,36 @@ mod tests {
     #[test]
     fn the_default_collation_has_the_wire_form_every_capture_shows() {
         assert_eq!(Collation::server_default().wire(), [0x09, 0x04, 0xD0, 0x00, 0x34]);
+    }
+
+    fn compare(collation: &str, a: &str, b: &str) -> std::cmp::Ordering {
+        let collation = Collation::find(collation).unwrap();
+        let key = |text: &str| collation.sort_key(&text.encode_utf16().collect::<Vec<_>>());
+        key(a).cmp(&key(b))
+    }
+
+    #[test]
+    fn sort_keys_order_text_as_the_collation_does() {
+        use std::cmp::Ordering::{Equal, Greater, Less};
+        let default = "SQL_Latin1_General_CP1_CI_AS";
+        for (collation, a, b, expected) in [
+            (default, "a", "A ", Equal),
+            (default, "a", "á", Less),
+            (default, "áa", "ab", Less),
+            (default, "a1", "ab", Less),
+            (default, "_", "1", Less),
+            (default, "ab", "a", Greater),
+            ("Latin1_General_CS_AS", "a", "A", Less),
+            ("Latin1_General_CS_AS", "A", "b", Less),
+            ("Latin1_General_CI_AI", "a", "Á", Equal),
+            ("Latin1_General_BIN2", "B", "a", Less),
+            ("Latin1_General_BIN2", "a", "a  ", Equal),
+        ] {
+            assert_eq!(
+                compare(collation, a, b),
+                expected,
+                "{collation}: {a:?} with {b:?}"
+            );
+        }
     }
 }

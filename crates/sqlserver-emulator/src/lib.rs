@@ -11,6 +11,7 @@ mod eval;
 mod faults;
 mod outcome;
 mod session;
+mod store;
 mod sync;
 mod tds;
 mod types;

@@ -1,0 +1,40 @@
+//! The in-memory store: rows in versions, transactions, locks. One mutex guards it; readers take rows out page by
+//! page and evaluate outside.
+//!
+//! Invariants: a row's newest version belongs to at most one open transaction (that is its exclusive lock); an index
+//! holds an entry for each key that any version of a row has.
+
+mod database;
+pub(crate) mod key;
+mod scan;
+mod schema;
+mod shared;
+mod table;
+mod transaction;
+
+pub(crate) use database::{Database, DatabaseOptions, Module, ModuleKind, ObjectId, Schema};
+pub(crate) use scan::{Access, Cursor, KeyRange, LockMode, Read, Scanned};
+pub(crate) use schema::{
+    CheckConstraint, Column, Computed, DefaultConstraint, ForeignKey, Identity, Index, IndexKey, Table,
+};
+pub(crate) use shared::{Patience, Shared, Store};
+pub(crate) use table::{Row, RowId, TableData};
+pub(crate) use transaction::{Transaction, Undo};
+
+/// A transaction's number; never 0 for an open one.
+pub(crate) type TxId = u64;
+
+/// A table's number, unique over all databases and never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct TableId(pub(crate) u64);
+
+/// Why a write or a locking read cannot happen now, or at all.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// Others' locks are in the way.
+    Blocked(Vec<TxId>),
+    /// The key exists: which index, as a position in the table's list.
+    Duplicate(usize),
+    /// A SNAPSHOT transaction would overwrite a newer version (3960).
+    Stale,
+}

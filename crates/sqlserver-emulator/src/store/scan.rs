@@ -1,0 +1,253 @@
+//! Reading rows: by place or by index, in the newest committed state, in a snapshot, or dirty.
+
+use std::ops::Bound;
+
+use super::table::{Key, Row, RowId, TableData, Version};
+use super::{Refusal, TxId};
+
+/// How long-lived locks on rows conflict. Exclusive locks are the uncommitted versions themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LockMode {
+    Shared,
+    Update,
+    Exclusive,
+}
+
+impl LockMode {
+    /// Whether two transactions can hold these modes on one row.
+    pub(super) fn stands_beside(self, other: Self) -> bool {
+        matches!(
+            (self, other),
+            (Self::Shared, Self::Shared | Self::Update) | (Self::Update, Self::Shared)
+        )
+    }
+}
+
+/// What a reader sees and what it does at a row that another transaction has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Read {
+    /// READ COMMITTED and above with locks: waits. `lock` is kept on the rows read.
+    Committed { lock: Option<LockMode> },
+    /// READPAST: leaves locked rows out.
+    SkipLocked { lock: Option<LockMode> },
+    /// NOLOCK.
+    Dirty,
+    /// As of a commit, plus own changes.
+    Snapshot { at: u64 },
+}
+
+/// Keys `k` with `low <= k < high`; none at an end that is open.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub(crate) struct KeyRange {
+    pub(crate) low: Option<Vec<u8>>,
+    pub(crate) high: Option<Vec<u8>>,
+}
+
+impl KeyRange {
+    /// Every key that starts with `prefix`.
+    pub(crate) fn prefix(prefix: Vec<u8>) -> Self {
+        Self { high: successor(&prefix), low: Some(prefix) }
+    }
+
+    pub(crate) fn contains(&self, key: &[u8]) -> bool {
+        self.low.as_deref().is_none_or(|low| low <= key) && self.high.as_deref().is_none_or(|high| key < high)
+    }
+
+    fn overlaps(&self, other: &Self) -> bool {
+        let before = |a: &Self, b: &Self| matches!((&a.high, &b.low), (Some(high), Some(low)) if high <= low);
+        !before(self, other) && !before(other, self)
+    }
+
+    fn is_empty(&self) -> bool {
+        matches!((&self.low, &self.high), (Some(low), Some(high)) if low >= high)
+    }
+}
+
+/// The least byte string greater than every one that starts with `prefix`; none if there is no such.
+pub(crate) fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
+    let mut out = prefix.to_vec();
+    while let Some(last) = out.pop() {
+        if last < u8::MAX {
+            out.push(last + 1);
+            return Some(out);
+        }
+    }
+    None
+}
+
+/// The way to the rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// All rows, from the slot `start` on and round to it.
+    Heap { start: RowId },
+    /// A range of an index, in its order or backwards.
+    Index { index: usize, range: KeyRange, backwards: bool },
+    /// Given rows.
+    Rows(Vec<RowId>),
+}
+
+/// How far a scan has got.
+#[derive(Debug)]
+pub(crate) struct Cursor {
+    access: Access,
+    /// Heap and rows: how many were visited.
+    visited: usize,
+    /// Index: the last entry visited.
+    last: Option<(Key, RowId)>,
+}
+
+/// A row that a scan found.
+pub(crate) type Scanned = (RowId, Row);
+
+impl Cursor {
+    pub(crate) fn new(access: Access) -> Self {
+        Self { access, visited: 0, last: None }
+    }
+}
+
+enum Visible<'a> {
+    Row(&'a Row),
+    Nothing,
+    Locked(Vec<TxId>),
+}
+
+impl TableData {
+    /// Appends up to `most` rows to `out`; false at the end. Blocked: the cursor stands before the locked row.
+    pub(super) fn scan(
+        &mut self,
+        tx: TxId,
+        read: Read,
+        cursor: &mut Cursor,
+        most: usize,
+        out: &mut Vec<Scanned>,
+        locked: &mut Vec<RowId>,
+    ) -> Result<bool, Refusal> {
+        let target = out.len() + most;
+        while out.len() < target {
+            let Some((id, key)) = self.next(cursor) else {
+                return Ok(false);
+            };
+            match self.visible(tx, read, id) {
+                Visible::Locked(by) => return Err(Refusal::Blocked(by)),
+                Visible::Row(row) if self.has_key(cursor, &key, row) => {
+                    let row = row.clone();
+                    self.keep_lock(tx, read, id, locked);
+                    out.push((id, row));
+                }
+                Visible::Row(_) | Visible::Nothing => {}
+            }
+            cursor.visited += 1;
+            cursor.last = key.map(|key| (key, id));
+        }
+        Ok(true)
+    }
+
+    fn next(&self, cursor: &Cursor) -> Option<(RowId, Option<Key>)> {
+        match &cursor.access {
+            Access::Heap { start } => {
+                let count = self.slots.len();
+                (cursor.visited < count).then(|| (((*start as usize + cursor.visited) % count) as RowId, None))
+            }
+            Access::Rows(rows) => rows.get(cursor.visited).map(|id| (*id, None)),
+            Access::Index { index, range, backwards } => {
+                if range.is_empty() {
+                    return None;
+                }
+                let entries = self.indexes.get(*index)?;
+                let low = range.low.as_ref().map_or(Bound::Unbounded, |low| Bound::Included((low.as_slice().into(), 0)));
+                let high = range.high.as_ref().map_or(Bound::Unbounded, |high| Bound::Excluded((high.as_slice().into(), 0)));
+                let last = cursor.last.clone().map(Bound::Excluded);
+                let entry = if *backwards {
+                    entries.range((low, last.unwrap_or(high))).next_back()
+                } else {
+                    entries.range((last.unwrap_or(low), high)).next()
+                };
+                entry.map(|(key, id)| (*id, Some(key.clone())))
+            }
+        }
+    }
+
+    /// An index entry counts only for versions that have its key.
+    fn has_key(&self, cursor: &Cursor, key: &Option<Key>, row: &Row) -> bool {
+        match (&cursor.access, key) {
+            (Access::Index { index, .. }, Some(key)) => self.key_of(&self.definition.indexes[*index], row) == *key,
+            _ => true,
+        }
+    }
+
+    fn visible(&self, tx: TxId, read: Read, id: RowId) -> Visible<'_> {
+        let Some(newest) = self.slots.get(id as usize).and_then(Option::as_ref) else {
+            return Visible::Nothing;
+        };
+        let shown = |version: &'_ Version| version.row.is_some();
+        let foreign = newest.writer != 0 && newest.writer != tx;
+        match read {
+            Read::Committed { lock } | Read::SkipLocked { lock } => {
+                let mut by = if foreign { vec![newest.writer] } else { Vec::new() };
+                if let Some(Err(Refusal::Blocked(holders))) = lock.map(|mode| self.lock_conflicts(tx, id, mode)) {
+                    by.extend(holders);
+                }
+                match newest.row.as_ref() {
+                    _ if !by.is_empty() && matches!(read, Read::SkipLocked { .. }) => Visible::Nothing,
+                    _ if !by.is_empty() => Visible::Locked(by),
+                    Some(row) => Visible::Row(row),
+                    None => Visible::Nothing,
+                }
+            }
+            Read::Dirty => newest.row.as_ref().filter(|_| shown(newest)).map_or(Visible::Nothing, Visible::Row),
+            Read::Snapshot { at } => {
+                let mut version = Some(newest);
+                while let Some(v) = version {
+                    if v.writer == tx || (v.writer == 0 && v.committed <= at) {
+                        return v.row.as_ref().map_or(Visible::Nothing, Visible::Row);
+                    }
+                    version = v.older.as_deref();
+                }
+                Visible::Nothing
+            }
+        }
+    }
+
+    fn keep_lock(&mut self, tx: TxId, read: Read, id: RowId, locked: &mut Vec<RowId>) {
+        let (Read::Committed { lock: Some(mode) } | Read::SkipLocked { lock: Some(mode) }) = read else {
+            return;
+        };
+        let holders = self.row_locks.entry(id).or_default();
+        match holders.iter_mut().find(|(owner, _)| *owner == tx) {
+            Some((_, held)) if *held == LockMode::Shared => *held = mode,
+            Some(_) => {}
+            None => {
+                holders.push((tx, mode));
+                locked.push(id);
+            }
+        }
+    }
+
+    /// Locks a range of keys, or the whole table, against others' inserts.
+    pub(super) fn lock_range(&mut self, tx: TxId, mode: LockMode, range: Option<(usize, KeyRange)>) -> Result<(), Refusal> {
+        let overlap = |a: &Option<(usize, KeyRange)>, b: &Option<(usize, KeyRange)>| match (a, b) {
+            (Some((i, a)), Some((j, b))) => i == j && a.overlaps(b),
+            _ => true,
+        };
+        let blockers: Vec<TxId> = self
+            .range_locks
+            .iter()
+            .filter(|lock| lock.owner != tx && !mode.stands_beside(lock.mode) && overlap(&lock.range, &range))
+            .map(|lock| lock.owner)
+            .collect();
+        if !blockers.is_empty() {
+            return Err(Refusal::Blocked(blockers));
+        }
+        self.range_locks.push(super::table::RangeLock { owner: tx, mode, range });
+        Ok(())
+    }
+
+    pub(super) fn unlock_row(&mut self, tx: TxId, id: RowId) {
+        if let Some(holders) = self.row_locks.get_mut(&id) {
+            holders.retain(|(owner, _)| *owner != tx);
+            if holders.is_empty() {
+                self.row_locks.remove(&id);
+            }
+        }
+    }
+}

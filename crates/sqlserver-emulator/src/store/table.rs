@@ -1,0 +1,327 @@
+//! A table's rows in versions, and its indexes.
+
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use super::key;
+use super::scan::{KeyRange, LockMode};
+use super::schema::{Index, Table};
+use super::{Refusal, TxId};
+use crate::value::Value;
+
+/// One row's values, shared by everyone who reads them.
+pub(crate) type Row = Arc<[Value]>;
+
+/// A row's place in its table; kept over updates, used again after a delete.
+pub(crate) type RowId = u32;
+
+/// An index key in byte order.
+pub(crate) type Key = Box<[u8]>;
+
+/// One version of a row.
+#[derive(Debug)]
+pub(super) struct Version {
+    /// None: deleted.
+    pub(super) row: Option<Row>,
+    /// The open transaction that wrote it, 0 once committed.
+    pub(super) writer: TxId,
+    /// When it was committed, on the store's commit counter.
+    pub(super) committed: u64,
+    pub(super) older: Option<Box<Version>>,
+}
+
+/// A range of an index (or of the whole table) that a transaction has locked against inserts.
+#[derive(Debug)]
+pub(super) struct RangeLock {
+    pub(super) owner: TxId,
+    pub(super) mode: LockMode,
+    /// None: the whole table.
+    pub(super) range: Option<(usize, KeyRange)>,
+}
+
+/// A table with its content.
+#[derive(Debug)]
+pub(crate) struct TableData {
+    pub(crate) definition: Arc<Table>,
+    pub(super) slots: Vec<Option<Version>>,
+    free: Vec<RowId>,
+    pub(super) indexes: Vec<BTreeSet<(Key, RowId)>>,
+    pub(super) row_locks: HashMap<RowId, Vec<(TxId, LockMode)>>,
+    pub(super) range_locks: Vec<RangeLock>,
+    /// The last identity value given; none before the first.
+    pub(crate) identity: Option<i64>,
+}
+
+impl TableData {
+    pub(crate) fn new(definition: Arc<Table>) -> Self {
+        let indexes = definition.indexes.iter().map(|_| BTreeSet::new()).collect();
+        Self {
+            definition,
+            slots: Vec::new(),
+            free: Vec::new(),
+            indexes,
+            row_locks: HashMap::new(),
+            range_locks: Vec::new(),
+            identity: None,
+        }
+    }
+
+    /// The key of `row` in an index.
+    pub(crate) fn key_of(&self, index: &Index, row: &[Value]) -> Key {
+        let mut out = Vec::with_capacity(index.keys.len() * 9);
+        for part in &index.keys {
+            let collation = self.definition.columns[part.column].info.collation;
+            key::append(&row[part.column], collation, part.descending, &mut out);
+        }
+        out.into_boxed_slice()
+    }
+
+    /// Rows that exist now, counting uncommitted ones: `sys.partitions.rows`.
+    pub(crate) fn row_count(&self) -> usize {
+        self.slots.iter().flatten().filter(|version| version.row.is_some()).count()
+    }
+
+    /// An upper estimate of the number of rows, without counting.
+    pub(crate) fn size_hint(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    /// Rows in their newest state, uncommitted ones included.
+    pub(crate) fn newest_rows(&self) -> impl Iterator<Item = (RowId, &Row)> {
+        let slots = self.slots.iter().enumerate();
+        slots.filter_map(|(id, slot)| Some((id as RowId, slot.as_ref()?.row.as_ref()?)))
+    }
+
+    /// The newest state of a row, and who has it uncommitted (0: nobody).
+    pub(crate) fn newest(&self, id: RowId) -> Option<(Option<&Row>, TxId)> {
+        let version = self.slots.get(id as usize)?.as_ref()?;
+        Some((version.row.as_ref(), version.writer))
+    }
+
+    /// Adds a row.
+    pub(super) fn insert(&mut self, tx: TxId, row: Row) -> Result<RowId, Refusal> {
+        let keys = self.keys(&row);
+        self.admit(tx, &keys, &row, None)?;
+        let version = Version { row: Some(row), writer: tx, committed: 0, older: None };
+        let id = match self.free.pop() {
+            Some(id) => {
+                self.slots[id as usize] = Some(version);
+                id
+            }
+            None => {
+                self.slots.push(Some(version));
+                (self.slots.len() - 1) as RowId
+            }
+        };
+        for (index, key) in self.indexes.iter_mut().zip(keys) {
+            index.insert((key, id));
+        }
+        Ok(id)
+    }
+
+    /// Replaces or (with `None`) deletes a row; its previous version stays beneath.
+    pub(super) fn replace(&mut self, tx: TxId, id: RowId, row: Option<Row>, snapshot: Option<u64>) -> Result<(), Refusal> {
+        let Some(version) = self.slots.get(id as usize).and_then(Option::as_ref) else {
+            return Err(Refusal::Stale);
+        };
+        if version.writer != 0 && version.writer != tx {
+            return Err(Refusal::Blocked(vec![version.writer]));
+        }
+        if version.writer == 0 && snapshot.is_some_and(|at| version.committed > at) {
+            return Err(Refusal::Stale);
+        }
+        self.lock_conflicts(tx, id, LockMode::Exclusive)?;
+        if let Some(row) = &row {
+            let keys = self.keys(row);
+            self.admit(tx, &keys, row, Some(id))?;
+            for (index, key) in self.indexes.iter_mut().zip(keys) {
+                index.insert((key, id));
+            }
+        }
+        let slot = &mut self.slots[id as usize];
+        let older = slot.take().map(Box::new);
+        *slot = Some(Version { row, writer: tx, committed: 0, older });
+        Ok(())
+    }
+
+    /// Takes back the newest version of a row, which `tx` wrote.
+    pub(super) fn undo(&mut self, tx: TxId, id: RowId) {
+        let Some(version) = self.slots.get_mut(id as usize).and_then(|slot| slot.take_if(|v| v.writer == tx)) else {
+            return;
+        };
+        self.slots[id as usize] = version.older.map(|older| *older);
+        self.forget_keys(id, version.row.into_iter());
+        if self.slots[id as usize].is_none() {
+            self.free.push(id);
+        }
+    }
+
+    /// Makes the newest version of a row permanent. True if older versions were kept, because a snapshot may need them.
+    pub(super) fn commit(&mut self, tx: TxId, id: RowId, at: u64, keep: bool) -> bool {
+        let Some(version) = self.slots.get_mut(id as usize).and_then(Option::as_mut) else {
+            return false;
+        };
+        if version.writer != tx {
+            return false;
+        }
+        version.writer = 0;
+        version.committed = at;
+        let mut dropped = Vec::new();
+        while let Some(mut older) = version.older.take_if(|older| older.writer == tx) {
+            version.older = older.older.take();
+            dropped.extend(older.row);
+        }
+        let kept = keep && (version.older.is_some());
+        self.forget_keys(id, dropped.into_iter());
+        if !kept {
+            self.prune(id);
+        }
+        kept
+    }
+
+    /// Drops versions that no snapshot can need any more, and the slot of a row that is gone.
+    pub(super) fn prune(&mut self, id: RowId) {
+        let Some(version) = self.slots.get_mut(id as usize).and_then(Option::as_mut) else {
+            return;
+        };
+        if version.writer != 0 {
+            return;
+        }
+        let mut dropped = Vec::new();
+        let mut older = version.older.take();
+        while let Some(mut next) = older {
+            dropped.extend(next.row.take());
+            older = next.older.take();
+        }
+        let gone = version.row.is_none();
+        if gone {
+            self.slots[id as usize] = None;
+            self.free.push(id);
+        }
+        self.forget_keys(id, dropped.into_iter());
+    }
+
+    /// Replaces the definition by one with other indexes: entries are made anew from every version.
+    pub(crate) fn redefine(&mut self, definition: Arc<Table>) {
+        self.definition = definition;
+        self.indexes = self.definition.indexes.iter().map(|_| BTreeSet::new()).collect();
+        for id in 0..self.slots.len() {
+            let mut version = self.slots[id].as_ref();
+            let mut keys = Vec::new();
+            while let Some(v) = version {
+                keys.extend(v.row.as_ref().map(|row| self.keys(row)));
+                version = v.older.as_deref();
+            }
+            for keys in keys {
+                for (index, key) in self.indexes.iter_mut().zip(keys) {
+                    index.insert((key, id as RowId));
+                }
+            }
+        }
+    }
+
+    /// Rewrites every version of every row, as adding or dropping a column does.
+    pub(crate) fn rewrite(&mut self, definition: Arc<Table>, mut change: impl FnMut(&Row) -> Row) {
+        for slot in &mut self.slots {
+            let mut version = slot.as_mut();
+            while let Some(v) = version {
+                if let Some(row) = &mut v.row {
+                    *row = change(row);
+                }
+                version = v.older.as_deref_mut();
+            }
+        }
+        self.redefine(definition);
+    }
+
+    fn keys(&self, row: &[Value]) -> Vec<Key> {
+        self.definition.indexes.iter().map(|index| self.key_of(index, row)).collect()
+    }
+
+    /// Whether a row with `keys` may come to be: no duplicate in a unique index, no range locked by others.
+    fn admit(&self, tx: TxId, keys: &[Key], row: &Row, existing: Option<RowId>) -> Result<(), Refusal> {
+        let current = existing.and_then(|id| self.newest(id)).and_then(|(row, _)| row);
+        let old_keys = current.map(|row| self.keys(row));
+        let unchanged = |at: usize| old_keys.as_ref().is_some_and(|old| old[at] == keys[at]);
+        self.range_conflicts(tx, keys, &unchanged)?;
+        for (at, index) in self.definition.indexes.iter().enumerate() {
+            if index.unique && !index.disabled && index.filter.is_none() && !unchanged(at) {
+                self.unique(tx, at, &keys[at], row, existing)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn unique(&self, tx: TxId, at: usize, key: &Key, _row: &Row, existing: Option<RowId>) -> Result<(), Refusal> {
+        let from = (key.clone(), 0);
+        let upto = (key.clone(), RowId::MAX);
+        let index = &self.definition.indexes[at];
+        for (_, id) in self.indexes[at].range((Bound::Included(from), Bound::Included(upto))) {
+            if existing == Some(*id) {
+                continue;
+            }
+            let Some(version) = self.slots.get(*id as usize).and_then(Option::as_ref) else {
+                continue;
+            };
+            if version.writer != 0 && version.writer != tx {
+                return Err(Refusal::Blocked(vec![version.writer]));
+            }
+            if version.row.as_ref().is_some_and(|row| self.key_of(index, row) == *key) {
+                return Err(Refusal::Duplicate(at));
+            }
+        }
+        Ok(())
+    }
+
+    fn range_conflicts(&self, tx: TxId, keys: &[Key], unchanged: &dyn Fn(usize) -> bool) -> Result<(), Refusal> {
+        let blockers: Vec<TxId> = self
+            .range_locks
+            .iter()
+            .filter(|lock| lock.owner != tx)
+            .filter(|lock| match &lock.range {
+                None => true,
+                Some((at, range)) => keys.get(*at).is_some_and(|key| !unchanged(*at) && range.contains(key)),
+            })
+            .map(|lock| lock.owner)
+            .collect();
+        if blockers.is_empty() { Ok(()) } else { Err(Refusal::Blocked(blockers)) }
+    }
+
+    /// Others' row locks that `mode` cannot stand beside.
+    pub(super) fn lock_conflicts(&self, tx: TxId, id: RowId, mode: LockMode) -> Result<(), Refusal> {
+        let Some(holders) = self.row_locks.get(&id) else {
+            return Ok(());
+        };
+        let blockers: Vec<TxId> = holders
+            .iter()
+            .filter(|(owner, held)| *owner != tx && !mode.stands_beside(*held))
+            .map(|(owner, _)| *owner)
+            .collect();
+        if blockers.is_empty() { Ok(()) } else { Err(Refusal::Blocked(blockers)) }
+    }
+
+    /// Removes index entries of versions that are gone, unless a version that remains has the same key.
+    fn forget_keys(&mut self, id: RowId, rows: impl Iterator<Item = Row>) {
+        for row in rows {
+            let keys = self.keys(&row);
+            for (at, key) in keys.into_iter().enumerate() {
+                if !self.some_version_has(id, at, &key) {
+                    self.indexes[at].remove(&(key, id));
+                }
+            }
+        }
+    }
+
+    fn some_version_has(&self, id: RowId, at: usize, key: &Key) -> bool {
+        let index = &self.definition.indexes[at];
+        let mut version = self.slots.get(id as usize).and_then(Option::as_ref);
+        while let Some(v) = version {
+            if v.row.as_ref().is_some_and(|row| self.key_of(index, row) == *key) {
+                return true;
+            }
+            version = v.older.as_deref();
+        }
+        false
+    }
+}
