@@ -1,1 +1,41 @@
-//! Everything that speaks to SQL Server.
+//! Everything that speaks to SQL Server: connections, rows to Arrow, bulk load, the catalog, types and DDL.
+//!
+//! # Invariants
+//!
+//! - Every value is bound with a type and every identifier is quoted ([`quote`]).
+//! - A connection whose state is not known (a dropped stream, a lost link, a timeout) is never used again, and nothing
+//!   reconnects in silence.
+//! - What cannot be carried over exactly is an error that names the column, never a replacement character.
+//! - Nothing outside this crate writes T-SQL against `sys.*`, and no driver's type is in the public API.
+//!
+//! This crate must not know what a sync is.
+
+mod arrow_rows;
+mod bound;
+mod builders;
+mod bulk;
+mod catalog;
+mod connection;
+mod datetime;
+mod options;
+pub mod quote;
+mod row_encoder;
+mod rows;
+mod session;
+mod sql_type;
+mod table_info;
+mod tds;
+mod value;
+
+pub use arrow_rows::ArrowRows;
+pub use bound::{KeyColumn, bound_from_values, values_from_bound};
+pub use bulk::BulkColumn;
+pub use catalog::{Permission, TableSummary};
+pub use connection::{CommitEnd, Connection, Isolation, Param};
+pub use options::{ApplicationIntent, ConnectOptions, Encrypt, Secret};
+pub use rows::{Row, Rows};
+pub use sql_type::{Length, Loss, SqlType, TypePolicy};
+pub use table_info::{
+    Capabilities, ColumnInfo, ColumnType, DatabaseInfo, ForeignKey, IndexInfo, TableInfo, TriggerInfo,
+};
+pub use value::Value;

@@ -1,0 +1,271 @@
+//! How to reach a server: the configuration section of a SQL Server connection.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use model::{Error, ErrorKind, Result};
+use serde::{Deserialize, Serialize};
+
+/// A text that is never shown: not by `Debug`, not in a log, not when the configuration is printed.
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a secret.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The secret itself, for the one place that sends it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it is empty.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.serialize_str("***")
+    }
+}
+
+/// How the connection is encrypted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Encrypt {
+    /// TLS before anything else (TDS 8.0); the certificate is always checked. SQL Server 2022, Azure SQL.
+    Strict,
+    /// TLS for everything, or no connection.
+    #[default]
+    Required,
+    /// Only the login is encrypted, unless the server insists on more.
+    Optional,
+}
+
+/// Whether the session may write; `read_only` lets an availability group route to a readable secondary.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ApplicationIntent {
+    /// The primary.
+    #[default]
+    ReadWrite,
+    /// A readable secondary, where there is one.
+    ReadOnly,
+}
+
+/// A SQL Server connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConnectOptions {
+    /// Name or address of the server.
+    pub host: String,
+    /// TCP port.
+    #[serde(default = "default_port")]
+    pub port: u16,
+    /// Database.
+    pub database: String,
+    /// SQL login.
+    pub user: String,
+    /// Its password; write `${NAME}` to take it from the environment.
+    pub password: Secret,
+    /// `strict`, `required` or `optional`.
+    #[serde(default)]
+    pub encrypt: Encrypt,
+    /// Accept any certificate. For tests and trusted networks only.
+    #[serde(default)]
+    pub trust_server_certificate: bool,
+    /// The server's certificate (PEM or DER), accepted instead of one that a public authority signed.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+    /// The name in the certificate, where it differs from `host`.
+    #[serde(default)]
+    pub host_name_in_certificate: Option<String>,
+    /// Shown in `sys.dm_exec_sessions`.
+    #[serde(default = "default_application_name")]
+    pub application_name: String,
+    /// Seconds until a connection attempt is given up.
+    #[serde(default = "default_connect_timeout")]
+    pub connect_timeout_seconds: u32,
+    /// Bytes of a TDS packet.
+    #[serde(default = "default_packet_size")]
+    pub packet_size: u16,
+    /// Seconds that a statement waits for a lock; 0 waits for ever.
+    #[serde(default = "default_lock_timeout")]
+    pub lock_timeout_seconds: u32,
+    /// Seconds that a statement may take in all; 0 sets no limit. Reading and loading streams is never limited.
+    #[serde(default)]
+    pub command_timeout_seconds: u32,
+    /// `read_write` or `read_only`.
+    #[serde(default)]
+    pub application_intent: ApplicationIntent,
+}
+
+fn default_port() -> u16 {
+    1433
+}
+
+fn default_application_name() -> String {
+    "sync-cli".to_owned()
+}
+
+fn default_connect_timeout() -> u32 {
+    15
+}
+
+fn default_packet_size() -> u16 {
+    32_767
+}
+
+fn default_lock_timeout() -> u32 {
+    60
+}
+
+impl ConnectOptions {
+    /// Options with every default.
+    pub fn new(
+        host: impl Into<String>,
+        port: u16,
+        database: impl Into<String>,
+        user: impl Into<String>,
+        password: Secret,
+    ) -> Self {
+        Self {
+            host: host.into(),
+            port,
+            database: database.into(),
+            user: user.into(),
+            password,
+            encrypt: Encrypt::default(),
+            trust_server_certificate: false,
+            ca_file: None,
+            host_name_in_certificate: None,
+            application_name: default_application_name(),
+            connect_timeout_seconds: default_connect_timeout(),
+            packet_size: default_packet_size(),
+            lock_timeout_seconds: default_lock_timeout(),
+            command_timeout_seconds: 0,
+            application_intent: ApplicationIntent::default(),
+        }
+    }
+
+    /// Checks what can be checked without a server.
+    ///
+    /// # Errors
+    ///
+    /// `Config`, naming the field and the rule.
+    pub fn validate(&self) -> Result<()> {
+        let rule = |broken: bool, message: &'static str| {
+            if broken {
+                Err(Error::new(ErrorKind::Config, message))
+            } else {
+                Ok(())
+            }
+        };
+        rule(self.host.trim().is_empty(), "`host` must not be empty")?;
+        rule(
+            self.host.contains(['\\', ',']),
+            "`host` must be a name or an address; an instance name cannot be used, set `port`",
+        )?;
+        rule(self.port == 0, "`port` must not be 0")?;
+        rule(self.database.is_empty(), "`database` must not be empty")?;
+        rule(self.user.is_empty(), "`user` must not be empty")?;
+        rule(
+            self.password.is_empty(),
+            "`password` must not be empty; write ${NAME} to take it from the environment",
+        )?;
+        rule(
+            self.application_name.chars().count() > 128,
+            "`application_name` must have at most 128 characters",
+        )?;
+        rule(
+            self.connect_timeout_seconds == 0,
+            "`connect_timeout_seconds` must be at least 1",
+        )?;
+        rule(
+            !(512..=32_767).contains(&self.packet_size),
+            "`packet_size` must be between 512 and 32767 bytes",
+        )?;
+        rule(
+            i32::try_from(u64::from(self.lock_timeout_seconds) * 1000).is_err(),
+            "`lock_timeout_seconds` must be at most 2147483",
+        )?;
+        rule(
+            self.encrypt == Encrypt::Strict && self.trust_server_certificate,
+            "`trust_server_certificate` has no effect with `encrypt: strict`; remove one of them",
+        )?;
+        rule(
+            self.trust_server_certificate && self.ca_file.is_some(),
+            "`trust_server_certificate` accepts any certificate, so `ca_file` would not be looked at; remove one of them",
+        )
+    }
+
+    /// `host:port/database`, for messages.
+    pub(crate) fn target(&self) -> String {
+        format!("{}:{}/{}", self.host, self.port, self.database)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options() -> ConnectOptions {
+        ConnectOptions::new("db", 1433, "shop", "sync", Secret::new("hunter2"))
+    }
+
+    #[test]
+    fn a_secret_is_never_shown() {
+        let shown = format!("{:?} {}", options(), serde_json::to_string(&options()).unwrap());
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+
+    #[test]
+    fn unknown_keys_are_refused_and_defaults_are_safe() {
+        let json = r#"{"host":"h","database":"d","user":"u","password":"p"}"#;
+        let read: ConnectOptions = serde_json::from_str(json).unwrap();
+        assert_eq!(
+            (read.port, read.encrypt, read.trust_server_certificate),
+            (1433, Encrypt::Required, false)
+        );
+        assert!(serde_json::from_str::<ConnectOptions>(&json.replace("host", "hosst")).is_err());
+    }
+
+    #[test]
+    fn each_rule_names_its_field() {
+        type Change = fn(&mut ConnectOptions);
+        let cases: [(&str, Change); 10] = [
+            ("`host`", |o| o.host = " ".into()),
+            ("`host`", |o| o.host = "server\\instance".into()),
+            ("`port`", |o| o.port = 0),
+            ("`database`", |o| o.database.clear()),
+            ("`user`", |o| o.user.clear()),
+            ("`password`", |o| o.password = Secret::default()),
+            ("`connect_timeout_seconds`", |o| o.connect_timeout_seconds = 0),
+            ("`packet_size`", |o| o.packet_size = 100),
+            ("`lock_timeout_seconds`", |o| o.lock_timeout_seconds = u32::MAX),
+            ("`trust_server_certificate`", |o| {
+                o.encrypt = Encrypt::Strict;
+                o.trust_server_certificate = true;
+            }),
+        ];
+        assert!(options().validate().is_ok());
+        for (field, change) in cases {
+            let mut changed = options();
+            change(&mut changed);
+            let error = changed.validate().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config);
+            assert!(error.message().starts_with(field), "{error}");
+        }
+    }
+}

@@ -1,0 +1,464 @@
+//! What the catalog says about a table.
+
+use std::sync::Arc;
+
+use arrow_schema::{Field, Schema};
+use model::{DeclaredType, Error, ErrorKind, Result, TableName, TableSchema};
+
+use crate::{SqlType, TypePolicy, quote};
+
+/// The type of a column.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ColumnType {
+    /// One that is carried over.
+    Mapped(SqlType),
+    /// One that is not, by its name: `sql_variant`, `hierarchyid`, a CLR type.
+    Unmapped(String),
+}
+
+impl ColumnType {
+    /// The mapped type.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported`, naming the column and its type.
+    pub fn mapped(&self, column: &str) -> Result<SqlType> {
+        match self {
+            Self::Mapped(ty) => Ok(*ty),
+            Self::Unmapped(name) => Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("column {column:?} has the type {name}, which is not mapped"),
+            )
+            .hint("exclude the column, or convert it to a mapped type in a view")),
+        }
+    }
+}
+
+/// A column. The flags say why it may not be written, or not be read as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ColumnInfo {
+    /// Its name.
+    pub name: String,
+    /// Its `column_id`.
+    pub id: i32,
+    /// Its type, alias types resolved.
+    pub ty: ColumnType,
+    /// The collation of a character column.
+    pub collation: Option<String>,
+    /// The code page of that collation; 0 if it has none, 65001 for UTF-8.
+    pub code_page: Option<i32>,
+    /// Whether it may be NULL.
+    pub nullable: bool,
+    /// Whether the server numbers it.
+    pub identity: bool,
+    /// Whether it is computed.
+    pub computed: bool,
+    /// Whether it is `GENERATED ALWAYS` (a period or ledger column).
+    pub generated: bool,
+    /// Whether dynamic data masking may hide its values.
+    pub masked: bool,
+    /// Whether it is under Always Encrypted.
+    pub encrypted: bool,
+    /// Whether it is a column set of sparse columns.
+    pub column_set: bool,
+    /// The expression of its default.
+    pub default: Option<String>,
+}
+
+impl ColumnInfo {
+    /// Whether an INSERT may name it (identity columns only with `IDENTITY_INSERT`).
+    pub fn is_writable(&self) -> bool {
+        !self.computed && !self.generated && self.ty != ColumnType::Mapped(SqlType::RowVersion)
+    }
+
+    /// How to select it so that its characters arrive unaltered: code pages that the client's tables do not decode
+    /// exactly as Windows does are converted by the server.
+    pub fn select(&self) -> String {
+        let name = quote::identifier(&self.name);
+        let ColumnType::Mapped(ty) = self.ty else {
+            return name;
+        };
+        let exact_here = matches!(self.code_page, None | Some(0 | 1250..=1257 | 65001));
+        let wide = match ty {
+            SqlType::Char { length }
+            | SqlType::VarChar {
+                length: crate::Length::Limited(length),
+            } if length <= 4000 => {
+                format!("nvarchar({length})")
+            }
+            _ => "nvarchar(max)".to_owned(),
+        };
+        if ty.is_code_page() && !exact_here {
+            format!("CAST({name} AS {wide}) AS {name}")
+        } else {
+            name
+        }
+    }
+
+    /// Its declared type for [`TableSchema::declared`].
+    ///
+    /// # Errors
+    ///
+    /// As [`ColumnType::mapped`].
+    pub fn declared(&self) -> Result<DeclaredType> {
+        Ok(DeclaredType {
+            declared: self.ty.mapped(&self.name)?.to_string(),
+            collation: self.collation.clone(),
+        })
+    }
+}
+
+/// A primary key, unique constraint or index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IndexInfo {
+    /// Its name.
+    pub name: String,
+    /// Whether it is unique.
+    pub unique: bool,
+    /// Whether it is the primary key.
+    pub primary_key: bool,
+    /// Whether it is clustered.
+    pub clustered: bool,
+    /// Whether it has a filter, so that it says nothing about other rows.
+    pub filtered: bool,
+    /// Whether it is disabled.
+    pub disabled: bool,
+    /// Its key columns in order, and whether each descends.
+    pub columns: Vec<(String, bool)>,
+}
+
+/// A foreign key from or to a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForeignKey {
+    /// Its name.
+    pub name: String,
+    /// The table that refers.
+    pub from: TableName,
+    /// The table that is referred to.
+    pub to: TableName,
+    /// Whether it is disabled.
+    pub disabled: bool,
+    /// Whether deleting or updating a row of `to` changes rows of `from`.
+    pub cascades: bool,
+}
+
+/// A DML trigger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TriggerInfo {
+    /// Its name.
+    pub name: String,
+    /// Whether it runs instead of the statement.
+    pub instead_of: bool,
+    /// Whether it is disabled.
+    pub disabled: bool,
+}
+
+/// A table or view as the catalog describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableInfo {
+    /// Its name, as the catalog spells it.
+    pub name: TableName,
+    /// Its `object_id`.
+    pub object_id: i32,
+    /// When it was created: another date is another table. ISO 8601, server time.
+    pub create_date: String,
+    /// Whether it is a view.
+    pub is_view: bool,
+    /// Whether it is memory-optimized.
+    pub memory_optimized: bool,
+    /// Whether it is a history table of a temporal table.
+    pub history: bool,
+    /// The columns in order.
+    pub columns: Vec<ColumnInfo>,
+    /// The indexes; the primary key first.
+    pub indexes: Vec<IndexInfo>,
+    /// Foreign keys from and to it.
+    pub foreign_keys: Vec<ForeignKey>,
+    /// Its triggers.
+    pub triggers: Vec<TriggerInfo>,
+    /// Whether a security policy may hide rows.
+    pub row_level_security: bool,
+    /// Whether an indexed view reads from it.
+    pub has_indexed_view: bool,
+    /// About how many rows it has.
+    pub approximate_rows: Option<u64>,
+}
+
+impl TableInfo {
+    /// A column by its name as the catalog spells it.
+    pub fn column(&self, name: &str) -> Option<&ColumnInfo> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+
+    /// The columns that tell rows apart: the primary key, else the first unique index that is enabled, unfiltered and has
+    /// neither a nullable nor a floating-point column.
+    pub fn key(&self) -> Option<&IndexInfo> {
+        self.indexes
+            .iter()
+            .filter(|index| index.unique && !index.filtered && !index.disabled)
+            .filter(|index| index.columns.iter().all(|(name, _)| self.can_be_key(name)))
+            .max_by_key(|index| {
+                (
+                    index.primary_key,
+                    index.clustered,
+                    std::cmp::Reverse(index.columns.len()),
+                )
+            })
+    }
+
+    fn can_be_key(&self, name: &str) -> bool {
+        self.column(name).is_some_and(|column| {
+            let exact = match column.ty {
+                ColumnType::Mapped(ty) => {
+                    !matches!(ty, SqlType::Real | SqlType::Float) && ty.losses().is_empty()
+                }
+                ColumnType::Unmapped(_) => false,
+            };
+            exact && !column.nullable && !column.encrypted
+        })
+    }
+
+    /// The shape of the table as the rest of the engine sees it, without the columns in `exclude`. A key that loses a
+    /// column is no key.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` for a type that is not mapped or a loss that `policy` does not allow; `Config` if `exclude` names a
+    /// column that does not exist.
+    pub fn schema(&self, policy: &TypePolicy, exclude: &[String]) -> Result<Arc<TableSchema>> {
+        if let Some(unknown) = exclude.iter().find(|name| self.column(name).is_none()) {
+            return Err(Error::new(
+                ErrorKind::Config,
+                format!("table {} has no column {unknown:?} to exclude", self.name),
+            ));
+        }
+        let columns: Vec<_> = self
+            .columns
+            .iter()
+            .filter(|column| !exclude.contains(&column.name))
+            .collect();
+        let mut fields = Vec::with_capacity(columns.len());
+        let mut declared = Vec::with_capacity(columns.len());
+        for column in &columns {
+            let refuse = |error: Error| error.with("table", &self.name);
+            let ty = column.ty.mapped(&column.name).map_err(refuse)?;
+            policy.check(&column.name, ty).map_err(refuse)?;
+            fields.push(Field::new(&column.name, ty.arrow(), column.nullable));
+            declared.push(Some(column.declared()?));
+        }
+        let position = |name: &String| columns.iter().position(|column| column.name == *name);
+        let key = self
+            .key()
+            .and_then(|key| {
+                key.columns
+                    .iter()
+                    .map(|(name, _)| position(name))
+                    .collect::<Option<Vec<_>>>()
+            })
+            .unwrap_or_default();
+        TableSchema::new(Arc::new(Schema::new(fields)), key, declared)
+            .map_err(|error| error.with("table", &self.name))
+    }
+
+    /// The select list for the columns of `schema`, in its order.
+    ///
+    /// # Errors
+    ///
+    /// `SchemaMismatch` if the table lacks one of them.
+    pub fn select_list(&self, schema: &TableSchema) -> Result<String> {
+        let columns = schema.arrow().fields().iter().map(|field| {
+            self.column(field.name()).map(ColumnInfo::select).ok_or_else(|| {
+                Error::new(
+                    ErrorKind::SchemaMismatch,
+                    format!("table {} no longer has the column {:?}", self.name, field.name()),
+                )
+            })
+        });
+        Ok(columns.collect::<Result<Vec<_>>>()?.join(", "))
+    }
+}
+
+/// What is known of a database and its server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DatabaseInfo {
+    /// Its name.
+    pub name: String,
+    /// Which life of the database this is: `database_guid` and `recovery_fork_guid` where they can be read, else the
+    /// database's `create_date`. A restore changes it.
+    pub incarnation: String,
+    /// Whether [`DatabaseInfo::incarnation`] is made of the guids.
+    pub incarnation_is_exact: bool,
+    /// Its collation.
+    pub collation: String,
+    /// Whether SNAPSHOT isolation is allowed.
+    pub snapshot_isolation: bool,
+    /// Whether READ COMMITTED reads row versions.
+    pub read_committed_snapshot: bool,
+    /// Whether it can be written: false on a readable secondary.
+    pub writable: bool,
+    /// Whether Change Tracking is on.
+    pub change_tracking: bool,
+    /// Whether CDC is on.
+    pub cdc: bool,
+    /// Its compatibility level.
+    pub compatibility_level: i64,
+    /// The server's product version: `16.0.4125.3`.
+    pub product_version: String,
+    /// The server's edition.
+    pub edition: String,
+    /// `SERVERPROPERTY('EngineEdition')`: 5 is Azure SQL Database, 8 Managed Instance.
+    pub engine_edition: i64,
+}
+
+/// What a server can do, found by asking it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capabilities {
+    /// `MERGE … WITH (HOLDLOCK) … OUTPUT $action`.
+    pub merge: bool,
+    /// `MIN_ACTIVE_ROWVERSION()`.
+    pub min_active_rowversion: bool,
+    /// `CHANGE_TRACKING_CURRENT_VERSION()`.
+    pub change_tracking: bool,
+    /// `sys.dm_tran_active_transactions` and its kin, with the right to see other sessions.
+    pub active_transactions: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn column(name: &str, ty: &str, nullable: bool) -> ColumnInfo {
+        ColumnInfo {
+            name: name.into(),
+            id: 1,
+            ty: ty
+                .parse()
+                .map_or_else(|_| ColumnType::Unmapped(ty.into()), ColumnType::Mapped),
+            collation: None,
+            code_page: None,
+            nullable,
+            identity: false,
+            computed: false,
+            generated: false,
+            masked: false,
+            encrypted: false,
+            column_set: false,
+            default: None,
+        }
+    }
+
+    fn index(name: &str, columns: &[&str], primary_key: bool) -> IndexInfo {
+        IndexInfo {
+            name: name.into(),
+            unique: true,
+            primary_key,
+            clustered: primary_key,
+            filtered: false,
+            disabled: false,
+            columns: columns.iter().map(|c| ((*c).to_owned(), false)).collect(),
+        }
+    }
+
+    fn table(columns: Vec<ColumnInfo>, indexes: Vec<IndexInfo>) -> TableInfo {
+        TableInfo {
+            name: TableName::new("dbo", "T"),
+            object_id: 1,
+            create_date: "2026-01-01T00:00:00".into(),
+            is_view: false,
+            memory_optimized: false,
+            history: false,
+            columns,
+            indexes,
+            foreign_keys: Vec::new(),
+            triggers: Vec::new(),
+            row_level_security: false,
+            has_indexed_view: false,
+            approximate_rows: None,
+        }
+    }
+
+    #[test]
+    fn the_primary_key_wins_and_a_usable_unique_index_stands_in() {
+        let columns = || {
+            vec![
+                column("id", "int", false),
+                column("code", "nvarchar(9)", false),
+                column("n", "int", true),
+            ]
+        };
+        let key = |indexes| table(columns(), indexes).key().map(|key| key.name.clone());
+        assert_eq!(
+            key(vec![index("u", &["code"], false), index("pk", &["id"], true)]),
+            Some("pk".into())
+        );
+        assert_eq!(
+            key(vec![index("n", &["n"], false), index("u", &["code"], false)]),
+            Some("u".into())
+        );
+        assert_eq!(key(vec![index("n", &["id", "n"], false)]), None);
+        let mut filtered = index("f", &["id"], false);
+        filtered.filtered = true;
+        assert_eq!(key(vec![filtered]), None);
+        let coarse = table(
+            vec![column("t", "datetime2(7)", false)],
+            vec![index("pk", &["t"], true)],
+        );
+        assert_eq!(
+            coarse.key(),
+            None,
+            "two keys may differ in the digit that is lost"
+        );
+    }
+
+    #[test]
+    fn a_schema_names_what_it_cannot_carry() {
+        let odd = table(
+            vec![column("id", "int", false), column("g", "geometry", true)],
+            vec![],
+        );
+        let error = odd.schema(&TypePolicy::default(), &[]).unwrap_err();
+        assert!(
+            error.message().contains("\"g\"") && error.message().contains("geometry"),
+            "{error}"
+        );
+        let schema = odd.schema(&TypePolicy::default(), &["g".into()]).unwrap();
+        assert_eq!(schema.arrow().fields().len(), 1);
+        assert_eq!(
+            odd.schema(&TypePolicy::default(), &["h".into()])
+                .unwrap_err()
+                .kind(),
+            ErrorKind::Config
+        );
+    }
+
+    #[test]
+    fn excluding_a_key_column_takes_the_key() {
+        let pair = table(
+            vec![column("a", "int", false), column("b", "int", false)],
+            vec![index("pk", &["b", "a"], true)],
+        );
+        assert_eq!(pair.schema(&TypePolicy::default(), &[]).unwrap().key(), [1, 0]);
+        assert!(
+            !pair
+                .schema(&TypePolicy::default(), &["a".into()])
+                .unwrap()
+                .has_key()
+        );
+    }
+
+    #[test]
+    fn difficult_code_pages_are_converted_by_the_server() {
+        for (ty, code_page, select) in [
+            ("varchar(10)", 1252, "[c]"),
+            ("varchar(10)", 65001, "[c]"),
+            ("varchar(10)", 932, "CAST([c] AS nvarchar(10)) AS [c]"),
+            ("varchar(8000)", 950, "CAST([c] AS nvarchar(max)) AS [c]"),
+            ("text", 437, "CAST([c] AS nvarchar(max)) AS [c]"),
+            ("nvarchar(10)", 932, "[c]"),
+        ] {
+            let mut c = column("c", ty, true);
+            c.code_page = Some(code_page);
+            assert_eq!(c.select(), select);
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Rows straight off the wire into Arrow builders.
+
+use std::borrow::Cow;
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use model::{Error, ErrorKind, Result};
+use mssql_tds::datatypes::column_values::{
+    SqlDate, SqlDateTime, SqlDateTime2, SqlDateTimeOffset, SqlMoney, SqlSmallDateTime, SqlSmallMoney,
+    SqlTime, SqlXml,
+};
+use mssql_tds::datatypes::decoder::DecimalParts;
+use mssql_tds::datatypes::row_writer::RowWriter;
+use mssql_tds::datatypes::sql_json::SqlJson;
+use mssql_tds::datatypes::sql_string::EncodingType;
+use mssql_tds::datatypes::sql_vector::SqlVector;
+use uuid::Uuid;
+
+use super::text;
+use super::value_writer::{money, unscaled};
+use crate::builders::ColumnBuilder;
+use crate::datetime;
+
+/// A batch ends at this many bytes of text and binary, so that large values do not fill the memory.
+const BATCH_BYTES: usize = 16 << 20;
+
+/// Writes one batch. The trait's methods cannot fail, so the first error is kept for [`ArrowWriter::check`].
+pub(super) struct ArrowWriter {
+    schema: SchemaRef,
+    columns: Vec<ColumnBuilder>,
+    rows: usize,
+    most_rows: usize,
+    bytes: usize,
+    scratch: String,
+    error: Option<Error>,
+}
+
+impl ArrowWriter {
+    pub(super) fn new(schema: &SchemaRef, most_rows: usize) -> Result<Self> {
+        let columns = schema
+            .fields()
+            .iter()
+            .map(|field| ColumnBuilder::new(field.data_type()));
+        Ok(Self {
+            schema: schema.clone(),
+            columns: columns.collect::<Result<_>>()?,
+            rows: 0,
+            most_rows: most_rows.max(1),
+            bytes: 0,
+            scratch: String::new(),
+            error: None,
+        })
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.rows >= self.most_rows || self.bytes >= BATCH_BYTES
+    }
+
+    /// The first error since the last check.
+    pub(super) fn check(&mut self) -> Result<()> {
+        self.error.take().map_or(Ok(()), Err)
+    }
+
+    /// The batch; `None` if it has no row.
+    pub(super) fn finish(mut self) -> Result<Option<RecordBatch>> {
+        self.check()?;
+        if self.rows == 0 {
+            return Ok(None);
+        }
+        let columns = self.columns.into_iter().map(ColumnBuilder::finish).collect();
+        RecordBatch::try_new(self.schema, columns)
+            .map(Some)
+            .map_err(|error| {
+                Error::new(
+                    ErrorKind::SchemaMismatch,
+                    "a result does not have its table's shape",
+                )
+                .caused_by(error)
+            })
+    }
+
+    fn name(&self, col: usize) -> &str {
+        self.schema.fields().get(col).map_or("?", |field| field.name())
+    }
+
+    fn fail(&mut self, kind: ErrorKind, col: usize, why: &str) {
+        if self.error.is_none() {
+            self.error = Some(Error::new(kind, format!("column {:?} {why}", self.name(col))));
+        }
+    }
+
+    /// Appends by `append`, which says whether the column takes such a value.
+    fn write(&mut self, col: usize, append: impl FnOnce(&mut ColumnBuilder) -> bool) {
+        let taken = self.columns.get_mut(col).is_some_and(append);
+        if !taken {
+            self.fail(
+                ErrorKind::SchemaMismatch,
+                col,
+                "no longer has the type that it had when the table was looked at",
+            );
+        }
+    }
+
+    fn write_scratch(&mut self, col: usize, decoded: std::result::Result<(), text::TextError>) {
+        if let Err(error) = decoded {
+            return self.fail(ErrorKind::Data, col, error.describe());
+        }
+        self.bytes += self.scratch.len();
+        let scratch = std::mem::take(&mut self.scratch);
+        self.write(col, |column| column.text(&scratch));
+        self.scratch = scratch;
+    }
+}
+
+impl RowWriter for ArrowWriter {
+    fn write_null(&mut self, col: usize) {
+        self.write(col, |column| {
+            column.null();
+            true
+        });
+    }
+
+    fn write_bool(&mut self, col: usize, val: bool) {
+        self.write(col, |column| column.bool(val));
+    }
+
+    fn write_u8(&mut self, col: usize, val: u8) {
+        self.write(col, |column| column.int(i64::from(val)));
+    }
+
+    fn write_i16(&mut self, col: usize, val: i16) {
+        self.write(col, |column| column.int(i64::from(val)));
+    }
+
+    fn write_i32(&mut self, col: usize, val: i32) {
+        self.write(col, |column| column.int(i64::from(val)));
+    }
+
+    fn write_i64(&mut self, col: usize, val: i64) {
+        self.write(col, |column| column.int(val));
+    }
+
+    fn write_f32(&mut self, col: usize, val: f32) {
+        self.write(col, |column| column.real(val));
+    }
+
+    fn write_f64(&mut self, col: usize, val: f64) {
+        self.write(col, |column| column.float(val));
+    }
+
+    fn write_string(&mut self, col: usize, bytes: Cow<'_, [u8]>, encoding_type: EncodingType) {
+        let decoded = text::decode(&bytes, encoding_type, &mut self.scratch);
+        self.write_scratch(col, decoded);
+    }
+
+    fn write_bytes(&mut self, col: usize, bytes: Cow<'_, [u8]>) {
+        self.bytes += bytes.len();
+        self.write(col, |column| column.bytes(&bytes));
+    }
+
+    fn write_decimal(&mut self, col: usize, val: DecimalParts) {
+        self.write(col, |column| column.decimal(unscaled(&val), val.scale));
+    }
+
+    fn write_numeric(&mut self, col: usize, val: DecimalParts) {
+        self.write_decimal(col, val);
+    }
+
+    fn write_date(&mut self, col: usize, val: SqlDate) {
+        self.write(col, |column| {
+            column.date(datetime::date_from_days(val.get_days()))
+        });
+    }
+
+    fn write_time(&mut self, col: usize, val: SqlTime) {
+        // The field holds ticks of 100 ns, whatever its name says.
+        self.write(col, |column| {
+            column.time((val.time_nanoseconds / 10).cast_signed())
+        });
+    }
+
+    fn write_datetime(&mut self, col: usize, val: SqlDateTime) {
+        self.write(col, |column| {
+            column.timestamp(datetime::micros_from_datetime(val.days, val.time))
+        });
+    }
+
+    fn write_smalldatetime(&mut self, col: usize, val: SqlSmallDateTime) {
+        self.write(col, |column| {
+            column.timestamp(datetime::micros_from_smalldatetime(val.days, val.time))
+        });
+    }
+
+    fn write_datetime2(&mut self, col: usize, val: SqlDateTime2) {
+        let micros = datetime::micros_from_datetime2(val.days, val.time.time_nanoseconds);
+        self.write(col, |column| column.timestamp(micros));
+    }
+
+    fn write_datetimeoffset(&mut self, col: usize, val: SqlDateTimeOffset) {
+        // Date and time are UTC on the wire.
+        let instant = val.datetime2;
+        let micros = datetime::micros_from_datetime2(instant.days, instant.time.time_nanoseconds);
+        self.write(col, |column| column.timestamp(micros));
+    }
+
+    fn write_money(&mut self, col: usize, val: SqlMoney) {
+        self.write(col, |column| column.decimal(i128::from(money(&val)), 4));
+    }
+
+    fn write_smallmoney(&mut self, col: usize, val: SqlSmallMoney) {
+        self.write(col, |column| column.decimal(i128::from(val.int_val), 4));
+    }
+
+    fn write_uuid(&mut self, col: usize, val: Uuid) {
+        self.write(col, |column| column.uuid(val.as_bytes()));
+    }
+
+    fn write_xml(&mut self, col: usize, val: SqlXml) {
+        let decoded = text::decode_utf16(text::without_bom(&val.bytes), &mut self.scratch);
+        self.write_scratch(col, decoded);
+    }
+
+    fn write_json(&mut self, col: usize, _val: SqlJson) {
+        self.fail(
+            ErrorKind::Unsupported,
+            col,
+            "has the type json, which is not mapped",
+        );
+    }
+
+    fn write_vector(&mut self, col: usize, _val: SqlVector) {
+        self.fail(
+            ErrorKind::Unsupported,
+            col,
+            "has the type vector, which is not mapped",
+        );
+    }
+
+    fn end_row(&mut self) {
+        self.rows += 1;
+    }
+}

@@ -1,0 +1,309 @@
+//! The driver's errors and SQL Server's error numbers as kinds.
+
+use model::{Error, ErrorKind};
+use mssql_tds::error::{Error as TdsError, SqlErrorInfo};
+
+/// An error of the driver, before it is known what was tried.
+#[derive(Debug)]
+pub(crate) struct LinkError(TdsError);
+
+impl From<TdsError> for LinkError {
+    fn from(error: TdsError) -> Self {
+        Self(error)
+    }
+}
+
+impl LinkError {
+    /// Whether the server answered with an error, so that the outcome of the statement is known.
+    pub(crate) fn is_answer(&self) -> bool {
+        matches!(&self.0, TdsError::SqlServerError { diagnostics } if diagnostics.has_errors())
+    }
+
+    /// The error as the caller sees it.
+    pub(crate) fn into_error(self) -> Error {
+        match &self.0 {
+            TdsError::SqlServerError { diagnostics } => from_server(&diagnostics.errors),
+            TdsError::Io(_)
+            | TdsError::ConnectionClosed(_)
+            | TdsError::ConnectionError(_)
+            | TdsError::TimeoutError(_)
+            | TdsError::SessionNotRecoverable(_)
+            | TdsError::SessionRecoveryFailed { .. }
+            | TdsError::ReconnectionValidationFailed(_)
+            | TdsError::Redirection { .. } => {
+                Error::new(ErrorKind::Unavailable, "the link to SQL Server was lost").caused_by(self.0)
+            }
+            TdsError::OperationCancelledError(_) => Error::cancelled(),
+            TdsError::ProtocolError(_) => {
+                Error::new(ErrorKind::Unavailable, "the server's answer could not be read").caused_by(self.0)
+            }
+            TdsError::TypeConversionError(_) | TdsError::EncodedValueTooLong { .. } => {
+                Error::new(ErrorKind::Data, "a value does not fit its type").caused_by(self.0)
+            }
+            TdsError::UnsupportedEncoding { .. } => {
+                Error::new(ErrorKind::Unsupported, "a column's code page is not known").caused_by(self.0)
+            }
+            _ => Error::internal("the SQL Server driver failed").caused_by(self.0),
+        }
+    }
+
+    /// The error of a connection attempt.
+    pub(crate) fn into_connect_error(self) -> Error {
+        match &self.0 {
+            TdsError::SqlServerError { diagnostics } => from_login(&diagnostics.errors),
+            TdsError::TlsError(_)
+            | TdsError::TlsHandshakeError { .. }
+            | TdsError::CertificateExpired
+            | TdsError::CertificateMismatch
+            | TdsError::NoServerCertificate => certificate(self.0),
+            TdsError::CertificateNotFound { .. }
+            | TdsError::InvalidCertificateFormat { .. }
+            | TdsError::CertificateFileIoError { .. } => {
+                Error::new(ErrorKind::Config, "`ca_file` cannot be used").caused_by(self.0)
+            }
+            TdsError::TimeoutError(_) => Error::new(
+                ErrorKind::Unavailable,
+                "the server did not answer within `connect_timeout_seconds`",
+            )
+            .hint("check `host` and `port`, the firewall, and that the server listens on TCP")
+            .caused_by(self.0),
+            TdsError::UsageError(_) => {
+                Error::new(ErrorKind::Config, "the connection options do not fit").caused_by(self.0)
+            }
+            other if mentions_tls(other) => certificate(self.0),
+            _ => Error::new(ErrorKind::Unavailable, "cannot reach the server")
+                .hint("check `host` and `port`, the firewall, and that the server listens on TCP")
+                .caused_by(self.0),
+        }
+    }
+}
+
+/// Some TLS failures arrive wrapped in an I/O or connection error.
+fn mentions_tls(error: &TdsError) -> bool {
+    let text = error.to_string().to_ascii_lowercase();
+    ["certificate", "tls", "ssl"]
+        .iter()
+        .any(|word| text.contains(word))
+}
+
+fn certificate(source: TdsError) -> Error {
+    Error::new(ErrorKind::Unavailable, "no trusted TLS connection could be made")
+        .hint(
+            "give the server's certificate as `ca_file`, or its name as `host_name_in_certificate`; on a trusted network \
+             `trust_server_certificate: true` accepts any certificate, and `encrypt: optional` encrypts the login only",
+        )
+        .caused_by(source)
+}
+
+fn from_login(errors: &[SqlErrorInfo]) -> Error {
+    let Some(first) = errors.first() else {
+        return Error::new(
+            ErrorKind::Unavailable,
+            "the server refused the login without a reason",
+        );
+    };
+    let error = match first.number {
+        18456 | 18452 | 18470 | 18486..=18488 => Error::new(ErrorKind::Denied, "the login was refused")
+            .hint("check `user` and `password`; the server's log names the exact reason"),
+        4060 | 911 => Error::new(ErrorKind::NotFound, "the database cannot be opened")
+            .hint("check `database`, that it is online, and that the login has a user in it"),
+        40613 | 40197 | 40501 => Error::new(
+            ErrorKind::Unavailable,
+            "the database is not available at the moment",
+        ),
+        _ => return from_server(errors),
+    };
+    describe(error, first)
+}
+
+/// The error of a statement. The first error that is not a mere consequence decides.
+fn from_server(errors: &[SqlErrorInfo]) -> Error {
+    /// The statement has been terminated; the transaction ended in the trigger; cannot continue.
+    const CONSEQUENCES: [u32; 3] = [3621, 3609, 3930];
+    let telling = errors.iter().find(|error| !CONSEQUENCES.contains(&error.number));
+    let Some(first) = telling.or(errors.first()) else {
+        return Error::new(
+            ErrorKind::Unavailable,
+            "the server reported an error without details",
+        );
+    };
+    let kind = kind_of(first.number, first.class);
+    let error = describe(Error::new(kind, first.message.trim().to_owned()), first);
+    match first.number {
+        229 | 230 | 297 | 300 => match grant_for(&first.message) {
+            Some(grant) => error.hint(grant),
+            None => error,
+        },
+        208 | 207 => {
+            error.hint("check the name and that the login can see it; `sync-cli tables` lists what it sees")
+        }
+        3952 => error.hint("ALTER DATABASE CURRENT SET ALLOW_SNAPSHOT_ISOLATION ON"),
+        _ => error,
+    }
+}
+
+fn describe(error: Error, first: &SqlErrorInfo) -> Error {
+    let error = error.with("error", first.number).with("state", first.state);
+    match (&first.proc_name, first.line_number) {
+        (Some(procedure), Some(line)) if !procedure.is_empty() => {
+            error.with("procedure", procedure).with("line", line)
+        }
+        (_, Some(line)) => error.with("line", line),
+        _ => error,
+    }
+}
+
+/// `The SELECT permission was denied on the object 'T', database 'd', schema 's'.` → the GRANT.
+fn grant_for(message: &str) -> Option<String> {
+    if let Some(state) = message.find("VIEW SERVER") {
+        let rest = message.get(state..)?;
+        let permission = rest.split(" permission").next()?;
+        return Some(format!("GRANT {permission} TO [<login>]"));
+    }
+    let permission = message.strip_prefix("The ")?.split(" permission").next()?;
+    let quoted: Vec<_> = message.split('\'').skip(1).step_by(2).collect();
+    let (object, schema) = (quoted.first()?, quoted.last()?);
+    if permission.contains(' ') && !permission.starts_with("VIEW") {
+        return None;
+    }
+    Some(format!(
+        "GRANT {permission} ON {}.{} TO [<user>]",
+        crate::quote::identifier(schema),
+        crate::quote::identifier(object)
+    ))
+}
+
+/// The one table from SQL Server's error numbers to kinds.
+fn kind_of(number: u32, class: i32) -> ErrorKind {
+    match number {
+        // The server has undone the work: repeat the transaction. 1222 is a lock timeout.
+        1204 | 1205 | 1222 | 3960 | 3961 | 41301 | 41302 | 41305 | 41325 | 41839 => ErrorKind::Transient,
+        // Reconnect, then repeat.
+        64
+        | 121
+        | 233
+        | 976
+        | 978
+        | 983
+        | 997
+        | 3906
+        | 4060
+        | 4221
+        | 6005
+        | 10053
+        | 10054
+        | 10060
+        | 10928
+        | 10929
+        | 17142
+        | 18401
+        | 40143
+        | 40197
+        | 40501
+        | 40540
+        | 40613
+        | 49918..=49920 => ErrorKind::Unavailable,
+        701 | 802 | 1101 | 1105 | 8645 | 8651 | 9002 | 40544 => ErrorKind::Exhausted,
+        207 | 208 | 911 | 942 | 2812 | 4701 | 15151 => ErrorKind::NotFound,
+        229 | 230 | 262 | 297 | 300 | 916 | 1088 | 15247 | 18456 => ErrorKind::Denied,
+        515 | 547 | 2601 | 2627 | 3726 | 8672 => ErrorKind::Constraint,
+        220 | 232 | 241 | 242 | 245 | 248 | 2628 | 4863 | 4864 | 4895 | 6522 | 8114 | 8115 | 8152 | 9420
+        | 9455 => ErrorKind::Data,
+        3951 | 3952 => ErrorKind::Unsupported,
+        8169 => ErrorKind::Data,
+        _ if class >= 20 => ErrorKind::Unavailable,
+        _ => ErrorKind::Internal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mssql_tds::error::SqlServerDiagnostics;
+
+    use super::*;
+
+    fn server(number: u32, class: i32, message: &str) -> LinkError {
+        LinkError(TdsError::SqlServerError {
+            diagnostics: SqlServerDiagnostics::new(
+                vec![SqlErrorInfo {
+                    message: message.into(),
+                    state: 1,
+                    class,
+                    number,
+                    server_name: None,
+                    proc_name: None,
+                    line_number: Some(3),
+                }],
+                Vec::new(),
+            ),
+        })
+    }
+
+    #[test]
+    fn numbers_mean_what_the_caller_does() {
+        for (number, class, kind) in [
+            (1205, 13, ErrorKind::Transient),
+            (3960, 16, ErrorKind::Transient),
+            (1222, 16, ErrorKind::Transient),
+            (40613, 14, ErrorKind::Unavailable),
+            (9002, 17, ErrorKind::Exhausted),
+            (208, 16, ErrorKind::NotFound),
+            (229, 14, ErrorKind::Denied),
+            (2627, 14, ErrorKind::Constraint),
+            (547, 16, ErrorKind::Constraint),
+            (515, 16, ErrorKind::Constraint),
+            (2628, 16, ErrorKind::Data),
+            (8115, 16, ErrorKind::Data),
+            (3952, 16, ErrorKind::Unsupported),
+            (99_999, 16, ErrorKind::Internal),
+            (99_999, 20, ErrorKind::Unavailable),
+        ] {
+            let error = server(number, class, "m").into_error();
+            assert_eq!(error.kind(), kind, "{number}");
+            assert!(error.to_string().contains(&format!("error: {number}")), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_missing_right_names_the_grant() {
+        let error = server(
+            229,
+            14,
+            "The SELECT permission was denied on the object 'a ]b', database 'd', schema 'dbo'.",
+        );
+        assert_eq!(
+            error.into_error().advice(),
+            "GRANT SELECT ON [dbo].[a ]]b] TO [<user>]"
+        );
+        let error = server(
+            300,
+            14,
+            "VIEW SERVER STATE permission was denied on object 'server', database 'master'.",
+        );
+        assert_eq!(
+            error.into_error().advice(),
+            "GRANT VIEW SERVER STATE TO [<login>]"
+        );
+    }
+
+    #[test]
+    fn a_failed_login_says_what_to_look_at() {
+        for (number, kind, word) in [
+            (18456, ErrorKind::Denied, "`password`"),
+            (4060, ErrorKind::NotFound, "`database`"),
+            (40613, ErrorKind::Unavailable, "reachable"),
+        ] {
+            let error = server(number, 14, "m").into_connect_error();
+            assert_eq!(error.kind(), kind);
+            assert!(error.advice().contains(word), "{}", error.advice());
+        }
+        let tls = LinkError(TdsError::NoServerCertificate).into_connect_error();
+        for word in [
+            "`ca_file`",
+            "`host_name_in_certificate`",
+            "`trust_server_certificate",
+        ] {
+            assert!(tls.advice().contains(word), "{}", tls.advice());
+        }
+    }
+}
