@@ -10,17 +10,30 @@
 //! This crate must not know where rows come from or go to.
 
 mod catalog;
+mod commit;
 mod error;
+mod filesystem;
 mod key;
 mod key_bounds;
 mod locate;
+mod manifests;
+mod marks;
 mod read;
 mod schema;
+mod snapshot;
+mod summary;
 
 pub use catalog::{Catalog, CatalogCommit, MetadataChange, NewTable, TableHandle};
+pub use commit::{SnapshotCommit, commit_snapshot};
 pub use error::{iceberg_error, io_error};
+pub use filesystem::FileSystemCatalog;
 pub use key::{KeyFold, KeyHash};
 pub use locate::{RowLocation, locate, locate_in};
+pub use manifests::remove as remove_files;
+pub use marks::{
+    CREATED_BY, RowCounts, SYNC_BATCH, SYNC_EPOCH, SYNC_ID, SYNC_MARK, Stamp, committed, receipt,
+    snapshot_of_batch,
+};
 pub use read::{
     DataFileReader, DeleteFile, FileRows, FileRowsStream, LiveFile, PositionDeletes, Projection, RowRanges,
     live_files,

@@ -1,0 +1,206 @@
+//! Commits of snapshots: preconditions, retry after a lost race, and what an uncertain answer becomes.
+//!
+//! Every attempt starts from freshly loaded metadata and checks everything again, so a lost race, a second owner and a commit
+//! that had already happened are all found there and nowhere else.
+
+use std::collections::HashSet;
+
+use iceberg::spec::{DataFile, Operation};
+use model::{Clock, CommitOutcome, Error, ErrorKind, Ids, Mark, Replace, Result, TableName};
+use uuid::Uuid;
+
+use crate::catalog::{Catalog, CatalogCommit, TableHandle};
+use crate::manifests;
+use crate::marks::{self, RowCounts, Stamp, ancestors, committed, receipt, snapshot_of_batch};
+use crate::read::live_files;
+use crate::snapshot::{Produced, produce};
+
+/// Races that are lost before the caller is told of the conflict.
+const ATTEMPTS: usize = 32;
+
+/// One atomic change of a table: files and a stamp.
+#[derive(Debug, Clone)]
+pub struct SnapshotCommit {
+    /// Which table it was built for; a table of the same name that was dropped and created again is another one.
+    pub table_uuid: Uuid,
+    /// What the commit says of itself.
+    pub stamp: Stamp,
+    /// The mark that the table must still have.
+    pub after: Option<Mark>,
+    /// New data files, of the table's default partition spec.
+    pub data_files: Vec<DataFile>,
+    /// New position delete files, each with its `referenced_data_file`.
+    pub delete_files: Vec<DataFile>,
+    /// The heads at which rows were looked for. What others added since then has not been searched.
+    pub located_at: HashSet<Option<i64>>,
+    /// What happens to the files that are there.
+    pub replace: Replace,
+    /// What the files amount to in rows.
+    pub rows: RowCounts,
+}
+
+/// Commits a snapshot. Sending the same commit again does not repeat it: its batch is found first.
+///
+/// # Errors
+///
+/// Nothing was committed then. `NotFound` if the table is gone, `Gap` as [`committed`], and whatever reading and writing
+/// files gives.
+///
+/// # Cancel safety
+///
+/// Dropping the future leaves it open whether the commit happened, as [`CommitOutcome::Unknown`] does.
+pub async fn commit_snapshot(
+    catalog: &dyn Catalog,
+    name: &TableName,
+    commit: &SnapshotCommit,
+    clock: &dyn Clock,
+    ids: &dyn Ids,
+) -> Result<CommitOutcome> {
+    for attempt in 0..ATTEMPTS {
+        let table = load(catalog, name).await?;
+        if let Some(snapshot) = snapshot_of_batch(table.metadata(), &commit.stamp.sync, &commit.stamp.batch) {
+            return Ok(CommitOutcome::Committed(receipt(snapshot)));
+        }
+        if let Some(why) = obstacle(&table, commit).await? {
+            tracing::info!(table = %name, batch = %commit.stamp.batch, why, "commit refused");
+            return conflict(&table, commit);
+        }
+        let produced = produce(&table, commit, clock.now(), ids, attempt).await?;
+        catalog.persist(&files_of(commit, &produced)).await?;
+        match catalog.commit(&table, produced.change.clone()).await? {
+            CatalogCommit::Done(table) => return done(&table, commit),
+            CatalogCommit::Unknown { why } => return look_again(catalog, name, commit, why).await,
+            CatalogCommit::Conflict { why } => {
+                tracing::debug!(table = %name, attempt, why, "commit lost a race and is built again");
+                manifests::remove(&table, produced.written).await;
+            }
+        }
+    }
+    conflict(&load(catalog, name).await?, commit)
+}
+
+async fn load(catalog: &dyn Catalog, name: &TableName) -> Result<TableHandle> {
+    catalog.load(name).await?.ok_or_else(|| {
+        Error::new(ErrorKind::NotFound, "cannot commit: the table is gone").with("table", name)
+    })
+}
+
+fn conflict(table: &TableHandle, commit: &SnapshotCommit) -> Result<CommitOutcome> {
+    Ok(CommitOutcome::Conflict {
+        newest: committed(table.metadata(), &commit.stamp.sync)?,
+    })
+}
+
+fn done(table: &TableHandle, commit: &SnapshotCommit) -> Result<CommitOutcome> {
+    Ok(
+        match snapshot_of_batch(table.metadata(), &commit.stamp.sync, &commit.stamp.batch) {
+            Some(snapshot) => CommitOutcome::Committed(receipt(snapshot)),
+            None => CommitOutcome::Unknown {
+                why: "the catalog reported a commit that it does not show".into(),
+            },
+        },
+    )
+}
+
+/// After an uncertain answer the table itself says whether the commit is there. Its absence proves nothing.
+async fn look_again(
+    catalog: &dyn Catalog,
+    name: &TableName,
+    commit: &SnapshotCommit,
+    why: String,
+) -> Result<CommitOutcome> {
+    Ok(match catalog.load(name).await {
+        Ok(Some(table)) => match done(&table, commit)? {
+            CommitOutcome::Committed(receipt) => CommitOutcome::Committed(receipt),
+            _ => CommitOutcome::Unknown { why },
+        },
+        _ => CommitOutcome::Unknown { why },
+    })
+}
+
+/// Why the commit must not happen on this metadata, if there is a reason.
+async fn obstacle(table: &TableHandle, commit: &SnapshotCommit) -> Result<Option<String>> {
+    let metadata = table.metadata();
+    if metadata.uuid() != commit.table_uuid {
+        return Ok(Some("the table was dropped and created again".into()));
+    }
+    let present = committed(metadata, &commit.stamp.sync)?;
+    if present.epoch > commit.stamp.epoch {
+        return Ok(Some(format!(
+            "the table's epoch is {} and ours is {}",
+            present.epoch, commit.stamp.epoch
+        )));
+    }
+    if present.mark != commit.after {
+        return Ok(Some(
+            "the table's mark is not the one that this was built on".into(),
+        ));
+    }
+    if commit.replace == Replace::Table {
+        return Ok(None);
+    }
+    if let Some(why) = commit
+        .located_at
+        .iter()
+        .find_map(|base| added_by_others(table, commit, *base))
+    {
+        return Ok(Some(why));
+    }
+    missing_file(table, commit).await
+}
+
+/// Rows that others added since `base` may have the keys of ours. Our own commits do not: a commit's keys are its own, and the mark
+/// shows which of them came in between. A compaction adds files, but no rows.
+fn added_by_others(table: &TableHandle, commit: &SnapshotCommit, base: Option<i64>) -> Option<String> {
+    for snapshot in ancestors(table.metadata()) {
+        if Some(snapshot.snapshot_id()) == base {
+            return None;
+        }
+        let summary = snapshot.summary();
+        let adds = summary
+            .additional_properties
+            .get("added-data-files")
+            .is_some_and(|files| files != "0");
+        if adds && summary.operation != Operation::Replace && !marks::is_of(snapshot, &commit.stamp.sync) {
+            return Some(format!(
+                "snapshot {} of somebody else added rows meanwhile",
+                snapshot.snapshot_id()
+            ));
+        }
+    }
+    base.map(|base| {
+        format!("snapshot {base}, in which rows were located, is no longer an ancestor of the head")
+    })
+}
+
+/// A data file that has rows to delete and is no longer live.
+async fn missing_file(table: &TableHandle, commit: &SnapshotCommit) -> Result<Option<String>> {
+    let head = table.metadata().current_snapshot_id();
+    let moved = commit.located_at.iter().any(|base| *base != head);
+    let mut referenced: HashSet<String> = commit
+        .delete_files
+        .iter()
+        .filter_map(DataFile::referenced_data_file)
+        .collect();
+    if !moved || referenced.is_empty() {
+        return Ok(None);
+    }
+    if let Some(head) = table.head() {
+        for file in live_files(table.table(), head).await? {
+            referenced.remove(file.path.as_ref());
+        }
+    }
+    Ok(referenced
+        .into_iter()
+        .next()
+        .map(|file| format!("{file} was rewritten or removed meanwhile")))
+}
+
+fn files_of(commit: &SnapshotCommit, produced: &Produced) -> Vec<String> {
+    let files = commit
+        .data_files
+        .iter()
+        .chain(&commit.delete_files)
+        .map(|file| file.file_path().to_owned());
+    files.chain(produced.written.iter().cloned()).collect()
+}

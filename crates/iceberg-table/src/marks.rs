@@ -1,0 +1,230 @@
+//! How far a table has got: the marks in snapshot summaries and table properties.
+//!
+//! Every commit of ours writes its mark, batch and epoch into the summary of its snapshot and, in the same metadata
+//! update, into the table property `sync.<id>.state`. The newest summary among the head's ancestors wins, so a rollback rewinds.
+//! The property counts only where the walk ends at a snapshot that has expired.
+
+use std::collections::HashMap;
+
+use iceberg::spec::{SnapshotRef, TableMetadata};
+use model::{BatchId, Committed, Epoch, Error, ErrorKind, Mark, Receipt, Result, SyncId};
+use serde::{Deserialize, Serialize};
+
+/// The summary key with the sync's id.
+pub const SYNC_ID: &str = "sync.id";
+/// The summary key with the mark as JSON.
+pub const SYNC_MARK: &str = "sync.mark";
+/// The summary key with the batch's id.
+pub const SYNC_BATCH: &str = "sync.batch-id";
+/// The summary key with the owner's epoch.
+pub const SYNC_EPOCH: &str = "sync.epoch";
+/// The table property with the name of the program that created, or adopted, the table.
+pub const CREATED_BY: &str = "sync.created-by";
+
+const INSERTED: &str = "sync.inserted";
+const UPDATED: &str = "sync.updated";
+const DELETED: &str = "sync.deleted";
+
+/// What a commit says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stamp {
+    /// The sync.
+    pub sync: SyncId,
+    /// The mark that holds with this commit.
+    pub mark: Mark,
+    /// The commit's batch.
+    pub batch: BatchId,
+    /// The owner's epoch.
+    pub epoch: Epoch,
+}
+
+/// Rows that a commit touched, as they are counted in its summary.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowCounts {
+    /// Rows inserted.
+    pub inserted: u64,
+    /// Rows updated.
+    pub updated: u64,
+    /// Rows deleted.
+    pub deleted: u64,
+}
+
+impl std::ops::AddAssign for RowCounts {
+    fn add_assign(&mut self, other: Self) {
+        self.inserted += other.inserted;
+        self.updated += other.updated;
+        self.deleted += other.deleted;
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct StoredState {
+    snapshot_id: i64,
+    mark: Mark,
+    batch: BatchId,
+    epoch: Epoch,
+}
+
+/// How far the table has got under `sync`.
+///
+/// # Errors
+///
+/// `Gap` if the table carried marks that its present history does not lead to; `Corrupt` if a mark cannot be read.
+pub fn committed(metadata: &TableMetadata, sync: &SyncId) -> Result<Committed> {
+    let reference = metadata.current_snapshot_id().map(|id| id.to_string());
+    let mut expired = false;
+    let mut next = metadata.current_snapshot();
+    while let Some(snapshot) = next {
+        if let Some(stamp) = read_stamp(snapshot, sync)? {
+            return Ok(Committed {
+                mark: Some(stamp.mark),
+                epoch: stamp.epoch,
+                batch: Some(stamp.batch),
+                reference,
+            });
+        }
+        let parent = snapshot.parent_snapshot_id();
+        next = parent.and_then(|id| metadata.snapshot_by_id(id));
+        expired = parent.is_some() && next.is_none();
+    }
+    match stored_state(metadata, sync)? {
+        None => Ok(Committed { reference, ..Committed::default() }),
+        Some(state) if expired && metadata.snapshot_by_id(state.snapshot_id).is_none() => {
+            Ok(Committed { mark: Some(state.mark), epoch: state.epoch, batch: Some(state.batch), reference })
+        }
+        Some(state) => Err(Error::new(ErrorKind::Gap, "the table carried marks, and its present history does not")
+            .with("sync", sync)
+            .with("snapshot of the last mark", state.snapshot_id)
+            .hint(format!(
+                "the table was rolled back or replaced: roll it forward to that snapshot, or remove the property {} and copy again",
+                state_property(sync)
+            ))),
+    }
+}
+
+/// The snapshot that committed `batch`, if it is an ancestor of the head.
+pub fn snapshot_of_batch<'a>(
+    metadata: &'a TableMetadata,
+    sync: &SyncId,
+    batch: &BatchId,
+) -> Option<&'a SnapshotRef> {
+    ancestors(metadata).find(|snapshot| {
+        is_of(snapshot, sync)
+            && snapshot
+                .summary()
+                .additional_properties
+                .get(SYNC_BATCH)
+                .is_some_and(|b| b == batch.as_str())
+    })
+}
+
+/// What a snapshot of ours did, from its summary.
+pub fn receipt(snapshot: &SnapshotRef) -> Receipt {
+    let summary = &snapshot.summary().additional_properties;
+    let number = |key: &str| summary.get(key).and_then(|value| value.parse().ok()).unwrap_or(0);
+    Receipt {
+        reference: snapshot.snapshot_id().to_string(),
+        inserted: number(INSERTED),
+        updated: number(UPDATED),
+        deleted: number(DELETED),
+        bytes: number("added-files-size"),
+        ..Receipt::default()
+    }
+}
+
+/// The head and its ancestors, newest first, as far as they have not expired.
+pub(crate) fn ancestors(metadata: &TableMetadata) -> impl Iterator<Item = &SnapshotRef> {
+    std::iter::successors(metadata.current_snapshot(), |snapshot| {
+        snapshot
+            .parent_snapshot_id()
+            .and_then(|id| metadata.snapshot_by_id(id))
+    })
+}
+
+/// Whether a snapshot is a commit of `sync`.
+pub(crate) fn is_of(snapshot: &SnapshotRef, sync: &SyncId) -> bool {
+    snapshot
+        .summary()
+        .additional_properties
+        .get(SYNC_ID)
+        .is_some_and(|id| id == sync.as_str())
+}
+
+impl Stamp {
+    /// The entries for the snapshot's summary.
+    pub(crate) fn summary(&self, rows: &RowCounts) -> Result<HashMap<String, String>> {
+        let entries = [
+            (SYNC_ID, self.sync.to_string()),
+            (SYNC_MARK, json(&self.mark)?),
+            (SYNC_BATCH, self.batch.to_string()),
+            (SYNC_EPOCH, self.epoch.to_string()),
+            (INSERTED, rows.inserted.to_string()),
+            (UPDATED, rows.updated.to_string()),
+            (DELETED, rows.deleted.to_string()),
+        ];
+        Ok(entries
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value))
+            .collect())
+    }
+
+    /// The table property that outlives the snapshot.
+    pub(crate) fn property(&self, snapshot_id: i64) -> Result<(String, String)> {
+        let state = StoredState {
+            snapshot_id,
+            mark: self.mark.clone(),
+            batch: self.batch.clone(),
+            epoch: self.epoch,
+        };
+        Ok((state_property(&self.sync), json(&state)?))
+    }
+}
+
+fn state_property(sync: &SyncId) -> String {
+    format!("sync.{sync}.state")
+}
+
+fn read_stamp(snapshot: &SnapshotRef, sync: &SyncId) -> Result<Option<Stamp>> {
+    if !is_of(snapshot, sync) {
+        return Ok(None);
+    }
+    let summary = &snapshot.summary().additional_properties;
+    let damaged = || {
+        Error::new(ErrorKind::Corrupt, "cannot read the mark in a snapshot's summary")
+            .with("sync", sync)
+            .with("snapshot", snapshot.snapshot_id())
+            .hint("roll the table back to the snapshot before it, or remove the table and copy again")
+    };
+    let field = |key: &str| summary.get(key).ok_or_else(damaged);
+    Ok(Some(Stamp {
+        sync: sync.clone(),
+        mark: serde_json::from_str(field(SYNC_MARK)?).map_err(|e| damaged().caused_by(e))?,
+        batch: BatchId::new(field(SYNC_BATCH)?),
+        epoch: Epoch(
+            field(SYNC_EPOCH)?
+                .parse()
+                .map_err(|e: std::num::ParseIntError| damaged().caused_by(e))?,
+        ),
+    }))
+}
+
+fn stored_state(metadata: &TableMetadata, sync: &SyncId) -> Result<Option<StoredState>> {
+    let property = state_property(sync);
+    let Some(text) = metadata.properties().get(&property) else {
+        return Ok(None);
+    };
+    serde_json::from_str(text).map(Some).map_err(|e| {
+        Error::new(
+            ErrorKind::Corrupt,
+            "cannot read the table property that holds a mark",
+        )
+        .with("property", property)
+        .hint("restore it from an older metadata file")
+        .caused_by(e)
+    })
+}
+
+fn json(value: &impl Serialize) -> Result<String> {
+    serde_json::to_string(value).map_err(|e| Error::internal("cannot write a mark as JSON").caused_by(e))
+}

@@ -1,0 +1,141 @@
+//! The counts in a snapshot's summary, and the totals that follow from the parent's.
+
+use std::collections::HashMap;
+
+use iceberg::spec::{DataContentType, DataFile, Summary};
+
+/// Files and rows of one kind of change.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct FileCounts {
+    data_files: u64,
+    position_delete_files: u64,
+    equality_delete_files: u64,
+    records: u64,
+    position_deletes: u64,
+    equality_deletes: u64,
+    bytes: u64,
+}
+
+impl FileCounts {
+    pub(crate) fn count(&mut self, file: &DataFile) {
+        let (files, rows) = match file.content_type() {
+            DataContentType::Data => (&mut self.data_files, &mut self.records),
+            DataContentType::PositionDeletes => (&mut self.position_delete_files, &mut self.position_deletes),
+            DataContentType::EqualityDeletes => (&mut self.equality_delete_files, &mut self.equality_deletes),
+        };
+        *files += 1;
+        *rows += file.record_count();
+        self.bytes += file.file_size_in_bytes();
+    }
+
+    pub(crate) fn any(&self) -> bool {
+        self.data_files + self.position_delete_files + self.equality_delete_files > 0
+    }
+}
+
+/// What a snapshot adds and removes.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) added: FileCounts,
+    pub(crate) removed: FileCounts,
+}
+
+impl Tally {
+    /// The summary's entries. A total that the parent does not have, or that would turn negative, is left out, because
+    /// nobody knows it; a first snapshot's parent has zero of everything.
+    pub(crate) fn summary(&self, parent: Option<&Summary>) -> HashMap<String, String> {
+        let mut entries = HashMap::new();
+        for (names, added, removed) in self.rows() {
+            for (name, count) in [(names.added, added), (names.removed, removed)] {
+                if count > 0 && !name.is_empty() {
+                    entries.insert(name.to_owned(), count.to_string());
+                }
+            }
+            let before = match parent {
+                None => Some(0),
+                Some(parent) => parent
+                    .additional_properties
+                    .get(names.total)
+                    .and_then(|total| total.parse::<u64>().ok()),
+            };
+            let total = before.and_then(|before| (before + added).checked_sub(removed));
+            if let (Some(total), false) = (total, names.total.is_empty()) {
+                entries.insert(names.total.to_owned(), total.to_string());
+            }
+        }
+        let partitions = u8::from(self.added.any() || self.removed.any());
+        entries.insert("changed-partition-count".to_owned(), partitions.to_string());
+        entries
+    }
+
+    fn rows(&self) -> [(Names, u64, u64); 8] {
+        let (a, r) = (&self.added, &self.removed);
+        let deletes = |counts: &FileCounts| counts.position_delete_files + counts.equality_delete_files;
+        [
+            (DATA_FILES, a.data_files, r.data_files),
+            (RECORDS, a.records, r.records),
+            (BYTES, a.bytes, r.bytes),
+            (DELETE_FILES, deletes(a), deletes(r)),
+            (
+                POSITION_DELETE_FILES,
+                a.position_delete_files,
+                r.position_delete_files,
+            ),
+            (
+                EQUALITY_DELETE_FILES,
+                a.equality_delete_files,
+                r.equality_delete_files,
+            ),
+            (POSITION_DELETES, a.position_deletes, r.position_deletes),
+            (EQUALITY_DELETES, a.equality_deletes, r.equality_deletes),
+        ]
+    }
+}
+
+/// The keys of one count; an empty one does not exist.
+struct Names {
+    added: &'static str,
+    removed: &'static str,
+    total: &'static str,
+}
+
+const DATA_FILES: Names = Names {
+    added: "added-data-files",
+    removed: "deleted-data-files",
+    total: "total-data-files",
+};
+const RECORDS: Names = Names {
+    added: "added-records",
+    removed: "deleted-records",
+    total: "total-records",
+};
+const BYTES: Names = Names {
+    added: "added-files-size",
+    removed: "removed-files-size",
+    total: "total-files-size",
+};
+const DELETE_FILES: Names = Names {
+    added: "added-delete-files",
+    removed: "removed-delete-files",
+    total: "total-delete-files",
+};
+const POSITION_DELETE_FILES: Names = Names {
+    added: "added-position-delete-files",
+    removed: "removed-position-delete-files",
+    total: "",
+};
+const EQUALITY_DELETE_FILES: Names = Names {
+    added: "added-equality-delete-files",
+    removed: "removed-equality-delete-files",
+    total: "",
+};
+const POSITION_DELETES: Names = Names {
+    added: "added-position-deletes",
+    removed: "removed-position-deletes",
+    total: "total-position-deletes",
+};
+const EQUALITY_DELETES: Names = Names {
+    added: "added-equality-deletes",
+    removed: "removed-equality-deletes",
+    total: "total-equality-deletes",
+};
