@@ -65,7 +65,7 @@ async fn converse(socket: TcpStream, server: &Server) -> io::Result<()> {
 /// A transport that is ready for LOGIN7.
 struct Handshaken {
     transport: Transport,
-    scope: TlsScope,
+    drop_tls_after_login: bool,
 }
 
 /// PRELOGIN and TLS.
@@ -85,11 +85,11 @@ async fn handshake(socket: TcpStream, server: &Server) -> io::Result<Handshaken>
     match transport {
         Transport::Plain(socket) if scope != TlsScope::None => Ok(Handshaken {
             transport: Transport::accept_tls(socket, &server.tls.acceptor, true).await?,
-            scope,
+            drop_tls_after_login: scope == TlsScope::Login,
         }),
         transport => Ok(Handshaken {
             transport,
-            scope: TlsScope::Full,
+            drop_tls_after_login: false,
         }),
     }
 }
@@ -103,14 +103,12 @@ struct Client {
 
 /// LOGIN7 and its answer; nothing if the login failed.
 async fn log_in(handshaken: Handshaken, server: &Server) -> io::Result<Option<(Transport, Client)>> {
-    let Handshaken { mut transport, scope } = handshaken;
+    let mut transport = handshaken.transport;
     let body = read_message(&mut transport, kind::LOGIN7).await?;
     // With login-only TLS the answer to LOGIN7 already travels in clear text.
-    let mut transport = if scope == TlsScope::Login {
-        transport.drop_tls()
-    } else {
-        transport
-    };
+    if handshaken.drop_tls_after_login {
+        transport = transport.drop_tls();
+    }
     let login = Login7::parse(&body).map_err(invalid)?;
     let packet_size = match login.packet_size {
         0 => DEFAULT_PACKET_SIZE,

@@ -339,3 +339,6 @@ impl Output for Response {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,12 @@
 //! The emulator over the wire, driven by clients that others wrote.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "tests may say what they expect, their helpers too"
+)]
 
 mod faults;
+mod hostile;
 mod mssql;
 mod tiberius_client;
 

@@ -1,0 +1,97 @@
+//! Bytes that no client sends: the server ends that connection, or answers, and serves the others.
+
+use std::time::Duration;
+
+use sqlserver_emulator::Emulator;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::mssql::{number, source};
+
+fn packet(kind: u8, status: u8, body: &[u8]) -> Vec<u8> {
+    let [high, low] = u16::try_from(body.len() + 8).unwrap().to_be_bytes();
+    let mut packet = vec![kind, status, high, low, 0, 0, 1, 0];
+    packet.extend_from_slice(body);
+    packet
+}
+
+fn prelogin() -> Vec<u8> {
+    packet(18, 1, &[1, 0, 6, 0, 1, 0xFF, 2])
+}
+
+/// A LOGIN7 for the emulator's own login.
+fn login(emulator: &Emulator) -> Vec<u8> {
+    let mut body = vec![0; 94];
+    body[4..8].copy_from_slice(&0x7400_0004u32.to_le_bytes());
+    for (offset, text, mask) in [(40, emulator.user(), false), (44, emulator.password(), true)] {
+        let start = u16::try_from(body.len()).unwrap();
+        body[offset..offset + 2].copy_from_slice(&start.to_le_bytes());
+        let count = u16::try_from(text.encode_utf16().count()).unwrap();
+        body[offset + 2..offset + 4].copy_from_slice(&count.to_le_bytes());
+        let bytes = text.encode_utf16().flat_map(u16::to_le_bytes);
+        body.extend(bytes.map(|byte| if mask { byte.rotate_left(4) ^ 0xA5 } else { byte }));
+    }
+    packet(16, 1, &body)
+}
+
+/// Sends `bytes`, closes the sending half and reads whatever comes back.
+async fn send(emulator: &Emulator, bytes: &[u8]) -> Vec<u8> {
+    let mut socket = TcpStream::connect(emulator.address()).await.unwrap();
+    let _ = socket.write_all(bytes).await;
+    let _ = socket.shutdown().await;
+    let mut answer = Vec::new();
+    let read = socket.read_to_end(&mut answer);
+    let _ = tokio::time::timeout(Duration::from_secs(60), read).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn a_broken_client_disturbs_nobody() {
+    let emulator = crate::emulator().await;
+    let mut other = source(&emulator).await;
+    let headers = [22, 0, 0, 0, 18, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0];
+    let rpc = |tail: &[u8]| packet(3, 1, &[&headers[..], tail].concat());
+    let requests = [
+        packet(1, 1, &[]),
+        packet(1, 1, &[0xFF; 4]),
+        packet(1, 1, &[4, 0, 0, 0, 0x41]),
+        packet(99, 1, &[4, 0, 0, 0]),
+        rpc(&[]),
+        rpc(&[0xFF, 0xFF, 200, 0, 0, 0]),
+        rpc(&[0xFF, 0xFF, 10, 0, 0, 0, 0, 0, 0xE7, 0xFF, 0xFF]),
+        rpc(&[0xFF, 0xFF, 10, 0, 0, 0, 0, 0, 0xF3, 1, 2, 3]),
+        rpc(&[0x00, 0x7F, 1, 2]),
+        packet(7, 1, &[0x81, 0xFF, 0xFF, 0, 0]),
+        packet(7, 1, &[0xD1]),
+        packet(7, 0, &[0x81]),
+        packet(14, 1, &[4, 0, 0, 0, 1, 0]),
+        packet(6, 1, &[]),
+        vec![1, 1, 0, 3, 0, 0, 0, 0],
+        vec![1, 1],
+    ];
+    for request in requests {
+        let bytes = [prelogin(), login(&emulator), request.clone()].concat();
+        let answer = send(&emulator, &bytes).await;
+        assert!(answer.len() > 100, "no login before {request:x?}: {answer:x?}");
+        assert_eq!(number(&mut other, "SELECT 1").await, 1, "after {request:x?}");
+    }
+}
+
+#[tokio::test]
+async fn a_broken_handshake_ends_the_connection() {
+    let emulator = crate::emulator().await;
+    for bytes in [
+        b"GET / HTTP/1.1\r\n\r\n".to_vec(),
+        vec![0x16, 3, 1, 0, 5, 1, 2, 3, 4, 5],
+        packet(18, 1, &[1]),
+        packet(16, 1, &[0; 200]),
+        [packet(18, 1, &[1, 0, 6, 0, 1, 0xFF, 1]), vec![0; 64]].concat(),
+        [prelogin(), packet(16, 1, &[0xFF; 94])].concat(),
+        [prelogin(), packet(16, 1, &[0; 93])].concat(),
+        Vec::new(),
+    ] {
+        send(&emulator, &bytes).await;
+    }
+    let mut client = source(&emulator).await;
+    assert_eq!(number(&mut client, "SELECT 1").await, 1);
+}
