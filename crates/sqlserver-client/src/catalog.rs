@@ -247,6 +247,7 @@ fn database(row: &Row<'_>) -> Result<DatabaseInfo> {
         name: row.need_text("name")?.to_owned(),
         incarnation: row.need_text("create_date")?.to_owned(),
         incarnation_is_exact: false,
+        create_date: row.need_text("create_date")?.to_owned(),
         collation: row.text("collation_name")?.unwrap_or_default().to_owned(),
         snapshot_isolation: row.i64("snapshot_state")? == Some(1),
         read_committed_snapshot: row.flag("rcsi")?,

@@ -11,12 +11,14 @@
 //! This crate must not know what a sync is.
 
 mod arrow_rows;
+mod arrow_value;
 mod bound;
 mod builders;
 mod bulk;
 mod catalog;
 mod connection;
 mod datetime;
+pub mod ddl;
 mod options;
 pub mod quote;
 mod row_encoder;
@@ -26,6 +28,7 @@ mod sql_type;
 mod table_info;
 mod tds;
 mod value;
+mod writers;
 
 pub use arrow_rows::ArrowRows;
 pub use bound::{KeyColumn, bound_from_values, values_from_bound};
@@ -39,3 +42,4 @@ pub use table_info::{
     Capabilities, ColumnInfo, ColumnType, DatabaseInfo, ForeignKey, IndexInfo, TableInfo, TriggerInfo,
 };
 pub use value::Value;
+pub use writers::{OldestWork, OpenWork};

@@ -4,10 +4,11 @@ use std::fmt;
 use std::path::PathBuf;
 
 use model::{Error, ErrorKind, Result};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A text that is never shown: not by `Debug`, not in a log, not when the configuration is printed.
-#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Secret(String);
 
@@ -41,7 +42,7 @@ impl Serialize for Secret {
 }
 
 /// How the connection is encrypted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Encrypt {
     /// TLS before anything else (TDS 8.0); the certificate is always checked. SQL Server 2022, Azure SQL.
@@ -54,7 +55,7 @@ pub enum Encrypt {
 }
 
 /// Whether the session may write; `read_only` lets an availability group route to a readable secondary.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ApplicationIntent {
     /// The primary.
@@ -65,7 +66,7 @@ pub enum ApplicationIntent {
 }
 
 /// A SQL Server connection.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConnectOptions {
     /// Name or address of the server.

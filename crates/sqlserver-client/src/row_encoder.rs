@@ -3,6 +3,8 @@
 //! Every type is sent in its nullable form: a length, then the value ([MS-TDS] 2.2.5.5). An error names the column and never
 //! the value.
 
+use std::sync::Arc;
+
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
     Date32Type, Decimal128Type, Float32Type, Float64Type, Int32Type, Int64Type, Time64MicrosecondType,
@@ -15,10 +17,16 @@ use model::{Error, ErrorKind, Result};
 use crate::bulk::BulkColumn;
 use crate::{Length, SqlType, datetime};
 
-/// A code page that a `varchar` column stores.
+type EncodeText = Arc<dyn Fn(&str) -> Option<Vec<u8>> + Send + Sync>;
+
+/// The code page of a `varchar` column: turns text into its bytes, or `None` if a character is not in it.
 #[derive(Clone)]
-pub(crate) struct CodePage {
-    pub(crate) encoding: std::sync::Arc<dyn Fn(&str) -> Option<Vec<u8>> + Send + Sync>,
+pub(crate) struct CodePage(EncodeText);
+
+impl CodePage {
+    pub(crate) fn new(encode: impl Fn(&str) -> Option<Vec<u8>> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(encode))
+    }
 }
 
 type Encode<'a> = Box<dyn Fn(usize, &mut Vec<u8>) -> std::result::Result<(), &'static str> + Send + 'a>;
@@ -470,8 +478,8 @@ fn national_text<'a>(array: &'a dyn Array, limit: Option<u16>) -> Encode<'a> {
 fn code_page_text<'a>(array: &'a dyn Array, limit: Option<u16>, code_page: &'a CodePage) -> Encode<'a> {
     let text = text_of(array);
     Box::new(move |row, out| {
-        let bytes = (code_page.encoding)(text(row))
-            .ok_or("it holds a character that the column's code page lacks")?;
+        let bytes =
+            (code_page.0)(text(row)).ok_or("it holds a character that the column's code page lacks")?;
         match limit {
             Some(limit) => push_limited(&bytes, usize::from(limit), out),
             None => push_max(&bytes, out),

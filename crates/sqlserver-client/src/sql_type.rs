@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use arrow_schema::{DataType, TimeUnit};
 use model::{Error, ErrorKind, Result};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The length of a variable type: up to 8,000 bytes (4,000 UTF-16 units), or MAX.
@@ -55,7 +56,7 @@ pub enum SqlType {
 }
 
 /// A loss that a column's type brings with it and that must be allowed by name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Loss {
     /// `datetime2(7)` and `datetimeoffset(7)` lose the digit below a microsecond.
     #[serde(rename = "datetime2_7")]
@@ -89,7 +90,7 @@ impl Loss {
 }
 
 /// Which losses are allowed. The configuration section `types`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TypePolicy {
     /// Losses that are accepted: `datetime2_7`, `time_7`, `datetimeoffset_offset`.

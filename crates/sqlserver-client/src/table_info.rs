@@ -288,6 +288,8 @@ pub struct DatabaseInfo {
     pub incarnation: String,
     /// Whether [`DatabaseInfo::incarnation`] is made of the guids.
     pub incarnation_is_exact: bool,
+    /// When it was created or restored, on this replica. ISO 8601, server time.
+    pub create_date: String,
     /// Its collation.
     pub collation: String,
     /// Whether SNAPSHOT isolation is allowed.

@@ -83,11 +83,17 @@ impl Connection {
         let row = rights.one()?;
         let (allowed, grant) = if row.need_i64("engine_edition")? == AZURE_SQL_DATABASE {
             let user = quote::identifier(row.text("user_name")?.unwrap_or("user"));
-            (row.flag("database_state")?, format!("GRANT VIEW DATABASE STATE TO {user};"))
+            (
+                row.flag("database_state")?,
+                format!("GRANT VIEW DATABASE STATE TO {user};"),
+            )
         } else {
             let login = quote::identifier(row.text("login_name")?.unwrap_or("login"));
             let allowed = row.flag("server_state")? || row.flag("server_performance")?;
-            (allowed, format!("USE master; GRANT VIEW SERVER STATE TO {login};"))
+            (
+                allowed,
+                format!("USE master; GRANT VIEW SERVER STATE TO {login};"),
+            )
         };
         if !allowed {
             return Ok(OpenWork::Hidden { grant });
@@ -100,7 +106,6 @@ impl Connection {
         }
     }
 }
-
 
 fn oldest(row: Row<'_>) -> Result<OldestWork> {
     let owned = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
@@ -117,7 +122,11 @@ fn oldest(row: Row<'_>) -> Result<OldestWork> {
 
 impl fmt::Display for OldestWork {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = if self.transaction { "a transaction" } else { "a statement" };
+        let what = if self.transaction {
+            "a transaction"
+        } else {
+            "a statement"
+        };
         write!(f, "session {} of login {}", self.session, self.login)?;
         if let Some(host) = &self.host {
             write!(f, " on {host}")?;

@@ -1,5 +1,3 @@
-use std::sync::Arc;
-
 use arrow_array::{
     ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, FixedSizeBinaryArray, Float64Array,
     Int32Array, Int64Array, StringArray, Time64MicrosecondArray, TimestampMicrosecondArray,
@@ -8,9 +6,7 @@ use arrow_array::{
 use super::*;
 
 fn latin1() -> CodePage {
-    CodePage {
-        encoding: Arc::new(|text| text.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect()),
-    }
+    CodePage::new(|text| text.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect())
 }
 
 fn encode(ty: &str, array: ArrayRef) -> Result<Vec<u8>> {

@@ -1,7 +1,5 @@
 //! The driver's bulk copy, fed with rows that are encoded already.
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use model::{Error, ErrorKind, Result};
 use mssql_tds::connection::bulk_copy::{BulkCopy, BulkLoadRow, ColumnMapping};
@@ -268,9 +266,7 @@ fn code_page(column: &BulkColumn, metadata: &BulkCopyColumnMetadata) -> Result<O
             format!("the code page of column {:?} is not known", column.name),
         ));
     };
-    Ok(Some(CodePage {
-        encoding: Arc::new(move |text| encode(encoding, text)),
-    }))
+    Ok(Some(CodePage::new(move |text| encode(encoding, text))))
 }
 
 fn encode(encoding: ResolvedEncoding, text: &str) -> Option<Vec<u8>> {
