@@ -1,1 +1,33 @@
-//! ChangeSource over sqlserver-client.
+//! A SQL Server database as a [`model::ChangeSource`]: the copy in key ranges, and increments by a column of times or of
+//! growing ids.
+//!
+//! # Invariants
+//!
+//! - A cut asks the server's clock first and who is writing second; rows are read only afterwards.
+//! - Keys and moments are compared by the server only, and bound in the column's own type.
+//! - What nobody can know (whether a hidden transaction is open, which clock a column holds) is assumed on the side that loses
+//!   nothing, and said.
+//!
+//! This crate must not know any target; T-SQL against the catalog lives in `sqlserver-client`.
+
+mod changes;
+mod chunks;
+mod clock;
+mod column_time;
+mod cut;
+mod describe;
+mod incarnation;
+mod keyset;
+mod options;
+mod plan;
+mod pool;
+mod position;
+mod read;
+mod source;
+mod tracker;
+mod window;
+
+pub use options::{
+    CaptureOptions, ClockKind, Columns, KindOption, Mode, TrackingOptions, Undated, WindowOptions,
+};
+pub use source::SqlServerSource;

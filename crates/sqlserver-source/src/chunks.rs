@@ -1,0 +1,94 @@
+//! The chunks of a copy: key ranges whose bounds the server finds by its own order.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures::Stream;
+use futures::stream::{StreamExt, once, try_unfold};
+use model::{Bound, Chunk, Result, Selection, TableSchema};
+use sqlserver_client::{Param, SqlType, bound_from_values, values_from_bound};
+
+use crate::keyset::Keyset;
+use crate::plan::TablePlan;
+use crate::pool::Pool;
+
+/// Chunks as they are found.
+pub(crate) type Chunks = Pin<Box<dyn Stream<Item = Result<Chunk>> + Send>>;
+
+/// Splits the rows above `after` into chunks of `rows` rows. Each bound is asked for when its chunk is, so that a table that
+/// grows meanwhile is followed to its end.
+pub(crate) fn chunks(
+    pool: Arc<Pool>,
+    plan: Arc<TablePlan>,
+    schema: &TableSchema,
+    after: Option<Bound>,
+    rows: usize,
+) -> Result<Chunks> {
+    if !schema.has_key() {
+        let whole = Chunk {
+            selection: Selection::All,
+            through: None,
+        };
+        return Ok(once(async { Ok(whole) }).boxed());
+    }
+    let pages = Pages {
+        keyset: Keyset::new(&plan.table, schema)?,
+        pool,
+        plan,
+        rows: rows.max(1),
+    };
+    let chunks = try_unfold((pages, after), |(pages, lower)| async move {
+        let Some(upper) = pages.end(lower.as_ref()).await? else {
+            return Ok(None);
+        };
+        let chunk = Chunk {
+            selection: Selection::Range {
+                lower,
+                upper: upper.clone(),
+            },
+            through: Some(upper.clone()),
+        };
+        Ok(Some((chunk, (pages, Some(upper)))))
+    });
+    Ok(chunks.boxed())
+}
+
+struct Pages {
+    pool: Arc<Pool>,
+    plan: Arc<TablePlan>,
+    keyset: Keyset,
+    rows: usize,
+}
+
+impl Pages {
+    /// The key of the last row of the page above `lower`; `None` if there is no row.
+    async fn end(&self, lower: Option<&Bound>) -> Result<Option<Bound>> {
+        let mut params = match lower {
+            Some(lower) => self
+                .keyset
+                .params(0, values_from_bound(lower, self.keyset.columns())?),
+            None => Vec::new(),
+        };
+        let above: Vec<_> = lower.map(|_| self.keyset.above(0)).into_iter().collect();
+        let rows = i64::try_from(self.rows).unwrap_or(i64::MAX);
+        params.push(Param::typed("rows", rows, SqlType::BigInt));
+        let mut connection = self.pool.take().await?;
+        let found = connection.query(&self.sql(&above), &params).await?;
+        self.pool.put(connection);
+        found
+            .first()
+            .map(|row| bound_from_values(row.values()))
+            .transpose()
+    }
+
+    fn sql(&self, above: &[String]) -> String {
+        let key = self.keyset.list();
+        format!(
+            "SELECT TOP (1) {} FROM (SELECT TOP (@rows) {key} FROM {}{} ORDER BY {key}) AS page ORDER BY {}",
+            self.keyset.select_list(),
+            self.plan.from(),
+            self.plan.filtered(above),
+            self.keyset.descending("page")
+        )
+    }
+}

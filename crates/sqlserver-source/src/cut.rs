@@ -1,0 +1,276 @@
+//! Cuts: the clock first, then the writers, and the rows only afterwards.
+
+use std::time::Duration;
+
+use cdc::{IdLook, IdPosition, OldestWriter, Ticks, TimestampCut, Writers, timestamp_cut};
+use model::{Cut, Position, Result};
+use sqlserver_client::{Connection, OpenWork};
+use tokio::time::Instant;
+
+use crate::clock::{ColumnClock, ServerClock};
+use crate::column_time::{floor, grain};
+use crate::plan::TablePlan;
+use crate::position::{FullPosition, IdColumnPosition, Kind, TimestampPosition};
+use crate::tracker::{Tracker, TrackingColumn};
+
+/// How often writers are looked at while they are waited for.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+/// Takes the cut of one table.
+pub(crate) async fn cut(
+    connection: &mut Connection,
+    plan: &TablePlan,
+    after: Option<&Position>,
+) -> Result<Cut> {
+    match &plan.tracked.tracker {
+        Tracker::Full => full(connection, plan).await,
+        Tracker::Timestamp { column, clock } => {
+            let after = match continued::<TimestampPosition>(plan, after, |p| &p.column, column)? {
+                Continued::Gap(gap) => return Ok(gap),
+                Continued::From(after) => after,
+            };
+            timestamp(connection, plan, column, *clock, after).await
+        }
+        Tracker::Id(column) => {
+            let after = match continued::<IdColumnPosition>(plan, after, |p| &p.column, column)? {
+                Continued::Gap(gap) => return Ok(gap),
+                Continued::From(after) => after,
+            };
+            id(connection, plan, column, after).await
+        }
+    }
+}
+
+enum Continued<P> {
+    From(Option<P>),
+    Gap(Cut),
+}
+
+/// What increments continue from, or why they cannot.
+fn continued<P: Kind>(
+    plan: &TablePlan,
+    after: Option<&Position>,
+    column_of: impl Fn(&P) -> &str,
+    column: &TrackingColumn,
+) -> Result<Continued<P>> {
+    let Some(after) = after else {
+        return Ok(Continued::From(None));
+    };
+    let gap = |why| Cut::Gap {
+        table: plan.table.name.clone(),
+        why,
+        oldest: None,
+    };
+    if let Some(why) = plan.lost(after, P::NAME) {
+        return Ok(Continued::Gap(gap(why)));
+    }
+    let position = P::read(after)?;
+    let before = column_of(&position);
+    if before != column.name {
+        let why = format!(
+            "the last run was tracked by {before:?}, this one by {:?}",
+            column.name
+        );
+        return Ok(Continued::Gap(gap(why)));
+    }
+    Ok(Continued::From(Some(position)))
+}
+
+async fn full(connection: &mut Connection, plan: &TablePlan) -> Result<Cut> {
+    let now = ServerClock::ask(connection).await?.utc;
+    let upto = FullPosition { now }.position(&plan.incarnation().to_string())?;
+    Ok(Cut::Complete {
+        upto,
+        holding: None,
+        assumed: None,
+    })
+}
+
+async fn timestamp(
+    connection: &mut Connection,
+    plan: &TablePlan,
+    column: &TrackingColumn,
+    clock: ColumnClock,
+    after: Option<TimestampPosition>,
+) -> Result<Cut> {
+    let rules = plan.options.window.rules(grain(column.ty).unwrap_or_default());
+    let mut settle = Settle::new(plan, after.is_some());
+    let mut began = None;
+    let (server, taken) = loop {
+        let server = ServerClock::ask(connection).await?;
+        let now = clock.now(&server);
+        let taken = timestamp_cut(now, &writers(connection, plan).await?, &rules);
+        // What was there before the run began is below this; a value may have been rounded up by half a grain.
+        let goal = *began.get_or_insert(now.after(rules.grain));
+        let reached = taken.hi >= goal || taken.assumed.is_some();
+        if reached || !settle.again(goal.since(taken.hi), taken.holding.is_some()).await {
+            break (server, taken);
+        }
+    };
+    let assumed = stepped_back(clock.now(&server), after.as_ref(), rules.tolerance);
+    let upto = next_position(column, &server, clock, &taken, after)?;
+    Ok(Cut::Complete {
+        upto: upto.position(&plan.incarnation().to_string())?,
+        holding: taken.holding,
+        assumed: assumed.or(taken.assumed),
+    })
+}
+
+fn next_position(
+    column: &TrackingColumn,
+    server: &ServerClock,
+    clock: ColumnClock,
+    taken: &TimestampCut,
+    after: Option<TimestampPosition>,
+) -> Result<TimestampPosition> {
+    let hi = floor(column.ty, taken.hi)?;
+    let offset_minutes = if clock == ColumnClock::Utc {
+        0
+    } else {
+        server.offset_minutes()
+    };
+    let repeated_from = after
+        .as_ref()
+        .and_then(|after| after.repeated_from(offset_minutes, taken.hi));
+    Ok(TimestampPosition {
+        column: column.name.clone(),
+        declared: column.ty.to_string(),
+        watermark: after.map_or(hi, |after| hi.max(after.watermark)),
+        now: clock.now(server),
+        offset_minutes,
+        repeated_from,
+    })
+}
+
+/// Whether the clock has gone back by more than the window reads again.
+fn stepped_back(now: Ticks, after: Option<&TimestampPosition>, tolerance: Duration) -> Option<String> {
+    let back = after?.now.since(now);
+    // The repeated hour of autumn is read again by another rule.
+    let is_repeated_hour = (3_500..=3_600).contains(&back.as_secs());
+    (back > tolerance && !is_repeated_hour).then(|| {
+        format!(
+            "the server's clock has gone back by {} s or more since the last run; rows that were written meanwhile with \
+             times before {} are found by `sync-cli verify` only",
+            back.as_secs(),
+            after.map_or(Ticks::MIN, |after| after.watermark)
+        )
+    })
+}
+
+async fn id(
+    connection: &mut Connection,
+    plan: &TablePlan,
+    column: &TrackingColumn,
+    after: Option<IdColumnPosition>,
+) -> Result<Cut> {
+    let tolerance = plan.options.window.rules(Duration::ZERO).tolerance;
+    let mut settle = Settle::new(plan, after.is_some());
+    let mut ids = after.map(|after| after.ids);
+    let mut goal = None;
+    loop {
+        let now = ServerClock::ask(connection).await?.utc;
+        let greatest = greatest(connection, plan, column).await?;
+        let look = IdLook {
+            now,
+            greatest,
+            writers: writers(connection, plan).await?,
+        };
+        let (position, holding) = look.position(ids.as_ref(), tolerance);
+        let goal = *goal.get_or_insert(greatest);
+        if position.complete < goal && settle.again(Duration::ZERO, true).await {
+            ids = Some(position);
+            continue;
+        }
+        return id_cut(plan, column, position, holding, &look.writers);
+    }
+}
+
+fn id_cut(
+    plan: &TablePlan,
+    column: &TrackingColumn,
+    ids: IdPosition,
+    holding: Option<String>,
+    writers: &Writers,
+) -> Result<Cut> {
+    let why = match writers {
+        Writers::Unseen { why } => Some(why),
+        Writers::Known(_) => None,
+    };
+    let assumed = why.map(|why| {
+        format!(
+            "ids are assumed to be committed before {} further ones are given out: {why}",
+            plan.options.window.overlap_ids
+        )
+    });
+    let upto = IdColumnPosition {
+        column: column.name.clone(),
+        ids,
+        assumed: assumed.is_some(),
+    };
+    let upto = upto.position(&plan.incarnation().to_string())?;
+    Ok(Cut::Complete {
+        upto,
+        holding,
+        assumed,
+    })
+}
+
+async fn greatest(
+    connection: &mut Connection,
+    plan: &TablePlan,
+    column: &TrackingColumn,
+) -> Result<Option<i64>> {
+    let sql = format!(
+        "SELECT CAST(MAX({}) AS bigint) AS greatest FROM {}",
+        column.quoted(),
+        plan.from()
+    );
+    connection.query(&sql, &[]).await?.one()?.i64("greatest")
+}
+
+/// Who may be writing.
+pub(crate) async fn writers(connection: &mut Connection, plan: &TablePlan) -> Result<Writers> {
+    if !plan.database.writable {
+        let why = "the database is read-only here, and its writers cannot be seen".to_owned();
+        return Ok(Writers::Unseen { why });
+    }
+    Ok(match connection.oldest_work().await? {
+        OpenWork::Seen(work) => Writers::Known(work.map(|work| OldestWriter {
+            age: work.age,
+            who: work.to_string(),
+        })),
+        OpenWork::Hidden { grant } => Writers::Unseen {
+            why: format!("the login may not see other sessions' transactions; {grant}"),
+        },
+    })
+}
+
+/// How long an increment waits for what was changed just before it. It never waits before a first copy, whose increment follows
+/// anyway.
+struct Settle {
+    until: Instant,
+}
+
+impl Settle {
+    fn new(plan: &TablePlan, wanted: bool) -> Self {
+        let seconds = if wanted {
+            plan.options.window.settle_seconds
+        } else {
+            0
+        };
+        Self {
+            until: Instant::now() + Duration::from_secs(u64::from(seconds)),
+        }
+    }
+
+    /// Waits for `missing` to pass, or for a holder to end, and says whether to look again.
+    async fn again(&mut self, missing: Duration, may_end: bool) -> bool {
+        let left = self.until.saturating_duration_since(Instant::now());
+        let pause = if may_end { LOOK_AGAIN } else { missing };
+        if pause > left {
+            return false;
+        }
+        tokio::time::sleep(pause).await;
+        true
+    }
+}

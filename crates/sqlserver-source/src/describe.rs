@@ -1,0 +1,163 @@
+//! What an operator should know of a table before it is synchronised.
+
+use cdc::Writers;
+use model::{Description, ErrorKind, Finding, Result, Severity};
+use sqlserver_client::{ColumnInfo, Connection, quote};
+
+use crate::cut::writers;
+use crate::plan::TablePlan;
+use crate::tracker::Tracker;
+
+/// Describes a table.
+pub(crate) async fn describe(connection: &mut Connection, plan: &TablePlan) -> Result<Description> {
+    let mut findings = plan.tracked.findings.clone();
+    findings.extend(readable(connection, plan).await?);
+    findings.extend(complete(connection, plan).await?);
+    findings.extend(shape(plan));
+    if plan.read_columns().any(|column| column.masked) && !sees_masked(connection).await? {
+        findings.push(masked(plan));
+    }
+    Ok(Description {
+        schema: plan.schema.clone(),
+        approximate_rows: plan.table.approximate_rows,
+        tracking: plan.tracked.tracking(),
+        findings,
+    })
+}
+
+/// Whether rows can be read at all: the right, every column, and the configured filter.
+async fn readable(connection: &mut Connection, plan: &TablePlan) -> Result<Option<Finding>> {
+    let list = plan.table.select_list(&plan.schema)?;
+    let probe = format!(
+        "SELECT TOP (0) {list} FROM {} AS t{}",
+        plan.from(),
+        plan.filtered(&[])
+    );
+    match connection.query(&probe, &[]).await {
+        Ok(_) => Ok(None),
+        Err(error) if matches!(error.kind(), ErrorKind::Transient | ErrorKind::Unavailable) => Err(error),
+        Err(error) => {
+            let filter = plan
+                .options
+                .filter
+                .as_ref()
+                .map(|_| " with the configured `where`");
+            Ok(Some(Finding {
+                severity: Severity::Error,
+                message: format!("rows cannot be read{}: {error}", filter.unwrap_or_default()),
+                remedy: Some(error.advice().to_owned()),
+            }))
+        }
+    }
+}
+
+/// Whether increments are known or assumed to be complete.
+async fn complete(connection: &mut Connection, plan: &TablePlan) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    if plan.tracked.tracker != Tracker::Full
+        && let Writers::Unseen { why } = writers(connection, plan).await?
+    {
+        let lag = plan.options.window.lag_seconds;
+        let grant = why
+            .find("GRANT")
+            .or(why.find("USE master"))
+            .map(|at| why[at..].to_owned());
+        findings.push(Finding {
+            severity: Severity::Warning,
+            message: format!(
+                "that an increment is complete is assumed, not known: no transaction may stay open for more than {lag} s ({why})"
+            ),
+            remedy: grant,
+        });
+    }
+    if !plan.database.incarnation_is_exact {
+        findings.push(Finding {
+            severity: Severity::Note,
+            message: "a restored database is recognised by the date of its creation only, because \
+                      sys.database_recovery_status cannot be read"
+                .into(),
+            remedy: Some(
+                "GRANT VIEW ANY DATABASE TO [<login>]; -- or VIEW DATABASE STATE in the database".into(),
+            ),
+        });
+    }
+    Ok(findings)
+}
+
+fn shape(plan: &TablePlan) -> Vec<Finding> {
+    let (table, database) = (&plan.table, &plan.database);
+    let mut findings = Vec::new();
+    let mut find = |severity, message: String, remedy: Option<String>| {
+        findings.push(Finding {
+            severity,
+            message,
+            remedy,
+        });
+    };
+    for column in plan.read_columns().filter(|column| column.encrypted) {
+        find(
+            Severity::Error,
+            format!(
+                "column {} is under Always Encrypted, and only its ciphertext could be read",
+                column.name
+            ),
+            Some(format!("columns: {{ exclude: [{}] }}", column.name)),
+        );
+    }
+    if table.row_level_security {
+        find(
+            Severity::Warning,
+            "a security policy may hide rows from the login; hidden rows count as absent".into(),
+            Some("exempt the login in the policy's predicate".into()),
+        );
+    }
+    if !plan.schema.has_key() {
+        find(
+            Severity::Warning,
+            "the table has no key: the first run copies it, a later one can only replace it whole".into(),
+            Some("give it a primary key, or a unique index on columns that are NOT NULL".into()),
+        );
+    }
+    let reads_whole = !plan.schema.has_key() || plan.tracked.tracker == Tracker::Full;
+    if !database.snapshot_isolation && !database.read_committed_snapshot {
+        let severity = if reads_whole {
+            Severity::Warning
+        } else {
+            Severity::Note
+        };
+        let database = quote::identifier(&database.name);
+        find(
+            severity,
+            "reading takes locks, waits for writers, and may miss a row that moves meanwhile".into(),
+            Some(format!(
+                "ALTER DATABASE {database} SET ALLOW_SNAPSHOT_ISOLATION ON;"
+            )),
+        );
+    }
+    if plan.options.filter.is_some() {
+        find(
+            Severity::Note,
+            "rows that stop meeting `where` stay in the target until `sync-cli run --full`".into(),
+            None,
+        );
+    }
+    findings
+}
+
+async fn sees_masked(connection: &mut Connection) -> Result<bool> {
+    let sql = "SELECT HAS_PERMS_BY_NAME(DB_NAME(), N'DATABASE', N'UNMASK') AS unmask";
+    connection.query(sql, &[]).await?.one()?.flag("unmask")
+}
+
+fn masked(plan: &TablePlan) -> Finding {
+    let masked = plan.read_columns().filter(|column| column.masked);
+    let names: Vec<_> = masked.map(|column: &ColumnInfo| column.name.as_str()).collect();
+    Finding {
+        severity: Severity::Error,
+        message: format!(
+            "values of {} would be read masked, and written so",
+            names.join(", ")
+        ),
+        remedy: Some("GRANT UNMASK TO [<user>]; -- or exclude the columns".into()),
+    }
+}

@@ -1,0 +1,179 @@
+//! Conditions and order over a key of one or more columns, compared by the server only.
+//!
+//! T-SQL has no comparison of rows, so `(a, b) > (x, y)` is written out; the first column's condition is repeated
+//! outside, because an index is sought by that one.
+
+use model::{Error, ErrorKind, Result, TableSchema};
+use sqlserver_client::{KeyColumn, Param, TableInfo, Value, quote};
+
+/// The key of a table as the server compares it. Parameter `i` of a condition belongs to column `i` modulo the key's width.
+#[derive(Debug, Clone)]
+pub(crate) struct Keyset {
+    columns: Vec<KeyColumn>,
+    select: Vec<String>,
+}
+
+impl Keyset {
+    /// The key of `schema`, with the types that `table` declares.
+    pub(crate) fn new(table: &TableInfo, schema: &TableSchema) -> Result<Self> {
+        let mut keyset = Self {
+            columns: Vec::new(),
+            select: Vec::new(),
+        };
+        for name in schema.key_names() {
+            let column = table.column(name).ok_or_else(|| {
+                Error::new(
+                    ErrorKind::SchemaMismatch,
+                    format!("the key column {name:?} is gone"),
+                )
+                .with("table", &table.name)
+            })?;
+            keyset.columns.push(KeyColumn {
+                name: column.name.clone(),
+                ty: column.ty.mapped(name)?,
+                collation: column.collation.clone(),
+            });
+            keyset.select.push(column.select());
+        }
+        Ok(keyset)
+    }
+
+    /// The columns in key order.
+    pub(crate) fn columns(&self) -> &[KeyColumn] {
+        &self.columns
+    }
+
+    /// Parameters for key values, the first of which is `@p{first}`.
+    pub(crate) fn params(&self, first: usize, values: Vec<Value>) -> Vec<Param> {
+        let columns = self.columns.iter().cycle();
+        let numbered = columns.zip(values).enumerate();
+        numbered
+            .map(|(i, (column, value))| column.param(&name(first + i), value))
+            .collect()
+    }
+
+    /// The key columns, in a form whose characters arrive unaltered.
+    pub(crate) fn select_list(&self) -> String {
+        self.select.join(", ")
+    }
+
+    /// `[a], [b]`.
+    pub(crate) fn list(&self) -> String {
+        quote::list(self.columns.iter().map(|c| c.name.as_str()))
+    }
+
+    /// `x.[a] DESC, x.[b] DESC`, for columns of `alias`.
+    pub(crate) fn descending(&self, alias: &str) -> String {
+        let parts: Vec<_> = self
+            .columns
+            .iter()
+            .map(|c| format!("{alias}.{} DESC", c.quoted()))
+            .collect();
+        parts.join(", ")
+    }
+
+    /// Keys above the bound whose first parameter is `@p{first}`.
+    pub(crate) fn above(&self, first: usize) -> String {
+        self.beyond(first, ">", ">")
+    }
+
+    /// Keys up to and including the bound whose first parameter is `@p{first}`.
+    pub(crate) fn up_to(&self, first: usize) -> String {
+        self.beyond(first, "<", "<=")
+    }
+
+    fn beyond(&self, first: usize, strict: &str, last: &str) -> String {
+        let end = self.columns.len().saturating_sub(1);
+        let mut condition = self.compare(end, last, first);
+        for i in (0..end).rev() {
+            let (beyond, equal) = (self.compare(i, strict, first), self.compare(i, "=", first));
+            condition = format!("({beyond} OR ({equal} AND {condition}))");
+        }
+        if end > 0 {
+            condition = format!(
+                "({} AND {condition})",
+                self.compare(0, &format!("{strict}="), first)
+            );
+        }
+        condition
+    }
+
+    fn compare(&self, column: usize, operator: &str, first: usize) -> String {
+        let parameter = name(first + column);
+        let column = &self.columns[column];
+        format!("{} {operator} {}", column.quoted(), column.expression(&parameter))
+    }
+}
+
+fn name(number: usize) -> String {
+    format!("p{number}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keyset(columns: &[(&str, &str, Option<&str>)]) -> Keyset {
+        let columns = columns.iter().map(|(name, ty, collation)| KeyColumn {
+            name: (*name).to_owned(),
+            ty: ty.parse().unwrap(),
+            collation: collation.map(str::to_owned),
+        });
+        Keyset {
+            columns: columns.collect(),
+            select: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn one_column_is_compared_plainly() {
+        let key = keyset(&[("id", "int", None)]);
+        assert_eq!(key.above(0), "[id] > @p0");
+        assert_eq!(key.up_to(1), "[id] <= @p1");
+        assert_eq!(key.descending("x"), "x.[id] DESC");
+    }
+
+    #[test]
+    fn several_columns_are_compared_in_order_and_the_first_one_bounds() {
+        let key = keyset(&[("a]", "int", None), ("b", "date", None), ("c", "int", None)]);
+        assert_eq!(
+            key.above(0),
+            "([a]]] >= @p0 AND ([a]]] > @p0 OR ([a]]] = @p0 AND ([b] > @p1 OR ([b] = @p1 AND [c] > @p2)))))"
+        );
+        assert_eq!(
+            key.up_to(3),
+            "([a]]] <= @p3 AND ([a]]] < @p3 OR ([a]]] = @p3 AND ([b] < @p4 OR ([b] = @p4 AND [c] <= @p5)))))"
+        );
+        assert_eq!(key.list(), "[a]]], [b], [c]");
+    }
+
+    #[test]
+    fn the_written_out_comparison_is_that_of_rows() {
+        // The condition's shape for two columns, evaluated: a >= x AND (a > x OR (a = x AND b > y)).
+        for (a, b) in (0..4).flat_map(|a| (0..4).map(move |b| (a, b))) {
+            for (x, y) in (0..4).flat_map(|x| (0..4).map(move |y| (x, y))) {
+                assert_eq!(a >= x && (a > x || (a == x && b > y)), (a, b) > (x, y));
+                assert_eq!(a <= x && (a < x || (a == x && b <= y)), (a, b) <= (x, y));
+            }
+        }
+    }
+
+    #[test]
+    fn a_code_page_key_is_compared_in_its_own_type() {
+        let key = keyset(&[("k", "varchar(9)", Some("Thai_CI_AS"))]);
+        assert_eq!(key.above(0), "[k] > CAST(@p0 COLLATE Thai_CI_AS AS varchar(9))");
+    }
+
+    #[test]
+    fn parameters_are_numbered_on_and_typed_by_column() {
+        let key = keyset(&[("a", "int", None), ("b", "date", None)]);
+        let values = vec![Value::Int(1), Value::Date(2), Value::Int(3), Value::Date(4)];
+        let names: Vec<_> = key
+            .params(5, values)
+            .into_iter()
+            .map(|p| (p.name, p.ty.unwrap().to_string()))
+            .collect();
+        let want = [("p5", "int"), ("p6", "date"), ("p7", "int"), ("p8", "date")];
+        assert_eq!(names, want.map(|(n, t)| (n.to_owned(), t.to_owned())));
+    }
+}

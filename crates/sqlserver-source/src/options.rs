@@ -1,0 +1,270 @@
+//! How a table's rows and changes are read: the configuration section `capture`.
+
+use std::time::Duration;
+
+use cdc::{CutRules, TrackingKind};
+use model::{Error, ErrorKind, Result};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sqlserver_client::TypePolicy;
+
+/// How the rows and changes of a table are read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CaptureOptions {
+    /// `full` reads the whole table on every run; `incremental` reads what changed, if the table tells.
+    pub mode: Mode,
+    /// How changes are told. Left out, it is detected.
+    pub tracking: Option<TrackingOptions>,
+    /// Rows of a chunk of the first copy, and of a part of a large increment.
+    pub batch_size: usize,
+    /// Which columns are read.
+    pub columns: Columns,
+    /// A T-SQL condition that rows must meet, for example `Region = N'EU'`. A row that stops meeting it is not seen to go.
+    #[serde(rename = "where")]
+    pub filter: Option<String>,
+    /// What may be lost in types.
+    pub types: TypePolicy,
+    /// How carefully increments are read.
+    pub window: WindowOptions,
+}
+
+impl Default for CaptureOptions {
+    fn default() -> Self {
+        Self {
+            mode: Mode::default(),
+            tracking: None,
+            batch_size: 100_000,
+            columns: Columns::default(),
+            filter: None,
+            types: TypePolicy::default(),
+            window: WindowOptions::default(),
+        }
+    }
+}
+
+/// What a run reads.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// The whole table.
+    Full,
+    /// What changed, if the table tells; else the whole table.
+    #[default]
+    Incremental,
+}
+
+/// How changes are told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TrackingOptions {
+    /// The column that every change sets to a later time, or that numbers new rows.
+    pub column: String,
+    /// `timestamp` or `id`; told from the column's type by default.
+    #[serde(default)]
+    pub kind: Option<KindOption>,
+    /// Which clock of the server the column holds; told from its default by default.
+    #[serde(default)]
+    pub clock: Option<ClockKind>,
+}
+
+/// How a tracking column is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum KindOption {
+    /// By the time of the last change.
+    Timestamp,
+    /// By a growing number: new rows only.
+    Id,
+}
+
+impl From<KindOption> for TrackingKind {
+    fn from(kind: KindOption) -> Self {
+        match kind {
+            KindOption::Timestamp => Self::Timestamp,
+            KindOption::Id => Self::Id,
+        }
+    }
+}
+
+/// Which of the server's clocks a column holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ClockKind {
+    /// That of the server's time zone: `GETDATE()`, `SYSDATETIME()`.
+    Local,
+    /// UTC: `GETUTCDATE()`, `SYSUTCDATETIME()`.
+    Utc,
+}
+
+/// Which columns are read. Names are those of the table, with case.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Columns {
+    /// Only these; all if empty.
+    pub include: Vec<String>,
+    /// All but these.
+    pub exclude: Vec<String>,
+}
+
+/// How carefully increments are read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct WindowOptions {
+    /// How far before the watermark rows are read again. At least the largest step that the server's clock takes back.
+    pub tolerance_seconds: u32,
+    /// How far increments stay behind the oldest open transaction. At least a second and the column's grain are kept.
+    pub margin_seconds: u32,
+    /// How far increments stay behind the clock if open transactions cannot be seen for want of a right.
+    pub lag_seconds: u32,
+    /// How long a run waits for changes that were made just before it.
+    pub settle_seconds: u32,
+    /// Times that lie this far ahead of the clock are taken for ones that will not come, such as 9999-12-31.
+    pub future_after_seconds: u32,
+    /// How many ids below the greatest are read again if open transactions cannot be seen.
+    pub overlap_ids: u32,
+    /// Rows whose time is NULL: read on every run, or left to `verify`.
+    pub nulls: Undated,
+    /// Rows whose time will not come: read on every run, or left to `verify`.
+    pub future: Undated,
+}
+
+impl Default for WindowOptions {
+    fn default() -> Self {
+        Self {
+            tolerance_seconds: 10,
+            margin_seconds: 1,
+            lag_seconds: 300,
+            settle_seconds: 2,
+            future_after_seconds: 86_400,
+            overlap_ids: 1_000,
+            nulls: Undated::Read,
+            future: Undated::Read,
+        }
+    }
+}
+
+/// What happens to rows that no window ever reaches.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Undated {
+    /// They are read on every run and compared.
+    #[default]
+    Read,
+    /// Increments leave them out; `verify` finds what is missing.
+    Skip,
+}
+
+impl WindowOptions {
+    /// The rules for a column of this grain.
+    pub(crate) fn rules(&self, grain: Duration) -> CutRules {
+        let seconds = |seconds: u32| Duration::from_secs(u64::from(seconds));
+        CutRules {
+            tolerance: seconds(self.tolerance_seconds),
+            margin: seconds(self.margin_seconds),
+            lag: seconds(self.lag_seconds),
+            future_after: seconds(self.future_after_seconds),
+            grain,
+        }
+    }
+}
+
+impl CaptureOptions {
+    /// Checks what can be checked without the server.
+    ///
+    /// # Errors
+    ///
+    /// `Config`, naming the field and the rule.
+    pub fn validate(&self) -> Result<()> {
+        let rule = |broken: bool, message: &'static str| {
+            if broken {
+                Err(Error::new(ErrorKind::Config, message))
+            } else {
+                Ok(())
+            }
+        };
+        rule(self.batch_size == 0, "`capture.batch_size` must be at least 1")?;
+        rule(
+            self.mode == Mode::Full && self.tracking.is_some(),
+            "`capture.tracking` has no effect with `mode: full`; remove one of them",
+        )?;
+        rule(
+            self.filter
+                .as_ref()
+                .is_some_and(|filter| filter.trim().is_empty()),
+            "`capture.where` must not be empty; leave it out",
+        )?;
+        rule(
+            self.tracking
+                .as_ref()
+                .is_some_and(|t| t.kind == Some(KindOption::Id) && t.clock.is_some()),
+            "`capture.tracking.clock` has no effect with `kind: id`; remove it",
+        )?;
+        let both = self
+            .columns
+            .include
+            .iter()
+            .any(|name| self.columns.exclude.contains(name));
+        rule(both, "`capture.columns` includes and excludes the same column")?;
+        rule(
+            self.window.future_after_seconds < 3_600,
+            "`capture.window.future_after_seconds` must be at least 3600",
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str) -> CaptureOptions {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn everything_can_be_left_out_and_nothing_else_put_in() {
+        let options = read("{}");
+        assert_eq!(options, CaptureOptions::default());
+        assert_eq!(
+            (options.mode, options.window.tolerance_seconds),
+            (Mode::Incremental, 10)
+        );
+        for unknown in [
+            r#"{"modes":"full"}"#,
+            r#"{"mode":"sometimes"}"#,
+            r#"{"tracking":{"column":"c","zone":"utc"}}"#,
+            r#"{"tracking":{}}"#,
+            r#"{"window":{"tolerance":1}}"#,
+            r#"{"columns":{"only":[]}}"#,
+        ] {
+            assert!(
+                serde_json::from_str::<CaptureOptions>(unknown).is_err(),
+                "{unknown}"
+            );
+        }
+    }
+
+    #[test]
+    fn each_rule_names_its_field() {
+        for (json, field) in [
+            (r#"{"batch_size":0}"#, "batch_size"),
+            (r#"{"mode":"full","tracking":{"column":"c"}}"#, "tracking"),
+            (r#"{"where":" "}"#, "where"),
+            (
+                r#"{"tracking":{"column":"c","kind":"id","clock":"utc"}}"#,
+                "clock",
+            ),
+            (r#"{"columns":{"include":["a"],"exclude":["a"]}}"#, "columns"),
+            (
+                r#"{"window":{"future_after_seconds":60}}"#,
+                "future_after_seconds",
+            ),
+        ] {
+            let error = read(json).validate().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config);
+            assert!(error.message().contains(field), "{error}");
+        }
+        let good = r#"{"where":"a = 1","tracking":{"column":"c","kind":"timestamp","clock":"local"}}"#;
+        assert!(read(good).validate().is_ok());
+    }
+}

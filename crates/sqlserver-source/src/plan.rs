@@ -1,0 +1,114 @@
+//! What is known of a table while it is synchronised: its catalog entry, how its changes are told, and its SQL in parts.
+
+use std::sync::Arc;
+
+use model::{Error, ErrorKind, Position, Result, TableName, TableSchema};
+use sqlserver_client::{ColumnInfo, Connection, DatabaseInfo, TableInfo, quote};
+
+use crate::incarnation::Incarnation;
+use crate::options::CaptureOptions;
+use crate::tracker::{Tracked, track};
+
+/// A table, looked at.
+#[derive(Debug)]
+pub(crate) struct TablePlan {
+    pub(crate) table: TableInfo,
+    pub(crate) database: DatabaseInfo,
+    pub(crate) options: CaptureOptions,
+    pub(crate) schema: Arc<TableSchema>,
+    pub(crate) tracked: Tracked,
+}
+
+impl TablePlan {
+    /// Looks at a table.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` if it does not exist, `Config` and `Unsupported` if its columns or its tracking do not fit.
+    pub(crate) async fn load(
+        connection: &mut Connection,
+        name: &TableName,
+        options: CaptureOptions,
+    ) -> Result<Self> {
+        let table = connection.table_info(name).await?;
+        let database = connection.database_info().await?;
+        let schema = table.schema(&options.types, &left_out(&table, &options)?)?;
+        let tracked = track(&table, &options, schema.has_key())?;
+        Ok(Self {
+            table,
+            database,
+            options,
+            schema,
+            tracked,
+        })
+    }
+
+    /// Which life of the table this is.
+    pub(crate) fn incarnation(&self) -> Incarnation {
+        Incarnation::of(&self.database, &self.table)
+    }
+
+    /// The columns that are read.
+    pub(crate) fn read_columns(&self) -> impl Iterator<Item = &ColumnInfo> {
+        self.schema
+            .arrow()
+            .fields()
+            .iter()
+            .filter_map(|field| self.table.column(field.name()))
+    }
+
+    /// `[schema].[table]`.
+    pub(crate) fn from(&self) -> String {
+        quote::table(&self.table.name)
+    }
+
+    /// The condition that holds `conditions` and the configured filter together, with its WHERE.
+    pub(crate) fn filtered(&self, conditions: &[String]) -> String {
+        // On lines of its own, so that a comment at its end hides nothing.
+        let filter = self
+            .options
+            .filter
+            .as_ref()
+            .map(|filter| format!("(\n{filter}\n)"));
+        let all: Vec<_> = conditions.iter().cloned().chain(filter).collect();
+        if all.is_empty() {
+            String::new()
+        } else {
+            format!(" WHERE {}", all.join(" AND "))
+        }
+    }
+
+    /// Why increments cannot go on from `after`, if they cannot.
+    pub(crate) fn lost(&self, after: &Position, kind: &str) -> Option<String> {
+        let Some(before) = Incarnation::parse(&after.incarnation) else {
+            return Some("the position was made by another source".to_owned());
+        };
+        if let Some(why) = before.differs(&self.incarnation()) {
+            return Some(why.to_owned());
+        }
+        (after.kind != kind).then(|| {
+            format!(
+                "the last run read the table by {:?}, the configuration now says {kind:?}",
+                after.kind
+            )
+        })
+    }
+}
+
+/// The columns that are not read. A column set repeats other columns, and is never read.
+fn left_out(table: &TableInfo, options: &CaptureOptions) -> Result<Vec<String>> {
+    let include = &options.columns.include;
+    if let Some(unknown) = include.iter().find(|name| table.column(name).is_none()) {
+        return Err(Error::new(
+            ErrorKind::Config,
+            format!("table {} has no column {unknown:?} to include", table.name),
+        ));
+    }
+    let not_included = |name: &String| !include.is_empty() && !include.contains(name);
+    let repeated = table
+        .columns
+        .iter()
+        .filter(|column| column.column_set || not_included(&column.name));
+    let names = repeated.map(|column| column.name.clone());
+    Ok(names.chain(options.columns.exclude.iter().cloned()).collect())
+}

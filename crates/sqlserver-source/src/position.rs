@@ -1,0 +1,210 @@
+//! What a position of this source holds. Only this file reads and writes [`Position::value`].
+
+use std::time::Duration;
+
+use cdc::{IdPosition, Ticks};
+use model::{Error, ErrorKind, Position, Result};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// Up to where a column of times has been read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct TimestampPosition {
+    /// The tracking column.
+    pub(crate) column: String,
+    /// Its declared type, for people; the ticks below do not depend on it.
+    #[serde(rename = "type")]
+    pub(crate) declared: String,
+    /// The greatest value that has been delivered with everything below it.
+    pub(crate) watermark: Ticks,
+    /// The server's clock when the cut was taken, of the kind that the column holds.
+    pub(crate) now: Ticks,
+    /// How far the server's local time was ahead of UTC, for a column that may hold local time; else 0.
+    #[serde(default)]
+    pub(crate) offset_minutes: i64,
+    /// Where the hour begins that local time repeats in autumn, until the clock has passed the watermark again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) repeated_from: Option<Ticks>,
+}
+
+impl TimestampPosition {
+    /// From where rows must be read again because local time repeats itself, if the offset is now `offset_minutes` and the cut is
+    /// at `hi`.
+    pub(crate) fn repeated_from(&self, offset_minutes: i64, hi: Ticks) -> Option<Ticks> {
+        let back = u64::try_from(self.offset_minutes - offset_minutes).unwrap_or(0);
+        if back > 0 {
+            let from = self.watermark.before(Duration::from_secs(back * 60));
+            Some(self.repeated_from.map_or(from, |earlier| earlier.min(from)))
+        } else {
+            self.repeated_from.filter(|_| hi < self.watermark)
+        }
+    }
+}
+
+/// Up to where a column of ids has been read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct IdColumnPosition {
+    /// The tracking column.
+    pub(crate) column: String,
+    /// How far its ids have been read.
+    #[serde(flatten)]
+    pub(crate) ids: IdPosition,
+    /// Whether `complete` is assumed, so that some ids below it are read again.
+    #[serde(default)]
+    pub(crate) assumed: bool,
+}
+
+/// When a table was read that is read whole every time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FullPosition {
+    /// The server's clock (UTC) before the first row was read.
+    pub(crate) now: Ticks,
+}
+
+/// The kinds of position that this source makes.
+pub(crate) trait Kind: Serialize + DeserializeOwned {
+    /// [`Position::kind`].
+    const NAME: &'static str;
+    /// [`Position::label`].
+    fn label(&self) -> String;
+
+    /// The position in this life of the table.
+    fn position(&self, incarnation: &str) -> Result<Position> {
+        let value = serde_json::to_string(self)
+            .map_err(|e| Error::internal("could not write a position").caused_by(e))?;
+        Ok(Position {
+            kind: Self::NAME.to_owned(),
+            incarnation: incarnation.to_owned(),
+            value,
+            label: self.label(),
+        })
+    }
+
+    /// Reads a position of this kind.
+    fn read(position: &Position) -> Result<Self> {
+        if position.kind != Self::NAME {
+            return Err(Error::new(
+                ErrorKind::Gap,
+                format!(
+                    "the position is one of kind {:?}, the table is now read by {:?}",
+                    position.kind,
+                    Self::NAME
+                ),
+            ));
+        }
+        serde_json::from_str(&position.value).map_err(|e| {
+            Error::new(ErrorKind::Corrupt, "cannot read a position that this source made").caused_by(e)
+        })
+    }
+}
+
+impl Kind for TimestampPosition {
+    const NAME: &'static str = "timestamp";
+
+    fn label(&self) -> String {
+        format!("{} {}", self.column, self.watermark)
+    }
+}
+
+impl Kind for IdColumnPosition {
+    const NAME: &'static str = "id";
+
+    fn label(&self) -> String {
+        let id = |id: Option<i64>| id.map_or_else(|| "none".to_owned(), |id| id.to_string());
+        let (complete, seen) = (id(self.ids.complete), id(self.ids.seen));
+        if complete == seen {
+            format!("{} {seen}", self.column)
+        } else {
+            format!("{} {seen}, complete up to {complete}", self.column)
+        }
+    }
+}
+
+impl Kind for FullPosition {
+    const NAME: &'static str = "full";
+
+    fn label(&self) -> String {
+        format!("read whole at {} UTC", self.now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cdc::PendingIds;
+
+    #[test]
+    fn positions_survive_and_are_told_to_people() {
+        let timestamp = TimestampPosition {
+            column: "updated_at".into(),
+            declared: "datetime2(3)".into(),
+            watermark: Ticks(638_000_000_000_000_000),
+            now: Ticks(638_000_000_010_000_000),
+            offset_minutes: 60,
+            repeated_from: None,
+        };
+        let position = timestamp.position("life").unwrap();
+        assert_eq!(TimestampPosition::read(&position).unwrap(), timestamp);
+        assert_eq!(position.label, "updated_at 2022-09-28 22:13:20");
+        assert_eq!(FullPosition::read(&position).unwrap_err().kind(), ErrorKind::Gap);
+
+        let ids = IdPosition {
+            complete: Some(7),
+            seen: Some(9),
+            pending: Some(PendingIds {
+                upto: 9,
+                at: Ticks(1),
+            }),
+        };
+        let id = IdColumnPosition {
+            column: "id".into(),
+            ids,
+            assumed: true,
+        };
+        let position = id.position("life").unwrap();
+        assert_eq!(IdColumnPosition::read(&position).unwrap(), id);
+        assert_eq!(position.label, "id 9, complete up to 7");
+    }
+
+    #[test]
+    fn the_hour_that_autumn_repeats_is_read_again_until_it_is_over() {
+        let hour = 36_000_000_000;
+        let watermark = Ticks(1_000 * hour);
+        let before = |offset_minutes, repeated_from| TimestampPosition {
+            column: "c".into(),
+            declared: "datetime".into(),
+            watermark,
+            now: watermark,
+            offset_minutes,
+            repeated_from,
+        };
+        let (start, later) = (Ticks(watermark.0 - hour), Ticks(watermark.0 + 1));
+        for (position, offset, hi, expect) in [
+            (before(60, None), 60, later, None),
+            (before(120, None), 60, start, Some(start)),
+            // The first run after the hour is over still reads it.
+            (before(120, None), 60, later, Some(start)),
+            (before(60, Some(start)), 60, start, Some(start)),
+            (before(60, Some(start)), 60, later, None),
+            // Spring skips an hour and repeats nothing.
+            (before(60, None), 120, later, None),
+        ] {
+            assert_eq!(
+                position.repeated_from(offset, hi),
+                expect,
+                "{position:?} {offset}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_damaged_position_is_said_to_be_damaged() {
+        let full = FullPosition { now: Ticks(0) };
+        let mut position = full.position("life").unwrap();
+        position.value = "{".into();
+        assert_eq!(
+            FullPosition::read(&position).unwrap_err().kind(),
+            ErrorKind::Corrupt
+        );
+    }
+}

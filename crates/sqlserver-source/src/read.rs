@@ -1,0 +1,170 @@
+//! Reading rows: whole tables, key ranges, and single keys. Every SELECT of user data is started here.
+
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use futures::stream::{BoxStream, StreamExt, once, try_unfold};
+use model::{Batches, ChangeBatch, Error, Op, Presence, Result, Selection, TableName, TableSchema};
+use sqlserver_client::{ArrowRows, BulkColumn, Connection, Isolation, Param, values_from_bound};
+
+use crate::keyset::Keyset;
+use crate::plan::TablePlan;
+use crate::pool::Pool;
+
+/// Rows of one Arrow batch.
+const BATCH_ROWS: usize = 16_384;
+
+/// A SELECT with its parameters and the shape of its result.
+#[derive(Debug)]
+pub(crate) struct Select {
+    pub(crate) sql: String,
+    pub(crate) params: Vec<Param>,
+    pub(crate) shape: SchemaRef,
+}
+
+/// Runs `select` on a connection of the pool, which gets it back after the last row.
+pub(crate) async fn run(
+    pool: &Arc<Pool>,
+    plan: &TablePlan,
+    select: Select,
+) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+    let mut connection = pool.take().await?;
+    begin(&mut connection, plan).await?;
+    Ok(stream(Some(pool.clone()), start(connection, select)))
+}
+
+fn start(connection: Connection, select: Select) -> ArrowRows {
+    connection.select_arrow(select.sql, select.params, select.shape, BATCH_ROWS)
+}
+
+/// Under READ COMMITTED with locks, a scan may miss a row that moves meanwhile, and waits for writers. Where the database allows
+/// it, rows are read as of one moment instead.
+async fn begin(connection: &mut Connection, plan: &TablePlan) -> Result<()> {
+    let database = &plan.database;
+    if database.snapshot_isolation && !database.read_committed_snapshot && !plan.table.memory_optimized {
+        connection.begin(Isolation::Snapshot).await?;
+    }
+    Ok(())
+}
+
+/// The rows of a SELECT that has been started. Without a pool the connection is closed after them.
+fn stream(pool: Option<Arc<Pool>>, rows: ArrowRows) -> BoxStream<'static, Result<RecordBatch>> {
+    try_unfold(Some((pool, rows)), |state| async move {
+        let Some((pool, mut rows)) = state else {
+            return Ok(None);
+        };
+        match rows.next().await {
+            Some(batch) => Ok(Some((batch?, Some((pool, rows))))),
+            None => {
+                if let Some(pool) = pool {
+                    pool.put(rows.finish().await?);
+                }
+                Ok(None)
+            }
+        }
+    })
+    .boxed()
+}
+
+/// Reads a selection of a table's rows.
+pub(crate) async fn read(
+    pool: &Arc<Pool>,
+    plan: &TablePlan,
+    schema: &Arc<TableSchema>,
+    selection: Selection,
+) -> Result<Batches> {
+    let keyset = Keyset::new(&plan.table, schema)?;
+    let rows = match selection {
+        Selection::All => run(pool, plan, selected(plan, schema, &[], Vec::new(), "")?).await?,
+        Selection::Range { lower, upper } => {
+            let (mut conditions, mut params) = (Vec::new(), Vec::new());
+            if let Some(lower) = lower {
+                conditions.push(keyset.above(0));
+                params.extend(keyset.params(0, values_from_bound(&lower, keyset.columns())?));
+            }
+            conditions.push(keyset.up_to(params.len()));
+            params.extend(keyset.params(params.len(), values_from_bound(&upper, keyset.columns())?));
+            let order = format!(" ORDER BY {}", keyset.list());
+            run(pool, plan, selected(plan, schema, &conditions, params, &order)?).await?
+        }
+        Selection::Keys(keys) => by_keys(pool, plan, schema, &keyset, keys).await?,
+    };
+    let (table, schema) = (plan.table.name.clone(), schema.clone());
+    Ok(rows.map(move |batch| images(&table, &schema, batch?)).boxed())
+}
+
+fn images(table: &TableName, schema: &Arc<TableSchema>, rows: RecordBatch) -> Result<ChangeBatch> {
+    ChangeBatch::uniform(table.clone(), schema.clone(), rows, Op::Insert, Presence::Unknown)
+}
+
+fn selected(
+    plan: &TablePlan,
+    schema: &TableSchema,
+    conditions: &[String],
+    params: Vec<Param>,
+    order: &str,
+) -> Result<Select> {
+    let (list, filter) = (plan.table.select_list(schema)?, plan.filtered(conditions));
+    Ok(Select {
+        sql: format!("SELECT {list} FROM {} AS t{filter}{order}", plan.from()),
+        params,
+        shape: schema.arrow().clone(),
+    })
+}
+
+/// Keys go to the server as rows of a temp table with the key's exact types: so many cannot be bound as parameters, and
+/// the server's own rules decide which rows have them.
+async fn by_keys(
+    pool: &Arc<Pool>,
+    plan: &TablePlan,
+    schema: &TableSchema,
+    keyset: &Keyset,
+    keys: RecordBatch,
+) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+    if keyset.columns().is_empty() {
+        return Err(
+            Error::internal("rows of a table without a key cannot be read by key")
+                .with("table", &plan.table.name),
+        );
+    }
+    if keys.num_rows() == 0 {
+        return Ok(futures::stream::empty().boxed());
+    }
+    let mut connection = pool.take().await?;
+    let definitions: Vec<_> = keyset.columns().iter().map(definition).collect();
+    connection
+        .execute(&format!("CREATE TABLE #keys ({})", definitions.join(", ")), &[])
+        .await?;
+    let columns: Vec<_> = keyset
+        .columns()
+        .iter()
+        .map(|c| BulkColumn {
+            name: c.name.clone(),
+            ty: c.ty,
+        })
+        .collect();
+    connection
+        .bulk_load("#keys", &columns, once(async { Ok(keys) }).boxed())
+        .await?;
+    begin(&mut connection, plan).await?;
+    let equal: Vec<_> = keyset
+        .columns()
+        .iter()
+        .map(|c| format!("k.{0} = t.{0}", c.quoted()))
+        .collect();
+    let exists = format!("EXISTS (SELECT 1 FROM #keys AS k WHERE {})", equal.join(" AND "));
+    let select = selected(plan, schema, &[exists], Vec::new(), "")?;
+    // The temp table goes with the connection.
+    Ok(stream(None, start(connection, select)))
+}
+
+fn definition(column: &sqlserver_client::KeyColumn) -> String {
+    let collation = column.collation.as_ref().map(|name| format!(" COLLATE {name}"));
+    format!(
+        "{} {}{} NOT NULL",
+        column.quoted(),
+        column.ty,
+        collation.unwrap_or_default()
+    )
+}

@@ -1,0 +1,144 @@
+//! The source: one per database.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use futures::Stream;
+use model::{
+    Batches, Bound, ChangeSource, Chunk, Cut, Description, Error, ErrorKind, Position, Result, Selection,
+    SourceEvent, TableName, TableSchema,
+};
+use sqlserver_client::{ConnectOptions, Connection};
+
+use crate::options::CaptureOptions;
+use crate::plan::TablePlan;
+use crate::pool::Pool;
+use crate::{changes, chunks, cut, describe, read};
+
+/// A SQL Server database as a source of rows and changes.
+///
+/// Statements run on connections of a pool, one per stream. A table is looked at anew by `describe` and `cut`; what they saw serves
+/// the calls after them.
+#[derive(Debug)]
+pub struct SqlServerSource {
+    pool: Arc<Pool>,
+    options: HashMap<TableName, CaptureOptions>,
+    plans: Mutex<HashMap<TableName, Arc<TablePlan>>>,
+}
+
+impl SqlServerSource {
+    /// A source over a database. Tables without options of their own have the default ones.
+    pub fn new(
+        connect: ConnectOptions,
+        tables: impl IntoIterator<Item = (TableName, CaptureOptions)>,
+    ) -> Self {
+        Self {
+            pool: Arc::new(Pool::new(connect)),
+            options: tables.into_iter().collect(),
+            plans: Mutex::default(),
+        }
+    }
+
+    /// Looks at a table and remembers what was seen.
+    async fn look(&self, connection: &mut Connection, table: &TableName) -> Result<Arc<TablePlan>> {
+        let options = self.options.get(table).cloned().unwrap_or_default();
+        let plan = Arc::new(TablePlan::load(connection, table, options).await?);
+        let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
+        plans.insert(table.clone(), plan.clone());
+        Ok(plan)
+    }
+
+    /// What is known of a table.
+    async fn plan(&self, table: &TableName) -> Result<Arc<TablePlan>> {
+        let known = self
+            .plans
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(table)
+            .cloned();
+        match known {
+            Some(plan) => Ok(plan),
+            None => {
+                let mut connection = self.pool.take().await?;
+                let plan = self.look(&mut connection, table).await?;
+                self.pool.put(connection);
+                Ok(plan)
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl ChangeSource for SqlServerSource {
+    async fn describe(&self, table: &TableName) -> Result<Description> {
+        let mut connection = self.pool.take().await?;
+        let plan = self.look(&mut connection, table).await?;
+        let description = describe::describe(&mut connection, &plan).await?;
+        self.pool.put(connection);
+        Ok(description)
+    }
+
+    async fn cut(&self, tables: &[TableName], after: Option<&Position>) -> Result<Cut> {
+        let [table] = tables else {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!(
+                    "a cut by a column is that of one table, and {} were asked for",
+                    tables.len()
+                ),
+            ));
+        };
+        let mut connection = self.pool.take().await?;
+        let plan = self.look(&mut connection, table).await?;
+        let cut = cut::cut(&mut connection, &plan, after).await?;
+        self.pool.put(connection);
+        Ok(cut)
+    }
+
+    async fn chunks(
+        &self,
+        table: &TableName,
+        schema: &Arc<TableSchema>,
+        after: Option<Bound>,
+        rows: usize,
+    ) -> Result<Pin<Box<dyn Stream<Item = Result<Chunk>> + Send>>> {
+        let plan = self.plan(table).await?;
+        chunks::chunks(self.pool.clone(), plan, schema, after, rows)
+    }
+
+    async fn read(
+        &self,
+        table: &TableName,
+        schema: &Arc<TableSchema>,
+        selection: Selection,
+        at: Option<&Position>,
+    ) -> Result<Batches> {
+        if at.is_some() {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "SQL Server cannot be read as of a past position",
+            )
+            .with("table", table));
+        }
+        let plan = self.plan(table).await?;
+        read::read(&self.pool, &plan, schema, selection).await
+    }
+
+    async fn changes(
+        &self,
+        table: &TableName,
+        schema: &Arc<TableSchema>,
+        after: &Position,
+        upto: &Position,
+    ) -> Result<Pin<Box<dyn Stream<Item = Result<SourceEvent>> + Send>>> {
+        let plan = self.plan(table).await?;
+        changes::changes(&self.pool, &plan, schema, after, upto).await
+    }
+
+    /// Does nothing: the server keeps no history for us.
+    async fn acknowledge(&self, _table: &TableName, _upto: &Position) -> Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,169 @@
+//! How one table's changes are told: the tracking column with what its use needs to know of it.
+
+use cdc::{ColumnFacts, ColumnKind, TrackingChoice, TrackingKind, choose_tracking, detect_tracking};
+use model::{Error, Finding, Result, Severity, Tracking};
+use sqlserver_client::{ColumnInfo, ColumnType, SqlType, TableInfo, quote};
+
+use crate::clock::ColumnClock;
+use crate::column_time::grain;
+use crate::options::{CaptureOptions, Mode};
+
+/// How changes are told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Tracker {
+    /// They are not.
+    Full,
+    /// By a column of times.
+    Timestamp {
+        column: TrackingColumn,
+        clock: ColumnClock,
+    },
+    /// By a column of growing numbers.
+    Id(TrackingColumn),
+}
+
+/// The tracking column.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TrackingColumn {
+    pub(crate) name: String,
+    pub(crate) ty: SqlType,
+    /// Whether an index begins with it, so that the server can deliver rows in its order without sorting.
+    pub(crate) leads_index: bool,
+}
+
+impl TrackingColumn {
+    /// Its name, quoted.
+    pub(crate) fn quoted(&self) -> String {
+        quote::identifier(&self.name)
+    }
+}
+
+/// A tracker with the reason for it.
+#[derive(Debug, Clone)]
+pub(crate) struct Tracked {
+    pub(crate) tracker: Tracker,
+    pub(crate) reason: String,
+    pub(crate) findings: Vec<Finding>,
+}
+
+impl Tracked {
+    /// As the rest of the engine sees it.
+    pub(crate) fn tracking(&self) -> Tracking {
+        let how = match &self.tracker {
+            Tracker::Full => {
+                return Tracking::Full {
+                    reason: self.reason.clone(),
+                };
+            }
+            Tracker::Timestamp { column, .. } => format!("timestamp({})", column.name),
+            Tracker::Id(column) => format!("id({})", column.name),
+        };
+        Tracking::Incremental {
+            how,
+            reason: self.reason.clone(),
+            sees_deletes: false,
+        }
+    }
+}
+
+/// Finds out how the changes of `table` are told.
+///
+/// # Errors
+///
+/// `Config` if the configured column does not exist or cannot be used.
+pub(crate) fn track(table: &TableInfo, options: &CaptureOptions, has_key: bool) -> Result<Tracked> {
+    let full = |reason: &str, findings| Tracked {
+        tracker: Tracker::Full,
+        reason: reason.to_owned(),
+        findings,
+    };
+    if options.mode == Mode::Full {
+        return Ok(full("the configuration says `mode: full`", Vec::new()));
+    }
+    if !has_key {
+        return Ok(full(
+            "the table has no key by which a changed row could be found again",
+            Vec::new(),
+        ));
+    }
+    let facts = facts(table);
+    let choice = match &options.tracking {
+        Some(tracking) => Some(
+            choose_tracking(&facts, &tracking.column, tracking.kind.map(TrackingKind::from))
+                .map_err(|error| error.with("table", &table.name))?,
+        ),
+        None => detect_tracking(&facts),
+    };
+    match choice {
+        Some(choice) => tracked(table, options, choice),
+        None => Ok(full(
+            "no column tells of changes",
+            vec![Finding {
+                severity: Severity::Note,
+                message: "no date-time column is named like an update, and the key is no identity".into(),
+                remedy: Some("name the column: tracking: { column: … }".into()),
+            }],
+        )),
+    }
+}
+
+fn tracked(table: &TableInfo, options: &CaptureOptions, choice: TrackingChoice) -> Result<Tracked> {
+    let info = table
+        .column(&choice.column)
+        .ok_or_else(|| Error::internal(format!("the tracking column {:?} is gone", choice.column)))?;
+    let column = TrackingColumn {
+        name: choice.column.clone(),
+        ty: info.ty.mapped(&choice.column)?,
+        leads_index: leads_index(table, &choice.column),
+    };
+    let mut findings = choice.findings;
+    let tracker = match choice.kind {
+        TrackingKind::Id => Tracker::Id(column),
+        TrackingKind::Timestamp => {
+            let configured = options.tracking.as_ref().and_then(|tracking| tracking.clock);
+            let clock = ColumnClock::of(column.ty, configured, info.default.as_deref());
+            findings.extend(clock.finding(&choice.column));
+            Tracker::Timestamp { column, clock }
+        }
+    };
+    Ok(Tracked {
+        tracker,
+        reason: choice.reason,
+        findings,
+    })
+}
+
+fn facts(table: &TableInfo) -> Vec<ColumnFacts> {
+    let key = table.key().map_or(&[][..], |key| &key.columns);
+    let sole_key = |name: &str| matches!(key, [(only, _)] if only == name);
+    let fact = |column: &ColumnInfo| ColumnFacts {
+        name: column.name.clone(),
+        kind: kind(column),
+        nullable: column.nullable,
+        identity: column.identity,
+        sole_key: sole_key(&column.name),
+        leads_index: leads_index(table, &column.name),
+    };
+    table.columns.iter().map(fact).collect()
+}
+
+fn kind(column: &ColumnInfo) -> ColumnKind {
+    match column.ty {
+        _ if column.encrypted || column.masked => ColumnKind::Other,
+        ColumnType::Mapped(SqlType::TinyInt | SqlType::SmallInt | SqlType::Int | SqlType::BigInt) => {
+            ColumnKind::Integer
+        }
+        ColumnType::Mapped(ty) => grain(ty).map_or(ColumnKind::Other, |grain| ColumnKind::DateTime { grain }),
+        ColumnType::Unmapped(_) => ColumnKind::Other,
+    }
+}
+
+fn leads_index(table: &TableInfo, column: &str) -> bool {
+    let usable = table
+        .indexes
+        .iter()
+        .filter(|index| !index.disabled && !index.filtered);
+    usable
+        .filter_map(|index| index.columns.first())
+        .any(|(first, _)| first == column)
+}

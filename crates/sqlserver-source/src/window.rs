@@ -1,0 +1,248 @@
+//! The window of an increment in T-SQL and over its rows.
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int32Type, Int64Type};
+use arrow_array::{Array, ArrayRef, BooleanArray};
+use cdc::{CutRules, IdPosition, IdWindow, RowClass, Ticks, TimestampWindow};
+use model::{Error, ErrorKind, Position, Result};
+use sqlserver_client::{Param, SqlType, Value};
+
+use crate::column_time::{grain, moments, value};
+use crate::options::Undated;
+use crate::plan::TablePlan;
+use crate::position::{IdColumnPosition, Kind, TimestampPosition};
+use crate::tracker::{Tracker, TrackingColumn};
+
+/// What an increment reads, and how far its rows have got.
+pub(crate) struct Window {
+    column: TrackingColumn,
+    incarnation: String,
+    reach: Reach,
+}
+
+enum Reach {
+    Timestamp {
+        window: TimestampWindow,
+        nulls: Undated,
+        future: Undated,
+        upto: TimestampPosition,
+        greatest: Option<Ticks>,
+    },
+    Id {
+        window: IdWindow,
+        upto: IdColumnPosition,
+        greatest: Option<i64>,
+    },
+}
+
+impl Window {
+    /// The window between two positions of this table.
+    pub(crate) fn new(plan: &TablePlan, after: &Position, upto: &Position) -> Result<Self> {
+        let options = &plan.options.window;
+        let (column, reach) = match &plan.tracked.tracker {
+            Tracker::Full => {
+                return Err(Error::new(
+                    ErrorKind::Unsupported,
+                    "a table that is read whole has no increments",
+                )
+                .with("table", &plan.table.name));
+            }
+            Tracker::Timestamp { column, .. } => {
+                let (after, upto) = (TimestampPosition::read(after)?, TimestampPosition::read(upto)?);
+                let rules = options.rules(grain(column.ty).unwrap_or_default());
+                let window = timestamp_window(&after, &upto, &rules);
+                let (nulls, future) = (options.nulls, options.future);
+                (
+                    column,
+                    Reach::Timestamp {
+                        window,
+                        nulls,
+                        future,
+                        upto,
+                        greatest: None,
+                    },
+                )
+            }
+            Tracker::Id(column) => {
+                let (after, upto) = (IdColumnPosition::read(after)?, IdColumnPosition::read(upto)?);
+                let overlap = if after.assumed { options.overlap_ids } else { 0 };
+                let window = IdWindow::new(&after.ids, &upto.ids, overlap);
+                (
+                    column,
+                    Reach::Id {
+                        window,
+                        upto,
+                        greatest: None,
+                    },
+                )
+            }
+        };
+        let incarnation = plan.incarnation().to_string();
+        Ok(Self {
+            column: column.clone(),
+            incarnation,
+            reach,
+        })
+    }
+
+    /// The tracking column's name.
+    pub(crate) fn column(&self) -> &str {
+        &self.column.name
+    }
+
+    /// The tracking column, quoted.
+    pub(crate) fn quoted_column(&self) -> String {
+        self.column.quoted()
+    }
+
+    /// Whether rows are asked for in the column's order, which an index gives for nothing.
+    pub(crate) fn is_ordered(&self) -> bool {
+        self.column.leads_index
+    }
+
+    /// The condition on rows, with its parameters.
+    pub(crate) fn conditions(&self) -> Result<(String, Vec<Param>)> {
+        let column = self.column.quoted();
+        let (mut any, mut params) = (Vec::new(), Vec::new());
+        match &self.reach {
+            Reach::Timestamp {
+                window,
+                nulls,
+                future,
+                ..
+            } => {
+                any.push(format!("({column} >= @lo AND {column} < @hi)"));
+                params.push(self.moment("lo", window.lo)?);
+                params.push(self.moment("hi", window.hi)?);
+                if *nulls == Undated::Read {
+                    any.push(format!("{column} IS NULL"));
+                }
+                if *future == Undated::Read {
+                    any.push(format!("{column} > @future"));
+                    params.push(self.moment("future", window.future)?);
+                }
+            }
+            Reach::Id { window, .. } => {
+                let Some(upto) = window.upto else {
+                    return Ok(("1 = 0".to_owned(), params));
+                };
+                let mut range = format!("{column} <= @upto");
+                params.push(self.number("upto", upto));
+                if let Some(above) = window.above {
+                    range = format!("{column} > @above AND {range}");
+                    params.push(self.number("above", above));
+                }
+                any.push(range);
+            }
+        }
+        Ok((format!("({})", any.join(" OR ")), params))
+    }
+
+    fn moment(&self, name: &str, moment: Ticks) -> Result<Param> {
+        Ok(Param::typed(name, value(self.column.ty, moment)?, self.column.ty))
+    }
+
+    /// Bound as bigint: an index on a smaller integer is still sought, and a bound below its range does not overflow.
+    fn number(&self, name: &str, number: i64) -> Param {
+        Param::typed(name, Value::BigInt(number), SqlType::BigInt)
+    }
+
+    /// Takes note of rows by their tracking column, and says which of them are new.
+    pub(crate) fn take(&mut self, tracking: &ArrayRef) -> Result<BooleanArray> {
+        match &mut self.reach {
+            Reach::Timestamp { window, greatest, .. } => {
+                let new = moments(tracking)?.map(|moment| {
+                    *greatest = moment.filter(|moment| *moment < window.hi).max(*greatest);
+                    Some(window.class(moment) == RowClass::New)
+                });
+                Ok(new.collect())
+            }
+            Reach::Id { window, greatest, .. } => {
+                let new = numbers(tracking)?.map(|id| {
+                    *greatest = id.max(*greatest);
+                    Some(id.is_some_and(|id| !window.was_delivered(id)))
+                });
+                Ok(new.collect())
+            }
+        }
+    }
+
+    /// The position behind the rows so far; `None` where rows come in no order, or none has moved it.
+    pub(crate) fn part(&self) -> Result<Option<Position>> {
+        if !self.is_ordered() {
+            return Ok(None);
+        }
+        match &self.reach {
+            Reach::Timestamp {
+                window,
+                upto,
+                greatest: Some(greatest),
+                ..
+            } if *greatest > window.watermark => {
+                let watermark = window.advanced(Some(*greatest));
+                let part = TimestampPosition {
+                    watermark,
+                    ..upto.clone()
+                };
+                part.position(&self.incarnation).map(Some)
+            }
+            Reach::Id {
+                window,
+                upto,
+                greatest: Some(greatest),
+            } if !window.was_delivered(*greatest) => {
+                let ids = IdPosition {
+                    complete: upto.ids.complete.map(|complete| complete.min(*greatest)),
+                    seen: Some(*greatest),
+                    pending: None,
+                };
+                let part = IdColumnPosition { ids, ..upto.clone() };
+                part.position(&self.incarnation).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The position behind all rows.
+    pub(crate) fn end(&self) -> Result<Position> {
+        match &self.reach {
+            Reach::Timestamp {
+                window,
+                upto,
+                greatest,
+                ..
+            } => {
+                let watermark = window.advanced(*greatest);
+                TimestampPosition {
+                    watermark,
+                    ..upto.clone()
+                }
+                .position(&self.incarnation)
+            }
+            Reach::Id { upto, .. } => upto.position(&self.incarnation),
+        }
+    }
+}
+
+fn timestamp_window(
+    after: &TimestampPosition,
+    upto: &TimestampPosition,
+    rules: &CutRules,
+) -> TimestampWindow {
+    let window = TimestampWindow::new(after.watermark, upto.watermark, upto.now, rules);
+    let repeated = [after.repeated_from, upto.repeated_from].into_iter().flatten();
+    let lo = repeated
+        .map(|from| from.before(rules.tolerance))
+        .fold(window.lo, Ticks::min);
+    TimestampWindow { lo, ..window }
+}
+
+fn numbers(column: &ArrayRef) -> Result<Box<dyn Iterator<Item = Option<i64>> + '_>> {
+    if let Some(column) = column.as_primitive_opt::<Int64Type>() {
+        return Ok(Box::new(column.iter()));
+    }
+    let column = column
+        .as_primitive_opt::<Int32Type>()
+        .ok_or_else(|| Error::internal(format!("the tracking column arrived as {}", column.data_type())))?;
+    Ok(Box::new(column.iter().map(|id| id.map(i64::from))))
+}
