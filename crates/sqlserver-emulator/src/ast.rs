@@ -54,6 +54,13 @@ pub(crate) enum StatementKind {
     Update(Box<Update>),
     /// `DELETE …`
     Delete(Box<Delete>),
+    /// `WITH CHANGE_TRACKING_CONTEXT (…)` before a statement that changes rows
+    WithChangeTrackingContext {
+        /// At most 128 bytes.
+        context: Expr,
+        /// The statement.
+        statement: Box<StatementKind>,
+    },
     /// `MERGE …;`
     Merge(Box<Merge>),
     /// `INSERT BULK …`: the rows follow in a bulk load message.
@@ -63,11 +70,19 @@ pub(crate) enum StatementKind {
     /// `DECLARE @t TABLE (…)`
     DeclareTable { name: String, table: TableDefinition },
     /// `SET @a = …`, `SET @a += …`
-    SetVariable { name: String, op: Option<BinaryOp>, value: Expr },
+    SetVariable {
+        name: String,
+        op: Option<BinaryOp>,
+        value: Expr,
+    },
     /// `SET option …`
     SetOption(SetOption),
     /// `IF … ELSE …`
-    If { condition: Expr, then: Box<Statement>, otherwise: Option<Box<Statement>> },
+    If {
+        condition: Expr,
+        then: Box<Statement>,
+        otherwise: Option<Box<Statement>>,
+    },
     /// `WHILE …`
     While { condition: Expr, body: Box<Statement> },
     /// `BREAK`
@@ -77,7 +92,10 @@ pub(crate) enum StatementKind {
     /// `BEGIN … END`
     Block(Vec<Statement>),
     /// `BEGIN TRY … END TRY BEGIN CATCH … END CATCH`
-    TryCatch { attempt: Vec<Statement>, catch: Vec<Statement> },
+    TryCatch {
+        attempt: Vec<Statement>,
+        catch: Vec<Statement>,
+    },
     /// `THROW` (rethrow) or `THROW number, message, state`
     Throw(Option<Box<ThrowArguments>>),
     /// `RAISERROR (message, severity, state, args…) WITH …`
@@ -103,7 +121,10 @@ pub(crate) enum StatementKind {
     /// `SAVE TRAN name`
     SaveTransaction { name: TransactionName },
     /// `CREATE TABLE …`
-    CreateTable { name: ObjectName, table: TableDefinition },
+    CreateTable {
+        name: ObjectName,
+        table: TableDefinition,
+    },
     /// `ALTER TABLE …`
     AlterTable { name: ObjectName, action: AlterTable },
     /// `TRUNCATE TABLE …`
@@ -111,17 +132,32 @@ pub(crate) enum StatementKind {
     /// `CREATE INDEX …`
     CreateIndex(Box<CreateIndex>),
     /// `ALTER INDEX … REBUILD | REORGANIZE | DISABLE`
-    AlterIndex { name: Option<String>, table: ObjectName, action: AlterIndexAction },
+    AlterIndex {
+        name: Option<String>,
+        table: ObjectName,
+        action: AlterIndexAction,
+    },
     /// `DROP INDEX name ON table`
-    DropIndex { name: String, table: ObjectName, if_exists: bool },
+    DropIndex {
+        name: String,
+        table: ObjectName,
+        if_exists: bool,
+    },
     /// `DROP TABLE | VIEW | PROCEDURE | TRIGGER | SCHEMA | DATABASE | … a, b`
-    Drop { kind: ObjectKind, names: Vec<ObjectName>, if_exists: bool },
+    Drop {
+        kind: ObjectKind,
+        names: Vec<ObjectName>,
+        if_exists: bool,
+    },
     /// `CREATE SCHEMA name [AUTHORIZATION owner]`
     CreateSchema { name: String },
     /// `CREATE DATABASE name …`
     CreateDatabase { name: String, collation: Option<String> },
     /// `ALTER DATABASE name | CURRENT SET …`
-    AlterDatabase { name: Option<String>, action: AlterDatabase },
+    AlterDatabase {
+        name: Option<String>,
+        action: AlterDatabase,
+    },
     /// `CREATE [OR ALTER] VIEW`, or `ALTER VIEW`
     CreateView(Box<CreateView>),
     /// `CREATE [OR ALTER] TRIGGER`, or `ALTER TRIGGER`: the body stays text
@@ -129,9 +165,17 @@ pub(crate) enum StatementKind {
     /// `CREATE [OR ALTER] PROCEDURE`, or `ALTER PROCEDURE`: the body stays text
     CreateProcedure(Box<CreateProcedure>),
     /// `ENABLE | DISABLE TRIGGER name | ALL ON table`
-    SwitchTrigger { enable: bool, name: Option<ObjectName>, table: ObjectName },
+    SwitchTrigger {
+        enable: bool,
+        name: Option<ObjectName>,
+        table: ObjectName,
+    },
     /// `CREATE LOGIN …`
-    CreateLogin { name: String, password: Option<String>, default_database: Option<String> },
+    CreateLogin {
+        name: String,
+        password: Option<String>,
+        default_database: Option<String>,
+    },
     /// `CREATE USER name [FOR LOGIN login]`
     CreateUser { name: String, login: Option<String> },
     /// `ALTER ROLE role ADD | DROP MEMBER member`
@@ -139,7 +183,11 @@ pub(crate) enum StatementKind {
     /// `GRANT`, `DENY`, `REVOKE`
     Permission(Box<PermissionChange>),
     /// `CREATE TYPE name FROM type`
-    CreateType { name: ObjectName, ty: SqlType, nullable: bool },
+    CreateType {
+        name: ObjectName,
+        ty: SqlType,
+        nullable: bool,
+    },
     /// `CREATE SYNONYM`, `CREATE STATISTICS`, `UPDATE STATISTICS` and the like: accepted and without effect
     NoEffect,
     /// `DBCC command [(args)]`

@@ -97,7 +97,11 @@ pub(crate) struct TableConstraint {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum ConstraintKind {
     /// `PRIMARY KEY` or `UNIQUE`
-    Key { primary: bool, clustered: Option<bool>, columns: Vec<IndexColumn> },
+    Key {
+        primary: bool,
+        clustered: Option<bool>,
+        columns: Vec<IndexColumn>,
+    },
     /// `FOREIGN KEY (…) REFERENCES …`
     ForeignKey(ForeignKey),
     /// `CHECK (…)`
@@ -181,13 +185,24 @@ pub(crate) enum AlterIndexAction {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum AlterTable {
     /// `[WITH CHECK | NOCHECK] ADD columns and constraints`
-    Add { items: TableDefinition, check: Option<bool> },
+    Add {
+        items: TableDefinition,
+        check: Option<bool>,
+    },
     /// `ALTER COLUMN c type …`
     AlterColumn(Box<ColumnDefinition>),
     /// `DROP COLUMN [IF EXISTS] a, b` and `DROP CONSTRAINT [IF EXISTS] c`
-    Drop { columns: Vec<String>, constraints: Vec<String>, if_exists: bool },
+    Drop {
+        columns: Vec<String>,
+        constraints: Vec<String>,
+        if_exists: bool,
+    },
     /// `CHECK | NOCHECK CONSTRAINT ALL | names`; no names means all
-    Check { enable: bool, validate: bool, constraints: Vec<String> },
+    Check {
+        enable: bool,
+        validate: bool,
+        constraints: Vec<String>,
+    },
     /// `ENABLE | DISABLE TRIGGER ALL | names`; no names means all
     Trigger { enable: bool, names: Vec<String> },
     /// `ENABLE | DISABLE CHANGE_TRACKING [WITH (TRACK_COLUMNS_UPDATED = ON)]`
@@ -202,7 +217,11 @@ pub(crate) enum AlterDatabase {
     /// `SET name ON | OFF | value …`; name and value in upper case, value empty when there is none
     Set { options: Vec<(String, String)> },
     /// `SET CHANGE_TRACKING = ON (CHANGE_RETENTION = 2 DAYS, AUTO_CLEANUP = ON)`
-    ChangeTracking { enable: bool, retention_minutes: Option<u32>, auto_cleanup: Option<bool> },
+    ChangeTracking {
+        enable: bool,
+        retention_minutes: Option<u32>,
+        auto_cleanup: Option<bool>,
+    },
     /// `COLLATE name`
     Collate(String),
     /// `MODIFY NAME = name`

@@ -23,11 +23,24 @@ pub(crate) enum Expr {
     /// `-x`, `+x`, `~x`
     Unary { op: UnaryOp, operand: Box<Expr> },
     /// Arithmetic, bits and concatenation.
-    Binary { op: BinaryOp, left: Box<Expr>, right: Box<Expr> },
+    Binary {
+        op: BinaryOp,
+        left: Box<Expr>,
+        right: Box<Expr>,
+    },
     /// `a = b` and the like.
-    Compare { op: CompareOp, left: Box<Expr>, right: Box<Expr> },
+    Compare {
+        op: CompareOp,
+        left: Box<Expr>,
+        right: Box<Expr>,
+    },
     /// `a > ALL (SELECT …)`; `ANY` when `all` is false.
-    Quantified { op: CompareOp, left: Box<Expr>, all: bool, query: Box<Query> },
+    Quantified {
+        op: CompareOp,
+        left: Box<Expr>,
+        all: bool,
+        query: Box<Query>,
+    },
     /// `a AND b`
     And(Box<Expr>, Box<Expr>),
     /// `a OR b`
@@ -37,25 +50,60 @@ pub(crate) enum Expr {
     /// `a IS [NOT] NULL`
     IsNull { operand: Box<Expr>, negated: bool },
     /// `a IS [NOT] DISTINCT FROM b`
-    IsDistinct { left: Box<Expr>, right: Box<Expr>, negated: bool },
+    IsDistinct {
+        left: Box<Expr>,
+        right: Box<Expr>,
+        negated: bool,
+    },
     /// `a [NOT] LIKE b ESCAPE c`
-    Like { operand: Box<Expr>, pattern: Box<Expr>, escape: Option<Box<Expr>>, negated: bool },
+    Like {
+        operand: Box<Expr>,
+        pattern: Box<Expr>,
+        escape: Option<Box<Expr>>,
+        negated: bool,
+    },
     /// `a [NOT] BETWEEN b AND c`
-    Between { operand: Box<Expr>, low: Box<Expr>, high: Box<Expr>, negated: bool },
+    Between {
+        operand: Box<Expr>,
+        low: Box<Expr>,
+        high: Box<Expr>,
+        negated: bool,
+    },
     /// `a [NOT] IN (b, c)`
-    InList { operand: Box<Expr>, list: Vec<Expr>, negated: bool },
+    InList {
+        operand: Box<Expr>,
+        list: Vec<Expr>,
+        negated: bool,
+    },
     /// `a [NOT] IN (SELECT …)`
-    InQuery { operand: Box<Expr>, query: Box<Query>, negated: bool },
+    InQuery {
+        operand: Box<Expr>,
+        query: Box<Query>,
+        negated: bool,
+    },
     /// `EXISTS (SELECT …)`
     Exists(Box<Query>),
     /// `(SELECT …)` as a value.
     Subquery(Box<Query>),
     /// Both forms of `CASE`.
-    Case { operand: Option<Box<Expr>>, branches: Vec<(Expr, Expr)>, otherwise: Option<Box<Expr>> },
+    Case {
+        operand: Option<Box<Expr>>,
+        branches: Vec<(Expr, Expr)>,
+        otherwise: Option<Box<Expr>>,
+    },
     /// `CAST`, `TRY_CAST`
-    Cast { operand: Box<Expr>, ty: SqlType, attempt: bool },
+    Cast {
+        operand: Box<Expr>,
+        ty: SqlType,
+        attempt: bool,
+    },
     /// `CONVERT`, `TRY_CONVERT`
-    Convert { operand: Box<Expr>, ty: SqlType, style: Option<Box<Expr>>, attempt: bool },
+    Convert {
+        operand: Box<Expr>,
+        ty: SqlType,
+        style: Option<Box<Expr>>,
+        attempt: bool,
+    },
     /// `a COLLATE name`
     Collate { operand: Box<Expr>, collation: String },
     /// Functions and aggregates, also `COALESCE`, `IIF` and those written without parentheses
@@ -143,7 +191,11 @@ pub(crate) enum Literal {
     /// An integer that fits `int`; greater ones are `Decimal`.
     Int(i32),
     /// `12.50`
-    Decimal { unscaled: i128, precision: u8, scale: u8 },
+    Decimal {
+        unscaled: i128,
+        precision: u8,
+        scale: u8,
+    },
     /// `1e3`
     Float(f64),
     /// `$12.50`, in ten-thousandths

@@ -38,7 +38,11 @@ pub(crate) enum QueryBody {
     /// `SELECT …`
     Select(Box<Select>),
     /// `a UNION b` and the like
-    SetOperation { op: SetOperator, left: Box<QueryBody>, right: Box<QueryBody> },
+    SetOperation {
+        op: SetOperator,
+        left: Box<QueryBody>,
+        right: Box<QueryBody>,
+    },
     /// `VALUES (…), (…)` of a derived table or INSERT
     Values(Vec<Vec<Expr>>),
 }
@@ -96,26 +100,57 @@ pub(crate) enum SelectItem {
     /// A value and its name.
     Expr { expr: Expr, alias: Option<String> },
     /// `@v = …`, `@v += …`
-    Assign { variable: String, op: Option<BinaryOp>, value: Expr },
+    Assign {
+        variable: String,
+        op: Option<BinaryOp>,
+        value: Expr,
+    },
 }
 
 /// Where rows come from.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum TableSource {
     /// A table, view, CTE, `inserted` or `deleted`.
-    Named { name: ObjectName, alias: Option<String>, hints: Vec<TableHint> },
+    Named {
+        name: ObjectName,
+        alias: Option<String>,
+        hints: Vec<TableHint>,
+    },
     /// `@t`
     Variable { name: String, alias: Option<String> },
     /// A table-valued function.
-    Function { name: ObjectName, arguments: Vec<Expr>, alias: Option<String>, columns: Vec<String> },
+    Function {
+        name: ObjectName,
+        arguments: Vec<Expr>,
+        alias: Option<String>,
+        columns: Vec<String>,
+    },
     /// `CHANGETABLE(CHANGES t, @last) AS ct` or `CHANGETABLE(VERSION t, (k…), (v…)) AS ct`
-    ChangeTable { table: ObjectName, request: ChangeTableRequest, alias: String, columns: Vec<String> },
+    ChangeTable {
+        table: ObjectName,
+        request: ChangeTableRequest,
+        alias: String,
+        columns: Vec<String>,
+    },
     /// `(SELECT …) AS d (a, b)`
-    Derived { query: Box<Query>, alias: String, columns: Vec<String> },
+    Derived {
+        query: Box<Query>,
+        alias: String,
+        columns: Vec<String>,
+    },
     /// A join.
-    Join { kind: JoinKind, left: Box<TableSource>, right: Box<TableSource>, on: Option<Expr> },
+    Join {
+        kind: JoinKind,
+        left: Box<TableSource>,
+        right: Box<TableSource>,
+        on: Option<Expr>,
+    },
     /// `CROSS APPLY`, `OUTER APPLY`
-    Apply { outer: bool, left: Box<TableSource>, right: Box<TableSource> },
+    Apply {
+        outer: bool,
+        left: Box<TableSource>,
+        right: Box<TableSource>,
+    },
 }
 
 /// What CHANGETABLE is asked for.
@@ -242,9 +277,18 @@ pub(crate) enum InsertSource {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Assignment {
     /// `c = …`, `c += …`
-    Column { column: super::ColumnName, op: Option<BinaryOp>, value: Expr },
+    Column {
+        column: super::ColumnName,
+        op: Option<BinaryOp>,
+        value: Expr,
+    },
     /// `@v = …`; with a column in `@v = c = …`
-    Variable { variable: String, column: Option<super::ColumnName>, op: Option<BinaryOp>, value: Expr },
+    Variable {
+        variable: String,
+        column: Option<super::ColumnName>,
+        op: Option<BinaryOp>,
+        value: Expr,
+    },
 }
 
 /// `UPDATE`
@@ -340,7 +384,10 @@ pub(crate) enum MergeAction {
     /// `DELETE`
     Delete,
     /// `INSERT (…) VALUES (…)`; `values` is `None` for `DEFAULT VALUES`
-    Insert { columns: Vec<String>, values: Option<Vec<Expr>> },
+    Insert {
+        columns: Vec<String>,
+        values: Option<Vec<Expr>>,
+    },
 }
 
 /// `INSERT BULK table (columns) WITH (options)`

@@ -3,8 +3,12 @@
 use crate::types::{Length, SqlType};
 
 /// `sysname`, and what most names are given back as.
-const NAME: SqlType = SqlType::NVarChar { len: Length::Chars(128) };
-const TEXT: SqlType = SqlType::NVarChar { len: Length::Chars(4000) };
+const NAME: SqlType = SqlType::NVarChar {
+    len: Length::Chars(128),
+};
+const TEXT: SqlType = SqlType::NVarChar {
+    len: Length::Chars(4000),
+};
 
 macro_rules! environment {
     ($($variant:ident $name:literal ($($argument:expr),*) $least:literal -> $result:expr;)*) => {
