@@ -63,7 +63,7 @@ fn by_id(table: &TableHandle, id: i64) -> Result<SnapshotRef> {
 /// A snapshot of a table as a position: what the `value` of a [`Position`] holds as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SnapshotPosition {
-    /// The table's UUID.
+    /// The table's UUID, which is the position's incarnation as well.
     table: String,
     /// The snapshot; `None` for a table that has none yet.
     snapshot: Option<i64>,
@@ -128,7 +128,7 @@ impl SnapshotPosition {
 /// `Config` if the position is of another kind.
 pub(crate) fn reach(table: &TableHandle, position: &Position) -> Result<Reach> {
     let wanted = SnapshotPosition::parse(position)?;
-    if wanted.table != table.metadata().uuid().to_string() {
+    if position.incarnation != table.metadata().uuid().to_string() {
         return Ok(Reach::Lost(
             "the table was dropped and created again: its UUID is another one".into(),
         ));

@@ -1,0 +1,239 @@
+//! One Iceberg table in a directory of its own, written file by file so that a test decides where each row lies.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use iceberg::arrow::schema_to_arrow_schema;
+use iceberg::spec::{
+    DataContentType, DataFile, DataFileBuilder, DataFileFormat, NestedField, PrimitiveType, Schema, Struct,
+    Type,
+};
+use iceberg::writer::file_writer::{FileWriter, FileWriterBuilder, ParquetWriterBuilder};
+use iceberg_reader::IcebergSource;
+use iceberg_table::{
+    Catalog, FileSystemCatalog, NewTable, RowCounts, SnapshotCommit, Stamp, TableHandle, commit_snapshot,
+    iceberg_schema, locate, schema_properties,
+};
+use model::{BatchId, CommitOutcome, Epoch, Ids, Mark, Position, Replace, SyncId, TableName, TableSchema};
+use parquet::file::properties::WriterProperties;
+use tempfile::TempDir;
+use test_support::{SeededIds, SimClock};
+
+/// A table, and the catalog that has nothing else.
+pub(crate) struct Lake {
+    _directory: TempDir,
+    catalog: Arc<FileSystemCatalog>,
+    schema: Arc<TableSchema>,
+    clock: Arc<SimClock>,
+    ids: Arc<SeededIds>,
+    commits: AtomicU64,
+}
+
+/// What one commit does.
+#[derive(Default)]
+pub(crate) struct Change {
+    /// The rows of each new data file.
+    pub(crate) files: Vec<RecordBatch>,
+    /// Rows to delete by position: the key columns of each.
+    pub(crate) delete: Option<RecordBatch>,
+    /// Whether everything that is there goes.
+    pub(crate) replace: bool,
+}
+
+impl Lake {
+    /// An empty table.
+    pub(crate) async fn new(schema: Arc<TableSchema>, seed: u64) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Arc::new(SimClock::default());
+        let ids = Arc::new(SeededIds::new(seed));
+        let warehouse = directory.path().to_str().unwrap();
+        let catalog = FileSystemCatalog::new(warehouse, clock.clone(), ids.clone()).unwrap();
+        let lake = Self {
+            _directory: directory,
+            catalog: Arc::new(catalog),
+            schema,
+            clock,
+            ids,
+            commits: AtomicU64::new(0),
+        };
+        let iceberg = iceberg_schema(&lake.schema).unwrap();
+        let new = NewTable {
+            properties: schema_properties(&lake.schema, &iceberg).unwrap(),
+            schema: iceberg,
+        };
+        lake.catalog.create(&lake.table(), new).await.unwrap().unwrap();
+        lake
+    }
+
+    pub(crate) fn table(&self) -> TableName {
+        TableName::new("dbo", "t")
+    }
+
+    pub(crate) fn schema(&self) -> &Arc<TableSchema> {
+        &self.schema
+    }
+
+    pub(crate) fn clock(&self) -> &SimClock {
+        &self.clock
+    }
+
+    pub(crate) fn source(&self) -> IcebergSource {
+        IcebergSource::new(self.catalog.clone())
+    }
+
+    pub(crate) async fn handle(&self) -> TableHandle {
+        self.catalog.load(&self.table()).await.unwrap().unwrap()
+    }
+
+    /// Commits a change and returns the new snapshot's id.
+    pub(crate) async fn commit(&self, change: Change) -> i64 {
+        let table = self.handle().await;
+        let mut data_files = Vec::new();
+        for rows in &change.files {
+            data_files.push(self.data_file(&table, rows).await);
+        }
+        let mut delete_files = Vec::new();
+        if let Some(keys) = &change.delete {
+            for (path, positions) in self.positions(&table, keys).await {
+                delete_files.push(self.delete_file(&table, &path, &positions).await);
+            }
+        }
+        let replace = if change.replace {
+            Replace::Table
+        } else {
+            Replace::No
+        };
+        self.commit_files(&table, data_files, delete_files, replace).await
+    }
+
+    /// Commits a delete file of a kind that other engines write. Its contents are never looked at.
+    pub(crate) async fn commit_foreign_deletes(
+        &self,
+        rows: &RecordBatch,
+        content: DataContentType,
+        format: DataFileFormat,
+    ) {
+        let table = self.handle().await;
+        let schema = table.iceberg_schema().clone();
+        let mut file = self.write(&table, schema, rows.columns().to_vec()).await;
+        file.content(content)
+            .file_format(format)
+            .equality_ids((content == DataContentType::EqualityDeletes).then(|| vec![1]));
+        self.commit_files(&table, Vec::new(), vec![finish(file)], Replace::No)
+            .await;
+    }
+
+    async fn commit_files(
+        &self,
+        table: &TableHandle,
+        data_files: Vec<DataFile>,
+        delete_files: Vec<DataFile>,
+        replace: Replace,
+    ) -> i64 {
+        let number = self.commits.fetch_add(1, Ordering::Relaxed);
+        let commit = SnapshotCommit {
+            table_uuid: table.metadata().uuid(),
+            stamp: Stamp {
+                sync: SyncId::new("lake"),
+                mark: mark(number + 1),
+                batch: BatchId::new(format!("b{number}")),
+                epoch: Epoch::default(),
+            },
+            after: (number > 0).then(|| mark(number)),
+            data_files,
+            delete_files,
+            located_at: HashSet::from([table.metadata().current_snapshot_id()]),
+            replace,
+            rows: RowCounts::default(),
+        };
+        let (clock, ids) = (self.clock.as_ref(), self.ids.as_ref());
+        match commit_snapshot(self.catalog.as_ref(), &self.table(), &commit, clock, ids).await {
+            Ok(CommitOutcome::Committed(receipt)) => receipt.reference.parse().unwrap(),
+            other => panic!("the commit ended as {other:?}"),
+        }
+    }
+
+    async fn positions(&self, table: &TableHandle, keys: &RecordBatch) -> BTreeMap<String, Vec<i64>> {
+        let Some(head) = table.head() else {
+            return BTreeMap::new();
+        };
+        let located = locate(table.table(), head, &self.schema, keys, false)
+            .await
+            .unwrap();
+        let mut by_path: BTreeMap<String, Vec<i64>> = BTreeMap::new();
+        for row in located.into_iter().flatten() {
+            let positions = by_path.entry(row.file.path.to_string()).or_default();
+            positions.push(row.position as i64);
+        }
+        by_path
+            .values_mut()
+            .for_each(|positions| positions.sort_unstable());
+        by_path
+    }
+
+    async fn data_file(&self, table: &TableHandle, rows: &RecordBatch) -> DataFile {
+        let schema = table.iceberg_schema().clone();
+        let file = self.write(table, schema, rows.columns().to_vec()).await;
+        finish(file)
+    }
+
+    async fn delete_file(&self, table: &TableHandle, path: &str, positions: &[i64]) -> DataFile {
+        let field = |id, name, primitive| NestedField::required(id, name, Type::Primitive(primitive)).into();
+        let fields = vec![
+            field(i32::MAX - 101, "file_path", PrimitiveType::String),
+            field(i32::MAX - 102, "pos", PrimitiveType::Long),
+        ];
+        let schema = Arc::new(Schema::builder().with_fields(fields).build().unwrap());
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(StringArray::from(vec![path; positions.len()])),
+            Arc::new(Int64Array::from(positions.to_vec())),
+        ];
+        let mut file = self.write(table, schema, columns).await;
+        file.content(DataContentType::PositionDeletes)
+            .referenced_data_file(Some(path.to_owned()));
+        finish(file)
+    }
+
+    /// Writes a Parquet file with row groups of 8 rows and pages of 3, so that a few rows are enough to be skipped.
+    async fn write(
+        &self,
+        table: &TableHandle,
+        schema: Arc<Schema>,
+        columns: Vec<ArrayRef>,
+    ) -> DataFileBuilder {
+        let properties = WriterProperties::builder()
+            .set_max_row_group_row_count(Some(8))
+            .set_data_page_row_count_limit(3)
+            .set_write_batch_size(3)
+            .build();
+        let rows = RecordBatch::try_new(Arc::new(schema_to_arrow_schema(&schema).unwrap()), columns).unwrap();
+        let path = format!(
+            "{}/data/{:032x}.parquet",
+            table.metadata().location(),
+            self.ids.random()
+        );
+        let output = table.table().file_io().new_output(path).unwrap();
+        let mut writer = ParquetWriterBuilder::new(properties, schema)
+            .build(output)
+            .await
+            .unwrap();
+        writer.write(&rows).await.unwrap();
+        writer.close().await.unwrap().remove(0)
+    }
+}
+
+fn finish(mut file: DataFileBuilder) -> DataFile {
+    file.partition(Struct::empty()).partition_spec_id(0);
+    file.build().unwrap()
+}
+
+fn mark(number: u64) -> Mark {
+    Mark::At(Position {
+        kind: "test".into(),
+        incarnation: "lake".into(),
+        value: number.to_string(),
+        label: number.to_string(),
+    })
+}

@@ -1,0 +1,8 @@
+//! The reader against tables in a directory: the seam's conformance suite, seeded histories, and tables that PyIceberg wrote.
+
+mod conformance;
+mod histories;
+mod lake;
+mod py_iceberg;
+mod refusals;
+mod time_travel;

@@ -1,0 +1,239 @@
+//! Older snapshots, pinned ones, and positions that lead nowhere.
+
+use futures::TryStreamExt;
+use iceberg_reader::{IcebergSource, SnapshotChoice, SnapshotInfo, files, schema_text, snapshots};
+use model::{ChangeSource, Cut, ErrorKind, Op, Position, Selection, SourceEvent, Timestamp, Tracking};
+use test_support::{SampleRow, sample_batch, sample_rows, sample_schema};
+
+use crate::lake::{Change, Lake};
+
+async fn append(lake: &Lake, id: i32) -> i64 {
+    lake.clock().advance(1_000);
+    lake.commit(Change {
+        files: vec![sample_batch(&[SampleRow::new(id, "x", 0)])],
+        ..Change::default()
+    })
+    .await
+}
+
+async fn ids(lake: &Lake, source: &IcebergSource, at: Option<&Position>) -> Vec<i32> {
+    let rows = source
+        .read(&lake.table(), lake.schema(), Selection::All, at)
+        .await
+        .unwrap();
+    let batches: Vec<_> = rows.map_ok(|batch| batch.rows).try_collect().await.unwrap();
+    sample_rows(&batches).into_iter().map(|row| row.id).collect()
+}
+
+async fn cut(lake: &Lake, source: &IcebergSource) -> Position {
+    match source.cut(&[lake.table()], None).await.unwrap() {
+        Cut::Complete { upto, .. } => upto,
+        gap => panic!("{gap:?}"),
+    }
+}
+
+#[tokio::test]
+async fn any_snapshot_can_be_read_by_id_time_or_position() {
+    let lake = Lake::new(sample_schema(true), 1).await;
+    let empty = cut(&lake, &lake.source()).await;
+    let first = append(&lake, 1).await;
+    let position = cut(&lake, &lake.source()).await;
+    append(&lake, 2).await;
+
+    let made = snapshots(&lake.handle().await);
+    let [made_first, made_second] = made.as_slice() else {
+        panic!("there are two snapshots");
+    };
+    let just_before = |snapshot: &SnapshotInfo| Timestamp(snapshot.timestamp.0 - 1);
+    let pinned = |choice| lake.source().pinned(choice);
+    assert_eq!(ids(&lake, &lake.source(), None).await, [1, 2]);
+    assert_eq!(ids(&lake, &lake.source(), Some(&position)).await, [1]);
+    assert!(ids(&lake, &lake.source(), Some(&empty)).await.is_empty());
+    assert_eq!(ids(&lake, &pinned(SnapshotChoice::Id(first)), None).await, [1]);
+    assert_eq!(
+        ids(
+            &lake,
+            &pinned(SnapshotChoice::AsOf(just_before(made_second))),
+            None
+        )
+        .await,
+        [1]
+    );
+    assert_eq!(cut(&lake, &pinned(SnapshotChoice::Id(first))).await, position);
+    for choice in [
+        SnapshotChoice::Id(4711),
+        SnapshotChoice::AsOf(just_before(made_first)),
+    ] {
+        let refused = pinned(choice).cut(&[lake.table()], None).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::NotFound, "{choice:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_first_copy_reads_the_snapshot_of_its_cut() {
+    let lake = Lake::new(sample_schema(true), 1).await;
+    append(&lake, 1).await;
+    let source = lake.source();
+    cut(&lake, &source).await;
+    append(&lake, 2).await;
+    let chunks = source
+        .chunks(&lake.table(), lake.schema(), None, 100)
+        .await
+        .unwrap();
+    let chunks: Vec<_> = chunks.try_collect().await.unwrap();
+    let mut copied = Vec::new();
+    for chunk in chunks {
+        let rows = source
+            .read(&lake.table(), lake.schema(), chunk.selection, None)
+            .await
+            .unwrap();
+        copied.extend(
+            rows.map_ok(|batch| batch.rows)
+                .try_collect::<Vec<_>>()
+                .await
+                .unwrap(),
+        );
+    }
+    assert_eq!(sample_rows(&copied).len(), 1);
+}
+
+#[tokio::test]
+async fn positions_of_other_tables_and_expired_snapshots_are_gaps() {
+    let lake = Lake::new(sample_schema(true), 1).await;
+    append(&lake, 1).await;
+    let source = lake.source();
+    let good = cut(&lake, &source).await;
+    let id = lake.handle().await.head().unwrap().snapshot_id().to_string();
+    let expired = Position {
+        value: good.value.replace(&id, "4711"),
+        ..good.clone()
+    };
+    let other = Lake::new(sample_schema(true), 2).await;
+    append(&other, 1).await;
+    let foreign = cut(&other, &other.source()).await;
+    for lost in [expired, foreign] {
+        let tables = [lake.table()];
+        let Cut::Gap { oldest, .. } = source.cut(&tables, Some(&lost)).await.unwrap() else {
+            panic!("{lost} is no gap");
+        };
+        assert_eq!(oldest.as_ref(), Some(&good));
+        let changes = source.changes(&lake.table(), lake.schema(), &lost, &good).await;
+        assert_eq!(changes.err().map(|error| error.kind()), Some(ErrorKind::Gap));
+    }
+    let other_kind = Position {
+        kind: "timestamp".into(),
+        ..good
+    };
+    let refused = source.cut(&[lake.table()], Some(&other_kind)).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Config);
+}
+
+#[tokio::test]
+async fn a_table_without_a_key_is_copied_whole() {
+    let lake = Lake::new(sample_schema(false), 1).await;
+    append(&lake, 1).await;
+    let source = lake.source();
+    let before = cut(&lake, &source).await;
+    append(&lake, 1).await;
+    let after = cut(&lake, &source).await;
+    let description = source.describe(&lake.table()).await.unwrap();
+    assert!(matches!(description.tracking, Tracking::Full { .. }));
+    assert_eq!(description.approximate_rows, Some(2));
+    let changes = source
+        .changes(&lake.table(), lake.schema(), &before, &after)
+        .await;
+    assert_eq!(
+        changes.err().map(|error| error.kind()),
+        Some(ErrorKind::Unsupported)
+    );
+    let chunks = source
+        .chunks(&lake.table(), lake.schema(), None, 1)
+        .await
+        .unwrap();
+    let chunks: Vec<_> = chunks.try_collect().await.unwrap();
+    assert_eq!(chunks.len(), 1);
+    assert!(chunks[0].through.is_none());
+}
+
+/// Two keys that the collation takes for one must not become a delete and an insert of the same row.
+#[tokio::test]
+async fn a_key_that_only_changed_its_case_is_an_update() {
+    use std::sync::Arc;
+
+    use arrow_array::{RecordBatch, StringArray};
+    use arrow_schema::{DataType, Field, Schema};
+    use model::{DeclaredType, TableSchema};
+
+    let arrow = Arc::new(Schema::new(vec![Field::new("code", DataType::Utf8, false)]));
+    let declared = DeclaredType {
+        declared: "nvarchar(10)".into(),
+        collation: Some("Latin1_General_CI_AS".into()),
+    };
+    let schema = TableSchema::new(arrow.clone(), vec![0], vec![Some(declared)]).unwrap();
+    let batch = |codes: &[&str]| {
+        RecordBatch::try_new(arrow.clone(), vec![Arc::new(StringArray::from(codes.to_vec()))]).unwrap()
+    };
+    let lake = Lake::new(schema, 1).await;
+    let source = lake.source();
+    lake.commit(Change {
+        files: vec![batch(&["abc", "x"])],
+        ..Change::default()
+    })
+    .await;
+    let before = cut(&lake, &source).await;
+    lake.commit(Change {
+        delete: Some(batch(&["ABC"])),
+        files: vec![batch(&["ABC"])],
+        replace: false,
+    })
+    .await;
+    let after = cut(&lake, &source).await;
+    let events = source
+        .changes(&lake.table(), lake.schema(), &before, &after)
+        .await
+        .unwrap();
+    let events: Vec<_> = events.try_collect().await.unwrap();
+    let [SourceEvent::Changes(changes), SourceEvent::Boundary { .. }] = events.as_slice() else {
+        panic!("{events:?}");
+    };
+    assert_eq!(changes.rows, batch(&["ABC"]));
+    assert_eq!(changes.op(0), Op::Update);
+}
+
+#[tokio::test]
+async fn a_table_can_be_inspected() {
+    let lake = Lake::new(sample_schema(true), 1).await;
+    let first = append(&lake, 1).await;
+    let second = lake
+        .commit(Change {
+            delete: Some(sample_batch(&[SampleRow::new(1, "", 0)]).project(&[0]).unwrap()),
+            ..Change::default()
+        })
+        .await;
+    let handle = lake.handle().await;
+    let listed: Vec<_> = snapshots(&handle)
+        .into_iter()
+        .map(|snapshot| {
+            (
+                snapshot.id,
+                snapshot.parent,
+                snapshot.operation,
+                snapshot.is_current,
+            )
+        })
+        .collect();
+    assert_eq!(
+        listed,
+        [
+            (first, None, "append".to_owned(), false),
+            (second, Some(first), "delete".to_owned(), true)
+        ]
+    );
+    let files = files(&handle, handle.head().unwrap()).await.unwrap();
+    let kinds: Vec<_> = files.iter().map(|file| (file.is_deletes, file.records)).collect();
+    assert_eq!(kinds, [(false, 1), (true, 1)]);
+    assert_eq!(
+        schema_text(&handle),
+        "1: id int not null key\n2: name string\n3: amount long\n"
+    );
+}
