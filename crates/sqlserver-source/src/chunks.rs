@@ -73,7 +73,9 @@ impl Pages {
         let rows = i64::try_from(self.rows).unwrap_or(i64::MAX);
         params.push(Param::typed("rows", rows, SqlType::BigInt));
         let mut connection = self.pool.take().await?;
-        let found = connection.query(&self.sql(&above), &params).await?;
+        let found = connection
+            .query(&self.plan.at_one_moment(&self.sql(&above)), &params)
+            .await?;
         self.pool.put(connection);
         found
             .first()

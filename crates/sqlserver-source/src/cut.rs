@@ -225,7 +225,11 @@ async fn greatest(
         column.quoted(),
         plan.from()
     );
-    connection.query(&sql, &[]).await?.one()?.i64("greatest")
+    connection
+        .query(&plan.at_one_moment(&sql), &[])
+        .await?
+        .one()?
+        .i64("greatest")
 }
 
 /// Who may be writing.

@@ -48,6 +48,18 @@ impl TablePlan {
         Incarnation::of(&self.database, &self.table)
     }
 
+    /// `select` as one batch that reads as of one moment, where the database allows it. Under READ COMMITTED with locks a scan may miss
+    /// a row that moves meanwhile, and waits for writers.
+    pub(crate) fn at_one_moment(&self, select: &str) -> String {
+        let database = &self.database;
+        if database.snapshot_isolation && !database.read_committed_snapshot && !self.table.memory_optimized {
+            let level = "SET TRANSACTION ISOLATION LEVEL";
+            format!("{level} SNAPSHOT;\n{select};\n{level} READ COMMITTED;")
+        } else {
+            select.to_owned()
+        }
+    }
+
     /// The columns that are read.
     pub(crate) fn read_columns(&self) -> impl Iterator<Item = &ColumnInfo> {
         self.schema

@@ -6,7 +6,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use futures::stream::{BoxStream, StreamExt, once, try_unfold};
 use model::{Batches, ChangeBatch, Error, Op, Presence, Result, Selection, TableName, TableSchema};
-use sqlserver_client::{ArrowRows, BulkColumn, Connection, Isolation, Param, values_from_bound};
+use sqlserver_client::{ArrowRows, BulkColumn, Connection, Param, values_from_bound};
 
 use crate::keyset::Keyset;
 use crate::plan::TablePlan;
@@ -29,23 +29,17 @@ pub(crate) async fn run(
     plan: &TablePlan,
     select: Select,
 ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
-    let mut connection = pool.take().await?;
-    begin(&mut connection, plan).await?;
-    Ok(stream(Some(pool.clone()), start(connection, select)))
+    let connection = pool.take().await?;
+    Ok(stream(Some(pool.clone()), start(connection, plan, select)))
 }
 
-fn start(connection: Connection, select: Select) -> ArrowRows {
-    connection.select_arrow(select.sql, select.params, select.shape, BATCH_ROWS)
-}
-
-/// Under READ COMMITTED with locks, a scan may miss a row that moves meanwhile, and waits for writers. Where the database allows
-/// it, rows are read as of one moment instead.
-async fn begin(connection: &mut Connection, plan: &TablePlan) -> Result<()> {
-    let database = &plan.database;
-    if database.snapshot_isolation && !database.read_committed_snapshot && !plan.table.memory_optimized {
-        connection.begin(Isolation::Snapshot).await?;
-    }
-    Ok(())
+fn start(connection: Connection, plan: &TablePlan, select: Select) -> ArrowRows {
+    connection.select_arrow(
+        plan.at_one_moment(&select.sql),
+        select.params,
+        select.shape,
+        BATCH_ROWS,
+    )
 }
 
 /// The rows of a SELECT that has been started. Without a pool the connection is closed after them.
@@ -147,7 +141,6 @@ async fn by_keys(
     connection
         .bulk_load("#keys", &columns, once(async { Ok(keys) }).boxed())
         .await?;
-    begin(&mut connection, plan).await?;
     let equal: Vec<_> = keyset
         .columns()
         .iter()
@@ -156,7 +149,7 @@ async fn by_keys(
     let exists = format!("EXISTS (SELECT 1 FROM #keys AS k WHERE {})", equal.join(" AND "));
     let select = selected(plan, schema, &[exists], Vec::new(), "")?;
     // The temp table goes with the connection.
-    Ok(stream(None, start(connection, select)))
+    Ok(stream(None, start(connection, plan, select)))
 }
 
 fn definition(column: &sqlserver_client::KeyColumn) -> String {

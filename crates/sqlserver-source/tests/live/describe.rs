@@ -1,0 +1,111 @@
+//! What is told of a table.
+
+use model::{ChangeSource, Description, ErrorKind, Severity, Tracking};
+
+use crate::shop::{Shop, table};
+
+async fn describe(setup: &str, user: &str, options: &str) -> Description {
+    let shop = Shop::open(setup).await;
+    shop.source_as(user, options).describe(&table()).await.unwrap()
+}
+
+fn says(description: &Description, severity: Severity, words: &str) -> bool {
+    let found = |finding: &&model::Finding| finding.severity == severity && finding.message.contains(words);
+    description.findings.iter().any(|finding| found(&finding))
+}
+
+const PLAIN: &str = "CREATE TABLE dbo.T (id int NOT NULL PRIMARY KEY, v nvarchar(20), \
+    updated_at datetime2(3) NOT NULL DEFAULT SYSUTCDATETIME())";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tracking_is_told_with_its_reason() {
+    for (setup, options, how) in [
+        (PLAIN, "{}", Some("timestamp(updated_at)")),
+        (PLAIN, r#"{"mode":"full"}"#, None),
+        (
+            PLAIN,
+            r#"{"tracking":{"column":"id","kind":"id"}}"#,
+            Some("id(id)"),
+        ),
+        (
+            "CREATE TABLE dbo.T (id int IDENTITY PRIMARY KEY, v nvarchar(20))",
+            "{}",
+            Some("id(id)"),
+        ),
+        (
+            "CREATE TABLE dbo.T (id int PRIMARY KEY, v nvarchar(20))",
+            "{}",
+            None,
+        ),
+        ("CREATE TABLE dbo.T (id int, updated_at datetime)", "{}", None),
+    ] {
+        let description = describe(setup, "sa", options).await;
+        match (description.tracking, how) {
+            (
+                Tracking::Incremental {
+                    how: got,
+                    sees_deletes,
+                    ..
+                },
+                Some(how),
+            ) => {
+                assert_eq!((got.as_str(), sees_deletes), (how, false), "{setup} {options}");
+            }
+            (Tracking::Full { reason }, None) => assert!(!reason.is_empty()),
+            (tracking, _) => panic!("{setup} {options}: {tracking:?}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_are_told_with_a_remedy() {
+    let hidden = describe(PLAIN, "reader", "{}").await;
+    assert!(
+        says(&hidden, Severity::Warning, "assumed"),
+        "{:?}",
+        hidden.findings
+    );
+    let remedies: Vec<_> = hidden
+        .findings
+        .iter()
+        .filter_map(|finding| finding.remedy.clone())
+        .collect();
+    assert!(
+        remedies
+            .iter()
+            .any(|remedy| remedy.contains("GRANT VIEW SERVER STATE")),
+        "{remedies:?}"
+    );
+
+    let seen = describe(PLAIN, "sa", "{}").await;
+    assert!(!says(&seen, Severity::Warning, "assumed"), "{:?}", seen.findings);
+    assert!(says(&seen, Severity::Warning, "neither deleted rows"));
+
+    let keyless = describe("CREATE TABLE dbo.T (id int NULL)", "sa", "{}").await;
+    assert!(says(&keyless, Severity::Warning, "no key"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_work_is_refused_by_name() {
+    let bad_filter = describe(PLAIN, "sa", r#"{"where":"nothing = 1"}"#).await;
+    assert!(
+        says(&bad_filter, Severity::Error, "`where`"),
+        "{:?}",
+        bad_filter.findings
+    );
+
+    let shop = Shop::open(PLAIN).await;
+    for (options, kind, word) in [
+        (r#"{"columns":{"exclude":["w"]}}"#, ErrorKind::Config, "\"w\""),
+        (r#"{"columns":{"include":["w"]}}"#, ErrorKind::Config, "\"w\""),
+        (r#"{"tracking":{"column":"w"}}"#, ErrorKind::Config, "\"w\""),
+        (r#"{"tracking":{"column":"v"}}"#, ErrorKind::Config, "\"v\""),
+    ] {
+        let error = shop.source(options).describe(&table()).await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{error}");
+        assert!(error.to_string().contains(word), "{error}");
+    }
+    shop.sql("DROP TABLE dbo.T");
+    let error = shop.source("{}").describe(&table()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+}

@@ -1,0 +1,8 @@
+//! The source against a server: seeded histories that lose rows in a naive engine. Each has a twin in which the rule that saves it is
+//! switched off, and which must find the loss.
+
+mod copy;
+mod describe;
+mod ids;
+mod shop;
+mod timestamps;
