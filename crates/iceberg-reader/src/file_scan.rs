@@ -51,11 +51,6 @@ impl FileScan {
         }))
     }
 
-    /// The table.
-    pub(crate) fn table(&self) -> &TableHandle {
-        &self.handle
-    }
-
     /// The deleted positions of a file.
     pub(crate) async fn deleted(&self, file: &LiveFile) -> Result<Vec<u64>> {
         self.deletes.of(file).await

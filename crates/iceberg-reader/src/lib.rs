@@ -11,6 +11,8 @@
 //! This crate must not know where the rows go.
 
 mod background;
+mod file_groups;
+mod file_lists;
 mod file_scan;
 mod inspect;
 mod row_pairing;

@@ -7,24 +7,23 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures::TryStreamExt;
-use iceberg::spec::SnapshotRef;
-use iceberg_table::{KeyFold, LiveFile, RowRanges, live_files};
+use iceberg_table::{KeyFold, LiveFile, RowRanges};
 use model::{ChangeBatch, Op, Presence, Result, SourceEvent, TableName, TableSchema};
 
 use crate::background::Output;
+use crate::file_lists::FileList;
 use crate::file_scan::{FilePart, FileScan};
 use crate::row_pairing::{Pass, RowPairing};
-
-/// Removed rows that are held in memory at a time, 48 bytes each; more take another pass over the rows.
-const ROWS_PER_PASS: u64 = 2_000_000;
 
 /// Two snapshots of a table to compare.
 pub(crate) struct SnapshotDiff {
     pub(crate) table: TableName,
     pub(crate) schema: Arc<TableSchema>,
     pub(crate) scan: Arc<FileScan>,
-    pub(crate) before: Option<SnapshotRef>,
-    pub(crate) after: Option<SnapshotRef>,
+    pub(crate) before: FileList,
+    pub(crate) after: FileList,
+    /// Removed rows that are held in memory at a time; more take another pass over the rows.
+    pub(crate) rows_in_memory: u64,
 }
 
 /// Where the rows are that only one of two snapshots has.
@@ -37,13 +36,9 @@ struct Moved {
 impl SnapshotDiff {
     /// Sends the changes that lead from `before` to `after`, each key once.
     pub(crate) async fn run(self, output: &Output<SourceEvent>) -> Result<()> {
-        self.run_in_passes(output, ROWS_PER_PASS).await
-    }
-
-    async fn run_in_passes(self, output: &Output<SourceEvent>, rows_per_pass: u64) -> Result<()> {
         let moved = self.moved().await?;
         let removed: u64 = moved.removed.iter().map(FilePart::rows_at_most).sum();
-        let passes = removed.div_ceil(rows_per_pass).max(1);
+        let passes = removed.div_ceil(self.rows_in_memory).max(1);
         tracing::debug!(
             table = %self.table,
             removed_parts = moved.removed.len(),
@@ -88,42 +83,36 @@ impl SnapshotDiff {
     }
 
     async fn moved(&self) -> Result<Moved> {
-        let mut before: HashMap<Arc<str>, Arc<LiveFile>> = self
-            .files(self.before.as_ref())
-            .await?
-            .into_iter()
-            .map(|file| (file.path.clone(), file))
+        let mut before: HashMap<&str, &Arc<LiveFile>> = self
+            .before
+            .iter()
+            .map(|file| (file.path.as_ref(), file))
             .collect();
         let mut moved = Moved::default();
-        for file in self.files(self.after.as_ref()).await? {
-            match before.remove(&file.path) {
-                None => moved.added.push(FilePart::live(file)),
+        for file in self.after.iter() {
+            match before.remove(file.path.as_ref()) {
+                None => moved.added.push(FilePart::live(file.clone())),
                 Some(older) => self.compare_deletes(older, file, &mut moved).await?,
             }
         }
-        moved.removed.extend(before.into_values().map(FilePart::live));
+        moved
+            .removed
+            .extend(before.into_values().cloned().map(FilePart::live));
         Ok(moved)
-    }
-
-    async fn files(&self, snapshot: Option<&SnapshotRef>) -> Result<Vec<Arc<LiveFile>>> {
-        match snapshot {
-            Some(snapshot) => live_files(self.scan.table().table(), snapshot).await,
-            None => Ok(Vec::new()),
-        }
     }
 
     /// A file that both snapshots have: rows deleted since are removed, rows deleted no longer are added.
     async fn compare_deletes(
         &self,
-        older: Arc<LiveFile>,
-        newer: Arc<LiveFile>,
+        older: &Arc<LiveFile>,
+        newer: &Arc<LiveFile>,
         moved: &mut Moved,
     ) -> Result<()> {
         if older.deletes == newer.deletes {
             return Ok(());
         }
-        let deleted_before = self.scan.deleted(&older).await?;
-        let deleted_after = self.scan.deleted(&newer).await?;
+        let deleted_before = self.scan.deleted(older).await?;
+        let deleted_after = self.scan.deleted(newer).await?;
         let only_in = |these: Vec<u64>, others: &[u64]| {
             let only = these
                 .into_iter()
@@ -133,11 +122,11 @@ impl SnapshotDiff {
         let removed = only_in(deleted_after.clone(), &deleted_before);
         let added = only_in(deleted_before, &deleted_after);
         moved.removed.extend(removed.map(|rows| FilePart {
-            file: older,
+            file: older.clone(),
             rows: Some(rows),
         }));
         moved.added.extend(added.map(|rows| FilePart {
-            file: newer,
+            file: newer.clone(),
             rows: Some(rows),
         }));
         Ok(())

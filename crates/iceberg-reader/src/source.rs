@@ -8,17 +8,20 @@ use arrow_array::RecordBatch;
 use async_trait::async_trait;
 use futures::stream::{self, BoxStream, Stream, StreamExt, TryStreamExt};
 use iceberg::spec::SnapshotRef;
-use iceberg_table::{Catalog, FileRows, LiveFile, RowRanges, TableHandle, live_files, locate_in};
+use iceberg_table::{Catalog, FileRows, RowRanges, TableHandle, locate_in};
 use model::{
     Batches, Bound, ChangeBatch, ChangeSource, Chunk, Cut, Description, Error, ErrorKind, Finding, Op,
     Position, Presence, Result, Selection, Severity, SourceEvent, TableName, TableSchema, Tracking,
 };
-use serde::{Deserialize, Serialize};
 
 use crate::background::produce;
+use crate::file_groups::{self, FileBound};
+use crate::file_lists::{FileList, FileLists};
 use crate::file_scan::{FilePart, FileScan};
 use crate::snapshot::{Reach, SnapshotChoice, SnapshotPosition, oldest, reach, snapshot_at};
 use crate::snapshot_diff::SnapshotDiff;
+
+const ROWS_IN_MEMORY: u64 = 2_000_000;
 
 /// The tables of a catalog as a source. Positions are snapshots; changes are the difference of two of them.
 #[derive(Debug)]
@@ -28,13 +31,8 @@ pub struct IcebergSource {
     /// The snapshot of each table's newest cut. A first copy reads it and no later one: a row that changed in between and changed back
     /// would otherwise be copied as it was in between, and the increment from the cut would have nothing to correct.
     cuts: Mutex<HashMap<TableName, SnapshotPosition>>,
-}
-
-/// A group of data files of a snapshot, by how many of its files come before the group's end.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-struct FileBound {
-    snapshot: i64,
-    files: usize,
+    files: FileLists,
+    rows_in_memory: u64,
 }
 
 impl IcebergSource {
@@ -44,12 +42,21 @@ impl IcebergSource {
             catalog,
             choice: SnapshotChoice::Current,
             cuts: Mutex::default(),
+            files: FileLists::default(),
+            rows_in_memory: ROWS_IN_MEMORY,
         }
     }
 
     /// Reads the chosen snapshot instead of the current one.
     pub fn pinned(mut self, choice: SnapshotChoice) -> Self {
         self.choice = choice;
+        self
+    }
+
+    /// Holds so many removed rows in memory, 48 bytes each, while two snapshots are compared, instead of 2 million. More of them take
+    /// another pass over the rows.
+    pub fn rows_in_memory(mut self, rows: u64) -> Self {
+        self.rows_in_memory = rows.max(1);
         self
     }
 
@@ -135,32 +142,16 @@ impl ChangeSource for IcebergSource {
         rows: usize,
     ) -> Result<Pin<Box<dyn Stream<Item = Result<Chunk>> + Send>>> {
         let handle = self.load(table).await?;
-        let resumed = after.as_ref().map(parse_bound).transpose()?;
-        let snapshot = match resumed {
-            Some(bound) => Some(snapshot_of(&handle, bound)?),
+        let snapshot = match &after {
+            Some(bound) => Some(snapshot_of(&handle, FileBound::parse(bound)?)?),
             None => self.copied_snapshot(&handle)?,
         };
         let Some(snapshot) = snapshot else {
             return Ok(stream::empty().boxed());
         };
-        let files = live_files(handle.table(), &snapshot).await?;
-        let rows = if schema.has_key() { rows as u64 } else { u64::MAX };
-        let counts = files.iter().map(|file| file.data_file.record_count());
-        let done = resumed.map_or(0, |bound| bound.files);
-        let mut lower = after;
-        let chunks = group_ends(counts, done, rows).into_iter().map(|files| {
-            let upper = write_bound(FileBound {
-                snapshot: snapshot.snapshot_id(),
-                files,
-            })?;
-            let through = schema.has_key().then(|| upper.clone());
-            let lower = lower.replace(upper.clone());
-            Ok(Chunk {
-                selection: Selection::Range { lower, upper },
-                through,
-            })
-        });
-        Ok(stream::iter(chunks.collect::<Vec<_>>()).boxed())
+        let files = self.files.of(&handle, Some(&snapshot)).await?;
+        let chunks = file_groups::chunks(snapshot.snapshot_id(), &files, after, rows, schema.has_key())?;
+        Ok(stream::iter(chunks.into_iter().map(Ok)).boxed())
     }
 
     async fn read(
@@ -172,14 +163,12 @@ impl ChangeSource for IcebergSource {
     ) -> Result<Batches> {
         let handle = self.load(table).await?;
         let snapshot = match (&selection, at) {
-            (Selection::Range { upper, .. }, _) => Some(snapshot_of(&handle, parse_bound(upper)?)?),
+            (Selection::Range { upper, .. }, _) => Some(snapshot_of(&handle, FileBound::parse(upper)?)?),
             (_, Some(at)) => snapshot_at(&handle, at)?,
             (_, None) => self.choice.resolve(&handle)?,
         };
-        let Some(snapshot) = snapshot else {
-            return Ok(stream::empty().boxed());
-        };
-        let parts = selected(&handle, &snapshot, schema, &selection).await?;
+        let files = self.files.of(&handle, snapshot.as_ref()).await?;
+        let parts = selected(&handle, &files, schema, &selection).await?;
         let rows = FileScan::new(&handle, schema)?.read(parts);
         Ok(inserts(table.clone(), schema.clone(), rows))
     }
@@ -200,12 +189,14 @@ impl ChangeSource for IcebergSource {
             .hint("copy it whole with --full, or set identifier fields on the Iceberg table"));
         }
         let handle = self.load(table).await?;
+        let (before, newer) = (snapshot_at(&handle, after)?, snapshot_at(&handle, upto)?);
         let diff = SnapshotDiff {
             table: table.clone(),
             schema: schema.clone(),
             scan: FileScan::new(&handle, schema)?,
-            before: snapshot_at(&handle, after)?,
-            after: snapshot_at(&handle, upto)?,
+            before: self.files.of(&handle, before.as_ref()).await?,
+            after: self.files.of(&handle, newer.as_ref()).await?,
+            rows_in_memory: self.rows_in_memory,
         };
         let upto = upto.clone();
         Ok(produce(|output| {
@@ -222,29 +213,31 @@ impl ChangeSource for IcebergSource {
     }
 }
 
-/// The rows of a snapshot that a selection asks for.
+/// The rows of a snapshot's files that a selection asks for.
 async fn selected(
     handle: &TableHandle,
-    snapshot: &SnapshotRef,
+    files: &FileList,
     schema: &TableSchema,
     selection: &Selection,
 ) -> Result<Vec<FilePart>> {
-    let mut files = live_files(handle.table(), snapshot).await?;
-    if let Selection::Keys(keys) = selection {
-        return keyed(handle, &files, schema, keys).await;
-    }
-    if let Selection::Range { lower, upper } = selection {
-        let end = parse_bound(upper)?.files.min(files.len());
-        let lower = lower.as_ref().map(parse_bound).transpose()?;
-        let start = lower.map_or(0, |lower| lower.files).min(end);
-        files = files.drain(start..end).collect();
-    }
-    Ok(files.into_iter().map(FilePart::live).collect())
+    let chosen = match selection {
+        Selection::All => files.as_slice(),
+        Selection::Keys(keys) => return keyed(handle, files, schema, keys).await,
+        Selection::Range { lower, upper } => {
+            let lower = lower.as_ref().map(FileBound::parse).transpose()?;
+            let group = lower.map_or(0, |lower| lower.files)..FileBound::parse(upper)?.files;
+            files.get(group).ok_or_else(|| {
+                Error::new(ErrorKind::Config, "a bound is beyond the files of its snapshot")
+                    .with("bound", upper)
+            })?
+        }
+    };
+    Ok(chosen.iter().cloned().map(FilePart::live).collect())
 }
 
 async fn keyed(
     handle: &TableHandle,
-    files: &[Arc<LiveFile>],
+    files: &FileList,
     schema: &TableSchema,
     keys: &RecordBatch,
 ) -> Result<Vec<FilePart>> {
@@ -281,40 +274,6 @@ fn inserts(
             Ok(())
         })
     })
-}
-
-/// The ends of groups of at least `rows` rows, as numbers of files, after the first `done` files.
-fn group_ends(counts: impl Iterator<Item = u64>, done: usize, rows: u64) -> Vec<usize> {
-    let mut ends = Vec::new();
-    let mut in_group = 0;
-    for (index, count) in counts.enumerate().skip(done) {
-        match ends.last_mut() {
-            Some(end) if in_group < rows => *end = index + 1,
-            _ => {
-                ends.push(index + 1);
-                in_group = 0;
-            }
-        }
-        in_group += count;
-    }
-    ends
-}
-
-fn parse_bound(bound: &Bound) -> Result<FileBound> {
-    serde_json::from_str(bound.as_str()).map_err(|error| {
-        Error::new(
-            ErrorKind::Config,
-            "a bound is not a group of files of an Iceberg table",
-        )
-        .with("bound", bound)
-        .caused_by(error)
-    })
-}
-
-fn write_bound(bound: FileBound) -> Result<Bound> {
-    serde_json::to_string(&bound)
-        .map(Bound::new)
-        .map_err(|error| Error::internal("cannot write a bound").caused_by(error))
 }
 
 fn snapshot_of(handle: &TableHandle, bound: FileBound) -> Result<SnapshotRef> {
@@ -356,28 +315,4 @@ fn findings(snapshot: &SnapshotRef) -> Vec<Finding> {
             "rewrite the table with the engine that wrote it (compaction removes delete files)".into(),
         ),
     }]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn files_are_grouped_by_their_rows() {
-        for (counts, done, rows, ends) in [
-            (vec![], 0, 10, vec![]),
-            (vec![5, 5, 5], 0, 10, vec![2, 3]),
-            (vec![50, 1, 1], 0, 10, vec![1, 3]),
-            (vec![5, 5, 5], 1, 10, vec![3]),
-            (vec![5, 5, 5], 3, 10, vec![]),
-            (vec![5, 5, 5], 0, u64::MAX, vec![3]),
-            (vec![0, 0, 5], 0, 10, vec![3]),
-        ] {
-            assert_eq!(
-                group_ends(counts.iter().copied(), done, rows),
-                ends,
-                "{counts:?} {done} {rows}"
-            );
-        }
-    }
 }

@@ -16,7 +16,7 @@ type Rows = BTreeMap<i32, SampleRow>;
 
 #[test]
 fn differences_lead_from_one_snapshot_to_the_other() {
-    for_each_seed(0..12, |seed| async move {
+    for_each_seed(0..6, |seed| async move {
         let mut rng = StdRng::seed_from_u64(seed);
         let lake = Lake::new(sample_schema(true), seed).await;
         let mut rows = Rows::new();
@@ -27,7 +27,7 @@ fn differences_lead_from_one_snapshot_to_the_other() {
             check_reads(&lake, &rows, &mut rng).await;
             history.push((cut(&lake, None).await, rows.clone()));
         }
-        for _ in 0..20 {
+        for _ in 0..15 {
             let (from, to) = (
                 history.choose(&mut rng).unwrap(),
                 history.choose(&mut rng).unwrap(),
@@ -94,7 +94,7 @@ fn in_files(rng: &mut StdRng, mut rows: Vec<SampleRow>) -> Vec<RecordBatch> {
     if rng.random_bool(0.5) {
         rows.shuffle(rng);
     }
-    let size = rng.random_range(1..=30);
+    let size = rng.random_range(4..=30);
     rows.chunks(size).map(sample_batch).collect()
 }
 
@@ -160,7 +160,8 @@ async fn collected(batches: Batches) -> Vec<SampleRow> {
 }
 
 async fn check_difference(lake: &Lake, from: &(Position, Rows), to: &(Position, Rows)) {
-    let source = lake.source();
+    // Small enough that some differences take several passes.
+    let source = lake.source().rows_in_memory(50);
     let events = source.changes(&lake.table(), lake.schema(), &from.0, &to.0).await;
     let events: Vec<_> = events.unwrap().try_collect().await.unwrap();
     let mut rows = from.1.clone();
