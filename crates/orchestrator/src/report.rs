@@ -1,0 +1,212 @@
+//! What a run did, counted from receipts, and the report of it.
+
+use std::error::Error as _;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use model::{
+    CheckpointReport, Commit, Committed, Error, ErrorKind, ErrorReport, Mark, Position, Receipt, RunMetadata,
+    RunReport, RunStatus, StageOutcome, Statistics, TableReport, Timestamp,
+};
+
+use crate::run::Run;
+use crate::table_sync::TableSync;
+
+/// What one run of one table has done so far.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) statistics: Statistics,
+    pub(crate) commits: u64,
+    pub(crate) mode: String,
+    /// The target's mark.
+    pub(crate) mark: Option<Mark>,
+    /// Up to where the source has been applied; at or beyond the mark.
+    pub(crate) position: Option<Position>,
+    pub(crate) reference: Option<String>,
+    pub(crate) state_version: u64,
+    pub(crate) last_success: Option<Timestamp>,
+    pub(crate) warnings: Vec<String>,
+}
+
+impl Tally {
+    pub(crate) fn warn(&mut self, warning: impl Into<String>) {
+        let warning = warning.into();
+        if !self.warnings.contains(&warning) {
+            tracing::warn!("{warning}");
+            self.warnings.push(warning);
+        }
+    }
+
+    /// Counts what staging read and dropped.
+    pub(crate) fn staged(&mut self, outcome: &StageOutcome) {
+        self.statistics.records_processed += outcome.read;
+        self.statistics.records_unchanged += outcome.unchanged;
+    }
+
+    /// Counts what the target says that it did.
+    pub(crate) fn committed(&mut self, commit: &Commit, receipt: &Receipt) {
+        self.commits += 1;
+        self.mark = Some(commit.mark.clone());
+        self.reference = Some(receipt.reference.clone());
+        self.statistics += Statistics {
+            records_written: receipt.inserted + receipt.updated + receipt.deleted,
+            records_inserted: receipt.inserted,
+            records_updated: receipt.updated,
+            records_deleted: receipt.deleted,
+            records_unchanged: receipt.unchanged + receipt.skipped,
+            ..Statistics::default()
+        };
+    }
+
+    /// Everything up to `position` is in the target.
+    pub(crate) fn reached(&mut self, newest: &Committed, position: Position) {
+        self.mark = newest.mark.clone();
+        self.reference = newest.reference.clone();
+        self.position = Some(position);
+    }
+}
+
+/// How one table's run ended.
+#[derive(Debug)]
+pub(crate) struct TableOutcome {
+    pub(crate) report: TableReport,
+    pub(crate) state_version: u64,
+    pub(crate) warnings: Vec<String>,
+    pub(crate) error: Option<ErrorReport>,
+}
+
+impl TableOutcome {
+    pub(crate) fn new(sync: &TableSync, mut tally: Tally, ended: Result<(), Error>) -> Self {
+        let status = match &ended {
+            Ok(()) => RunStatus::Succeeded,
+            Err(error) => match error.kind() {
+                ErrorKind::Gap => RunStatus::Gap,
+                ErrorKind::Cancelled => RunStatus::Cancelled,
+                _ => RunStatus::Failed,
+            },
+        };
+        let failed = matches!(status, RunStatus::Failed | RunStatus::Gap);
+        tally.statistics.errors = u64::from(failed);
+        let mark = tally.mark.as_ref().map(Mark::position);
+        let report = TableReport {
+            table: sync.source_table.to_string(),
+            direction: sync.direction.clone(),
+            mode: tally.mode,
+            statistics: tally.statistics,
+            watermark: tally.position.as_ref().or(mark).map(ToString::to_string),
+            reference: tally.reference,
+            last_sync_timestamp: tally.last_success.map(rfc3339),
+            status,
+        };
+        Self {
+            error: ended
+                .err()
+                .filter(|_| failed)
+                .map(|error| error_report(Some(sync), &error)),
+            report,
+            state_version: tally.state_version,
+            warnings: tally.warnings,
+        }
+    }
+
+    /// A table that was not begun, because the table sync before it on its route did not succeed.
+    pub(crate) fn skipped(sync: &TableSync) -> Self {
+        Self {
+            report: TableReport {
+                table: sync.source_table.to_string(),
+                direction: sync.direction.clone(),
+                status: RunStatus::Skipped,
+                ..TableReport::default()
+            },
+            state_version: 0,
+            warnings: Vec::new(),
+            error: None,
+        }
+    }
+
+    /// A table whose task ended by a defect.
+    pub(crate) fn defect(error: &Error) -> Self {
+        Self {
+            report: TableReport {
+                status: RunStatus::Failed,
+                ..TableReport::default()
+            },
+            state_version: 0,
+            warnings: Vec::new(),
+            error: Some(error_report(None, error)),
+        }
+    }
+}
+
+/// The report of a run from the outcomes of its tables.
+pub(crate) fn run_report(
+    run: &Run,
+    started: Timestamp,
+    completed: Timestamp,
+    tables: Vec<TableOutcome>,
+) -> RunReport {
+    let mut report = RunReport {
+        metadata: RunMetadata {
+            sync_id: run.name.clone(),
+            source: run.source.clone(),
+            destination: run.destination.clone(),
+            started_at: rfc3339(started),
+            completed_at: rfc3339(completed),
+            duration_seconds: (completed.0 - started.0) as f64 / 1_000.0,
+            status: worst(tables.iter().map(|table| table.report.status)),
+        },
+        ..RunReport::default()
+    };
+    let mut watermarks = Vec::new();
+    for table in tables {
+        report.statistics += table.report.statistics;
+        report.checkpoint.state_version = report.checkpoint.state_version.max(table.state_version);
+        if let Some(watermark) = &table.report.watermark {
+            watermarks.push(format!("{}: {watermark}", table.report.table));
+        }
+        report.warnings.extend(table.warnings);
+        report.errors.extend(table.error);
+        report.tables.push(table.report);
+    }
+    report.checkpoint = CheckpointReport {
+        last_sync_timestamp: report
+            .tables
+            .iter()
+            .filter_map(|table| table.last_sync_timestamp.clone())
+            .max(),
+        high_water_mark: Some(watermarks.join("; ")).filter(|marks| !marks.is_empty()),
+        ..report.checkpoint
+    };
+    report
+}
+
+fn worst(statuses: impl Iterator<Item = RunStatus>) -> RunStatus {
+    let severity = |status: &RunStatus| match status {
+        RunStatus::Skipped => 0,
+        RunStatus::Succeeded => 1,
+        RunStatus::Cancelled => 2,
+        RunStatus::Gap => 3,
+        RunStatus::Failed => 4,
+    };
+    statuses.max_by_key(severity).unwrap_or_default()
+}
+
+fn error_report(sync: Option<&TableSync>, error: &Error) -> ErrorReport {
+    let mut message = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        message.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    ErrorReport {
+        table: sync.map(|sync| sync.source_table.to_string()),
+        kind: error.kind().name().to_owned(),
+        message,
+        advice: error.advice().to_owned(),
+    }
+}
+
+fn rfc3339(time: Timestamp) -> String {
+    DateTime::<Utc>::from_timestamp_millis(time.0)
+        .map(|time| time.to_rfc3339_opts(SecondsFormat::Millis, true))
+        .unwrap_or_default()
+}

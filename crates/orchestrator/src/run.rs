@@ -1,0 +1,159 @@
+//! Many tables at once.
+
+use std::fmt;
+use std::sync::Arc;
+
+use futures::StreamExt;
+use model::{Clock, Error, Ids, LeaseOutcome, RunReport, RunStatus, StateStore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
+
+use crate::progress::{NoProgress, Progress, ProgressEvent};
+use crate::report::{TableOutcome, run_report};
+use crate::retry::RetryPolicy;
+use crate::table_sync::{TableRun, TableSync};
+
+/// Runs table syncs. Everything that it needs from outside comes in here, so a run under a simulated clock and a seed
+/// repeats itself.
+#[derive(Clone)]
+pub struct Runner {
+    /// Remembers states between runs, and holds the lease.
+    pub store: Arc<dyn StateStore>,
+    /// Dates reports.
+    pub clock: Arc<dyn Clock>,
+    /// Names batches, and draws pauses.
+    pub ids: Arc<dyn Ids>,
+    /// When failed steps are repeated.
+    pub retry: RetryPolicy,
+    /// How many routes run at once.
+    pub parallel: usize,
+    /// Hears of progress.
+    pub progress: Arc<dyn Progress>,
+}
+
+impl fmt::Debug for Runner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runner")
+            .field("retry", &self.retry)
+            .field("parallel", &self.parallel)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Table syncs that run one after the other, each only if the one before succeeded: source → Iceberg, then Iceberg → target.
+#[derive(Debug, Clone)]
+pub struct Route(pub Vec<TableSync>);
+
+/// What to run.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// The sync's name: one run of it at a time.
+    pub name: String,
+    /// Who runs it, for whoever finds the sync busy: process, host and since when.
+    pub holder: String,
+    /// The source for the report, without secrets.
+    pub source: String,
+    /// The destination for the report, without secrets.
+    pub destination: String,
+    /// The tables.
+    pub routes: Vec<Route>,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub enum RunOutcome {
+    /// It ran; the report says with which success.
+    Finished(Box<RunReport>),
+    /// Another process is running this sync; nothing was done.
+    Busy {
+        /// Who.
+        holder: String,
+    },
+}
+
+impl Runner {
+    /// A runner with the default retries, four tables at once, and nobody who hears of progress.
+    pub fn new(store: Arc<dyn StateStore>, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Self {
+        Self {
+            store,
+            clock,
+            ids,
+            retry: RetryPolicy::default(),
+            parallel: 4,
+            progress: Arc::new(NoProgress),
+        }
+    }
+
+    /// Brings every table of `run` up to date. A table that fails does not stop the others.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancelling the token ends the run in order: a commit that was sent is followed to its end, everything else stops.
+    /// Dropping the future stops everything at once. Both leave every table resumable.
+    pub async fn run(&self, run: &Run, cancel: &CancellationToken) -> RunOutcome {
+        let started = self.clock.now();
+        let mut warnings = Vec::new();
+        let _lease = match self.store.lease(&run.name, &run.holder).await {
+            Ok(LeaseOutcome::Held(lease)) => Some(lease),
+            Ok(LeaseOutcome::Busy { holder }) => return RunOutcome::Busy { holder },
+            Err(error) => {
+                // The lease only saves two processes from working against each other; the marks keep them apart.
+                warnings.push(format!("the sync could not be leased: {error}"));
+                None
+            }
+        };
+        let routes = run.routes.iter().cloned().enumerate();
+        let spawned = routes.map(|(place, route)| {
+            let ended = self.clone().spawn(route, cancel.clone());
+            async move { (place, ended.await) }
+        });
+        let mut ended: Vec<_> = futures::stream::iter(spawned)
+            .buffer_unordered(self.parallel.max(1))
+            .collect()
+            .await;
+        ended.sort_by_key(|(place, _)| *place);
+        let tables = ended.into_iter().flat_map(|(_, outcomes)| outcomes).collect();
+        let mut report = run_report(run, started, self.clock.now(), tables);
+        report.warnings.splice(0..0, warnings);
+        RunOutcome::Finished(Box::new(report))
+    }
+
+    async fn spawn(self, route: Route, cancel: CancellationToken) -> Vec<TableOutcome> {
+        let task = tokio::spawn(async move { self.run_route(&route, &cancel).await });
+        match AbortOnDropHandle::new(task).await {
+            Ok(outcomes) => outcomes,
+            Err(error) => vec![TableOutcome::defect(
+                &Error::internal("a table's task ended early").caused_by(error),
+            )],
+        }
+    }
+
+    async fn run_route(&self, route: &Route, cancel: &CancellationToken) -> Vec<TableOutcome> {
+        let mut outcomes = Vec::new();
+        let mut succeeded = true;
+        for sync in &route.0 {
+            let outcome = if succeeded {
+                let span = tracing::info_span!("table_sync", sync = %sync.sync);
+                self.run_table(sync, cancel).instrument(span).await
+            } else {
+                TableOutcome::skipped(sync)
+            };
+            succeeded = outcome.report.status == RunStatus::Succeeded;
+            outcomes.push(outcome);
+        }
+        outcomes
+    }
+
+    async fn run_table(&self, sync: &TableSync, cancel: &CancellationToken) -> TableOutcome {
+        let mut table = TableRun::new(self, sync, cancel);
+        let ended = table.run().await;
+        let outcome = TableOutcome::new(sync, table.tally, ended);
+        self.progress
+            .hear(&sync.sync, &ProgressEvent::Ended(outcome.report.status));
+        outcome
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,396 @@
+//! One table, brought up to date: which way it takes, and how it is repeated.
+//!
+//! An attempt asks the target for its mark and goes on from there, so an attempt that failed is repeated simply by another
+//! one. Only the epoch lives as long as the run.
+
+mod checkpoint;
+mod copy;
+mod increment;
+mod replace;
+mod settle;
+mod stage;
+
+use std::fmt;
+use std::sync::Arc;
+
+use model::{
+    Bound, ChangeSink, ChangeSource, Committed, Cut, Description, Epoch, Error, ErrorKind, Mark, Position,
+    Prepare, Presence, Result, Severity, SyncId, TableName, TableSchema, Tracking,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::progress::ProgressEvent;
+use crate::report::Tally;
+use crate::retry::Backoff;
+use crate::run::Runner;
+use checkpoint::Checkpoint;
+
+/// One source table that is kept equal to one target table.
+#[derive(Clone)]
+pub struct TableSync {
+    /// The name of the table sync. Marks and states are kept under it.
+    pub sync: SyncId,
+    /// The direction for reports: `source → iceberg`.
+    pub direction: String,
+    /// Where rows and changes come from.
+    pub source: Arc<dyn ChangeSource>,
+    /// The table, by its name in the source.
+    pub source_table: TableName,
+    /// Where they go.
+    pub sink: Arc<dyn ChangeSink>,
+    /// The table, by its name in the target.
+    pub target_table: TableName,
+    /// About how many rows a copy reads and commits at once.
+    pub batch_rows: usize,
+    /// Whether everything is copied again, to replace what is there in one commit.
+    pub full: bool,
+    /// Whether a missing target table is created.
+    pub create: bool,
+    /// Whether a target table that this engine did not create may be taken over.
+    pub adopt: bool,
+}
+
+impl TableSync {
+    /// A table sync from `source` to `target` that creates the target, adopts nothing and copies 100,000 rows at once.
+    pub fn new(
+        sync: SyncId,
+        direction: impl Into<String>,
+        (source, source_table): (Arc<dyn ChangeSource>, TableName),
+        (sink, target_table): (Arc<dyn ChangeSink>, TableName),
+    ) -> Self {
+        Self {
+            sync,
+            direction: direction.into(),
+            source,
+            source_table,
+            sink,
+            target_table,
+            batch_rows: 100_000,
+            full: false,
+            create: true,
+            adopt: false,
+        }
+    }
+}
+
+impl fmt::Debug for TableSync {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TableSync")
+            .field("sync", &self.sync)
+            .field("direction", &self.direction)
+            .field("full", &self.full)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One run of one table sync.
+pub(crate) struct TableRun<'a> {
+    runner: &'a Runner,
+    sync: &'a TableSync,
+    cancel: &'a CancellationToken,
+    pub(crate) tally: Tally,
+}
+
+/// What stays the same over the attempts of a run.
+struct Session {
+    schema: Arc<TableSchema>,
+    tracking: Tracking,
+    epoch: Epoch,
+    /// What is known of the target's rows where a copy begins.
+    presence: Presence,
+    checkpoint: Checkpoint,
+}
+
+/// How an attempt ended that did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Attempt {
+    /// Everything up to the cut is in the target.
+    Done,
+    /// Somebody else committed in between.
+    Overtaken,
+}
+
+/// The way that a table takes.
+#[derive(Debug, PartialEq)]
+enum Way {
+    /// The first copy, from the beginning or from where it stopped.
+    Copy {
+        start: Option<Position>,
+        through: Option<Bound>,
+    },
+    /// The changes since a position.
+    Increment { from: Position },
+    /// Everything again, in one commit.
+    Replace,
+}
+
+impl<'a> TableRun<'a> {
+    pub(crate) fn new(runner: &'a Runner, sync: &'a TableSync, cancel: &'a CancellationToken) -> Self {
+        Self {
+            runner,
+            sync,
+            cancel,
+            tally: Tally::default(),
+        }
+    }
+
+    /// Brings the table up to date.
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped at any point; the next run resumes.
+    pub(crate) async fn run(&mut self) -> Result<()> {
+        let (mut session, mut newest) = self.open().await?;
+        let mut backoff = self.backoff();
+        loop {
+            let commits = self.tally.commits;
+            let ended = self.attempt(&mut session, &newest).await;
+            if self.tally.commits > commits {
+                backoff.reset();
+            }
+            match ended {
+                Ok(Attempt::Done) => return self.close(&session).await,
+                Ok(Attempt::Overtaken) => backoff.pause(overtaken()).await?,
+                Err(error) => backoff.pause(error).await?,
+            }
+            newest = self.committed().await?;
+            self.not_fenced(session.epoch, &newest)?;
+        }
+    }
+
+    /// Gets everything ready, and refuses what cannot work before a row is read.
+    async fn open(&mut self) -> Result<(Session, Committed)> {
+        let description = self
+            .retried(|| self.sync.source.describe(&self.sync.source_table))
+            .await?;
+        self.refuse_findings(&description)?;
+        let newest = self.committed().await?;
+        let checkpoint = self.load_checkpoint().await;
+        self.way(&description.schema, &description.tracking, &newest, &checkpoint)?;
+        let prepared = {
+            let prepare = Prepare {
+                sync: self.sync.sync.clone(),
+                table: self.sync.target_table.clone(),
+                schema: description.schema.clone(),
+                create: self.sync.create && newest.mark.is_none(),
+                adopt: self.sync.adopt,
+                dry_run: false,
+            };
+            self.retried(|| self.sync.sink.prepare(&prepare)).await?
+        };
+        for action in &prepared.actions {
+            tracing::info!(action, "prepared the target");
+        }
+        for loss in prepared.losses {
+            self.tally.warn(loss);
+        }
+        let rows = description
+            .approximate_rows
+            .filter(|_| !matches!(newest.mark, Some(Mark::At(_))));
+        self.hear(&ProgressEvent::Started { rows });
+        let session = Session {
+            epoch: newest.epoch.max(checkpoint.state.epoch).next(),
+            presence: if prepared.created {
+                Presence::Absent
+            } else {
+                Presence::Unknown
+            },
+            schema: description.schema,
+            tracking: description.tracking,
+            checkpoint,
+        };
+        Ok((session, newest))
+    }
+
+    async fn attempt(&mut self, session: &mut Session, newest: &Committed) -> Result<Attempt> {
+        match self.way(&session.schema, &session.tracking, newest, &session.checkpoint)? {
+            Way::Copy { start, through } => self.copy(session, newest, start, through).await,
+            Way::Increment { from } => self.increment(session, newest.clone(), from).await,
+            Way::Replace => self.replace(session, newest).await,
+        }
+    }
+
+    /// Remembers how far the run came.
+    async fn close(&mut self, session: &Session) -> Result<()> {
+        self.save_checkpoint(session).await;
+        let Some(mark) = self.tally.mark.clone() else {
+            return Ok(());
+        };
+        let acknowledged = self
+            .sync
+            .source
+            .acknowledge(&self.sync.source_table, mark.position());
+        if let Err(error) = acknowledged.await {
+            // The next run acknowledges as much and more.
+            self.tally
+                .warn(format!("the source was not told what has been applied: {error}"));
+        }
+        Ok(())
+    }
+
+    /// Decides by what the target says; the checkpoint only shortens the way.
+    fn way(
+        &self,
+        schema: &TableSchema,
+        tracking: &Tracking,
+        newest: &Committed,
+        checkpoint: &Checkpoint,
+    ) -> Result<Way> {
+        if self.sync.full {
+            return Ok(Way::Replace);
+        }
+        if !schema.has_key() {
+            return match newest.mark {
+                None => Ok(Way::Copy {
+                    start: None,
+                    through: None,
+                }),
+                Some(_) => Err(self.keyless()),
+            };
+        }
+        if matches!(tracking, Tracking::Full { .. }) {
+            return Ok(Way::Replace);
+        }
+        Ok(match newest.mark.clone() {
+            None => Way::Copy {
+                start: None,
+                through: None,
+            },
+            Some(Mark::Copying { start, through }) => Way::Copy {
+                start: Some(start),
+                through,
+            },
+            Some(Mark::At(position)) => Way::Increment {
+                from: checkpoint.beyond(newest).unwrap_or(position),
+            },
+        })
+    }
+
+    fn keyless(&self) -> Error {
+        Error::new(
+            ErrorKind::Unsupported,
+            "the table has no key and has been copied before, so its rows cannot be told apart: running again would double them",
+        )
+        .with("table", &self.sync.source_table)
+        .hint(
+            "choose one: `sync-cli run --full` replaces the copy in one commit; `mode: full` does so in every run; \
+             a primary key or a unique index over NOT NULL columns makes increments possible",
+        )
+    }
+
+    fn refuse_findings(&mut self, description: &Description) -> Result<()> {
+        for finding in &description.findings {
+            match finding.severity {
+                Severity::Note => {}
+                Severity::Warning => self.tally.warn(finding.message.clone()),
+                Severity::Error => {
+                    let refused = Error::new(ErrorKind::Unsupported, finding.message.clone())
+                        .with("table", &self.sync.source_table);
+                    return Err(match &finding.remedy {
+                        Some(remedy) => refused.hint(remedy.clone()),
+                        None => refused,
+                    });
+                }
+            }
+        }
+        self.tally.mode = match &description.tracking {
+            Tracking::Full { .. } => "full".into(),
+            Tracking::Incremental { how, .. } => how.clone(),
+        };
+        Ok(())
+    }
+
+    /// Takes a cut, or fails with the gap.
+    async fn cut(&mut self, after: Option<&Position>) -> Result<Position> {
+        let tables = std::slice::from_ref(&self.sync.source_table);
+        match self.retried(|| self.sync.source.cut(tables, after)).await? {
+            Cut::Complete {
+                upto,
+                holding,
+                assumed,
+            } => {
+                if let Some(assumed) = assumed {
+                    self.tally.warn(format!(
+                        "{}: that the source is complete is assumed: {assumed}",
+                        self.sync.source_table
+                    ));
+                }
+                if let Some(holding) = holding {
+                    self.tally.warn(format!(
+                        "{}: changes after {upto} wait for {holding}",
+                        self.sync.source_table
+                    ));
+                }
+                Ok(upto)
+            }
+            Cut::Gap { table, why, oldest } => {
+                let gap = Error::new(
+                    ErrorKind::Gap,
+                    format!("the source lost the history that increments would continue from: {why}"),
+                )
+                .with("table", table);
+                Err(match oldest {
+                    Some(oldest) => gap.with("oldest position", oldest),
+                    None => gap,
+                })
+            }
+        }
+    }
+
+    async fn committed(&self) -> Result<Committed> {
+        self.retried(|| self.sync.sink.committed(&self.sync.sync, &self.sync.target_table))
+            .await
+    }
+
+    fn not_fenced(&self, epoch: Epoch, newest: &Committed) -> Result<()> {
+        if newest.epoch <= epoch {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Fenced,
+            "another process has taken this table sync over",
+        )
+        .with("sync", &self.sync.sync)
+        .with("epoch", epoch)
+        .with("newest epoch", newest.epoch))
+    }
+
+    fn backoff(&self) -> Backoff<'a> {
+        Backoff::new(&self.runner.retry, &*self.runner.ids, self.cancel)
+    }
+
+    /// Repeats a call that changes nothing, or the same when it is repeated.
+    async fn retried<T, F>(&self, call: impl Fn() -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let mut backoff = self.backoff();
+        loop {
+            match self.cancellable(call()).await {
+                Ok(done) => return Ok(done),
+                Err(error) => backoff.pause(error).await?,
+            }
+        }
+    }
+
+    /// Gives a call up when the run is cancelled.
+    async fn cancellable<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
+        let ended = self.cancel.run_until_cancelled(call).await;
+        ended.unwrap_or_else(|| Err(Error::cancelled()))
+    }
+
+    fn hear(&self, event: &ProgressEvent) {
+        self.runner.progress.hear(&self.sync.sync, event);
+    }
+}
+
+fn overtaken() -> Error {
+    Error::new(
+        ErrorKind::Transient,
+        "another process keeps committing to the table in between",
+    )
+    .hint("stop the other process, or let it do the work")
+}
+
+#[cfg(test)]
+mod tests;

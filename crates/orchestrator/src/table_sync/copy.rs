@@ -1,0 +1,90 @@
+//! The first copy: chunk by chunk in key order, each committed with the bound that it reaches.
+
+use futures::StreamExt;
+use model::{Bound, Committed, Mark, Position, Presence, Replace, Result, Staged};
+
+use super::settle::Settled;
+use super::{Attempt, Session, TableRun};
+
+impl TableRun<'_> {
+    /// Copies what lies above `through`, then applies the changes since `start`.
+    ///
+    /// The cut is taken before the first row is read. Each row is read at some moment after it, so replaying the changes since
+    /// the cut brings every row to its newest image.
+    pub(super) async fn copy(
+        &mut self,
+        session: &mut Session,
+        newest: &Committed,
+        start: Option<Position>,
+        through: Option<Bound>,
+    ) -> Result<Attempt> {
+        let start = match start {
+            None => self.cut(None).await?,
+            Some(start) => {
+                // A start whose history is lost cannot be caught up with, however much is copied.
+                self.cut(Some(&start)).await?;
+                start
+            }
+        };
+        self.tally.mode = "copy".into();
+        // Rows may have been written behind our back since the first chunk; only a copy from the beginning knows better.
+        let presence = if newest.mark.is_none() {
+            session.presence
+        } else {
+            Presence::Unknown
+        };
+        let mut staged = self.staged_chunks(&session.schema, through, presence).await?;
+        let mut newest = newest.clone();
+        while let Some(chunk) = staged.next().await {
+            let chunk = chunk?;
+            let mark = if chunk.last {
+                Mark::At(start.clone())
+            } else {
+                Mark::Copying {
+                    start: start.clone(),
+                    through: chunk.chunk.through,
+                }
+            };
+            self.tally.staged(&chunk.outcome);
+            if !self
+                .advance(session, &mut newest, mark, chunk.outcome.staged)
+                .await?
+            {
+                return Ok(Attempt::Overtaken);
+            }
+        }
+        let done = Mark::At(start.clone());
+        if newest.mark.as_ref() != Some(&done) && !self.advance(session, &mut newest, done, vec![]).await? {
+            return Ok(Attempt::Overtaken);
+        }
+        if !session.schema.has_key() {
+            self.tally.reached(&newest, start);
+            return Ok(Attempt::Done);
+        }
+        self.increment(session, newest, start).await
+    }
+
+    /// Commits one step on top of `newest`, and makes `newest` what the target says afterwards. `false` if somebody else
+    /// committed in between.
+    pub(super) async fn advance(
+        &mut self,
+        session: &Session,
+        newest: &mut Committed,
+        mark: Mark,
+        staged: Vec<Staged>,
+    ) -> Result<bool> {
+        let commit = self.commit_on(session, newest, mark, staged, Replace::No);
+        match self.settle(&commit).await? {
+            Settled::Applied(receipt) => {
+                *newest = Committed {
+                    mark: Some(commit.mark),
+                    epoch: commit.epoch,
+                    batch: Some(commit.batch),
+                    reference: Some(receipt.reference),
+                };
+                Ok(true)
+            }
+            Settled::Overtaken => Ok(false),
+        }
+    }
+}

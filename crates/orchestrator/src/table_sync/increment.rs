@@ -1,0 +1,101 @@
+//! The changes since a position, folded to the last one per key and committed at boundaries.
+
+use cdc::Fold;
+use futures::StreamExt;
+use model::{Batches, ChangeBatch, Committed, Error, Mark, Position, Result, SourceEvent};
+
+use super::{Attempt, Session, TableRun};
+use crate::progress::ProgressEvent;
+
+/// So much is folded in memory before the next boundary is used to commit. A source with more between two boundaries
+/// is folded nevertheless.
+const FOLDED_BYTES: usize = 64 << 20;
+
+/// Changes between two commits.
+#[derive(Default)]
+struct Gathered {
+    fold: Fold,
+    bytes: usize,
+    /// The last boundary, if nothing came after it.
+    boundary: Option<Position>,
+}
+
+impl TableRun<'_> {
+    /// Applies the changes after `from` to a target that says `newest`.
+    ///
+    /// Where nothing is left to commit, because there were no changes or the target holds them all, the mark stays and only
+    /// the state store learns of the new position.
+    pub(super) async fn increment(
+        &mut self,
+        session: &mut Session,
+        mut newest: Committed,
+        from: Position,
+    ) -> Result<Attempt> {
+        let upto = self.cut(Some(&from)).await?;
+        let mut events = self
+            .retried(|| {
+                self.sync
+                    .source
+                    .changes(&self.sync.source_table, &session.schema, &from, &upto)
+            })
+            .await?;
+        let mut gathered = Gathered::default();
+        let mut reached = from.clone();
+        while let Some(event) = self.cancellable(async { Ok(events.next().await) }).await? {
+            match event? {
+                SourceEvent::Changes(batch) => self.gather(&mut gathered, batch)?,
+                SourceEvent::Boundary { at } => {
+                    reached = at.clone();
+                    gathered.boundary = Some(at);
+                }
+            }
+            if gathered.boundary.is_some() && gathered.bytes >= FOLDED_BYTES {
+                let full = std::mem::take(&mut gathered);
+                if !self.apply(session, &mut newest, full).await? {
+                    return Ok(Attempt::Overtaken);
+                }
+            }
+        }
+        if !self.apply(session, &mut newest, gathered).await? {
+            return Ok(Attempt::Overtaken);
+        }
+        self.tally.reached(&newest, reached);
+        Ok(Attempt::Done)
+    }
+
+    fn gather(&self, gathered: &mut Gathered, batch: ChangeBatch) -> Result<()> {
+        let bytes = batch.rows.get_array_memory_size();
+        self.hear(&ProgressEvent::Read {
+            rows: batch.len() as u64,
+            bytes: bytes as u64,
+        });
+        gathered.boundary = None;
+        gathered.bytes += bytes;
+        gathered.fold.push(batch)
+    }
+
+    /// Stages and commits what was gathered, if anything of it is new to the target.
+    async fn apply(&mut self, session: &Session, newest: &mut Committed, gathered: Gathered) -> Result<bool> {
+        if gathered.fold.is_empty() {
+            return Ok(true);
+        }
+        let Some(at) = gathered.boundary else {
+            return Err(Error::internal("the source's changes ended without a boundary")
+                .with("table", &self.sync.source_table));
+        };
+        let folded: Batches = Box::pin(futures::stream::iter(gathered.fold.finish()));
+        let staged = self
+            .cancellable(self.sync.sink.stage(
+                &self.sync.sync,
+                &self.sync.target_table,
+                &session.schema,
+                folded,
+            ))
+            .await?;
+        self.tally.staged(&staged);
+        if staged.staged.is_empty() {
+            return Ok(true);
+        }
+        self.advance(session, newest, Mark::At(at), staged.staged).await
+    }
+}

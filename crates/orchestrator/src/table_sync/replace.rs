@@ -1,0 +1,36 @@
+//! The whole table again, in one commit: readers see the old rows until they see the new ones.
+
+use futures::StreamExt;
+use model::{Committed, Mark, Presence, Replace, Result, Tracking};
+
+use super::settle::Settled;
+use super::{Attempt, Session, TableRun};
+
+impl TableRun<'_> {
+    /// Stages every chunk, commits them together, then applies the changes since the cut where changes are tracked.
+    pub(super) async fn replace(&mut self, session: &mut Session, newest: &Committed) -> Result<Attempt> {
+        let start = self.cut(None).await?;
+        self.tally.mode = "full".into();
+        // Nothing of the present rows stays, so no staged row can be there already.
+        let mut chunks = self
+            .staged_chunks(&session.schema, None, Presence::Absent)
+            .await?;
+        let mut staged = Vec::new();
+        while let Some(chunk) = chunks.next().await {
+            let outcome = chunk?.outcome;
+            self.tally.staged(&outcome);
+            staged.extend(outcome.staged);
+        }
+        let commit = self.commit_on(session, newest, Mark::At(start.clone()), staged, Replace::Table);
+        if let Settled::Overtaken = self.settle(&commit).await? {
+            return Ok(Attempt::Overtaken);
+        }
+        // A target that held the same rows already may have left its mark where it was.
+        let newest = self.committed().await?;
+        if session.schema.has_key() && matches!(session.tracking, Tracking::Incremental { .. }) {
+            return self.increment(session, newest, start).await;
+        }
+        self.tally.reached(&newest, start);
+        Ok(Attempt::Done)
+    }
+}

@@ -1,0 +1,119 @@
+//! A commit, followed until it is known how it ended.
+
+use model::{Commit, CommitOutcome, Committed, Error, ErrorKind, Mark, Receipt, Replace, Result, Staged};
+
+use super::{Session, TableRun};
+use crate::progress::ProgressEvent;
+
+/// How a commit ended.
+#[derive(Debug)]
+pub(super) enum Settled {
+    /// It happened.
+    Applied(Receipt),
+    /// It did not happen, because the target is no longer where it was built on.
+    Overtaken,
+}
+
+impl TableRun<'_> {
+    /// A commit with a new batch id on top of `newest`.
+    pub(super) fn commit_on(
+        &self,
+        session: &Session,
+        newest: &Committed,
+        mark: Mark,
+        staged: Vec<Staged>,
+        replace: Replace,
+    ) -> Commit {
+        Commit {
+            sync: self.sync.sync.clone(),
+            table: self.sync.target_table.clone(),
+            schema: session.schema.clone(),
+            batch: self.runner.ids.batch_id(),
+            epoch: session.epoch,
+            after: newest.mark.clone(),
+            mark,
+            staged,
+            replace,
+        }
+    }
+
+    /// Commits, and finds out what became of it.
+    ///
+    /// An unknown outcome may still become a commit. While the target is where the commit was built on, the same commit is
+    /// sent again: at most one of the two can win, and the answer tells. What was staged is thrown away only if no sending
+    /// of it is in doubt; otherwise it may be what the target now consists of.
+    ///
+    /// Cancelling the run does not interrupt a commit that was sent.
+    pub(super) async fn settle(&mut self, commit: &Commit) -> Result<Settled> {
+        if self.cancel.is_cancelled() {
+            return Err(Error::cancelled());
+        }
+        let mut in_doubt = false;
+        let mut backoff = self.backoff();
+        loop {
+            match self.sync.sink.commit(commit).await {
+                Ok(CommitOutcome::Committed(receipt)) => return Ok(self.applied(commit, receipt)),
+                Ok(CommitOutcome::Conflict { newest }) => {
+                    return self.conflicted(commit, newest, in_doubt).await;
+                }
+                Ok(CommitOutcome::Unknown { why }) => {
+                    in_doubt = true;
+                    backoff.pause(unknown(commit, &why)).await?;
+                    let newest = self.committed().await?;
+                    let ours = newest.batch.as_ref() == Some(&commit.batch);
+                    if !ours && newest.mark != commit.after {
+                        return self.conflicted(commit, newest, in_doubt).await;
+                    }
+                }
+                Err(error) => {
+                    if let Err(error) = backoff.pause(error).await {
+                        self.discard(commit, in_doubt).await;
+                        return Err(error);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn conflicted(&mut self, commit: &Commit, newest: Committed, in_doubt: bool) -> Result<Settled> {
+        if newest.batch.as_ref() == Some(&commit.batch) {
+            self.tally.warn(format!(
+                "batch {} was committed, but the target no longer tells how many rows it changed",
+                commit.batch
+            ));
+            let receipt = Receipt {
+                reference: newest.reference.unwrap_or_default(),
+                ..Receipt::default()
+            };
+            return Ok(self.applied(commit, receipt));
+        }
+        self.discard(commit, in_doubt).await;
+        self.not_fenced(commit.epoch, &newest)?;
+        tracing::info!(batch = %commit.batch, "somebody else committed in between");
+        Ok(Settled::Overtaken)
+    }
+
+    fn applied(&mut self, commit: &Commit, receipt: Receipt) -> Settled {
+        self.tally.committed(commit, &receipt);
+        self.hear(&ProgressEvent::Committed(receipt.clone()));
+        Settled::Applied(receipt)
+    }
+
+    async fn discard(&self, commit: &Commit, in_doubt: bool) {
+        if in_doubt || commit.staged.is_empty() {
+            return;
+        }
+        if let Err(error) = self.sync.sink.discard(commit.staged.clone()).await {
+            tracing::warn!(error = %error, batch = %commit.batch, "rows that were not committed could not be thrown away");
+        }
+    }
+}
+
+fn unknown(commit: &Commit, why: &str) -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        format!("the outcome of a commit is not known: {why}"),
+    )
+    .with("batch", &commit.batch)
+    .hint("run again: the target tells whether the commit happened")
+}

@@ -1,0 +1,117 @@
+//! Reading one chunk of a table and staging it, repeated until it succeeds.
+
+use std::sync::Arc;
+
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt};
+use model::{Bound, Chunk, Error, Presence, Result, StageOutcome, TableSchema};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{TableRun, TableSync};
+use crate::progress;
+use crate::retry::Backoff;
+use crate::run::Runner;
+
+/// How many chunks are read and staged at a time while an earlier one is committed.
+pub(super) const AHEAD: usize = 2;
+
+/// A chunk that is ready to be committed.
+pub(super) struct StagedChunk {
+    pub(super) chunk: Chunk,
+    /// Whether no chunk follows it.
+    pub(super) last: bool,
+    pub(super) outcome: StageOutcome,
+}
+
+/// Everything that a task needs to stage chunks.
+#[derive(Clone)]
+struct Stager {
+    runner: Runner,
+    sync: TableSync,
+    schema: Arc<TableSchema>,
+    presence: Presence,
+    cancel: CancellationToken,
+}
+
+impl TableRun<'_> {
+    /// Reads and stages the chunks above `after`, [`AHEAD`] of them at a time in tasks of their own, and returns them in key
+    /// order. Dropping the stream ends the tasks.
+    pub(super) async fn staged_chunks(
+        &self,
+        schema: &Arc<TableSchema>,
+        after: Option<Bound>,
+        presence: Presence,
+    ) -> Result<BoxStream<'static, Result<StagedChunk>>> {
+        let (source, table, rows) = (&self.sync.source, &self.sync.source_table, self.sync.batch_rows);
+        let chunks = self
+            .retried(|| source.chunks(table, schema, after.clone(), rows))
+            .await?;
+        let stager = Stager {
+            runner: self.runner.clone(),
+            sync: self.sync.clone(),
+            schema: schema.clone(),
+            presence,
+            cancel: self.cancel.clone(),
+        };
+        let started = with_last(chunks).map(move |next| stager.clone().spawn(next));
+        Ok(started.buffered(AHEAD).boxed())
+    }
+}
+
+impl Stager {
+    async fn spawn(self, next: Result<(Chunk, bool)>) -> Result<StagedChunk> {
+        let (chunk, last) = next?;
+        let task = AbortOnDropHandle::new(tokio::spawn(async move {
+            let outcome = self.stage(&chunk).await?;
+            Ok(StagedChunk { chunk, last, outcome })
+        }));
+        let ended = task.await;
+        ended.map_err(|e| Error::internal("staging a chunk ended early").caused_by(e))?
+    }
+
+    async fn stage(&self, chunk: &Chunk) -> Result<StageOutcome> {
+        let mut backoff = Backoff::new(&self.runner.retry, &*self.runner.ids, &self.cancel);
+        loop {
+            let ended = self.cancel.run_until_cancelled(self.read_and_stage(chunk)).await;
+            match ended.unwrap_or_else(|| Err(Error::cancelled())) {
+                Ok(outcome) => return Ok(outcome),
+                Err(error) => backoff.pause(error).await?,
+            }
+        }
+    }
+
+    async fn read_and_stage(&self, chunk: &Chunk) -> Result<StageOutcome> {
+        let TableSync {
+            sync,
+            source,
+            source_table,
+            sink,
+            target_table,
+            ..
+        } = &self.sync;
+        let rows = source
+            .read(source_table, &self.schema, chunk.selection.clone(), None)
+            .await?;
+        let presence = self.presence;
+        let rows = rows.map(move |batch| {
+            let mut batch = batch?;
+            batch.presence = presence;
+            Ok(batch)
+        });
+        let rows = progress::told(Box::pin(rows), &self.runner.progress, sync);
+        sink.stage(sync, target_table, &self.schema, rows).await
+    }
+}
+
+/// Tells of each chunk whether it is the last one, by looking one ahead.
+fn with_last(chunks: BoxStream<'static, Result<Chunk>>) -> impl Stream<Item = Result<(Chunk, bool)>> + Send {
+    let chunks = Box::pin(chunks.peekable());
+    futures::stream::try_unfold(chunks, |mut chunks| async move {
+        let Some(chunk) = chunks.next().await else {
+            return Ok(None);
+        };
+        let last = chunks.as_mut().peek().await.is_none();
+        Ok(Some(((chunk?, last), chunks)))
+    })
+}

@@ -1,0 +1,135 @@
+//! Which columns are compared, what tells rows apart, and where a row's bucket is.
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Date32Type, Int32Type, Int64Type};
+use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_cast::display::array_value_to_string;
+use arrow_schema::DataType;
+use model::{Error, Result, RowEncoder, RowHasher, TableSchema};
+
+use super::buckets::MOST;
+
+/// The columns of the first side, which every other side is projected to.
+#[derive(Debug)]
+pub(super) struct Layout {
+    columns: Vec<String>,
+    /// The columns that tell rows apart: the key, or all of them where there is none.
+    key: Vec<usize>,
+    keyless: bool,
+    by_range: bool,
+}
+
+impl Layout {
+    pub(super) fn new(schema: &TableSchema) -> Self {
+        let fields = schema.arrow().fields();
+        let keyless = !schema.has_key();
+        let by_range = matches!(schema.key(), [only] if matches!(
+            fields[*only].data_type(),
+            DataType::Int32 | DataType::Int64 | DataType::Date32
+        ));
+        Self {
+            columns: fields.iter().map(|field| field.name().clone()).collect(),
+            key: if keyless {
+                (0..fields.len()).collect()
+            } else {
+                schema.key().to_vec()
+            },
+            keyless,
+            by_range,
+        }
+    }
+
+    pub(super) fn columns(&self) -> &[String] {
+        &self.columns
+    }
+
+    pub(super) fn is_keyless(&self) -> bool {
+        self.keyless
+    }
+
+    /// Hashes whole rows of a projected batch.
+    pub(super) fn row_hasher(&self, batch: &RecordBatch) -> Result<RowHasher> {
+        Ok(RowHasher::new(RowEncoder::whole(batch)?))
+    }
+
+    /// The place of each row of a projected batch: the key itself, or a bucket of its hash.
+    pub(super) fn places(&self, batch: &RecordBatch) -> Result<Vec<i64>> {
+        if let (true, [only]) = (self.by_range, &self.key[..])
+            && let Some(places) = whole_numbers(batch.column(*only))
+        {
+            return Ok(places);
+        }
+        let mut hasher = RowHasher::new(RowEncoder::new(batch, self.key.iter().copied())?);
+        let buckets = MOST as u128;
+        Ok((0..batch.num_rows())
+            .map(|row| (hasher.hash(row).0 % buckets) as i64)
+            .collect())
+    }
+
+    /// The canonical bytes of each row's key, of a projected batch.
+    pub(super) fn keys(&self, batch: &RecordBatch) -> Result<Vec<Vec<u8>>> {
+        encoded(batch, &self.key)
+    }
+
+    /// The canonical bytes of each row's key, of a batch that has at least the key columns, by name.
+    pub(super) fn keys_of(&self, rows: &RecordBatch) -> Result<Vec<Vec<u8>>> {
+        let indexes = self.key.iter().map(|&i| {
+            rows.schema_ref()
+                .index_of(&self.columns[i])
+                .map_err(|e| Error::internal("a key column is missing in the changes").caused_by(e))
+        });
+        encoded(rows, &indexes.collect::<Result<Vec<_>>>()?)
+    }
+
+    /// The key columns of a projected batch, in key order.
+    pub(super) fn key_columns(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let columns = batch.project(&self.key);
+        columns.map_err(|e| Error::internal("a key column is missing").caused_by(e))
+    }
+
+    /// A key as JSON, for people.
+    pub(super) fn key_text(&self, keys: &RecordBatch, row: usize) -> Result<String> {
+        let fields = keys.schema();
+        let pairs = fields.fields().iter().zip(keys.columns()).map(|(field, column)| {
+            Ok(format!(
+                "{}:{}",
+                serde_json::Value::from(field.name().as_str()),
+                value_text(column, row)?
+            ))
+        });
+        Ok(format!("{{{}}}", pairs.collect::<Result<Vec<_>>>()?.join(",")))
+    }
+}
+
+fn encoded(batch: &RecordBatch, columns: &[usize]) -> Result<Vec<Vec<u8>>> {
+    let encoder = RowEncoder::new(batch, columns.iter().copied())?;
+    Ok((0..batch.num_rows())
+        .map(|row| {
+            let mut bytes = Vec::new();
+            encoder.encode(row, &mut bytes);
+            bytes
+        })
+        .collect())
+}
+
+fn whole_numbers(column: &ArrayRef) -> Option<Vec<i64>> {
+    let wide = |values: &[i32]| values.iter().map(|value| i64::from(*value)).collect();
+    match column.data_type() {
+        DataType::Int32 => Some(wide(column.as_primitive::<Int32Type>().values())),
+        DataType::Int64 => Some(column.as_primitive::<Int64Type>().values().to_vec()),
+        DataType::Date32 => Some(wide(column.as_primitive::<Date32Type>().values())),
+        _ => None,
+    }
+}
+
+fn value_text(column: &ArrayRef, row: usize) -> Result<String> {
+    if column.is_null(row) {
+        return Ok("null".into());
+    }
+    let text = array_value_to_string(column, row)
+        .map_err(|e| Error::internal("a key cannot be shown").caused_by(e))?;
+    Ok(match column.data_type() {
+        DataType::Int32 | DataType::Int64 | DataType::Boolean => text,
+        _ => serde_json::Value::from(text).to_string(),
+    })
+}
