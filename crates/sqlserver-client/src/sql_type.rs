@@ -8,6 +8,8 @@ use model::{Error, ErrorKind, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::row_encoder;
+
 /// The length of a variable type: up to 8,000 bytes (4,000 UTF-16 units), or MAX.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Length {
@@ -207,6 +209,22 @@ impl SqlType {
             self,
             Self::Binary { .. } | Self::VarBinary { .. } | Self::Image | Self::RowVersion
         )
+    }
+
+    /// Whether values of an Arrow type can be put into it at all; each value must still fit exactly.
+    pub fn accepts(self, arrow: &DataType) -> bool {
+        row_encoder::accepts(self.loadable(), arrow)
+    }
+
+    /// The type that holds the same values and can be bulk loaded, which the deprecated types cannot.
+    pub fn loadable(self) -> Self {
+        match self {
+            Self::Text => Self::VarChar { length: Length::Max },
+            Self::NText => Self::NVarChar { length: Length::Max },
+            Self::Image => Self::VarBinary { length: Length::Max },
+            Self::RowVersion => Self::Binary { length: 8 },
+            other => other,
+        }
     }
 
     /// Whether it can be part of an index key.

@@ -206,7 +206,7 @@ fn kind_of(number: u32, class: i32) -> ErrorKind {
         701 | 802 | 1101 | 1105 | 8645 | 8651 | 9002 | 40544 => ErrorKind::Exhausted,
         207 | 208 | 911 | 942 | 2812 | 4701 | 15151 => ErrorKind::NotFound,
         229 | 230 | 262 | 297 | 300 | 916 | 1088 | 15247 | 18456 => ErrorKind::Denied,
-        515 | 547 | 2601 | 2627 | 3726 | 8672 => ErrorKind::Constraint,
+        515 | 547 | 1505 | 2601 | 2627 | 3726 | 8672 => ErrorKind::Constraint,
         220 | 232 | 241 | 242 | 245 | 248 | 2628 | 4863 | 4864 | 4895 | 6522 | 8114 | 8115 | 8152 | 9420
         | 9455 => ErrorKind::Data,
         3951 | 3952 => ErrorKind::Unsupported,

@@ -1,0 +1,171 @@
+use super::*;
+use crate::target::TargetColumn;
+
+fn column(name: &str, source: usize, ty: &str, in_key: bool) -> TargetColumn {
+    TargetColumn {
+        name: name.into(),
+        source,
+        ty: ty.parse().unwrap(),
+        collation: None,
+        identity: false,
+        in_key,
+    }
+}
+
+fn target(keyed: bool) -> Target {
+    Target {
+        table: "[dbo].[T]".into(),
+        columns: vec![
+            column("id", 0, "int", keyed),
+            column("a]", 1, "nvarchar(9)", false),
+            column("at", 2, "datetimeoffset(3)", false),
+        ],
+        keyed,
+        mergeable: true,
+    }
+}
+
+const PLAIN: Rules = Rules {
+    existing: Existing::Overwrite,
+    append_only: false,
+    replace: false,
+    merge: false,
+};
+
+fn sql(target: &Target, rules: Rules) -> String {
+    batch(target, &["#s".to_owned()], rules)
+}
+
+#[test]
+fn changes_are_found_by_bytes_and_keys_by_collation() {
+    let sql = sql(&target(true), PLAIN);
+    let differs = "EXISTS (SELECT CAST(t.[a]]] AS varbinary(max)), DATALENGTH(t.[a]]]), CONVERT(char(34), t.[at], 121) \
+                   EXCEPT SELECT CAST(s.c1 AS varbinary(max)), DATALENGTH(s.c1), CONVERT(char(34), s.c2, 121))";
+    for part in [
+        "DELETE t FROM [dbo].[T] AS t INNER JOIN #s AS s ON t.[id] = s.c0 WHERE s.op = 3;\nSET @deleted",
+        "UPDATE t SET [a]]] = s.c1, [at] = s.c2 FROM [dbo].[T] AS t WITH (UPDLOCK, HOLDLOCK) INNER JOIN #s AS s ON t.[id] = s.c0 WHERE s.op <> 3 AND ",
+        differs,
+        "INSERT INTO [dbo].[T] ([id], [a]]], [at]) SELECT s.c0, s.c1, s.c2 FROM #s AS s WHERE s.op <> 3 \
+         AND NOT EXISTS (SELECT 1 FROM [dbo].[T] AS t WITH (UPDLOCK, HOLDLOCK) WHERE t.[id] = s.c0);\nSET @inserted",
+    ] {
+        assert!(sql.contains(part), "{part}\nis not in\n{sql}");
+    }
+    assert!(
+        !sql.contains("IDENTITY_INSERT") && !sql.contains("@skipped = @skipped"),
+        "{sql}"
+    );
+}
+
+#[test]
+fn both_forms_say_the_same() {
+    let merge = sql(&target(true), Rules { merge: true, ..PLAIN });
+    for part in [
+        "MERGE INTO [dbo].[T] WITH (HOLDLOCK) AS t USING #s AS s ON t.[id] = s.c0",
+        "WHEN MATCHED AND s.op = 3 THEN DELETE",
+        "WHEN MATCHED AND s.op <> 3 AND EXISTS (SELECT ",
+        "WHEN NOT MATCHED BY TARGET AND s.op <> 3 THEN INSERT ([id], [a]]], [at]) VALUES (s.c0, s.c1, s.c2)",
+        "OUTPUT $action INTO @actions_s;",
+    ] {
+        assert!(merge.contains(part), "{part}\nis not in\n{merge}");
+    }
+    assert!(
+        !merge.contains("UPDATE t SET") && !merge.contains("NOT EXISTS"),
+        "{merge}"
+    );
+}
+
+#[test]
+fn rules_choose_the_rows() {
+    for (rules, has, has_not) in [
+        (
+            Rules {
+                existing: Existing::Skip,
+                ..PLAIN
+            },
+            vec!["WHERE s.op NOT IN (2, 3);", "WHERE s.op = 2 AND EXISTS"],
+            vec![],
+        ),
+        (
+            Rules {
+                append_only: true,
+                existing: Existing::Skip,
+                ..PLAIN
+            },
+            vec!["INSERT INTO", "WHERE s.op <> 3;"],
+            vec!["DELETE t", "UPDATE t"],
+        ),
+        (
+            Rules {
+                replace: true,
+                ..PLAIN
+            },
+            vec![
+                "DELETE t FROM [dbo].[T] AS t WHERE 1 = 1 AND NOT EXISTS (SELECT 1 FROM #s AS s WHERE t.[id] = s.c0 AND s.op <> 3)",
+            ],
+            vec![],
+        ),
+        (
+            Rules {
+                merge: true,
+                existing: Existing::Skip,
+                append_only: true,
+                ..PLAIN
+            },
+            vec!["WHEN NOT MATCHED BY TARGET"],
+            vec!["THEN UPDATE", "THEN DELETE"],
+        ),
+    ] {
+        let sql = sql(&target(true), rules);
+        for part in has {
+            assert!(sql.contains(part), "{part}\nis not in\n{sql}");
+        }
+        for part in has_not {
+            assert!(!sql.contains(part), "{part}\nis in\n{sql}");
+        }
+    }
+}
+
+#[test]
+fn a_table_without_a_key_is_appended_or_replaced() {
+    let append = sql(&target(false), PLAIN);
+    assert!(
+        append.contains("INSERT INTO") && !append.contains("DELETE FROM") && !append.contains("EXISTS"),
+        "{append}"
+    );
+    let replace = sql(
+        &target(false),
+        Rules {
+            replace: true,
+            ..PLAIN
+        },
+    );
+    assert!(
+        replace.contains("DELETE FROM [dbo].[T];\nSET @deleted"),
+        "{replace}"
+    );
+}
+
+#[test]
+fn identities_are_inserted_and_never_updated() {
+    let mut target = target(true);
+    target.columns[1] = TargetColumn {
+        identity: true,
+        ..column("n", 1, "bigint", false)
+    };
+    let sql = sql(&target, PLAIN);
+    assert!(
+        sql.contains("SET IDENTITY_INSERT [dbo].[T] ON;\nINSERT")
+            && sql.contains("IDENTITY_INSERT [dbo].[T] OFF")
+    );
+    assert!(sql.contains("UPDATE t SET [at] = s.c2 FROM"), "{sql}");
+    let conflicts = identity_conflicts(&target, "#s").unwrap();
+    assert!(conflicts.contains("t.[n] <> s.c1"), "{conflicts}");
+}
+
+#[test]
+fn a_key_whose_bytes_can_differ_is_updated_too() {
+    let mut target = target(true);
+    target.columns[0] = column("id", 0, "varchar(5)", true);
+    let sql = sql(&target, PLAIN);
+    assert!(sql.contains("UPDATE t SET [id] = s.c0, "), "{sql}");
+}

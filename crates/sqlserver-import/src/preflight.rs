@@ -1,0 +1,313 @@
+//! What is looked at before any row: whether the target exists, fits and may be written.
+
+use std::sync::Arc;
+
+use model::{Error, ErrorKind, Prepare, Prepared, Result, TableName, TableSchema};
+use sqlserver_client::{Connection, Permission, SqlType, TableInfo, ddl};
+
+use crate::marks;
+use crate::options::{ApplyOptions, Strategy};
+use crate::target::{Target, find};
+
+/// Creates or checks the target.
+pub(crate) async fn run(
+    connection: &mut Connection,
+    prepare: &Prepare,
+    options: &ApplyOptions,
+) -> Result<Prepared> {
+    let mut prepared = Prepared::default();
+    match connection.find_table(&prepare.table).await? {
+        Some(info) => check(connection, prepare, options, &info, &mut prepared).await?,
+        None => create(connection, prepare, &mut prepared).await?,
+    }
+    Ok(prepared)
+}
+
+async fn create(connection: &mut Connection, prepare: &Prepare, prepared: &mut Prepared) -> Result<()> {
+    if !prepare.create
+        || marks::read(connection, &prepare.sync)
+            .await?
+            .committed
+            .mark
+            .is_some()
+    {
+        return Err(Error::new(
+            ErrorKind::NotFound,
+            format!("the target table {} does not exist", prepare.table),
+        )
+        .hint(
+            "create it, or set `create: true`; a table that was synced before is not created anew in silence",
+        ));
+    }
+    let columns = ddl::column_definitions(&prepare.schema)?;
+    let statements = [
+        ddl::create_schema(prepare.table.schema()),
+        ddl::create_table(&prepare.table, &columns, &prepare.schema.key_names()),
+    ];
+    prepared.created = true;
+    prepared.actions.extend(statements.iter().cloned());
+    if prepare.dry_run {
+        return Ok(());
+    }
+    create_marks(connection).await?;
+    for statement in &statements {
+        connection.execute(statement, &[]).await?;
+    }
+    if marks::read(connection, &prepare.sync).await?.exists {
+        return Ok(());
+    }
+    marks::note_created(connection, &prepare.sync, &prepare.table).await
+}
+
+/// The statements change nothing if they find what they create.
+async fn create_marks(connection: &mut Connection) -> Result<()> {
+    for statement in marks::ddl() {
+        connection.execute(&statement, &[]).await?;
+    }
+    Ok(())
+}
+
+async fn check(
+    connection: &mut Connection,
+    prepare: &Prepare,
+    options: &ApplyOptions,
+    info: &TableInfo,
+    prepared: &mut Prepared,
+) -> Result<()> {
+    let mut problems = shape_problems(info, &prepare.schema);
+    problems.extend(missing_rights(connection, info, &prepare.schema).await?);
+    if !problems.is_empty() {
+        return Err(Error::new(
+            ErrorKind::SchemaMismatch,
+            format!(
+                "rows cannot be applied to {}:\n- {}",
+                info.name,
+                problems.join("\n- ")
+            ),
+        ));
+    }
+    Target::new(info, &prepare.schema)?;
+    let applied = marks::read(connection, &prepare.sync)
+        .await?
+        .committed
+        .mark
+        .is_some();
+    if !applied {
+        check_first_use(connection, prepare, options, info).await?;
+    }
+    prepared.actions = notes(info, &prepare.schema);
+    if !prepare.dry_run {
+        create_marks(connection).await?;
+    }
+    Ok(())
+}
+
+/// A table that this sync has not written yet: whose is it, and what is in it?
+async fn check_first_use(
+    connection: &mut Connection,
+    prepare: &Prepare,
+    options: &ApplyOptions,
+    info: &TableInfo,
+) -> Result<()> {
+    if !prepare.adopt && !marks::is_ours(connection, &prepare.table).await? {
+        return Err(Error::new(
+            ErrorKind::Config,
+            format!(
+                "the table {} exists and was not created by this engine",
+                info.name
+            ),
+        )
+        .hint("set `adopt: true` to write to it"));
+    }
+    if options.strategy == Strategy::Mirror && !is_empty(connection, &info.name).await? {
+        return Err(Error::new(
+            ErrorKind::Config,
+            format!("the table {} holds rows that a mirror would not have", info.name),
+        )
+        .hint("run once with `--full`, which replaces them in one commit, or use `strategy: upsert`, which keeps them"));
+    }
+    Ok(())
+}
+
+async fn is_empty(connection: &mut Connection, table: &TableName) -> Result<bool> {
+    let sql = format!(
+        "SELECT TOP (1) 1 AS n FROM {}",
+        sqlserver_client::quote::table(table)
+    );
+    Ok(connection.query(&sql, &[]).await?.is_empty())
+}
+
+async fn missing_rights(
+    connection: &mut Connection,
+    info: &TableInfo,
+    schema: &Arc<TableSchema>,
+) -> Result<Vec<String>> {
+    let name = || info.name.clone();
+    let mut rights = vec![
+        Permission::Select(name()),
+        Permission::Insert(name()),
+        Permission::Update(name()),
+        Permission::Delete(name()),
+    ];
+    if written(info, schema).any(|column| column.identity) {
+        rights.push(Permission::Alter(name()));
+    }
+    let mut missing = Vec::new();
+    for right in rights {
+        if !connection.has_permission(&right).await? {
+            missing.push(format!("a right is missing: {}", right.grant()));
+        }
+    }
+    Ok(missing)
+}
+
+fn written<'a>(
+    info: &'a TableInfo,
+    schema: &'a Arc<TableSchema>,
+) -> impl Iterator<Item = &'a sqlserver_client::ColumnInfo> {
+    let fields = schema.arrow().fields().iter();
+    fields
+        .filter_map(|field| find(info, field.name()))
+        .filter(|column| column.is_writable())
+}
+
+/// Everything about the table's shape that forbids the sync, so that one run shows it all.
+fn shape_problems(info: &TableInfo, schema: &Arc<TableSchema>) -> Vec<String> {
+    let mut problems = Vec::new();
+    if info.is_view || info.history || info.memory_optimized {
+        problems.push("it is a view, a history table or memory-optimized".to_owned());
+    }
+    for trigger in info
+        .triggers
+        .iter()
+        .filter(|trigger| trigger.instead_of && !trigger.disabled)
+    {
+        problems.push(format!(
+            "the INSTEAD OF trigger {:?} would take the rows",
+            trigger.name
+        ));
+    }
+    for field in schema.arrow().fields() {
+        match find(info, field.name()) {
+            None => problems.push(format!("column {:?} is missing", field.name())),
+            Some(column) if column.encrypted => {
+                problems.push(format!("column {:?} is under Always Encrypted", column.name));
+            }
+            Some(_) => {}
+        }
+    }
+    for column in &info.columns {
+        let filled = schema
+            .arrow()
+            .fields()
+            .iter()
+            .any(|field| find(info, field.name()) == Some(column));
+        let optional =
+            column.nullable || column.default.is_some() || column.identity || !column.is_writable();
+        if !filled && !optional {
+            problems.push(format!(
+                "column {:?} is NOT NULL without a default, and no row brings a value",
+                column.name
+            ));
+        }
+    }
+    if schema.has_key() && !has_unique_key(info, schema) {
+        problems.push(format!(
+            "no enabled, unfiltered unique index has exactly the key columns ({})",
+            schema.key_names().join(", ")
+        ));
+    }
+    problems
+}
+
+fn has_unique_key(info: &TableInfo, schema: &Arc<TableSchema>) -> bool {
+    let key: Vec<_> = schema
+        .key_names()
+        .iter()
+        .filter_map(|name| find(info, name))
+        .collect();
+    info.indexes
+        .iter()
+        .filter(|index| index.unique && !index.filtered && !index.disabled)
+        .any(|index| {
+            index.columns.len() == key.len()
+                && index
+                    .columns
+                    .iter()
+                    .all(|(name, _)| key.iter().any(|column| column.name == *name))
+        })
+}
+
+/// What an operator should know and what forbids nothing.
+fn notes(info: &TableInfo, schema: &Arc<TableSchema>) -> Vec<String> {
+    let mut notes = Vec::new();
+    for (field, declared) in schema.arrow().fields().iter().zip(schema.declared()) {
+        let Some(column) = find(info, field.name()) else {
+            continue;
+        };
+        if !column.is_writable() {
+            notes.push(format!(
+                "column {:?} is filled by the server and is left out",
+                column.name
+            ));
+            continue;
+        }
+        if field.is_nullable() && !column.nullable {
+            notes.push(format!(
+                "column {:?} is NOT NULL: a NULL stops the sync",
+                column.name
+            ));
+        }
+        let source = declared
+            .as_ref()
+            .and_then(|declared| declared.declared.parse::<SqlType>().ok());
+        let target = column.ty.mapped(&column.name).ok();
+        if let Some(target) =
+            target.filter(|target| source.map_or(target.arrow() != *field.data_type(), |s| s != *target))
+        {
+            let source = source.map_or_else(|| field.data_type().to_string(), |source| source.to_string());
+            notes.push(format!(
+                "column {:?} takes {source} into {target}: a value that does not fit exactly stops the sync",
+                column.name
+            ));
+        }
+    }
+    for index in info
+        .indexes
+        .iter()
+        .filter(|index| index.unique && !index.disabled)
+    {
+        let is_key = schema.key().len() == index.columns.len()
+            && index.columns.iter().all(|(name, _)| {
+                schema
+                    .key_names()
+                    .iter()
+                    .any(|key| key.eq_ignore_ascii_case(name))
+            });
+        if !is_key {
+            notes.push(format!("the unique index {:?} can refuse rows", index.name));
+        }
+    }
+    for key in info.foreign_keys.iter().filter(|key| !key.disabled) {
+        let side = if key.from == info.name {
+            "needs its parent rows first"
+        } else {
+            "may refuse deletes, or cascade"
+        };
+        notes.push(format!(
+            "the foreign key {:?} ({} → {}) {side}",
+            key.name, key.from, key.to
+        ));
+    }
+    for trigger in info
+        .triggers
+        .iter()
+        .filter(|trigger| !trigger.disabled && !trigger.instead_of)
+    {
+        notes.push(format!("the trigger {:?} runs on every change", trigger.name));
+    }
+    notes
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,241 @@
+//! A held connection and the staging tables that live on it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, Int32Array, RecordBatch};
+use futures::StreamExt;
+use model::{Batches, ChangeBatch, Error, ErrorKind, Result, Staged, TableName, TableSchema};
+use serde::{Deserialize, Serialize};
+use sqlserver_client::ddl::ColumnDefinition;
+use sqlserver_client::{BulkColumn, ConnectOptions, Connection, SqlType, quote};
+
+use crate::apply;
+use crate::target::{Target, TargetColumn};
+
+/// The staging table's column of operations.
+const OP: &str = "op";
+
+/// What a [`Staged`] says: which session holds which table.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct StageId {
+    /// A value that no other session has.
+    session: String,
+    number: u64,
+}
+
+impl StageId {
+    pub(crate) fn read(staged: &Staged) -> Result<Self> {
+        serde_json::from_value(staged.value.clone()).map_err(|error| {
+            Error::new(ErrorKind::Corrupt, "what was staged cannot be read").caused_by(error)
+        })
+    }
+}
+
+/// One table's session. Its staging tables vanish with its connection.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) connection: Connection,
+    pub(crate) target: Target,
+    schema: Arc<TableSchema>,
+    token: String,
+    next: u64,
+    stages: HashMap<u64, String>,
+}
+
+impl Session {
+    pub(crate) async fn open(
+        options: &ConnectOptions,
+        table: &TableName,
+        schema: &Arc<TableSchema>,
+    ) -> Result<Self> {
+        let mut connection = Connection::open(options).await?;
+        let info = connection.table_info(table).await?;
+        let target = Target::new(&info, schema)?;
+        let rows = connection
+            .query("SELECT CONVERT(nvarchar(36), NEWID()) AS token", &[])
+            .await?;
+        let token = rows.one()?.need_text("token")?.to_owned();
+        Ok(Self {
+            connection,
+            target,
+            schema: schema.clone(),
+            token,
+            next: 1,
+            stages: HashMap::new(),
+        })
+    }
+
+    /// Whether rows of this shape can be staged here.
+    pub(crate) fn serves(&self, schema: &Arc<TableSchema>) -> bool {
+        !self.connection.is_dead() && self.schema == *schema
+    }
+
+    /// The names of the staging tables, or `None` if one of them is gone.
+    pub(crate) fn stages(&self, ids: &[StageId]) -> Option<Vec<String>> {
+        if self.connection.is_dead() {
+            return None;
+        }
+        let find = |id: &StageId| {
+            let ours = id.session == self.token;
+            self.stages.get(&id.number).filter(|_| ours).cloned()
+        };
+        ids.iter().map(find).collect()
+    }
+
+    /// Loads rows into a new staging table; `None` if there are none.
+    pub(crate) async fn stage(&mut self, rows: Batches) -> Result<Option<Staged>> {
+        let number = self.next;
+        self.next += 1;
+        let stage = format!("#sync_stage_{number}");
+        self.connection.execute(&self.create(&stage), &[]).await?;
+        let loaded = self.load(&stage, rows).await;
+        let count = match loaded {
+            Ok(count) if count > 0 => count,
+            // An error of a dead connection has dropped the table already.
+            other => {
+                let _ = self.drop_table(&stage).await;
+                return other.map(|_| None);
+            }
+        };
+        self.check(&stage).await?;
+        self.stages.insert(number, stage);
+        let id = StageId {
+            session: self.token.clone(),
+            number,
+        };
+        let value = serde_json::to_value(id)
+            .map_err(|error| Error::internal("what was staged cannot be described").caused_by(error))?;
+        Ok(Some(Staged { rows: count, value }))
+    }
+
+    async fn load(&mut self, stage: &str, rows: Batches) -> Result<u64> {
+        let columns = self.bulk_columns();
+        let sources: Vec<_> = self.target.columns.iter().map(|column| column.source).collect();
+        let batches = rows.map(move |batch| batch.and_then(|batch| staged_batch(&batch, &sources)));
+        self.connection
+            .bulk_load(&quote::identifier(stage), &columns, batches)
+            .await
+    }
+
+    /// Finds what would make the commit fail or do the wrong thing, and indexes the keys.
+    async fn check(&mut self, stage: &str) -> Result<()> {
+        if !self.target.keyed {
+            let deletes = self.count(&apply::deletes(stage)).await?;
+            return refuse(
+                deletes,
+                ErrorKind::Unsupported,
+                "deletes cannot be applied to a table without a key",
+            );
+        }
+        let keys = self
+            .target
+            .keys()
+            .map(TargetColumn::staged)
+            .collect::<Vec<_>>()
+            .join(", ");
+        let index = format!("CREATE UNIQUE CLUSTERED INDEX [sync_key] ON {stage} ({keys});");
+        self.connection
+            .execute(&index, &[])
+            .await
+            .map_err(|error| match error.kind() {
+                ErrorKind::Constraint => Error::new(
+                    ErrorKind::Constraint,
+                    "two rows have keys that the target's collation takes for the same",
+                )
+                .with("table", &self.target.table)
+                .caused_by(error),
+                _ => error,
+            })?;
+        let Some(conflicts) = apply::identity_conflicts(&self.target, stage) else {
+            return Ok(());
+        };
+        let conflicts = self.count(&conflicts).await?;
+        refuse(
+            conflicts,
+            ErrorKind::Constraint,
+            "the value of an identity column has changed, which SQL Server cannot update",
+        )
+    }
+
+    async fn count(&mut self, sql: &str) -> Result<i64> {
+        self.connection.query(sql, &[]).await?.one()?.need_i64("n")
+    }
+
+    /// Drops staging tables. Those of other sessions are gone already.
+    pub(crate) async fn discard(&mut self, ids: &[StageId]) -> Result<()> {
+        for id in ids {
+            let stage = if id.session == self.token { self.stages.remove(&id.number) } else { None };
+            if let Some(stage) = stage {
+                self.drop_table(&stage).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn drop_table(&mut self, stage: &str) -> Result<()> {
+        self.connection
+            .execute(&format!("DROP TABLE {stage};"), &[])
+            .await
+            .map(|_| ())
+    }
+
+    /// A temporary table with the target's exact types and collations. Only keys are NOT NULL: a delete tells no more.
+    fn create(&self, stage: &str) -> String {
+        let op = ColumnDefinition {
+            name: OP.to_owned(),
+            ty: SqlType::TinyInt,
+            collation: None,
+            nullable: false,
+        };
+        let columns = self.target.columns.iter().map(|column| ColumnDefinition {
+            name: column.staged(),
+            ty: column.ty.loadable(),
+            collation: column.collation.clone(),
+            nullable: !column.in_key,
+        });
+        let columns: Vec<_> = std::iter::once(op)
+            .chain(columns)
+            .map(|column| column.sql())
+            .collect();
+        format!("CREATE TABLE {stage} ({});", columns.join(", "))
+    }
+
+    fn bulk_columns(&self) -> Vec<BulkColumn> {
+        let op = BulkColumn {
+            name: OP.to_owned(),
+            ty: SqlType::TinyInt,
+        };
+        let columns = self.target.columns.iter().map(|column| BulkColumn {
+            name: column.staged(),
+            ty: column.ty.loadable(),
+        });
+        std::iter::once(op).chain(columns).collect()
+    }
+}
+
+fn refuse(found: i64, kind: ErrorKind, why: &'static str) -> Result<()> {
+    if found == 0 {
+        Ok(())
+    } else {
+        Err(Error::new(kind, why).with("rows", found))
+    }
+}
+
+/// The operations and the columns that are written.
+fn staged_batch(batch: &ChangeBatch, sources: &[usize]) -> Result<RecordBatch> {
+    let misfit = |error| Error::internal("a change batch does not have its schema").caused_by(error);
+    let ops: Int32Array = batch.ops.values().iter().map(|op| i32::from(*op)).collect();
+    let values = batch.rows.project(sources).map_err(misfit)?;
+    let op: (&str, ArrayRef, bool) = (OP, Arc::new(ops), false);
+    let columns = sources.iter().zip(values.columns());
+    let names: Vec<_> = columns
+        .map(|(source, array)| (format!("c{source}"), array.clone(), true))
+        .collect();
+    let all = std::iter::once(op).chain(
+        names
+            .iter()
+            .map(|(name, array, null)| (name.as_str(), array.clone(), *null)),
+    );
+    RecordBatch::try_from_iter_with_nullable(all).map_err(misfit)
+}

@@ -1,0 +1,301 @@
+//! The sink: sessions per table, and commits.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use model::{
+    Batches, ChangeSink, Commit, CommitOutcome, Committed, Error, ErrorKind, Mark, Prepare, Prepared,
+    Receipt, Replace, Result, StageOutcome, Staged, SyncId, TableName, TableSchema,
+};
+use sqlserver_client::{CommitEnd, ConnectOptions, Connection, Isolation};
+use tracing::warn;
+
+use crate::apply::{self, Rules};
+use crate::marks::{self, Applied};
+use crate::options::{ApplyOptions, Existing, Statement, Strategy};
+use crate::preflight;
+use crate::session::{Session, StageId};
+
+type Held = Arc<tokio::sync::Mutex<Option<Session>>>;
+
+/// Applies changes to the tables of one database.
+///
+/// Streams for the same table are staged one after the other, because a staging table lives on one connection; streams for different
+/// tables are staged side by side.
+#[derive(Debug)]
+pub struct SqlServerSink {
+    options: ConnectOptions,
+    apply: ApplyOptions,
+    /// For what needs no staged rows.
+    control: tokio::sync::Mutex<Option<Connection>>,
+    sessions: Mutex<HashMap<(SyncId, TableName), Held>>,
+    merge: tokio::sync::OnceCell<bool>,
+}
+
+impl SqlServerSink {
+    /// A sink for the database of `options`. Nothing is connected yet.
+    ///
+    /// # Errors
+    ///
+    /// `Config` if the options contradict each other.
+    pub fn new(options: ConnectOptions, apply: ApplyOptions) -> Result<Self> {
+        options.validate()?;
+        apply.validate()?;
+        Ok(Self {
+            options,
+            apply,
+            control: tokio::sync::Mutex::new(None),
+            sessions: Mutex::new(HashMap::new()),
+            merge: tokio::sync::OnceCell::new(),
+        })
+    }
+
+    fn session(&self, sync: &SyncId, table: &TableName) -> Held {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.entry((sync.clone(), table.clone())).or_default().clone()
+    }
+
+    /// Runs `work` on the control connection, which is made when it is needed.
+    async fn with_control<T>(&self, work: impl AsyncFnOnce(&mut Connection) -> Result<T>) -> Result<T> {
+        let mut control = self.control.lock().await;
+        let connection = match control.take() {
+            Some(connection) if !connection.is_dead() => control.insert(connection),
+            _ => control.insert(Connection::open(&self.options).await?),
+        };
+        work(connection).await
+    }
+
+    /// Whether to apply by MERGE, by configuration, server and target.
+    async fn merges(&self, session: &mut Session) -> Result<bool> {
+        if self.apply.statement == Statement::UpdateInsert || !session.target.keyed {
+            return Ok(false);
+        }
+        let can = *self
+            .merge
+            .get_or_try_init(|| async { Ok::<_, Error>(session.connection.capabilities().await?.merge) })
+            .await?;
+        match (self.apply.statement, can && session.target.mergeable) {
+            (Statement::Merge, false) => Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("MERGE cannot be used on {}", session.target.table),
+            )
+            .hint("set `statement: auto`: the server lacks MERGE, or the table has a filtered index or an indexed view")),
+            (_, merges) => Ok(merges),
+        }
+    }
+
+    async fn rules(&self, session: &mut Session, commit: &Commit) -> Result<Rules> {
+        let increment = matches!(commit.after, Some(Mark::At(_))) && commit.replace == Replace::No;
+        let append_only = self.apply.strategy == Strategy::AppendOnly;
+        Ok(Rules {
+            existing: if increment && !append_only {
+                Existing::Overwrite
+            } else {
+                self.apply.existing()
+            },
+            append_only,
+            replace: commit.replace == Replace::Table,
+            merge: self.merges(session).await?,
+        })
+    }
+
+    /// The transaction, up to but without its COMMIT.
+    async fn transact(&self, session: &mut Session, commit: &Commit, stages: &[String]) -> Result<Progress> {
+        let rules = self.rules(session, commit).await?;
+        session.connection.begin(Isolation::ReadCommitted).await?;
+        let applied = marks::read(&mut session.connection, &commit.sync).await?;
+        if applied.committed.batch.as_ref() == Some(&commit.batch) {
+            return Ok(Progress::Already(applied));
+        }
+        if applied.committed.epoch > commit.epoch || applied.committed.mark != commit.after {
+            return Ok(Progress::Overtaken(applied.committed));
+        }
+        marks::advance(&mut session.connection, commit, &applied).await?;
+        let revision = if applied.exists { applied.revision + 1 } else { 1 };
+        let mut receipt = Receipt {
+            reference: revision.to_string(),
+            ..Receipt::default()
+        };
+        if !stages.is_empty() || rules.replace {
+            apply_rows(session, stages, rules, &mut receipt).await?;
+        }
+        marks::remember(&mut session.connection, &commit.sync, &receipt).await?;
+        Ok(Progress::Ready(receipt))
+    }
+
+    /// What became of a commit whose staged rows are gone.
+    async fn find_out(&self, commit: &Commit) -> Result<CommitOutcome> {
+        let applied = self
+            .with_control(async |connection| marks::read(connection, &commit.sync).await)
+            .await?;
+        Ok(match applied.receipt {
+            Some(receipt) if applied.committed.batch.as_ref() == Some(&commit.batch) => {
+                CommitOutcome::Committed(receipt)
+            }
+            _ => CommitOutcome::Conflict {
+                newest: applied.committed,
+            },
+        })
+    }
+
+    /// Ends the transaction and tells how.
+    async fn end(
+        &self,
+        held: &mut Option<Session>,
+        ids: &[StageId],
+        progress: Progress,
+    ) -> Result<CommitOutcome> {
+        let Some(session) = held.as_mut() else {
+            return Err(Error::internal("a commit lost its session"));
+        };
+        let outcome = match progress {
+            Progress::Already(applied) => {
+                session.connection.rollback().await?;
+                CommitOutcome::Committed(applied.receipt.unwrap_or_default())
+            }
+            Progress::Overtaken(newest) => {
+                session.connection.rollback().await?;
+                CommitOutcome::Conflict { newest }
+            }
+            Progress::Ready(receipt) => match session.connection.commit().await {
+                CommitEnd::Committed => CommitOutcome::Committed(receipt),
+                CommitEnd::Refused(error) => return Err(error),
+                CommitEnd::Unknown(error) => {
+                    *held = None;
+                    return Ok(CommitOutcome::Unknown {
+                        why: error.to_string(),
+                    });
+                }
+            },
+        };
+        if let Err(error) = session.discard(ids).await {
+            warn!(error = %error, "cannot drop a staging table; it goes with the session");
+        }
+        Ok(outcome)
+    }
+}
+
+/// How far a transaction got.
+enum Progress {
+    /// Everything is written; only COMMIT is missing.
+    Ready(Receipt),
+    /// This batch is committed already.
+    Already(Applied),
+    /// The target is somewhere else than the commit was built on.
+    Overtaken(Committed),
+}
+
+async fn apply_rows(
+    session: &mut Session,
+    stages: &[String],
+    rules: Rules,
+    receipt: &mut Receipt,
+) -> Result<()> {
+    let sql = apply::batch(&session.target, stages, rules);
+    let rows = session.connection.query(&sql, &[]).await?;
+    let row = rows.one()?;
+    let count = |name: &str| -> Result<u64> { Ok(u64::try_from(row.need_i64(name)?).unwrap_or(0)) };
+    receipt.deleted = count("deleted")?;
+    receipt.updated = count("updated")?;
+    receipt.inserted = count("inserted")?;
+    receipt.skipped = count("skipped")?;
+    if rules.existing == Existing::Error && receipt.skipped > 0 {
+        return Err(Error::new(
+            ErrorKind::Constraint,
+            "rows to be inserted exist already, and `existing: error` is set",
+        )
+        .with("table", &session.target.table)
+        .with("rows", receipt.skipped));
+    }
+    let written = receipt.inserted + receipt.updated + receipt.skipped;
+    receipt.unchanged = count("staged")?.saturating_sub(written);
+    Ok(())
+}
+
+#[async_trait]
+impl ChangeSink for SqlServerSink {
+    async fn committed(&self, sync: &SyncId, _table: &TableName) -> Result<Committed> {
+        let applied = self
+            .with_control(async |connection| marks::read(connection, sync).await)
+            .await?;
+        Ok(applied.committed)
+    }
+
+    async fn prepare(&self, prepare: &Prepare) -> Result<Prepared> {
+        self.with_control(async |connection| preflight::run(connection, prepare, &self.apply).await)
+            .await
+    }
+
+    async fn stage(
+        &self,
+        sync: &SyncId,
+        table: &TableName,
+        schema: &Arc<TableSchema>,
+        rows: Batches,
+    ) -> Result<StageOutcome> {
+        let held = self.session(sync, table);
+        let mut held = held.lock().await;
+        let session = match held.take() {
+            Some(session) if session.serves(schema) => held.insert(session),
+            _ => held.insert(Session::open(&self.options, table, schema).await?),
+        };
+        let staged = session
+            .stage(rows)
+            .await
+            .map_err(|error| error.with("table", table))?;
+        Ok(StageOutcome {
+            read: staged.as_ref().map_or(0, |staged| staged.rows),
+            staged: staged.into_iter().collect(),
+            unchanged: 0,
+        })
+    }
+
+    async fn commit(&self, commit: &Commit) -> Result<CommitOutcome> {
+        let ids = commit
+            .staged
+            .iter()
+            .map(StageId::read)
+            .collect::<Result<Vec<_>>>()?;
+        let held = self.session(&commit.sync, &commit.table);
+        let mut held = held.lock().await;
+        if held
+            .as_ref()
+            .is_none_or(|session| !session.serves(&commit.schema))
+            && ids.is_empty()
+        {
+            *held = Some(Session::open(&self.options, &commit.table, &commit.schema).await?);
+        }
+        let Some((session, stages)) = held
+            .as_mut()
+            .and_then(|session| session.stages(&ids).map(|stages| (session, stages)))
+        else {
+            return self.find_out(commit).await;
+        };
+        match self.transact(session, commit, &stages).await {
+            Ok(progress) => self.end(&mut held, &ids, progress).await,
+            Err(error) => {
+                // XACT_ABORT has rolled back what the server refused; this is for errors found on this side.
+                if let Err(rollback) = session.connection.rollback().await {
+                    warn!(error = %rollback, "cannot roll back; the connection is given up");
+                    *held = None;
+                }
+                Err(error.with("table", &commit.table))
+            }
+        }
+    }
+
+    async fn discard(&self, staged: Vec<Staged>) -> Result<()> {
+        let ids = staged.iter().map(StageId::read).collect::<Result<Vec<_>>>()?;
+        let sessions: Vec<_> = {
+            let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+            sessions.values().cloned().collect()
+        };
+        for held in sessions {
+            if let Some(session) = held.lock().await.as_mut() {
+                session.discard(&ids).await?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,137 @@
+//! The target table as the sink writes it: which column takes which, and how two values are compared byte for byte.
+
+use std::sync::Arc;
+
+use model::{Error, ErrorKind, Result, TableSchema};
+use sqlserver_client::{ColumnInfo, SqlType, TableInfo, quote};
+
+/// A column of the target that is written.
+#[derive(Debug, Clone)]
+pub(crate) struct TargetColumn {
+    /// Its name in the target.
+    pub(crate) name: String,
+    /// Its index in the staged rows' schema.
+    pub(crate) source: usize,
+    pub(crate) ty: SqlType,
+    pub(crate) collation: Option<String>,
+    pub(crate) identity: bool,
+    pub(crate) in_key: bool,
+}
+
+impl TargetColumn {
+    /// Its name in a staging table. Target names could clash with the column of operations.
+    pub(crate) fn staged(&self) -> String {
+        format!("c{}", self.source)
+    }
+
+    /// Whether an UPDATE sets it: a key column only if rows can match whose bytes differ.
+    pub(crate) fn is_updated(&self) -> bool {
+        !self.identity && (!self.in_key || self.ty.is_text() || self.ty.is_binary())
+    }
+
+    /// Expressions that are equal exactly if the values have the same bytes. Comparison itself goes by collation, pads blanks, takes
+    /// `0x` for `0x00` and compares instants.
+    pub(crate) fn image(&self, column: &str) -> String {
+        match self.ty {
+            SqlType::Text => sized(&format!("CAST({column} AS varchar(max))")),
+            SqlType::NText => sized(&format!("CAST({column} AS nvarchar(max))")),
+            SqlType::Xml => format!("CAST({column} AS varbinary(max))"),
+            SqlType::Real | SqlType::Float => format!("CAST({column} AS varbinary(8))"),
+            SqlType::DateTimeOffset { .. } => format!("CONVERT(char(34), {column}, 121)"),
+            ty if ty.is_text() || ty.is_binary() => sized(column),
+            _ => column.to_owned(),
+        }
+    }
+}
+
+fn sized(column: &str) -> String {
+    format!("CAST({column} AS varbinary(max)), DATALENGTH({column})")
+}
+
+/// The target as far as rows are concerned.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    /// The quoted name.
+    pub(crate) table: String,
+    pub(crate) columns: Vec<TargetColumn>,
+    pub(crate) keyed: bool,
+    /// Whether MERGE is safe on it.
+    pub(crate) mergeable: bool,
+}
+
+impl Target {
+    /// Assigns the columns of `schema` to those of the table. Columns that the server fills are left out.
+    pub(crate) fn new(info: &TableInfo, schema: &Arc<TableSchema>) -> Result<Self> {
+        let mut columns = Vec::new();
+        for (source, field) in schema.arrow().fields().iter().enumerate() {
+            let column = find(info, field.name()).ok_or_else(|| missing(info, field.name()))?;
+            if !column.is_writable() {
+                continue;
+            }
+            let ty = column.ty.mapped(&column.name)?;
+            if !ty.accepts(field.data_type()) {
+                return Err(Error::new(
+                    ErrorKind::SchemaMismatch,
+                    format!(
+                        "column {:?} of {} has the type {ty}, which takes no values of type {}",
+                        column.name,
+                        info.name,
+                        field.data_type()
+                    ),
+                ));
+            }
+            columns.push(TargetColumn {
+                name: column.name.clone(),
+                source,
+                ty,
+                collation: column.collation.clone(),
+                identity: column.identity,
+                in_key: schema.key().contains(&source),
+            });
+        }
+        let keys = columns.iter().filter(|column| column.in_key).count();
+        if keys != schema.key().len() {
+            return Err(Error::new(
+                ErrorKind::SchemaMismatch,
+                format!(
+                    "a key column of {} is filled by the server, so rows cannot be told apart",
+                    info.name
+                ),
+            ));
+        }
+        Ok(Self {
+            table: quote::table(&info.name),
+            columns,
+            keyed: schema.has_key(),
+            mergeable: !info.has_indexed_view && info.indexes.iter().all(|index| !index.filtered),
+        })
+    }
+
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &TargetColumn> {
+        self.columns.iter().filter(|column| column.in_key)
+    }
+
+    /// Whether rows bring values for an identity column.
+    pub(crate) fn has_identity(&self) -> bool {
+        self.columns.iter().any(|column| column.identity)
+    }
+}
+
+/// A column by its name; another case is taken if no column has this one.
+pub(crate) fn find<'a>(info: &'a TableInfo, name: &str) -> Option<&'a ColumnInfo> {
+    info.column(name).or_else(|| {
+        let mut alike = info
+            .columns
+            .iter()
+            .filter(|column| column.name.eq_ignore_ascii_case(name));
+        alike.next().filter(|_| alike.next().is_none())
+    })
+}
+
+fn missing(info: &TableInfo, name: &str) -> Error {
+    Error::new(
+        ErrorKind::SchemaMismatch,
+        format!("table {} has no column {name:?}", info.name),
+    )
+    .hint("add the column to the target, or exclude it")
+}
