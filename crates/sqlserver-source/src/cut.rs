@@ -16,11 +16,12 @@ use crate::tracker::{Tracker, TrackingColumn};
 /// How often writers are looked at while they are waited for.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
-/// Takes the cut of one table.
+/// Takes the cut of one table. `settle` says whether what was committed just before is waited for.
 pub(crate) async fn cut(
     connection: &mut Connection,
     plan: &TablePlan,
     after: Option<&Position>,
+    settle: bool,
 ) -> Result<Cut> {
     match &plan.tracked.tracker {
         Tracker::Full => full(connection, plan).await,
@@ -29,14 +30,14 @@ pub(crate) async fn cut(
                 Continued::Gap(gap) => return Ok(gap),
                 Continued::From(after) => after,
             };
-            timestamp(connection, plan, column, *clock, after).await
+            timestamp(connection, plan, column, *clock, after, Settle::new(plan, settle)).await
         }
         Tracker::Id(column) => {
             let after = match continued::<IdColumnPosition>(plan, after, |p| &p.column, column)? {
                 Continued::Gap(gap) => return Ok(gap),
                 Continued::From(after) => after,
             };
-            id(connection, plan, column, after).await
+            id(connection, plan, column, after, Settle::new(plan, settle)).await
         }
     }
 }
@@ -92,9 +93,9 @@ async fn timestamp(
     column: &TrackingColumn,
     clock: ColumnClock,
     after: Option<TimestampPosition>,
+    settle: Settle,
 ) -> Result<Cut> {
     let rules = plan.options.window.rules(grain(column.ty).unwrap_or_default());
-    let mut settle = Settle::new(plan, after.is_some());
     let mut began = None;
     let (server, taken) = loop {
         let server = ServerClock::ask(connection).await?;
@@ -162,9 +163,9 @@ async fn id(
     plan: &TablePlan,
     column: &TrackingColumn,
     after: Option<IdColumnPosition>,
+    settle: Settle,
 ) -> Result<Cut> {
     let tolerance = plan.options.window.rules(Duration::ZERO).tolerance;
-    let mut settle = Settle::new(plan, after.is_some());
     let mut ids = after.map(|after| after.ids);
     let mut goal = None;
     loop {
@@ -249,8 +250,7 @@ pub(crate) async fn writers(connection: &mut Connection, plan: &TablePlan) -> Re
     })
 }
 
-/// How long an increment waits for what was changed just before it. It never waits before a first copy, whose increment follows
-/// anyway.
+/// How long an increment waits for what was changed just before it.
 struct Settle {
     until: Instant,
 }
@@ -268,7 +268,7 @@ impl Settle {
     }
 
     /// Waits for `missing` to pass, or for a holder to end, and says whether to look again.
-    async fn again(&mut self, missing: Duration, may_end: bool) -> bool {
+    async fn again(&self, missing: Duration, may_end: bool) -> bool {
         let left = self.until.saturating_duration_since(Instant::now());
         let pause = if may_end { LOOK_AGAIN } else { missing };
         if pause > left {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use futures::Stream;
@@ -26,6 +26,9 @@ pub struct SqlServerSource {
     pool: Arc<Pool>,
     options: HashMap<TableName, CaptureOptions>,
     plans: Mutex<HashMap<TableName, Arc<TablePlan>>>,
+    /// The cuts that copies began with. What was committed before such a copy is in it, so that the increment that follows need not
+    /// wait for it.
+    starts: Mutex<HashMap<TableName, Position>>,
 }
 
 impl SqlServerSource {
@@ -38,6 +41,7 @@ impl SqlServerSource {
             pool: Arc::new(Pool::new(connect)),
             options: tables.into_iter().collect(),
             plans: Mutex::default(),
+            starts: Mutex::default(),
         }
     }
 
@@ -48,6 +52,10 @@ impl SqlServerSource {
         let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
         plans.insert(table.clone(), plan.clone());
         Ok(plan)
+    }
+
+    fn starts(&self) -> MutexGuard<'_, HashMap<TableName, Position>> {
+        self.starts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is known of a table.
@@ -92,8 +100,12 @@ impl ChangeSource for SqlServerSource {
         };
         let mut connection = self.pool.take().await?;
         let plan = self.look(&mut connection, table).await?;
-        let cut = cut::cut(&mut connection, &plan, after).await?;
+        let follows_copy = after.is_none() || self.starts().get(table) == after;
+        let cut = cut::cut(&mut connection, &plan, after, !follows_copy).await?;
         self.pool.put(connection);
+        if let (Cut::Complete { upto, .. }, None) = (&cut, after) {
+            self.starts().insert(table.clone(), upto.clone());
+        }
         Ok(cut)
     }
 
