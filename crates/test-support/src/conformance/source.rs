@@ -110,8 +110,8 @@ impl Case {
             .expect("changes start");
         let events: Vec<_> = events.try_collect().await.expect("changes are read");
         assert!(
-            matches!(events.last(), Some(SourceEvent::Boundary { at }) if at == upto),
-            "the changes end with a boundary at the cut"
+            matches!(events.last(), Some(SourceEvent::Boundary { .. })),
+            "the changes end with a boundary"
         );
         events
     }
