@@ -1,6 +1,7 @@
 //! An in-memory SQL Server that speaks TDS, for tests, demos and benchmarks.
 
 mod ast;
+mod catalog;
 mod clock;
 mod code_page;
 mod collation;
@@ -9,7 +10,9 @@ mod engine;
 mod error;
 mod eval;
 mod faults;
+mod lexer;
 mod outcome;
+mod parser;
 mod session;
 mod store;
 mod sync;

@@ -4,8 +4,8 @@
 use crate::emulator::Encryption;
 use crate::tds::reader::{WireError, WireResult};
 
-/// The version that the server claims, SQL Server 2022: major, minor, build.
-pub(crate) const SERVER_VERSION: [u8; 4] = [16, 0, 0x10, 0x00];
+/// The version that the server claims, SQL Server 2022 (16.0.1000): major, minor, build.
+pub(crate) const SERVER_VERSION: [u8; 4] = [16, 0, 0x03, 0xE8];
 
 const OPTION_VERSION: u8 = 0;
 const OPTION_ENCRYPTION: u8 = 1;
