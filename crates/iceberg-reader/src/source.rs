@@ -100,8 +100,8 @@ impl ChangeSource for IcebergSource {
         };
         Ok(Description {
             tracking,
-            approximate_rows: snapshot.as_ref().and_then(|snapshot| approximate_rows(snapshot)),
-            findings: snapshot.iter().flat_map(|snapshot| findings(snapshot)).collect(),
+            approximate_rows: snapshot.as_ref().and_then(approximate_rows),
+            findings: snapshot.iter().flat_map(findings).collect(),
             schema,
         })
     }

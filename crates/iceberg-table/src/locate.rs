@@ -198,3 +198,6 @@ fn prefer_exact(matches: Vec<Match>) -> Vec<RowLocation> {
         .map(|matched| matched.location)
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use iceberg::metadata_columns::RESERVED_FIELD_ID_DELETE_FILE_PATH;
 use iceberg::spec::{
-    DataContentType, DataFile, DataFileFormat, Manifest, ManifestFile, PrimitiveLiteral, SnapshotRef, Struct,
+    DataContentType, DataFile, DataFileFormat, Datum, Manifest, ManifestFile, PrimitiveLiteral, SnapshotRef,
+    Struct,
 };
 use iceberg::table::Table;
 use model::{Error, ErrorKind, Result};
@@ -49,6 +50,28 @@ pub struct DeleteFile {
 }
 
 impl DeleteFile {
+    /// A position delete file as a manifest tells of it.
+    pub(crate) fn new(spec_id: i32, sequence_number: i64, file: &DataFile) -> Self {
+        let bound =
+            |bounds: &HashMap<i32, Datum>| match bounds.get(&RESERVED_FIELD_ID_DELETE_FILE_PATH)?.literal() {
+                PrimitiveLiteral::String(path) => Some(path.clone()),
+                _ => None,
+            };
+        let paths = match file.referenced_data_file() {
+            Some(path) => Some((path.clone(), path)),
+            None => bound(file.lower_bounds()).zip(bound(file.upper_bounds())),
+        };
+        Self {
+            path: file.file_path().into(),
+            size: file.file_size_in_bytes(),
+            record_count: file.record_count(),
+            sequence_number,
+            spec_id,
+            partition: file.partition().clone(),
+            paths,
+        }
+    }
+
     /// Whether it may hold positions of the file at `path`. Sequence number, spec and partition are not looked at.
     fn may_speak_of(&self, path: &str) -> bool {
         self.paths
@@ -101,7 +124,7 @@ pub async fn live_files(table: &Table, snapshot: &SnapshotRef) -> Result<Vec<Arc
                     data_file: file.clone(),
                     deletes: Vec::new(),
                 }),
-                _ => deletes.add(delete_file(spec_id, sequence_number, file)),
+                _ => deletes.add(DeleteFile::new(spec_id, sequence_number, file)),
             }
         }
     }
@@ -137,29 +160,6 @@ fn refuse_unreadable(file: &DataFile) -> Result<()> {
     .hint(
         "rewrite the table with the engine that wrote it (compaction removes delete files), then run again",
     ))
-}
-
-fn delete_file(spec_id: i32, sequence_number: i64, file: &DataFile) -> DeleteFile {
-    let bound = |bounds: &HashMap<i32, iceberg::spec::Datum>| match bounds
-        .get(&RESERVED_FIELD_ID_DELETE_FILE_PATH)?
-        .literal()
-    {
-        PrimitiveLiteral::String(path) => Some(path.clone()),
-        _ => None,
-    };
-    let paths = match file.referenced_data_file() {
-        Some(path) => Some((path.clone(), path)),
-        None => bound(file.lower_bounds()).zip(bound(file.upper_bounds())),
-    };
-    DeleteFile {
-        path: file.file_path().into(),
-        size: file.file_size_in_bytes(),
-        record_count: file.record_count(),
-        sequence_number,
-        spec_id,
-        partition: file.partition().clone(),
-        paths,
-    }
 }
 
 /// Delete files by what they can apply to: one data file, or a partition.

@@ -1,0 +1,341 @@
+use std::collections::HashSet;
+
+use arrow_array::{
+    ArrayRef, BinaryArray, Decimal128Array, FixedSizeBinaryArray, Int32Array, Int64Array, StringArray,
+    TimestampMicrosecondArray,
+};
+use arrow_schema::{DataType, Field, Schema, TimeUnit};
+use iceberg::arrow::schema_to_arrow_schema;
+use iceberg::io::FileIO;
+use iceberg::spec::{
+    DataContentType, DataFile, FormatVersion, NestedField, PartitionSpec, PrimitiveType, SortOrder, Struct,
+    TableMetadata, TableMetadataBuilder, Type,
+};
+use iceberg::writer::file_writer::{FileWriter, FileWriterBuilder, ParquetWriterBuilder};
+use model::DeclaredType;
+use parquet::file::properties::WriterProperties;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use rand::{Rng, SeedableRng};
+
+use super::*;
+use crate::read::DeleteFile;
+use crate::schema::iceberg_schema;
+
+/// The column that makes rows with equal keys differ.
+const PAYLOAD: &str = "payload";
+
+/// Data files in memory, and what was written into them.
+struct Files {
+    file_io: FileIO,
+    schema: Arc<TableSchema>,
+    metadata: TableMetadata,
+    files: Vec<Arc<LiveFile>>,
+    rows: Vec<RecordBatch>,
+    deleted: HashSet<(usize, u64)>,
+}
+
+impl Files {
+    /// Without files. `key` holds the key columns.
+    fn new(key: &[(&str, DataType, Option<&str>)]) -> Self {
+        let mut fields: Vec<_> = key
+            .iter()
+            .map(|(name, ty, _)| Field::new(*name, ty.clone(), false))
+            .collect();
+        fields.push(Field::new(PAYLOAD, DataType::Int64, false));
+        let mut declared: Vec<_> = key
+            .iter()
+            .map(|(_, _, collation)| {
+                collation.map(|collation| DeclaredType {
+                    declared: "nvarchar(20)".into(),
+                    collation: Some(collation.into()),
+                })
+            })
+            .collect();
+        declared.push(None);
+        let schema =
+            TableSchema::new(Arc::new(Schema::new(fields)), (0..key.len()).collect(), declared).unwrap();
+        let metadata = TableMetadataBuilder::new(
+            iceberg_schema(&schema).unwrap(),
+            PartitionSpec::unpartition_spec(),
+            SortOrder::unsorted_order(),
+            "memory://t".into(),
+            FormatVersion::V2,
+            Default::default(),
+        );
+        Self {
+            file_io: FileIO::new_with_memory(),
+            schema,
+            metadata: metadata.unwrap().build().unwrap().metadata,
+            files: Vec::new(),
+            rows: Vec::new(),
+            deleted: HashSet::new(),
+        }
+    }
+
+    fn path(&self, kind: &str) -> String {
+        format!("memory://t/{kind}-{}.parquet", self.files.len())
+    }
+
+    /// Adds a file with these keys, of which those at `deleted` are deleted.
+    async fn add(&mut self, mut columns: Vec<ArrayRef>, deleted: &[u64]) {
+        let first = self.rows.iter().map(RecordBatch::num_rows).sum::<usize>() as i64;
+        columns.push(Arc::new(Int64Array::from_iter_values(
+            first..first + columns[0].len() as i64,
+        )));
+        let rows = RecordBatch::try_new(self.schema.arrow().clone(), columns.clone()).unwrap();
+        let path = self.path("data");
+        let iceberg = self.metadata.current_schema().clone();
+        let data_file = write(&self.file_io, &path, iceberg, columns, DataContentType::Data).await;
+        let mut deletes = Vec::new();
+        if !deleted.is_empty() {
+            deletes.push(self.delete_file(&path, deleted).await);
+        }
+        let index = self.files.len();
+        self.deleted
+            .extend(deleted.iter().map(|position| (index, *position)));
+        self.rows.push(rows);
+        self.files.push(Arc::new(LiveFile {
+            path: path.into(),
+            spec_id: 0,
+            sequence_number: 1,
+            data_file,
+            deletes,
+        }));
+    }
+
+    async fn delete_file(&self, data_path: &str, positions: &[u64]) -> Arc<DeleteFile> {
+        let field = |id, name, ty| NestedField::required(id, name, Type::Primitive(ty)).into();
+        let fields = vec![
+            field(i32::MAX - 101, "file_path", PrimitiveType::String),
+            field(i32::MAX - 102, "pos", PrimitiveType::Long),
+        ];
+        let schema = iceberg::spec::Schema::builder()
+            .with_fields(fields)
+            .build()
+            .unwrap();
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(StringArray::from(vec![data_path; positions.len()])),
+            Arc::new(Int64Array::from_iter_values(positions.iter().map(|p| *p as i64))),
+        ];
+        let path = self.path("deletes");
+        let file = write(
+            &self.file_io,
+            &path,
+            Arc::new(schema),
+            columns,
+            DataContentType::PositionDeletes,
+        )
+        .await;
+        Arc::new(DeleteFile::new(0, 2, &file))
+    }
+
+    fn search(&self, keys: &RecordBatch, hashes: bool) -> Search {
+        let rows = Projection::of_table(&self.metadata, &self.schema).unwrap();
+        Search::new(&self.file_io, rows, &self.schema, keys, hashes).unwrap()
+    }
+
+    async fn locate(&self, keys: &RecordBatch) -> Vec<Vec<(usize, u64)>> {
+        let located = self.search(keys, false).run(&self.files).await.unwrap();
+        let index = |path: &str| self.files.iter().position(|file| file.path.as_ref() == path);
+        let places = |rows: Vec<RowLocation>| {
+            rows.into_iter()
+                .map(|row| (index(&row.file.path).unwrap(), row.position))
+                .collect()
+        };
+        located.into_iter().map(places).collect()
+    }
+
+    /// Where the rows are, by comparing every key with every row.
+    fn expected(&self, keys: &RecordBatch) -> Vec<Vec<(usize, u64)>> {
+        let fold = KeyFold::of(&self.schema);
+        let mut live = Vec::new();
+        for (file, rows) in self.rows.iter().enumerate() {
+            let hashes = fold.hashes(&rows.project(self.schema.key()).unwrap()).unwrap();
+            let places = (0..).map(|position| (file, position));
+            live.extend(
+                places
+                    .zip(hashes)
+                    .filter(|(place, _)| !self.deleted.contains(place)),
+            );
+        }
+        let wanted = fold.hashes(keys).unwrap();
+        let places = |matches: &dyn Fn(&KeyHash) -> bool| -> Vec<_> {
+            let rows = live.iter().filter(|(_, hash)| matches(hash));
+            rows.map(|(place, _)| *place).collect()
+        };
+        wanted
+            .iter()
+            .map(|key| {
+                let exact = places(&|hash| hash.exact == key.exact);
+                if exact.is_empty() {
+                    places(&|hash| hash.folded == key.folded)
+                } else {
+                    exact
+                }
+            })
+            .collect()
+    }
+}
+
+/// A Parquet file with row groups of 8 rows and pages of 3.
+async fn write(
+    file_io: &FileIO,
+    path: &str,
+    schema: Arc<iceberg::spec::Schema>,
+    columns: Vec<ArrayRef>,
+    content: DataContentType,
+) -> DataFile {
+    let properties = WriterProperties::builder()
+        .set_max_row_group_row_count(Some(8))
+        .set_data_page_row_count_limit(3)
+        .set_write_batch_size(3)
+        .build();
+    let arrow = Arc::new(schema_to_arrow_schema(&schema).unwrap());
+    let columns = columns.iter().zip(arrow.fields());
+    let columns = columns.map(|(column, field)| arrow_cast::cast(column, field.data_type()).unwrap());
+    let rows = RecordBatch::try_new(arrow.clone(), columns.collect()).unwrap();
+    let output = file_io.new_output(path).unwrap();
+    let mut writer = ParquetWriterBuilder::new(properties, schema)
+        .build(output)
+        .await
+        .unwrap();
+    writer.write(&rows).await.unwrap();
+    let mut file = writer.close().await.unwrap().remove(0);
+    file.content(content)
+        .partition(Struct::empty())
+        .partition_spec_id(0);
+    file.build().unwrap()
+}
+
+type MakeColumn = fn(Vec<i32>) -> ArrayRef;
+
+/// A key column of each kind: its type, its collation, and its values by number.
+fn kinds() -> Vec<(DataType, Option<&'static str>, MakeColumn)> {
+    fn text(numbers: Vec<i32>) -> ArrayRef {
+        let spell = |number: i32| {
+            let blanks = " ".repeat(number.rem_euclid(3) as usize);
+            let text = format!("k{}{blanks}", number / 3);
+            if number % 2 == 0 {
+                text.to_uppercase()
+            } else {
+                text
+            }
+        };
+        Arc::new(StringArray::from_iter_values(numbers.into_iter().map(spell)))
+    }
+    let micros = DataType::Timestamp(TimeUnit::Microsecond, None);
+    vec![
+        (DataType::Int32, None, |n| Arc::new(Int32Array::from(n))),
+        (micros, None, |n| {
+            Arc::new(TimestampMicrosecondArray::from_iter_values(
+                n.into_iter().map(|n| i64::from(n) * 1_000_003),
+            ))
+        }),
+        (DataType::Decimal128(30, 2), None, |n| {
+            let values = n.into_iter().map(|n| i128::from(n) * 10_i128.pow(20));
+            let decimals = Decimal128Array::from_iter_values(values);
+            Arc::new(decimals.with_precision_and_scale(30, 2).unwrap())
+        }),
+        (DataType::Binary, None, |n| {
+            Arc::new(BinaryArray::from_iter_values(
+                n.into_iter().map(|n| n.to_le_bytes()),
+            ))
+        }),
+        (DataType::FixedSizeBinary(16), None, |n| {
+            let uuids = n
+                .into_iter()
+                .map(|n| (n as u128).wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes());
+            Arc::new(FixedSizeBinaryArray::try_from_iter(uuids).unwrap())
+        }),
+        (DataType::Utf8, None, text),
+        (DataType::Utf8, Some("Latin1_General_100_BIN2"), text),
+        (DataType::Utf8, Some("SQL_Latin1_General_CP1_CI_AS"), text),
+    ]
+}
+
+#[tokio::test]
+async fn every_live_row_of_a_key_is_found_and_no_other() {
+    for (kind, (data_type, collation, make)) in kinds().into_iter().enumerate() {
+        for seed in 0..8 {
+            let mut rng = StdRng::seed_from_u64(seed);
+            let mut files = Files::new(&[
+                ("part", DataType::Int32, None),
+                ("key", data_type.clone(), collation),
+            ]);
+            for _ in 0..rng.random_range(1..5) {
+                let mut numbers: Vec<i32> = (0..rng.random_range(1..60))
+                    .map(|_| rng.random_range(-50..50))
+                    .collect();
+                if rng.random_bool(0.5) {
+                    numbers.sort_unstable();
+                }
+                let parts: Vec<i32> = numbers.iter().map(|n| n.rem_euclid(2)).collect();
+                let deleted: Vec<u64> = (0..numbers.len() as u64)
+                    .filter(|_| rng.random_bool(0.2))
+                    .collect();
+                files
+                    .add(vec![Arc::new(Int32Array::from(parts)), make(numbers)], &deleted)
+                    .await;
+            }
+            let mut wanted: Vec<i32> = (-60..60).collect();
+            wanted.shuffle(&mut rng);
+            wanted.truncate(rng.random_range(1..30));
+            let parts = Int32Array::from_iter_values(wanted.iter().map(|n| n.rem_euclid(2)));
+            let schema = files.schema.arrow().project(files.schema.key()).unwrap();
+            let keys = RecordBatch::try_new(Arc::new(schema), vec![Arc::new(parts), make(wanted)]).unwrap();
+            assert_eq!(
+                files.locate(&keys).await,
+                files.expected(&keys),
+                "kind {kind}, seed {seed}"
+            );
+        }
+    }
+}
+
+fn ints(files: &Files, keys: &[i32]) -> RecordBatch {
+    let schema = files.schema.arrow().project(files.schema.key()).unwrap();
+    RecordBatch::try_new(Arc::new(schema), vec![Arc::new(Int32Array::from(keys.to_vec()))]).unwrap()
+}
+
+#[tokio::test]
+async fn the_hash_is_that_of_the_whole_row() {
+    let mut files = Files::new(&[("key", DataType::Int32, None)]);
+    files
+        .add(vec![Arc::new(Int32Array::from_iter_values(0..40))], &[7])
+        .await;
+    let found = files
+        .search(&ints(&files, &[39, 7, 11]), true)
+        .run(&files.files)
+        .await
+        .unwrap();
+    let hash = |position| {
+        let rows = &files.rows[0];
+        RowHasher::new(RowEncoder::whole(rows).unwrap()).hash(position)
+    };
+    let hashes: Vec<Vec<_>> = found
+        .into_iter()
+        .map(|rows| rows.into_iter().map(|row| row.hash).collect())
+        .collect();
+    assert_eq!(hashes, [vec![Some(hash(39))], vec![], vec![Some(hash(11))]]);
+}
+
+#[tokio::test]
+async fn only_pages_that_can_hold_a_key_are_read() {
+    let mut files = Files::new(&[("key", DataType::Int32, None)]);
+    files
+        .add(vec![Arc::new(Int32Array::from_iter_values(0..400))], &[])
+        .await;
+    let file = &files.files[0];
+    let size = file.data_file.file_size_in_bytes();
+    let reader = DataFileReader::open(&files.file_io, &file.path, size)
+        .await
+        .unwrap();
+    for (keys, most) in [(vec![17], 3), (vec![0, 399], 6), (vec![-1, 1_000], 0)] {
+        let search = files.search(&ints(&files, &keys), false);
+        let rows = search.bounds.may_be_at(reader.metadata()).count();
+        assert!(rows <= most, "{rows} rows are read for {keys:?}");
+    }
+    let outside = files.search(&ints(&files, &[400]), false);
+    assert!(!outside.bounds.may_be_in(&file.data_file));
+}
