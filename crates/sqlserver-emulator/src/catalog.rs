@@ -101,6 +101,19 @@ pub(crate) fn view(viewer: &Viewer<'_>, schema: &str, name: &str) -> SqlResult<O
     })
 }
 
+/// The result of a catalog procedure, by its name in lower case; none if there is no such.
+pub(crate) fn procedure(viewer: &Viewer<'_>, name: &str, arguments: &[Value]) -> Option<View> {
+    let first = || arguments.first().and_then(Value::as_text);
+    match name {
+        "sp_tablecollations_100" | "sp_tablecollations_90" | "sp_tablecollations" => {
+            let reference = ObjectReference::parse(&first()?)?;
+            let table = viewer.table_data(&reference)?;
+            Some(columns::table_collations(&table.definition))
+        }
+        _ => None,
+    }
+}
+
 impl Viewer<'_> {
     /// The tables of the database, by name.
     fn tables(&self) -> impl Iterator<Item = &Arc<Table>> {

@@ -277,3 +277,25 @@ fn type_values(ty: SqlType, alias: Option<(&str, i32)>) -> Vec<Value> {
         bit(false),
     ]
 }
+
+/// What `sp_tablecollations_100` answers for a table: each column's collation, which bulk loads have to repeat.
+pub(super) fn table_collations(table: &Table) -> View {
+    let rows = table.columns.iter().map(|column| {
+        let collation = column.info.collation;
+        vec![
+            int(column.id),
+            text(&column.name),
+            collation.map_or(Value::Null, |collation| Value::bytes(&collation.wire())),
+            collation.map_or(Value::Null, |collation| text(collation.name)),
+        ]
+    });
+    View::new(
+        &[
+            ("colid", Kind::Int),
+            ("name", Kind::Name),
+            ("tds_collation", Kind::Binary(5)),
+            ("collation", Kind::Name),
+        ],
+        rows,
+    )
+}

@@ -82,7 +82,7 @@ impl<'a> Viewer<'a> {
     }
 
     /// The table that a name means, temporary ones included.
-    fn table_data(&self, reference: &ObjectReference) -> Option<&'a TableData> {
+    pub(super) fn table_data(&self, reference: &ObjectReference) -> Option<&'a TableData> {
         let id = if reference.name.starts_with('#') {
             (self.temporary)(&reference.name)
         } else {
