@@ -216,7 +216,7 @@ fn kinds() -> Vec<(DataType, Option<&'static str>, MakeColumn)> {
         let spell = |number: i32| {
             let blanks = " ".repeat(number.rem_euclid(3) as usize);
             let text = format!("k{}{blanks}", number / 3);
-            if number % 2 == 0 {
+            if number.rem_euclid(4) < 2 {
                 text.to_uppercase()
             } else {
                 text
