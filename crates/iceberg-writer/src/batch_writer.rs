@@ -1,0 +1,258 @@
+//! From a stream of change batches to staged files.
+//!
+//! Rows that are surely new are written at once. Rows whose keys may be there are written at once too, and their keys are looked
+//! up later, many together, to delete the old rows by position. Rows that were probably delivered before are held back, looked up,
+//! and written only if they differ.
+
+use std::sync::Arc;
+
+use arrow_array::{BooleanArray, RecordBatch};
+use arrow_select::filter::filter_record_batch;
+use futures::StreamExt;
+use iceberg_table::{RowLocation, TableHandle, remove_files};
+use model::{
+    Batches, ChangeBatch, Error, ErrorKind, Ids, Op, Presence, Result, RowEncoder, RowHash, RowHasher,
+    StageOutcome, TableSchema,
+};
+
+use crate::data_file::{DataFileWriter, FileShape};
+use crate::key_batch::KeyBatch;
+use crate::options::WriterOptions;
+use crate::staged::{Located, StagedFile, StagedFiles};
+
+/// Keys that are looked up together at most; they are held in memory.
+const KEYS_AT_ONCE: usize = 1 << 20;
+
+/// Stages all rows of a stream against the head of `table`.
+pub(crate) async fn stage(
+    table: &TableHandle,
+    schema: &Arc<TableSchema>,
+    rows: Batches,
+    options: &WriterOptions,
+    ids: Arc<dyn Ids>,
+) -> Result<StageOutcome> {
+    let mut writer = BatchWriter::new(table, schema, options, ids)?;
+    match writer.take_all(rows).await {
+        Ok(()) => writer.finish().await,
+        Err(error) => {
+            remove_files(table, writer.files.abandon()).await;
+            Err(error)
+        }
+    }
+}
+
+struct BatchWriter<'a> {
+    table: &'a TableHandle,
+    schema: &'a Arc<TableSchema>,
+    options: &'a WriterOptions,
+    files: DataFileWriter,
+    /// Keys whose rows are written, or are not written because they are deleted.
+    keys: KeyBatch<Op>,
+    /// Rows that are perhaps what is there,
+    held: Vec<RecordBatch>,
+    held_bytes: usize,
+    /// and their hashes.
+    held_keys: KeyBatch<RowHash>,
+    staged: StagedFiles,
+    read: u64,
+    unchanged: u64,
+}
+
+impl<'a> BatchWriter<'a> {
+    fn new(
+        table: &'a TableHandle,
+        schema: &'a Arc<TableSchema>,
+        options: &'a WriterOptions,
+        ids: Arc<dyn Ids>,
+    ) -> Result<Self> {
+        let shape = FileShape::new(table, schema)?;
+        Ok(Self {
+            table,
+            schema,
+            options,
+            files: DataFileWriter::new(table, shape, options, ids)?,
+            keys: KeyBatch::new(schema),
+            held: Vec::new(),
+            held_bytes: 0,
+            held_keys: KeyBatch::new(schema),
+            staged: StagedFiles::new(table),
+            read: 0,
+            unchanged: 0,
+        })
+    }
+
+    async fn take_all(&mut self, mut batches: Batches) -> Result<()> {
+        while let Some(batch) = batches.next().await {
+            self.take(&batch?).await?;
+        }
+        self.settle_keys().await?;
+        self.settle_held().await
+    }
+
+    async fn take(&mut self, batch: &ChangeBatch) -> Result<()> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.read += batch.len() as u64;
+        if !self.schema.has_key() {
+            return self.take_keyless(batch).await;
+        }
+        let is_upsert: BooleanArray = (0..batch.len())
+            .map(|row| Some(batch.op(row) != Op::Delete))
+            .collect();
+        let upserts = filtered(&batch.rows, &is_upsert)?;
+        match batch.presence {
+            Presence::Absent => {
+                self.staged.rows.inserted += upserts.num_rows() as u64;
+                self.files.write(&upserts).await
+            }
+            Presence::PerhapsIdentical => {
+                let deletes = filtered(&batch.rows, &inverted(&is_upsert))?;
+                self.look_up(&deletes, std::iter::repeat_n(Op::Delete, deletes.num_rows()))
+                    .await?;
+                self.hold(upserts).await
+            }
+            Presence::Present | Presence::Unknown => {
+                self.files.write(&upserts).await?;
+                self.look_up(&batch.rows, (0..batch.len()).map(|row| batch.op(row)))
+                    .await
+            }
+        }
+    }
+
+    /// Without a key rows can be added and nothing else.
+    async fn take_keyless(&mut self, batch: &ChangeBatch) -> Result<()> {
+        let adds_only = (0..batch.len()).all(|row| matches!(batch.op(row), Op::Insert | Op::Upsert));
+        if !adds_only || batch.presence == Presence::PerhapsIdentical {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "a table without a key takes new rows only: a row that is there cannot be told from its twins",
+            )
+            .with("table", &batch.table)
+            .hint("give the table a key in the configuration, or copy it as a whole with `--full`"));
+        }
+        self.staged.rows.inserted += batch.len() as u64;
+        self.files.write(&batch.rows).await
+    }
+
+    async fn look_up(&mut self, rows: &RecordBatch, ops: impl IntoIterator<Item = Op>) -> Result<()> {
+        if rows.num_rows() == 0 {
+            return Ok(());
+        }
+        self.keys.push(self.schema, rows, ops)?;
+        if self.keys.len() >= KEYS_AT_ONCE {
+            self.settle_keys().await
+        } else {
+            Ok(())
+        }
+    }
+
+    async fn hold(&mut self, rows: RecordBatch) -> Result<()> {
+        if rows.num_rows() == 0 {
+            return Ok(());
+        }
+        let mut hasher = RowHasher::new(RowEncoder::whole(&rows)?);
+        self.held_keys.push(
+            self.schema,
+            &rows,
+            (0..rows.num_rows()).map(|row| hasher.hash(row)),
+        )?;
+        self.held_bytes += rows.get_array_memory_size();
+        self.held.push(rows);
+        if self.held_bytes >= self.options.lookup_bytes {
+            self.settle_held().await
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Deletes what the written and the deleted rows replace.
+    async fn settle_keys(&mut self) -> Result<()> {
+        if self.keys.len() == 0 {
+            return Ok(());
+        }
+        self.staged.located_at = Some(Located {
+            snapshot: self.table.metadata().current_snapshot_id(),
+        });
+        for (op, locations) in self.keys.locate(self.table, self.schema, false).await? {
+            match (op, locations.is_empty()) {
+                (Op::Delete, true) => {}
+                (Op::Delete, false) => self.staged.rows.deleted += 1,
+                (_, true) => self.staged.rows.inserted += 1,
+                (_, false) => self.staged.rows.updated += 1,
+            }
+            self.delete(locations);
+        }
+        Ok(())
+    }
+
+    /// Writes those of the held rows that differ from what is there.
+    async fn settle_held(&mut self) -> Result<()> {
+        if self.held_keys.len() == 0 {
+            return Ok(());
+        }
+        self.staged.located_at = Some(Located {
+            snapshot: self.table.metadata().current_snapshot_id(),
+        });
+        let mut differs = Vec::with_capacity(self.held_keys.len());
+        for (hash, locations) in self.held_keys.locate(self.table, self.schema, true).await? {
+            let is_same = matches!(locations.as_slice(), [only] if only.hash == Some(hash));
+            differs.push(!is_same);
+            match (is_same, locations.is_empty()) {
+                (true, _) => self.unchanged += 1,
+                (false, true) => self.staged.rows.inserted += 1,
+                (false, false) => {
+                    self.staged.rows.updated += 1;
+                    self.delete(locations);
+                }
+            }
+        }
+        let mut differs = differs.into_iter();
+        self.held_bytes = 0;
+        for rows in std::mem::take(&mut self.held) {
+            let wanted: BooleanArray = differs.by_ref().take(rows.num_rows()).map(Some).collect();
+            self.files.write(&filtered(&rows, &wanted)?).await?;
+        }
+        Ok(())
+    }
+
+    fn delete(&mut self, locations: Vec<RowLocation>) {
+        for location in locations {
+            let deleted = self
+                .staged
+                .deletes
+                .entry(location.file.path.to_string())
+                .or_default();
+            deleted.spec_id = location.file.spec_id;
+            deleted.positions.insert(location.position);
+        }
+    }
+
+    async fn finish(self) -> Result<StageOutcome> {
+        let mut staged = self.staged;
+        for file in self.files.close().await? {
+            staged.data_files.push(StagedFile::new(self.table, file)?);
+        }
+        let any = !staged.data_files.is_empty() || !staged.deletes.is_empty();
+        Ok(StageOutcome {
+            staged: if any {
+                vec![staged.into_staged()?]
+            } else {
+                Vec::new()
+            },
+            read: self.read,
+            unchanged: self.unchanged,
+        })
+    }
+}
+
+fn filtered(rows: &RecordBatch, wanted: &BooleanArray) -> Result<RecordBatch> {
+    if wanted.true_count() == rows.num_rows() {
+        return Ok(rows.clone());
+    }
+    filter_record_batch(rows, wanted).map_err(|e| Error::internal("rows cannot be filtered").caused_by(e))
+}
+
+fn inverted(flags: &BooleanArray) -> BooleanArray {
+    flags.values().iter().map(|flag| Some(!flag)).collect()
+}

@@ -1,0 +1,345 @@
+//! Parquet data files: rows go in, a file is closed when it is large enough, and each closed file is described for a manifest.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float32Type, Float64Type};
+use arrow_array::{Array, RecordBatch};
+use arrow_schema::{DataType, Schema, SchemaRef};
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use iceberg::io::{FileIO, FileWrite};
+use iceberg::spec::{DataContentType, DataFile, DataFileBuilder, DataFileFormat, Struct};
+use iceberg_table::{TableHandle, field_ids, iceberg_error};
+use model::{Error, ErrorKind, Ids, Result, TableSchema};
+use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::arrow::async_writer::{AsyncArrowWriter, AsyncFileWriter};
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::{ParquetError, Result as ParquetResult};
+use parquet::file::metadata::ParquetMetaData;
+use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
+use parquet::schema::types::ColumnPath;
+use uuid::Uuid;
+
+use crate::column_metrics::ColumnMetrics;
+use crate::options::WriterOptions;
+
+/// The table property that goes before [`WriterOptions::target_file_bytes`].
+const TARGET_FILE_SIZE: &str = "write.target-file-size-bytes";
+
+/// How rows of one schema lie in a table's files.
+#[derive(Debug, Clone)]
+pub struct FileShape {
+    schema: SchemaRef,
+    /// For each column of the file, its index in the delivered rows and its field id.
+    columns: Vec<usize>,
+    ids: Vec<i32>,
+    iceberg: iceberg::spec::SchemaRef,
+}
+
+impl FileShape {
+    /// The shape of files of `table` that take rows of `delivered`, which has the same columns, perhaps in another order.
+    ///
+    /// # Errors
+    ///
+    /// `SchemaMismatch` if the columns are not the table's.
+    pub fn new(table: &TableHandle, delivered: &TableSchema) -> Result<Self> {
+        let iceberg = table.iceberg_schema().clone();
+        let delivered_ids = field_ids(delivered, &iceberg)?;
+        let (mut fields, mut columns, mut ids) = (Vec::new(), Vec::new(), Vec::new());
+        for nested in iceberg.as_struct().fields() {
+            let index = delivered_ids
+                .iter()
+                .position(|id| *id == nested.id)
+                .ok_or_else(|| {
+                    Error::new(
+                        ErrorKind::SchemaMismatch,
+                        "a column of the table is not delivered",
+                    )
+                    .with("column", &nested.name)
+                })?;
+            let metadata = HashMap::from([(PARQUET_FIELD_ID_META_KEY.to_owned(), nested.id.to_string())]);
+            let field = delivered.arrow().field(index).clone();
+            fields.push(field.with_nullable(!nested.required).with_metadata(metadata));
+            columns.push(index);
+            ids.push(nested.id);
+        }
+        Ok(Self {
+            schema: Arc::new(Schema::new(fields)),
+            columns,
+            ids,
+            iceberg,
+        })
+    }
+
+    /// The rows in the shape of the file.
+    fn of_rows(&self, rows: &RecordBatch) -> Result<RecordBatch> {
+        let columns = self
+            .columns
+            .iter()
+            .map(|&index| rows.column(index).clone())
+            .collect();
+        RecordBatch::try_new(self.schema.clone(), columns).map_err(|e| {
+            Error::new(ErrorKind::Data, "rows do not fit the table")
+                .with("cause", &e)
+                .caused_by(e)
+        })
+    }
+}
+
+/// Writes rows into as many files as their size asks for.
+pub struct DataFileWriter {
+    shape: FileShape,
+    file_io: FileIO,
+    directory: String,
+    spec_id: i32,
+    properties: WriterProperties,
+    target_bytes: u64,
+    ids: Arc<dyn Ids>,
+    open: Option<OpenFile>,
+    closed: Vec<DataFile>,
+}
+
+struct OpenFile {
+    path: String,
+    writer: AsyncArrowWriter<Output>,
+    nan_counts: HashMap<i32, u64>,
+}
+
+impl std::fmt::Debug for DataFileWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DataFileWriter")
+            .field("directory", &self.directory)
+            .finish_non_exhaustive()
+    }
+}
+
+impl DataFileWriter {
+    /// Writes rows of `shape` into `table`'s directory. Nothing is created before the first row.
+    ///
+    /// # Errors
+    ///
+    /// `Config` if the options are out of range.
+    pub fn new(
+        table: &TableHandle,
+        shape: FileShape,
+        options: &WriterOptions,
+        ids: Arc<dyn Ids>,
+    ) -> Result<Self> {
+        let metadata = table.metadata();
+        let target = metadata
+            .properties()
+            .get(TARGET_FILE_SIZE)
+            .and_then(|value| value.parse().ok());
+        let properties = properties(options)?
+            .set_max_row_group_row_count(Some(options.row_group_rows))
+            .set_max_row_group_bytes(Some(options.row_group_bytes));
+        // A key of one column has no value twice: a dictionary of it would only cost.
+        let mut key = shape
+            .iceberg
+            .identifier_field_ids()
+            .filter_map(|id| shape.iceberg.field_by_id(id));
+        let properties = match (key.next(), key.next()) {
+            (Some(only), None) => {
+                properties.set_column_dictionary_enabled(ColumnPath::new(vec![only.name.clone()]), false)
+            }
+            _ => properties,
+        };
+        drop(key);
+        Ok(Self {
+            shape,
+            file_io: table.table().file_io().clone(),
+            directory: format!("{}/data", metadata.location()),
+            spec_id: metadata.default_partition_spec_id(),
+            properties: properties.build(),
+            target_bytes: target.unwrap_or(options.target_file_bytes),
+            ids,
+            open: None,
+            closed: Vec::new(),
+        })
+    }
+
+    /// Writes rows, which have the columns that the shape was made for.
+    ///
+    /// # Errors
+    ///
+    /// `Data` if a required column holds NULL; otherwise as the storage says. The writer is of no use after that.
+    pub async fn write(&mut self, rows: &RecordBatch) -> Result<()> {
+        if rows.num_rows() == 0 {
+            return Ok(());
+        }
+        let rows = self.shape.of_rows(rows)?;
+        let mut open = match self.open.take() {
+            Some(open) => open,
+            None => self.start().await?,
+        };
+        count_nans(&rows, &self.shape.ids, &mut open.nan_counts);
+        open.writer
+            .write(&rows)
+            .await
+            .map_err(|e| failed(&open.path, e))?;
+        let bytes = open.writer.bytes_written() + open.writer.in_progress_size();
+        if bytes as u64 >= self.target_bytes {
+            self.finish(open).await
+        } else {
+            self.open = Some(open);
+            Ok(())
+        }
+    }
+
+    /// Closes the last file. The files, in the order of their rows.
+    ///
+    /// # Errors
+    ///
+    /// As the storage says.
+    pub async fn close(mut self) -> Result<Vec<DataFile>> {
+        if let Some(open) = self.open.take() {
+            self.finish(open).await?;
+        }
+        Ok(self.closed)
+    }
+
+    /// Gives up: the paths of the files that exist, finished or not.
+    pub fn abandon(self) -> Vec<String> {
+        let closed = self.closed.iter().map(|file| file.file_path().to_owned());
+        closed.chain(self.open.map(|open| open.path)).collect()
+    }
+
+    async fn start(&mut self) -> Result<OpenFile> {
+        let path = format!(
+            "{}/{}.parquet",
+            self.directory,
+            Uuid::from_u128(self.ids.random())
+        );
+        let output = Output::create(&self.file_io, &path).await?;
+        // Readers take the types from the table's schema, so the file does not carry Arrow's.
+        let options = ArrowWriterOptions::new()
+            .with_properties(self.properties.clone())
+            .with_skip_arrow_metadata(true);
+        let writer = AsyncArrowWriter::try_new_with_options(output, self.shape.schema.clone(), options)
+            .map_err(|e| failed(&path, e))?;
+        Ok(OpenFile {
+            path,
+            writer,
+            nan_counts: HashMap::new(),
+        })
+    }
+
+    async fn finish(&mut self, mut open: OpenFile) -> Result<()> {
+        let metadata = open.writer.finish().await.map_err(|e| failed(&open.path, e))?;
+        let size = open.writer.bytes_written() as u64;
+        let mut file = describe(&metadata, &open.path, size, self.spec_id);
+        ColumnMetrics::of(&metadata, &self.shape.ids, &self.shape.iceberg).describe(&mut file);
+        file.content(DataContentType::Data)
+            .nan_value_counts(open.nan_counts);
+        self.closed.push(built(&file)?);
+        Ok(())
+    }
+}
+
+/// Where a Parquet writer puts its bytes.
+pub(crate) struct Output(Box<dyn FileWrite>);
+
+impl Output {
+    pub(crate) async fn create(file_io: &FileIO, path: &str) -> Result<Self> {
+        let output = file_io
+            .new_output(path)
+            .map_err(iceberg_error("cannot create a data file"))?;
+        output
+            .writer()
+            .await
+            .map(Self)
+            .map_err(|e| iceberg_error("cannot create a data file")(e).with("file", path))
+    }
+}
+
+impl AsyncFileWriter for Output {
+    fn write(&mut self, bytes: Bytes) -> BoxFuture<'_, ParquetResult<()>> {
+        Box::pin(async move {
+            self.0
+                .write(bytes)
+                .await
+                .map_err(|e| ParquetError::External(Box::new(e)))
+        })
+    }
+
+    fn complete(&mut self) -> BoxFuture<'_, ParquetResult<()>> {
+        Box::pin(async move {
+            self.0
+                .close()
+                .await
+                .map_err(|e| ParquetError::External(Box::new(e)))
+        })
+    }
+}
+
+/// The properties that all our files share.
+pub(crate) fn properties(options: &WriterOptions) -> Result<WriterPropertiesBuilder> {
+    let level = ZstdLevel::try_new(options.zstd_level).map_err(|e| {
+        Error::new(
+            ErrorKind::Config,
+            format!("zstd_level is {}, which does not exist", options.zstd_level),
+        )
+        .hint("set zstd_level to a number from 1 to 22")
+        .caused_by(e)
+    })?;
+    Ok(WriterProperties::builder().set_compression(Compression::ZSTD(level)))
+}
+
+/// The description that data files and delete files share; content and column metrics are the caller's.
+pub(crate) fn describe(metadata: &ParquetMetaData, path: &str, size: u64, spec_id: i32) -> DataFileBuilder {
+    let groups = metadata.row_groups().iter();
+    let mut file = DataFileBuilder::default();
+    file.file_path(path.to_owned())
+        .file_format(DataFileFormat::Parquet)
+        .partition(Struct::empty())
+        .partition_spec_id(spec_id)
+        .record_count(metadata.file_metadata().num_rows().unsigned_abs())
+        .file_size_in_bytes(size)
+        .split_offsets(Some(groups.filter_map(|group| group.file_offset()).collect()));
+    file
+}
+
+pub(crate) fn built(file: &DataFileBuilder) -> Result<DataFile> {
+    file.build()
+        .map_err(|e| Error::internal("a data file is described incompletely").caused_by(e))
+}
+
+/// Wraps an error of the Parquet writer, whose own cause says more than it does.
+pub(crate) fn failed(path: &str, error: ParquetError) -> Error {
+    match error {
+        ParquetError::External(cause) => match cause.downcast::<iceberg::Error>() {
+            Ok(cause) => iceberg_error("cannot write a data file")(*cause).with("file", path),
+            Err(cause) => Error::new(ErrorKind::Unavailable, "cannot write a data file")
+                .with("file", path)
+                .caused_by(cause),
+        },
+        other => Error::new(ErrorKind::Data, "cannot encode rows as Parquet")
+            .with("file", path)
+            .with("cause", &other)
+            .caused_by(other),
+    }
+}
+
+fn count_nans(rows: &RecordBatch, ids: &[i32], counts: &mut HashMap<i32, u64>) {
+    for (column, id) in rows.columns().iter().zip(ids) {
+        let nans = match column.data_type() {
+            DataType::Float32 => column
+                .as_primitive::<Float32Type>()
+                .iter()
+                .flatten()
+                .filter(|v| v.is_nan())
+                .count(),
+            DataType::Float64 => column
+                .as_primitive::<Float64Type>()
+                .iter()
+                .flatten()
+                .filter(|v| v.is_nan())
+                .count(),
+            _ => continue,
+        };
+        *counts.entry(*id).or_default() += nans as u64;
+    }
+}

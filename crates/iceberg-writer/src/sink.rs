@@ -1,0 +1,256 @@
+//! The sink: every call starts from the table as the catalog has it now.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use iceberg::spec::DataFile;
+use iceberg_table::{
+    Catalog, RowCounts, SnapshotCommit, Stamp, TableHandle, commit_snapshot, committed, receipt,
+    remove_files, snapshot_of_batch,
+};
+use model::{
+    Batches, ChangeSink, Clock, Commit, CommitOutcome, Committed, Error, ErrorKind, Ids, Mark, Prepare,
+    Prepared, Receipt, Replace, Result, StageOutcome, Staged, SyncId, TableName, TableSchema,
+};
+
+use crate::options::WriterOptions;
+use crate::position_delete::write_position_deletes;
+use crate::replace::Present;
+use crate::staged::StagedFiles;
+use crate::{batch_writer, prepare};
+
+/// Writes changes into the Iceberg tables of one catalog.
+#[derive(Debug, Clone)]
+pub struct IcebergSink {
+    catalog: Arc<dyn Catalog>,
+    options: WriterOptions,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn Ids>,
+}
+
+impl IcebergSink {
+    /// A sink into the tables of `catalog`.
+    pub fn new(
+        catalog: Arc<dyn Catalog>,
+        options: WriterOptions,
+        clock: Arc<dyn Clock>,
+        ids: Arc<dyn Ids>,
+    ) -> Self {
+        Self {
+            catalog,
+            options,
+            clock,
+            ids,
+        }
+    }
+
+    async fn table(&self, name: &TableName) -> Result<TableHandle> {
+        self.catalog.load(name).await?.ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, "the Iceberg table does not exist").with("table", name)
+        })
+    }
+
+    /// One delete file per data file that has rows to delete.
+    async fn write_deletes(&self, table: &TableHandle, staged: &StagedFiles) -> Result<Vec<DataFile>> {
+        let mut files = Vec::with_capacity(staged.deletes.len());
+        for (path, rows) in &staged.deletes {
+            let positions: Vec<u64> = rows.positions.iter().copied().collect();
+            let written = write_position_deletes(
+                table,
+                path,
+                rows.spec_id,
+                &positions,
+                &self.options,
+                self.ids.as_ref(),
+            )
+            .await;
+            match written {
+                Ok(file) => files.push(file),
+                Err(error) => {
+                    remove_files(table, paths(&files)).await;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(files)
+    }
+
+    async fn commit_rows(
+        &self,
+        table: &TableHandle,
+        commit: &Commit,
+        staged: Merged,
+    ) -> Result<CommitOutcome> {
+        let delete_files = self.write_deletes(table, &staged.files).await?;
+        let change = SnapshotCommit {
+            delete_files: delete_files.clone(),
+            located_at: staged.located_at,
+            rows: staged.files.rows,
+            ..snapshot_commit(table, commit, staged.data_files)
+        };
+        let ended = self.commit_snapshot(commit, &change).await;
+        if matches!(ended, Ok(CommitOutcome::Conflict { .. }) | Err(_)) {
+            remove_files(table, paths(&delete_files)).await;
+        }
+        ended
+    }
+
+    async fn commit_replacement(
+        &self,
+        table: &TableHandle,
+        commit: &Commit,
+        staged: Merged,
+    ) -> Result<CommitOutcome> {
+        let present = Present::of(table).await?;
+        let newest = committed(table.metadata(), &commit.sync)?;
+        let is_next = newest.mark == commit.after && newest.epoch <= commit.epoch;
+        if is_next
+            && matches!(commit.after, Some(Mark::At(_)))
+            && present.equals(&staged.data_files, &commit.schema).await?
+        {
+            remove_files(table, paths(&staged.data_files)).await;
+            let reference = newest.reference.unwrap_or_default();
+            return Ok(CommitOutcome::Committed(Receipt {
+                reference,
+                unchanged: present.rows(),
+                ..Receipt::default()
+            }));
+        }
+        let inserted = staged.data_files.iter().map(DataFile::record_count).sum();
+        let change = SnapshotCommit {
+            rows: RowCounts {
+                inserted,
+                updated: 0,
+                deleted: present.rows(),
+            },
+            ..snapshot_commit(table, commit, staged.data_files)
+        };
+        self.commit_snapshot(commit, &change).await
+    }
+
+    async fn commit_snapshot(&self, commit: &Commit, change: &SnapshotCommit) -> Result<CommitOutcome> {
+        commit_snapshot(
+            self.catalog.as_ref(),
+            &commit.table,
+            change,
+            self.clock.as_ref(),
+            self.ids.as_ref(),
+        )
+        .await
+    }
+}
+
+#[async_trait]
+impl ChangeSink for IcebergSink {
+    async fn committed(&self, sync: &SyncId, table: &TableName) -> Result<Committed> {
+        match self.catalog.load(table).await? {
+            Some(table) => committed(table.metadata(), sync),
+            None => Ok(Committed::default()),
+        }
+    }
+
+    async fn prepare(&self, prepare: &Prepare) -> Result<Prepared> {
+        prepare::prepare(self.catalog.as_ref(), prepare).await
+    }
+
+    async fn stage(
+        &self,
+        _sync: &SyncId,
+        table: &TableName,
+        schema: &Arc<TableSchema>,
+        rows: Batches,
+    ) -> Result<StageOutcome> {
+        let table = self.table(table).await?;
+        batch_writer::stage(&table, schema, rows, &self.options, self.ids.clone()).await
+    }
+
+    async fn commit(&self, commit: &Commit) -> Result<CommitOutcome> {
+        let table = self.table(&commit.table).await?;
+        if let Some(snapshot) = snapshot_of_batch(table.metadata(), &commit.sync, &commit.batch) {
+            return Ok(CommitOutcome::Committed(receipt(snapshot)));
+        }
+        let Some(staged) = Merged::of(&table, &commit.staged)? else {
+            return Ok(CommitOutcome::Conflict {
+                newest: committed(table.metadata(), &commit.sync)?,
+            });
+        };
+        match commit.replace {
+            Replace::No => self.commit_rows(&table, commit, staged).await,
+            Replace::Table => self.commit_replacement(&table, commit, staged).await,
+        }
+    }
+
+    async fn discard(&self, staged: Vec<Staged>) -> Result<()> {
+        for staged in &staged {
+            let staged = StagedFiles::from_staged(staged)?;
+            if let Some(table) = self.catalog.load(&staged.table).await? {
+                remove_files(
+                    &table,
+                    staged.data_files.into_iter().map(|file| file.path).collect(),
+                )
+                .await;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Everything that is staged for one commit.
+struct Merged {
+    files: StagedFiles,
+    data_files: Vec<DataFile>,
+    located_at: HashSet<Option<i64>>,
+}
+
+impl Merged {
+    /// `None` if something was staged for another table of this name.
+    fn of(table: &TableHandle, staged: &[Staged]) -> Result<Option<Self>> {
+        let uuid = table.metadata().uuid();
+        let mut merged = Self {
+            files: StagedFiles::new(table),
+            data_files: Vec::new(),
+            located_at: HashSet::new(),
+        };
+        for staged in staged {
+            let staged = StagedFiles::from_staged(staged)?;
+            if staged.table_uuid != uuid {
+                return Ok(None);
+            }
+            merged
+                .located_at
+                .extend(staged.located_at.map(|located| located.snapshot));
+            merged.files.merge(staged);
+        }
+        merged.data_files = merged
+            .files
+            .data_files
+            .iter()
+            .map(|file| file.data_file(table))
+            .collect::<Result<_>>()?;
+        Ok(Some(merged))
+    }
+}
+
+/// A commit of these files alone.
+fn snapshot_commit(table: &TableHandle, commit: &Commit, data_files: Vec<DataFile>) -> SnapshotCommit {
+    SnapshotCommit {
+        table_uuid: table.metadata().uuid(),
+        stamp: Stamp {
+            sync: commit.sync.clone(),
+            mark: commit.mark.clone(),
+            batch: commit.batch.clone(),
+            epoch: commit.epoch,
+        },
+        after: commit.after.clone(),
+        data_files,
+        delete_files: Vec::new(),
+        located_at: HashSet::new(),
+        replace: commit.replace,
+        rows: RowCounts::default(),
+    }
+}
+
+fn paths(files: &[DataFile]) -> Vec<String> {
+    files.iter().map(|file| file.file_path().to_owned()).collect()
+}

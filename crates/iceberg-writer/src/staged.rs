@@ -1,0 +1,118 @@
+//! What is staged, as a value that outlives the process: files with their descriptions, and the positions to delete.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use iceberg::spec::{DataFile, FormatVersion, deserialize_data_file_from_json, serialize_data_file_to_json};
+use iceberg_table::{RowCounts, TableHandle, iceberg_error};
+use model::{Error, ErrorKind, Result, Staged, TableName};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// The value in a [`Staged`] of ours.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct StagedFiles {
+    /// The table that the files were written for, by name
+    pub(crate) table: TableName,
+    /// and by id.
+    pub(crate) table_uuid: Uuid,
+    /// The head in which rows were looked for, if they were; `Some(None)` is a table without snapshots.
+    pub(crate) located_at: Option<Located>,
+    /// The new data files.
+    pub(crate) data_files: Vec<StagedFile>,
+    /// The rows to delete, by the path of their data file.
+    pub(crate) deletes: BTreeMap<String, DeletedRows>,
+    /// What it amounts to.
+    pub(crate) rows: RowCounts,
+}
+
+/// A head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Located {
+    pub(crate) snapshot: Option<i64>,
+}
+
+/// A data file and its description for a manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StagedFile {
+    pub(crate) path: String,
+    spec_id: i32,
+    description: String,
+}
+
+/// Rows of one data file.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DeletedRows {
+    pub(crate) spec_id: i32,
+    pub(crate) positions: BTreeSet<u64>,
+}
+
+impl StagedFiles {
+    /// Nothing, for `table`.
+    pub(crate) fn new(table: &TableHandle) -> Self {
+        Self {
+            table: table.name().clone(),
+            table_uuid: table.metadata().uuid(),
+            located_at: None,
+            data_files: Vec::new(),
+            deletes: BTreeMap::new(),
+            rows: RowCounts::default(),
+        }
+    }
+
+    pub(crate) fn from_staged(staged: &Staged) -> Result<Self> {
+        serde_json::from_value(staged.value.clone()).map_err(|e| {
+            Error::new(
+                ErrorKind::Corrupt,
+                "what was staged for an Iceberg table cannot be read",
+            )
+            .caused_by(e)
+        })
+    }
+
+    pub(crate) fn into_staged(self) -> Result<Staged> {
+        let rows = self.rows.inserted + self.rows.updated + self.rows.deleted;
+        let value = serde_json::to_value(self)
+            .map_err(|e| Error::internal("what was staged cannot be written as JSON").caused_by(e))?;
+        Ok(Staged { rows, value })
+    }
+
+    /// Adds what another one of the same table holds.
+    pub(crate) fn merge(&mut self, other: Self) {
+        self.data_files.extend(other.data_files);
+        for (path, rows) in other.deletes {
+            let deleted = self.deletes.entry(path).or_default();
+            deleted.spec_id = rows.spec_id;
+            deleted.positions.extend(rows.positions);
+        }
+        self.rows += other.rows;
+    }
+}
+
+impl StagedFile {
+    pub(crate) fn new(table: &TableHandle, file: DataFile) -> Result<Self> {
+        let metadata = table.metadata();
+        let path = file.file_path().to_owned();
+        let spec_id = metadata.default_partition_spec_id();
+        let description =
+            serialize_data_file_to_json(file, metadata.default_partition_type(), FormatVersion::V2)
+                .map_err(iceberg_error("cannot describe a data file"))?;
+        Ok(Self {
+            path,
+            spec_id,
+            description,
+        })
+    }
+
+    pub(crate) fn data_file(&self, table: &TableHandle) -> Result<DataFile> {
+        let metadata = table.metadata();
+        deserialize_data_file_from_json(
+            &self.description,
+            self.spec_id,
+            metadata.default_partition_type(),
+            table.iceberg_schema(),
+        )
+        .map_err(|e| {
+            iceberg_error("cannot read the description of a staged file")(e).with("file", &self.path)
+        })
+    }
+}

@@ -1,0 +1,351 @@
+//! Lost answers, lost races, second owners, and writers that are not ours.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use iceberg_table::{Catalog, CatalogCommit, MetadataChange, NewTable, TableHandle};
+use model::{ChangeSink, Commit, CommitOutcome, Epoch, Op, Presence, Replace, Result, SyncId, TableName};
+use test_support::{SampleRow, kill_after};
+
+use crate::warehouse::{Target, Warehouse, at, rows_of, upserts};
+
+/// What goes wrong in the next commits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Failure {
+    /// The commit happens and the answer is lost.
+    AnswerLost,
+    /// The commit does not happen and the answer is lost.
+    RequestLost,
+    /// Somebody else's property change comes in between.
+    Overtaken,
+}
+
+#[derive(Debug)]
+struct FaultyCatalog {
+    inner: Arc<dyn Catalog>,
+    failure: Failure,
+    left: AtomicUsize,
+}
+
+#[async_trait]
+impl Catalog for FaultyCatalog {
+    async fn load(&self, table: &TableName) -> Result<Option<TableHandle>> {
+        self.inner.load(table).await
+    }
+
+    async fn create(&self, table: &TableName, new: NewTable) -> Result<Option<TableHandle>> {
+        self.inner.create(table, new).await
+    }
+
+    async fn commit(&self, base: &TableHandle, change: MetadataChange) -> Result<CatalogCommit> {
+        let fails = self
+            .left
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
+            .is_ok();
+        let lost = || CatalogCommit::Unknown {
+            why: "the answer was lost".into(),
+        };
+        match self.failure {
+            Failure::AnswerLost if fails => self.inner.commit(base, change).await.map(|_| lost()),
+            Failure::RequestLost if fails => Ok(lost()),
+            Failure::Overtaken if fails => {
+                let updates = [("somebody".to_owned(), "else".to_owned())].into();
+                let other = MetadataChange {
+                    updates: vec![iceberg::TableUpdate::SetProperties { updates }],
+                    ..MetadataChange::default()
+                };
+                self.inner.commit(base, other).await?;
+                self.inner.commit(base, change).await
+            }
+            _ => self.inner.commit(base, change).await,
+        }
+    }
+
+    async fn persist(&self, files: &[String]) -> Result<()> {
+        self.inner.persist(files).await
+    }
+
+    async fn list(&self) -> Result<Vec<TableName>> {
+        self.inner.list().await
+    }
+
+    async fn check_writable(&self) -> Result<()> {
+        self.inner.check_writable().await
+    }
+}
+
+fn faulty(warehouse: &Warehouse, failure: Failure, times: usize) -> Arc<FaultyCatalog> {
+    Arc::new(FaultyCatalog {
+        inner: Arc::new(warehouse.catalog()),
+        failure,
+        left: AtomicUsize::new(times),
+    })
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_found_out_and_a_lost_request_sent_again() {
+    for (failure, known_at_once) in [(Failure::AnswerLost, true), (Failure::RequestLost, false)] {
+        let warehouse = Warehouse::new(3);
+        let target = Target::new(&warehouse).await;
+        target
+            .apply("first", &upserts(1..=4, "old"), Presence::Absent)
+            .await;
+        let changes = upserts(3..=6, "new");
+        let staged = target.stage(&changes, Presence::Unknown).await.staged;
+        let commit = target.next("second", staged).await;
+
+        let sink = warehouse.sink_over(faulty(&warehouse, failure, 1));
+        let outcome = sink.commit(&commit).await.unwrap();
+        assert_eq!(
+            matches!(outcome, CommitOutcome::Committed(_)),
+            known_at_once,
+            "{failure:?}: {outcome:?}"
+        );
+        assert_eq!(matches!(outcome, CommitOutcome::Unknown { .. }), !known_at_once);
+
+        let receipt = target.commit(&commit).await;
+        assert_eq!((receipt.inserted, receipt.updated), (2, 2), "{failure:?}");
+        let expect = [rows_of(&upserts(1..=2, "old")), rows_of(&changes)].concat();
+        assert_eq!(target.rows().await, expect, "{failure:?}");
+        let batches: Vec<_> = warehouse
+            .table(&target.name)
+            .await
+            .metadata()
+            .snapshots()
+            .cloned()
+            .collect();
+        assert_eq!(batches.len(), 2, "{failure:?}");
+    }
+}
+
+#[tokio::test]
+async fn lost_races_are_run_again() {
+    let warehouse = Warehouse::new(4);
+    let target = Target::new(&warehouse).await;
+    let staged = target.stage(&upserts(1..=3, "x"), Presence::Unknown).await.staged;
+    let commit = target.next("raced", staged).await;
+    let sink = warehouse.sink_over(faulty(&warehouse, Failure::Overtaken, 5));
+    let outcome = sink.commit(&commit).await.unwrap();
+    assert!(matches!(outcome, CommitOutcome::Committed(_)), "{outcome:?}");
+    assert_eq!(target.rows().await, rows_of(&upserts(1..=3, "x")));
+    let metadata = warehouse.table(&target.name).await.metadata().clone();
+    assert_eq!(
+        (
+            metadata.snapshots().len(),
+            metadata.properties()["somebody"].as_str()
+        ),
+        (1, "else")
+    );
+    let left_behind = std::fs::read_dir(warehouse.directory.path().join("dbo/T/metadata")).unwrap();
+    let avro = left_behind
+        .filter(|e| {
+            e.as_ref()
+                .unwrap()
+                .path()
+                .extension()
+                .is_some_and(|e| e == "avro")
+        })
+        .count();
+    assert_eq!(
+        avro, 2,
+        "one manifest and one list; the lost attempts' are removed"
+    );
+}
+
+/// Many owners at once, each with what it thinks is the newest mark: the marks form one chain, and every committed row is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn racing_owners_neither_lose_nor_double_a_commit() {
+    let warehouse = Arc::new(Warehouse::new(5));
+    let target = Target::new(&warehouse).await;
+    let mut owners = Vec::new();
+    for owner in 0..4 {
+        let warehouse = warehouse.clone();
+        let (sync, name, schema) = (target.sync.clone(), target.name.clone(), target.schema.clone());
+        owners.push(tokio::spawn(async move {
+            let target = Target {
+                sink: warehouse.sink(),
+                warehouse: &warehouse,
+                sync,
+                name,
+                schema,
+            };
+            let mut won = Vec::new();
+            for round in 0..8 {
+                let changes = upserts([owner * 100 + round], "x");
+                let staged = target.stage(&changes, Presence::Unknown).await.staged;
+                let commit = target.next(&format!("{owner}/{round}"), staged.clone()).await;
+                match target.sink.commit(&commit).await.unwrap() {
+                    CommitOutcome::Committed(_) => won.extend(rows_of(&changes)),
+                    CommitOutcome::Conflict { .. } => target.sink.discard(staged).await.unwrap(),
+                    CommitOutcome::Unknown { why } => panic!("{why}"),
+                }
+            }
+            won
+        }));
+    }
+    let mut expect = Vec::new();
+    for owner in owners {
+        expect.extend(owner.await.unwrap());
+    }
+    expect.sort();
+    assert!(!expect.is_empty());
+    assert_eq!(target.rows().await, expect);
+    let commits = warehouse.table(&target.name).await.metadata().snapshots().len();
+    assert_eq!(commits, expect.len());
+    assert_eq!(
+        warehouse.data_files(&target.name).len(),
+        expect.len(),
+        "void files are removed"
+    );
+}
+
+#[tokio::test]
+async fn an_older_owner_is_fenced_at_every_step() {
+    let warehouse = Warehouse::new(6);
+    let target = Target::new(&warehouse).await;
+    let staged = target
+        .stage(&upserts([1], "old owner"), Presence::Unknown)
+        .await
+        .staged;
+    let old = target.next("old", staged).await;
+    let new = Commit {
+        epoch: Epoch(2),
+        mark: old.mark.clone(),
+        ..target.next("new", vec![]).await
+    };
+    target.commit(&new).await;
+    // Even with the mark that it expects.
+    let old = Commit {
+        after: Some(new.mark.clone()),
+        ..old
+    };
+    let CommitOutcome::Conflict { newest } = target.sink.commit(&old).await.unwrap() else {
+        panic!("the old owner committed");
+    };
+    assert_eq!(newest.epoch, Epoch(2));
+    assert!(target.rows().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_kill_at_any_point_leaves_all_or_nothing() {
+    for polls in 0..40 {
+        let warehouse = Warehouse::with_small_files(7 + polls as u64);
+        let target = Target::new(&warehouse).await;
+        target
+            .apply("first", &upserts(0..20, "old"), Presence::Absent)
+            .await;
+        let before = target.rows().await;
+        let changes = upserts(10..30, "new");
+        let work = async {
+            let staged = target.stage(&changes, Presence::Unknown).await.staged;
+            let commit = target.next("second", staged).await;
+            target.sink.commit(&commit).await
+        };
+        let finished = kill_after(polls, work).await.is_some();
+        let after = [rows_of(&upserts(0..10, "old")), rows_of(&changes)].concat();
+        let committed = warehouse
+            .sink()
+            .committed(&target.sync, &target.name)
+            .await
+            .unwrap();
+        let is_there = committed.mark == Some(at("second"));
+        assert!(is_there || !finished, "a finished commit is there");
+        assert_eq!(
+            target.rows().await,
+            if is_there { after.clone() } else { before },
+            "killed after {polls} polls"
+        );
+        if !is_there {
+            target.apply("again", &changes, Presence::Unknown).await;
+            assert_eq!(target.rows().await, after, "killed after {polls} polls");
+        }
+    }
+}
+
+/// Another sync into the same table stands for any writer that is not ours.
+#[tokio::test]
+async fn rows_that_others_added_since_the_lookup_stop_the_commit() {
+    let warehouse = Warehouse::new(8);
+    let target = Target::new(&warehouse).await;
+    let other = Target {
+        sync: SyncId::new("another"),
+        sink: warehouse.sink(),
+        ..Target::new(&warehouse).await
+    };
+    target
+        .apply("first", &upserts(1..=3, "a"), Presence::Absent)
+        .await;
+
+    let staged = target
+        .stage(&upserts([3, 4], "b"), Presence::Unknown)
+        .await
+        .staged;
+    let mut commit = target.next("second", staged).await;
+    other
+        .apply("foreign", &upserts([4], "foreign"), Presence::Unknown)
+        .await;
+    let outcome = target.sink.commit(&commit).await.unwrap();
+    assert!(matches!(outcome, CommitOutcome::Conflict { .. }), "{outcome:?}");
+
+    commit.staged = target
+        .stage(&upserts([3, 4], "b"), Presence::Unknown)
+        .await
+        .staged;
+    target.commit(&commit).await;
+    assert_eq!(
+        target.rows().await,
+        rows_of(&[upserts([1, 2], "a"), upserts([3, 4], "b")].concat())
+    );
+}
+
+#[tokio::test]
+async fn a_file_that_others_removed_since_the_lookup_stops_the_commit() {
+    let warehouse = Warehouse::new(9);
+    let target = Target::new(&warehouse).await;
+    let other = Target {
+        sync: SyncId::new("another"),
+        sink: warehouse.sink(),
+        ..Target::new(&warehouse).await
+    };
+    target
+        .apply("first", &upserts(1..=3, "a"), Presence::Absent)
+        .await;
+    let staged = target
+        .stage(&[(Op::Delete, SampleRow::new(2, "", 0))], Presence::Unknown)
+        .await
+        .staged;
+    let commit = target.next("second", staged).await;
+    let none = other.next("emptied", vec![]).await;
+    other
+        .commit(&Commit {
+            replace: Replace::Table,
+            ..none
+        })
+        .await;
+    let outcome = target.sink.commit(&commit).await.unwrap();
+    assert!(matches!(outcome, CommitOutcome::Conflict { .. }), "{outcome:?}");
+    assert!(
+        !warehouse
+            .data_files(&target.name)
+            .iter()
+            .any(|file| file.contains("deletes")),
+        "the delete file is void"
+    );
+}
+
+#[tokio::test]
+async fn a_dropped_and_recreated_table_takes_nothing_that_was_staged_before() {
+    let warehouse = Warehouse::new(10);
+    let target = Target::new(&warehouse).await;
+    let staged = target.stage(&upserts(1..=3, "a"), Presence::Absent).await.staged;
+    let commit = target.next("first", staged).await;
+    std::fs::remove_dir_all(warehouse.directory.path().join("dbo")).unwrap();
+    assert_eq!(
+        target.sink.commit(&commit).await.unwrap_err().kind(),
+        model::ErrorKind::NotFound
+    );
+    let target = Target::new(&warehouse).await;
+    let outcome = target.sink.commit(&commit).await.unwrap();
+    assert!(matches!(outcome, CommitOutcome::Conflict { .. }), "{outcome:?}");
+}

@@ -1,0 +1,1 @@
+//! Engines that we did not write read what we commit, snapshot by snapshot.
