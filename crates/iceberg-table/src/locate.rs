@@ -8,11 +8,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::TryStreamExt;
 use iceberg::io::FileIO;
 use iceberg::spec::SnapshotRef;
 use iceberg::table::Table;
-use model::{Result, RowEncoder, RowHash, RowHasher, TableSchema};
+use model::{Error, Result, RowEncoder, RowHash, RowHasher, TableSchema};
+use tokio::task::JoinSet;
 
 use crate::key::{KeyFold, KeyHash};
 use crate::key_bounds::KeyBounds;
@@ -33,7 +34,7 @@ pub struct RowLocation {
 }
 
 /// Finds the rows of `snapshot` with these keys: for each row of `keys`, which holds the key columns of `schema` in key order, its
-/// locations; more than one if the table holds the key more than once. With `hashes` the matching rows are read
+/// locations in no order; more than one if the table holds the key more than once. With `hashes` the matching rows are read
 /// and hashed.
 ///
 /// # Errors
@@ -119,25 +120,30 @@ impl Search {
         })
     }
 
-    async fn run(&self, files: &[Arc<LiveFile>]) -> Result<Vec<Vec<RowLocation>>> {
-        let mut found: Vec<Vec<Match>> = self.wanted.iter().map(|_| Vec::new()).collect();
-        if self.wanted.is_empty() {
-            return Ok(Vec::new());
-        }
-        let candidates: Vec<_> = files
+    async fn run(self, files: &[Arc<LiveFile>]) -> Result<Vec<Vec<RowLocation>>> {
+        let search = Arc::new(self);
+        let mut found: Vec<Vec<Match>> = search.wanted.iter().map(|_| Vec::new()).collect();
+        let mut candidates = files
             .iter()
-            .filter(|file| self.bounds.may_be_in(&file.data_file))
-            .cloned()
-            .collect();
-        let mut matches = stream::iter(candidates)
-            .map(|file| self.search(file))
-            .buffered(FILES_AT_ONCE);
-        while let Some(in_file) = matches.try_next().await? {
-            for matched in in_file {
+            .filter(|file| !search.wanted.is_empty() && search.bounds.may_be_in(&file.data_file));
+        // Tasks of their own, so that several cores decode; they end with this future.
+        let mut tasks = JoinSet::new();
+        loop {
+            let next = (tasks.len() < FILES_AT_ONCE).then(|| candidates.next()).flatten();
+            if let Some(file) = next.cloned() {
+                let search = search.clone();
+                tasks.spawn(async move { search.search(file).await });
+                continue;
+            }
+            let Some(searched) = tasks.join_next().await else {
+                return Ok(found.into_iter().map(prefer_exact).collect());
+            };
+            let matches =
+                searched.map_err(|error| Error::internal("a search ended early").caused_by(error))??;
+            for matched in matches {
                 found[matched.key].push(matched);
             }
         }
-        Ok(found.into_iter().map(prefer_exact).collect())
     }
 
     async fn search(&self, file: Arc<LiveFile>) -> Result<Vec<Match>> {

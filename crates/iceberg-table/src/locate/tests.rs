@@ -139,9 +139,12 @@ impl Files {
         let located = self.search(keys, false).run(&self.files).await.unwrap();
         let index = |path: &str| self.files.iter().position(|file| file.path.as_ref() == path);
         let places = |rows: Vec<RowLocation>| {
-            rows.into_iter()
+            let mut places: Vec<_> = rows
+                .into_iter()
                 .map(|row| (index(&row.file.path).unwrap(), row.position))
-                .collect()
+                .collect();
+            places.sort_unstable();
+            places
         };
         located.into_iter().map(places).collect()
     }

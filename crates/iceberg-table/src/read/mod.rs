@@ -20,3 +20,6 @@ pub use live_files::{DeleteFile, LiveFile, live_files};
 pub use position_deletes::PositionDeletes;
 pub use projection::Projection;
 pub use row_ranges::RowRanges;
+
+#[cfg(test)]
+mod tests;
