@@ -10,6 +10,8 @@ const FIXED: usize = 94;
 const OLDEST_VERSION: u32 = 0x730A_0003;
 /// The first version whose clients read NBCROW tokens, TDS 7.3B.
 const FIRST_WITH_NBCROW: u32 = 0x730B_0003;
+/// TDS 8.0, whose number lies below its forerunners'.
+const STRICT_VERSION: u32 = 0x0800_0000;
 const INTEGRATED_SECURITY: u8 = 0x80;
 const HAS_EXTENSION: u8 = 0x10;
 const FEATURES_END: u8 = 0xFF;
@@ -55,14 +57,18 @@ impl Login7 {
 
     /// Whether the emulator can speak the client's version.
     pub(crate) fn version_is_supported(&self) -> bool {
-        self.tds_version >= OLDEST_VERSION
+        self.speaks(OLDEST_VERSION)
     }
 
     pub(crate) fn reads_nbcrow(&self) -> bool {
-        self.tds_version >= FIRST_WITH_NBCROW
+        self.speaks(FIRST_WITH_NBCROW)
     }
 
-    /// The features to acknowledge.
+    fn speaks(&self, version: u32) -> bool {
+        self.tds_version >= version || self.tds_version == STRICT_VERSION
+    }
+
+    /// The feature to acknowledge.
     pub(crate) fn wants_utf8(&self) -> bool {
         self.features.contains(&FEATURE_UTF8)
     }

@@ -14,11 +14,24 @@ use mssql_tds::message::parameters::rpc_parameters::{RpcParameter, StatusFlags};
 use mssql_tds::message::transaction_management::TransactionIsolationLevel;
 use sqlserver_emulator::Emulator;
 
-/// Opens a connection to `database`.
+/// Opens a connection to `database`, whatever the server's certificate.
 pub(crate) async fn open(
     emulator: &Emulator,
     database: &str,
     mode: EncryptionSetting,
+) -> TdsResult<TdsClient> {
+    let encryption = EncryptionOptions {
+        mode,
+        trust_server_certificate: true,
+        ..EncryptionOptions::new()
+    };
+    open_with(emulator, database, encryption).await
+}
+
+async fn open_with(
+    emulator: &Emulator,
+    database: &str,
+    encryption: EncryptionOptions,
 ) -> TdsResult<TdsClient> {
     let source = format!("tcp:127.0.0.1,{}", emulator.address().port());
     let mut context = ClientContext::with_data_source(&source);
@@ -27,11 +40,7 @@ pub(crate) async fn open(
     context.database = database.to_owned();
     context.connect_retry_count = 0;
     context.packet_size = 32_000;
-    context.encryption_options = EncryptionOptions {
-        mode,
-        trust_server_certificate: true,
-        ..EncryptionOptions::new()
-    };
+    context.encryption_options = encryption;
     TdsConnectionProvider::new()
         .create_client(context, &source, None)
         .await
@@ -88,6 +97,25 @@ async fn connections_work_with_and_without_tls() {
         assert_eq!(client.database(), "Target", "{label}");
         assert_eq!(client.packet_size(), 32_000, "{label}");
         assert_eq!(number(&mut client, "SELECT 7").await, 7, "{label}");
+    }
+}
+
+#[tokio::test]
+async fn a_pinned_certificate_is_recognised_also_in_strict_mode() {
+    let (emulator, other) = (crate::emulator().await, crate::emulator().await);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("server.pem");
+    for mode in [EncryptionSetting::Required, EncryptionSetting::Strict] {
+        for (pinned, works) in [(&emulator, true), (&other, false)] {
+            std::fs::write(&path, pinned.certificate_pem()).unwrap();
+            let encryption = EncryptionOptions {
+                mode: mode.clone(),
+                server_certificate: Some(path.clone()),
+                ..EncryptionOptions::new()
+            };
+            let client = open_with(&emulator, "Source", encryption).await;
+            assert_eq!(client.is_ok(), works, "{mode:?}: {:?}", client.err());
+        }
     }
 }
 
