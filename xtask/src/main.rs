@@ -1,2 +1,39 @@
-//! Drives checks, tests, the demo, the integration suite and the benchmarks.
-fn main() {}
+//! Drives checks, tests, the demo, the integration suite and the benchmarks. It starts the emulator and `sync-cli` as
+//! processes, as a user would, and knows nothing of their insides.
+
+mod bench;
+mod cargo;
+mod demo;
+mod integration;
+mod python;
+mod server;
+mod sync;
+
+use anyhow::Result;
+use clap::Parser;
+
+/// Drives checks, tests, the demo, the integration suite and the benchmarks.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask")]
+enum Task {
+    /// Format, lints and documentation, as CI looks at them.
+    Check,
+    /// All tests.
+    Test,
+    /// The main job on the embedded emulator: SQL Server → Iceberg → SQL Server, step by step.
+    Demo(demo::Options),
+    /// Real data, and readers that we did not write.
+    Integration(integration::Options),
+    /// Measurements.
+    Bench(bench::Options),
+}
+
+fn main() -> Result<()> {
+    match Task::parse() {
+        Task::Check => cargo::check(),
+        Task::Test => cargo::test(),
+        Task::Demo(options) => demo::run(&options),
+        Task::Integration(options) => integration::run(&options),
+        Task::Bench(options) => bench::run(&options),
+    }
+}

@@ -1,0 +1,174 @@
+//! What can be said on the command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+/// Keeps SQL Server databases and Apache Iceberg tables equal, in both directions, and proves it.
+#[derive(Debug, Parser)]
+#[command(name = "sync-cli", version, about, max_term_width = 110)]
+pub struct Arguments {
+    /// The configuration file.
+    #[arg(
+        short,
+        long,
+        global = true,
+        env = "SYNC_CONFIG",
+        default_value = "sync.yaml",
+        value_name = "FILE"
+    )]
+    pub config: PathBuf,
+
+    /// How results are printed.
+    #[arg(short, long, global = true, value_enum, default_value_t = Output::Human)]
+    pub output: Output,
+
+    /// Log more: -v for steps, -vv for every statement. Overridden by RUST_LOG.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// Tables and sentences.
+    Human,
+    /// One JSON document.
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Look at a database and write a configuration for it.
+    Init(Init),
+    /// Probe everything that a run needs, and change nothing.
+    Check(Tables),
+    /// Tell what a run would do, and change nothing.
+    Plan(Tables),
+    /// Bring Iceberg and the target up to date.
+    Run(Run),
+    /// Tell how far every table has got.
+    Status(Tables),
+    /// List the source's tables, with key and tracking column.
+    Tables,
+    /// Show an Iceberg table: shape, files, first rows.
+    Inspect(Inspect),
+    /// List an Iceberg table's snapshots.
+    Snapshots(OneTable),
+    /// Compare source, Iceberg and target, row by row.
+    Verify(Tables),
+    /// Look at the state store, or forget a table.
+    #[command(subcommand)]
+    State(State),
+    /// Help with the configuration file.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print completions for a shell.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+}
+
+/// Which tables.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Tables {
+    /// Only this table, by its name in the source; may be repeated.
+    #[arg(short, long = "table", value_name = "TABLE")]
+    pub tables: Vec<String>,
+}
+
+/// One table.
+#[derive(Debug, clap::Args)]
+pub struct OneTable {
+    /// The table, by its name in the source.
+    pub table: String,
+}
+
+/// Where to look, and what to write.
+#[derive(Debug, clap::Args)]
+pub struct Init {
+    /// The server.
+    #[arg(long)]
+    pub host: String,
+    /// Its port.
+    #[arg(long, default_value_t = 1433)]
+    pub port: u16,
+    /// The database.
+    #[arg(long)]
+    pub database: String,
+    /// The login.
+    #[arg(long)]
+    pub user: String,
+    /// The environment variable that holds the password. The configuration will name it, not its value.
+    #[arg(long, default_value = "SOURCE_PASSWORD", value_name = "VARIABLE")]
+    pub password_env: String,
+    /// Accept any server certificate.
+    #[arg(long)]
+    pub trust_server_certificate: bool,
+    /// The CA certificate of the server, in PEM.
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// Where the Iceberg tables will be.
+    #[arg(long, default_value = "warehouse", value_name = "DIRECTORY")]
+    pub warehouse: PathBuf,
+    /// Replace an existing configuration file.
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// What to run.
+#[derive(Debug, clap::Args)]
+pub struct Run {
+    /// Which tables.
+    #[command(flatten)]
+    pub tables: Tables,
+    /// Copy everything again and replace what is there, in one commit per table.
+    #[arg(long)]
+    pub full: bool,
+    /// Apply this Iceberg snapshot to the target instead of the newest; needs exactly one table.
+    #[arg(long, value_name = "ID")]
+    pub snapshot: Option<i64>,
+}
+
+/// What to show of an Iceberg table.
+#[derive(Debug, clap::Args)]
+pub struct Inspect {
+    /// The table, by its name in the source.
+    pub table: String,
+    /// As of this snapshot.
+    #[arg(long, value_name = "ID")]
+    pub snapshot: Option<i64>,
+    /// As of this time, in RFC 3339.
+    #[arg(long, value_name = "TIME", conflicts_with = "snapshot")]
+    pub at: Option<String>,
+    /// How many rows to show.
+    #[arg(long, default_value_t = 10)]
+    pub rows: usize,
+}
+
+/// What to do with the state store.
+#[derive(Debug, Subcommand)]
+pub enum State {
+    /// The newest state of every table.
+    Show(Tables),
+    /// The states that are still kept.
+    History(Tables),
+    /// Forget a table's state; the next run rebuilds it from the marks in the target.
+    Reset(Tables),
+}
+
+/// Help with the configuration file.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Its JSON schema, for editors.
+    Schema,
+    /// An example with every section.
+    Example,
+}

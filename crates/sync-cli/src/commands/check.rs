@@ -1,0 +1,232 @@
+//! `check`: probes everything that a run needs, one line each, with the hint under what failed. Changes nothing.
+
+use std::time::Instant;
+
+use model::{Error, Result, Severity};
+use serde::Serialize;
+use sqlserver_client::{ConnectOptions, Connection, Permission};
+
+use super::Answer;
+use crate::arguments::Tables;
+use crate::config::Selected;
+use crate::exit::Exit;
+use crate::parts::{Direction, Parts};
+use crate::report;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Verdict {
+    Passed,
+    Warned,
+    Failed,
+}
+
+#[derive(Debug, Serialize)]
+struct Probe {
+    name: String,
+    verdict: Verdict,
+    milliseconds: u128,
+    detail: String,
+    hint: Option<String>,
+}
+
+/// Probes source, warehouse, state and target, then each table.
+pub(crate) async fn run(parts: &Parts, tables: &Tables) -> Result<Answer> {
+    let mut probes = Vec::new();
+    let config = parts.config();
+    let databases = [("source", &config.source), ("target", &config.target)];
+    for (side, database) in databases
+        .into_iter()
+        .filter_map(|(side, database)| Some((side, database.as_ref()?)))
+    {
+        timed(&mut probes, side, server(side, &database.sqlserver)).await;
+    }
+    timed(&mut probes, "warehouse", async {
+        parts
+            .catalog()
+            .check_writable()
+            .await
+            .map(|()| vec![passed("can be written")])
+    })
+    .await;
+    timed(&mut probes, "state", async {
+        parts
+            .store()
+            .list()
+            .await
+            .map(|syncs| vec![passed(format!("{} table syncs", syncs.len()))])
+    })
+    .await;
+    if probes.iter().all(|probe| probe.verdict != Verdict::Failed) {
+        let selected = parts.select(&tables.tables).await;
+        match selected {
+            Ok(selected) => for_tables(parts, &selected, &mut probes).await,
+            Err(error) => probes.push(Probe::failed("tables", 0, &error)),
+        }
+    }
+    answer(&probes)
+}
+
+async fn for_tables(parts: &Parts, tables: &[Selected], probes: &mut Vec<Probe>) {
+    let Some(source) = parts.source(tables) else {
+        return;
+    };
+    for table in tables.iter().filter(|table| table.entry.enabled) {
+        let look = async {
+            let description = source.describe(&table.name).await?;
+            let tracking = match &description.tracking {
+                model::Tracking::Full { reason } => format!("read whole: {reason}"),
+                model::Tracking::Incremental { how, reason, .. } => format!("{how}: {reason}"),
+            };
+            let mut found = vec![passed(tracking)];
+            found.extend(description.findings.into_iter().map(|finding| Found {
+                verdict: match finding.severity {
+                    Severity::Note => Verdict::Passed,
+                    Severity::Warning => Verdict::Warned,
+                    Severity::Error => Verdict::Failed,
+                },
+                detail: finding.message,
+                hint: finding.remedy,
+            }));
+            Ok(found)
+        };
+        timed(probes, &table.name.to_string(), look).await;
+    }
+    if parts.has(Direction::Apply) {
+        rights_of_target(parts, tables, probes).await;
+    }
+}
+
+/// What one look found.
+struct Found {
+    verdict: Verdict,
+    detail: String,
+    hint: Option<String>,
+}
+
+fn passed(detail: impl Into<String>) -> Found {
+    Found {
+        verdict: Verdict::Passed,
+        detail: detail.into(),
+        hint: None,
+    }
+}
+
+impl Probe {
+    fn failed(name: &str, milliseconds: u128, error: &Error) -> Self {
+        let hint = Some(error.advice().to_owned());
+        Self {
+            name: name.to_owned(),
+            verdict: Verdict::Failed,
+            milliseconds,
+            detail: report::chain(error),
+            hint,
+        }
+    }
+}
+
+async fn timed(probes: &mut Vec<Probe>, name: &str, look: impl Future<Output = Result<Vec<Found>>>) {
+    let began = Instant::now();
+    let looked = look.await;
+    let milliseconds = began.elapsed().as_millis();
+    match looked {
+        Ok(found) => probes.extend(found.into_iter().map(|found| Probe {
+            name: name.to_owned(),
+            verdict: found.verdict,
+            milliseconds,
+            detail: found.detail,
+            hint: found.hint,
+        })),
+        Err(error) => probes.push(Probe::failed(name, milliseconds, &error)),
+    }
+}
+
+async fn server(side: &str, options: &ConnectOptions) -> Result<Vec<Found>> {
+    let mut connection = Connection::open(options).await?;
+    let database = connection.database_info().await?;
+    let mut found = vec![passed(format!(
+        "{} {}, database {}",
+        database.edition, database.product_version, database.name
+    ))];
+    if side == "source" && !connection.has_permission(&Permission::ViewServerState).await? {
+        let sees_database = connection.has_permission(&Permission::ViewDatabaseState).await?;
+        if !sees_database || database.engine_edition != 5 {
+            found.push(Found {
+                verdict: Verdict::Warned,
+                detail: "the login cannot see open transactions, so increments wait for a fixed time and are assumed complete".into(),
+                hint: Some(Permission::ViewServerState.grant()),
+            });
+        }
+    }
+    if side == "target" && !database.writable {
+        found.push(Found {
+            verdict: Verdict::Failed,
+            detail: "the database is read-only".into(),
+            hint: Some("connect to the primary".into()),
+        });
+    }
+    Ok(found)
+}
+
+/// The rights that applying needs, with the T-SQL for those that are missing.
+async fn rights_of_target(parts: &Parts, tables: &[Selected], probes: &mut Vec<Probe>) {
+    let Some(database) = &parts.config().target else {
+        return;
+    };
+    let look = async {
+        let mut connection = Connection::open(&database.sqlserver).await?;
+        let mut missing = Vec::new();
+        for table in tables.iter().filter(|table| table.entry.enabled) {
+            let wanted = match connection.find_table(&table.target).await? {
+                Some(_) => {
+                    let name = || table.target.clone();
+                    vec![
+                        Permission::Select(name()),
+                        Permission::Insert(name()),
+                        Permission::Update(name()),
+                        Permission::Delete(name()),
+                    ]
+                }
+                None => vec![Permission::CreateTable],
+            };
+            for permission in wanted {
+                if !missing.contains(&permission.grant()) && !connection.has_permission(&permission).await? {
+                    missing.push(permission.grant());
+                }
+            }
+        }
+        Ok(vec![match missing.is_empty() {
+            true => passed("rights are sufficient"),
+            false => Found {
+                verdict: Verdict::Failed,
+                detail: "rights are missing".into(),
+                hint: Some(missing.join(";\n")),
+            },
+        }])
+    };
+    timed(probes, "target", look).await;
+}
+
+fn answer(probes: &[Probe]) -> Result<Answer> {
+    let mut text = String::new();
+    for probe in probes {
+        let sign = match probe.verdict {
+            Verdict::Passed => "✓",
+            Verdict::Warned => "!",
+            Verdict::Failed => "✗",
+        };
+        text.push_str(&format!(
+            "{sign} {}: {} ({} ms)\n",
+            probe.name, probe.detail, probe.milliseconds
+        ));
+        if let Some(hint) = &probe.hint {
+            text.push_str(&format!("    {}\n", hint.replace('\n', "\n    ")));
+        }
+    }
+    let failed = probes
+        .iter()
+        .filter(|probe| probe.verdict == Verdict::Failed)
+        .count();
+    let exit = if failed > 0 { Exit::Failure } else { Exit::Success };
+    Ok(Answer::new(text, &probes)?.ending(exit))
+}

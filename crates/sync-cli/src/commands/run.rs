@@ -1,0 +1,177 @@
+//! `run`: brings Iceberg and the target up to date.
+
+use std::sync::Arc;
+
+use iceberg_reader::SnapshotChoice;
+use model::{Error, ErrorKind, Result, RunReport};
+use orchestrator::{NoProgress, Progress, RetryPolicy, Route, Run, RunOutcome, Runner, TableSync};
+use tokio_util::sync::CancellationToken;
+
+use super::Answer;
+use crate::arguments::{self, Output};
+use crate::config::Selected;
+use crate::exit::Exit;
+use crate::parts::{Direction, Parts};
+use crate::progress::Bars;
+use crate::report;
+use crate::time::iso;
+
+/// Runs the tables that are enabled, each through all directions.
+pub(crate) async fn run(parts: &Parts, options: &arguments::Run, output: Output) -> Result<Answer> {
+    let tables = parts.select(&options.tables.tables).await?;
+    let tables: Vec<Selected> = tables.into_iter().filter(|table| table.entry.enabled).collect();
+    if tables.is_empty() {
+        return Err(
+            Error::new(ErrorKind::Config, "every table that was meant is disabled")
+                .hint("set `enabled: true`"),
+        );
+    }
+    let routes = routes(parts, &tables, options)?;
+    let (source, destination) = parts.ends();
+    let run = Run {
+        name: parts.config().sync.clone(),
+        holder: holder(parts),
+        source,
+        destination,
+        routes,
+    };
+    let cancel = CancellationToken::new();
+    let signals = tokio::spawn(cancel_on_signal(cancel.clone()));
+    let outcome = runner(parts, output).run(&run, &cancel).await;
+    signals.abort();
+    match outcome {
+        RunOutcome::Finished(report) => answer(&report),
+        RunOutcome::Busy { holder } => {
+            let text = format!(
+                "the sync {} is being run by {holder}; nothing was done\n",
+                run.name
+            );
+            Ok(Answer::new(text, &serde_json::json!({ "busy": holder }))?.ending(Exit::Busy))
+        }
+    }
+}
+
+fn answer(report: &RunReport) -> Result<Answer> {
+    let exit = if report
+        .errors
+        .iter()
+        .any(|error| error.kind == ErrorKind::Gap.name())
+    {
+        Exit::Gap
+    } else {
+        report.metadata.status.into()
+    };
+    Ok(Answer::new(report::run(report), report)?.ending(exit))
+}
+
+fn runner(parts: &Parts, output: Output) -> Runner {
+    let settings = &parts.config().run;
+    let progress: Arc<dyn Progress> = match output {
+        Output::Human => Arc::new(Bars::new()),
+        Output::Json => Arc::new(NoProgress),
+    };
+    let mut runner = Runner::new(parts.store().clone(), parts.clock().clone(), parts.ids().clone());
+    runner.parallel = settings.parallel_tables;
+    runner.retry = RetryPolicy {
+        attempts: settings.attempts,
+        ..RetryPolicy::default()
+    };
+    runner.progress = progress;
+    runner
+}
+
+/// Each table's way through all directions.
+fn routes(parts: &Parts, tables: &[Selected], options: &arguments::Run) -> Result<Vec<Route>> {
+    let choice = match (options.snapshot, tables.len(), parts.has(Direction::Apply)) {
+        (None, ..) => SnapshotChoice::Current,
+        (Some(id), 1, true) => SnapshotChoice::Id(id),
+        (Some(_), _, false) => {
+            return Err(Error::new(
+                ErrorKind::Config,
+                "--snapshot applies an Iceberg snapshot to the target, and there is no `target`",
+            ));
+        }
+        (Some(_), ..) => {
+            return Err(
+                Error::new(ErrorKind::Config, "--snapshot needs exactly one table")
+                    .hint("name it with --table"),
+            );
+        }
+    };
+    let capture = parts
+        .source(tables)
+        .zip(Some(parts.iceberg_sink()))
+        .filter(|_| choice == SnapshotChoice::Current);
+    let iceberg = parts.iceberg_source(choice);
+    let route = |table: &Selected| {
+        let mut syncs = Vec::new();
+        if let Some((source, sink)) = capture.clone() {
+            let sync = parts.sync_id(&table.name, Direction::Capture);
+            syncs.push(TableSync::new(
+                sync,
+                Direction::Capture.label(),
+                (source, table.name.clone()),
+                (sink, table.iceberg.clone()),
+            ));
+        }
+        if let Some(sink) = parts.target_sink(table)? {
+            let sync = parts.sync_id(&table.name, Direction::Apply);
+            let from = (iceberg.clone(), table.iceberg.clone());
+            syncs.push(TableSync::new(
+                sync,
+                Direction::Apply.label(),
+                from,
+                (sink, table.target.clone()),
+            ));
+        }
+        for sync in &mut syncs {
+            sync.batch_rows = table.entry.capture.batch_size;
+            sync.full = options.full;
+            sync.adopt = table.entry.adopt;
+        }
+        Ok(Route(syncs))
+    };
+    tables.iter().map(route).collect()
+}
+
+/// Who runs this, for whoever finds the sync busy.
+fn holder(parts: &Parts) -> String {
+    let host = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
+    let host = match host.trim() {
+        "" => "this machine",
+        name => name,
+    };
+    format!(
+        "process {} on {host} since {}",
+        std::process::id(),
+        iso(parts.clock().now())
+    )
+}
+
+/// The first signal ends the run in order; a second one ends the program.
+async fn cancel_on_signal(cancel: CancellationToken) {
+    if signalled().await {
+        tracing::warn!("stopping; everything that was committed stays, and the next run resumes");
+        cancel.cancel();
+        if signalled().await {
+            std::process::exit(i32::from(Exit::Cancelled as u8));
+        }
+    }
+}
+
+#[cfg(unix)]
+async fn signalled() -> bool {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return false;
+    };
+    tokio::select! {
+        _ = terminate.recv() => true,
+        interrupt = tokio::signal::ctrl_c() => interrupt.is_ok(),
+    }
+}
+
+#[cfg(not(unix))]
+async fn signalled() -> bool {
+    tokio::signal::ctrl_c().await.is_ok()
+}

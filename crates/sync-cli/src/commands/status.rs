@@ -1,0 +1,87 @@
+//! `status`: how far every table has got, by the marks in the targets.
+
+use model::{Committed, Loaded, Mark, Result};
+use serde::Serialize;
+
+use super::Answer;
+use crate::arguments::Tables;
+use crate::config::Selected;
+use crate::parts::{Direction, Parts};
+use crate::table::TextTable;
+use crate::time::iso;
+
+#[derive(Serialize)]
+struct TableStatus {
+    table: String,
+    direction: &'static str,
+    state: &'static str,
+    position: Option<String>,
+    reference: Option<String>,
+    epoch: u64,
+    last_success: Option<String>,
+    rows_applied: u64,
+}
+
+/// Asks each target.
+pub(crate) async fn run(parts: &Parts, tables: &Tables) -> Result<Answer> {
+    let mut statuses = Vec::new();
+    for table in parts.select(&tables.tables).await? {
+        for direction in parts.directions() {
+            statuses.push(status(parts, &table, direction).await?);
+        }
+    }
+    let mut table = TextTable::new(&[
+        "table",
+        "direction",
+        "state",
+        "position",
+        "reference",
+        "last success",
+        "rows applied",
+    ]);
+    for status in &statuses {
+        table.row([
+            status.table.clone(),
+            status.direction.to_owned(),
+            status.state.to_owned(),
+            status.position.clone().unwrap_or_default(),
+            status.reference.clone().unwrap_or_default(),
+            status.last_success.clone().unwrap_or_else(|| "never".to_owned()),
+            status.rows_applied.to_string(),
+        ]);
+    }
+    Answer::new(table, &statuses)
+}
+
+async fn status(parts: &Parts, table: &Selected, direction: Direction) -> Result<TableStatus> {
+    let sync = parts.sync_id(&table.name, direction);
+    let committed = match direction {
+        Direction::Capture => parts.iceberg_sink().committed(&sync, &table.iceberg).await?,
+        Direction::Apply => match parts.target_sink(table)? {
+            Some(sink) => sink.committed(&sync, &table.target).await?,
+            None => Committed::default(),
+        },
+    };
+    let state = match parts.store().load(&sync).await? {
+        Loaded::Found(stored) => stored.state,
+        Loaded::Absent | Loaded::Damaged { .. } => model::TableState::default(),
+    };
+    // The store knows of empty increments, but only as long as the target has not moved without it.
+    let later = state.position.filter(|_| state.reference == committed.reference);
+    let (word, mark) = match &committed.mark {
+        _ if !table.entry.enabled => ("disabled", None),
+        None => ("not begun", None),
+        Some(Mark::Copying { start, .. }) => ("copying", Some(start)),
+        Some(Mark::At(position)) => ("in step", Some(position)),
+    };
+    Ok(TableStatus {
+        table: table.name.to_string(),
+        direction: direction.label(),
+        state: word,
+        position: later.as_ref().or(mark).map(ToString::to_string),
+        reference: committed.reference,
+        epoch: committed.epoch.0,
+        last_success: state.last_success.map(iso),
+        rows_applied: state.rows_applied,
+    })
+}

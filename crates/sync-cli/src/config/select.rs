@@ -1,0 +1,232 @@
+//! Which tables the entries mean.
+
+use std::collections::BTreeMap;
+
+use model::{Error, ErrorKind, Result, TableName};
+
+use super::{Config, Table};
+
+/// A table with the entry that it belongs to.
+#[derive(Debug, Clone)]
+pub(crate) struct Selected {
+    /// Its name in the source, or in Iceberg where there is no source.
+    pub(crate) name: TableName,
+    /// Its name in Iceberg.
+    pub(crate) iceberg: TableName,
+    /// Its name in the target.
+    pub(crate) target: TableName,
+    /// Its entry.
+    pub(crate) entry: Table,
+}
+
+/// The tables among `existing` that the configuration means and the command line has not left out, in order of name.
+///
+/// # Errors
+///
+/// `NotFound` if a table that was named does not exist, or no table is left; `Config` if two tables would be written to one, or differ
+/// only in case where the target cannot tell them apart.
+pub(crate) fn select(config: &Config, existing: &[TableName], wanted: &[String]) -> Result<Vec<Selected>> {
+    let mut chosen = BTreeMap::new();
+    let exact = config.tables.iter().filter(|entry| !entry.table.contains('*'));
+    for entry in exact {
+        let name = TableName::parse(&entry.table, "dbo")?;
+        let name = existing
+            .iter()
+            .find(|table| **table == name)
+            .cloned()
+            .ok_or_else(|| missing(&name, existing))?;
+        if let Some(old) = chosen.insert(name.clone(), entry) {
+            return Err(
+                Error::new(ErrorKind::Config, "two entries name the same table").with("table", &old.table)
+            );
+        }
+    }
+    for entry in config.tables.iter().filter(|entry| entry.table.contains('*')) {
+        for table in existing.iter().filter(|table| matches(entry, table)) {
+            chosen.entry(table.clone()).or_insert(entry);
+        }
+    }
+    let selected: Vec<Selected> = chosen
+        .into_iter()
+        .map(|(name, entry)| selected(name, entry))
+        .collect::<Result<_>>()?;
+    refuse_shared(&selected)?;
+    narrow(selected, wanted)
+}
+
+fn selected(name: TableName, entry: &Table) -> Result<Selected> {
+    let mapped = |given: &Option<String>| match given {
+        Some(text) => TableName::parse(text, name.schema()),
+        None => Ok(name.clone()),
+    };
+    Ok(Selected {
+        iceberg: mapped(&entry.iceberg)?,
+        target: mapped(&entry.target)?,
+        entry: entry.clone(),
+        name,
+    })
+}
+
+fn narrow(selected: Vec<Selected>, wanted: &[String]) -> Result<Vec<Selected>> {
+    if wanted.is_empty() {
+        return match selected.is_empty() {
+            true => Err(
+                Error::new(ErrorKind::NotFound, "no table matches the configuration")
+                    .hint("`sync-cli tables` lists what the login can see"),
+            ),
+            false => Ok(selected),
+        };
+    }
+    let wanted: Vec<TableName> = wanted
+        .iter()
+        .map(|text| TableName::parse(text, "dbo"))
+        .collect::<Result<_>>()?;
+    let known: Vec<TableName> = selected.iter().map(|table| table.name.clone()).collect();
+    if let Some(unknown) = wanted.iter().find(|name| !known.contains(name)) {
+        return Err(missing(unknown, &known));
+    }
+    Ok(selected
+        .into_iter()
+        .filter(|table| wanted.contains(&table.name))
+        .collect())
+}
+
+fn missing(name: &TableName, existing: &[TableName]) -> Error {
+    let error = Error::new(
+        ErrorKind::NotFound,
+        format!("there is no table {name}, or the login cannot see it"),
+    );
+    match existing
+        .iter()
+        .find(|table| table.to_string().eq_ignore_ascii_case(&name.to_string()))
+    {
+        Some(near) => error.hint(format!("did you mean {near}?")),
+        None => error,
+    }
+}
+
+/// Two tables must not meet in one, not even on a server that takes `Orders` and `orders` for the same.
+fn refuse_shared(tables: &[Selected]) -> Result<()> {
+    for (side, name) in [
+        ("Iceberg", (|table| &table.iceberg) as fn(&Selected) -> &TableName),
+        ("the target", |table| &table.target),
+    ] {
+        let mut seen = BTreeMap::new();
+        for table in tables {
+            if let Some(other) = seen.insert(name(table).to_string().to_lowercase(), &table.name) {
+                let why = format!(
+                    "{other} and {} would both be written to {} in {side}",
+                    table.name,
+                    name(table)
+                );
+                return Err(
+                    Error::new(ErrorKind::Config, why).hint("map one of them to another name, or exclude it")
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+fn matches(entry: &Table, table: &TableName) -> bool {
+    let text = table.to_string();
+    let plain = format!("{}.{}", table.schema(), table.name());
+    let hit = |pattern: &str| wildcard(pattern, &text) || wildcard(pattern, &plain);
+    hit(&entry.table) && !entry.exclude.iter().any(|pattern| hit(pattern))
+}
+
+/// Whether `text` matches `pattern`, in which `*` stands for any characters.
+fn wildcard(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else {
+        return false;
+    };
+    let mut parts: Vec<&str> = parts.collect();
+    let Some(last) = parts.pop() else {
+        return rest.is_empty();
+    };
+    for part in parts {
+        match rest.find(part) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_any_characters() {
+        for (pattern, text, expect) in [
+            ("dbo.*", "dbo.Orders", true),
+            ("dbo.*", "sales.Orders", false),
+            ("*.Order*", "dbo.OrderLines", true),
+            ("*.Order*s", "dbo.OrderLine", false),
+            ("dbo.Orders", "dbo.Orders", true),
+            ("dbo.Orders", "dbo.Orders2", false),
+            ("a*a", "a", false),
+            ("*", "anything", true),
+        ] {
+            assert_eq!(wildcard(pattern, text), expect, "{pattern} {text}");
+        }
+    }
+
+    fn config(tables: &str) -> Config {
+        let text = format!(
+            "sync: s\nsource: {{sqlserver: {{host: h, database: d, user: u, password: p}}}}\niceberg: {{filesystem: {{warehouse: w}}}}\ntables:\n{tables}"
+        );
+        super::super::load::parse(&text, []).unwrap()
+    }
+
+    fn names(tables: &[&str]) -> Vec<TableName> {
+        tables.iter().map(|table| table.parse().unwrap()).collect()
+    }
+
+    fn chosen(tables: &str, existing: &[&str], wanted: &[&str]) -> std::result::Result<Vec<String>, String> {
+        let wanted: Vec<String> = wanted.iter().map(|w| (*w).to_owned()).collect();
+        select(&config(tables), &names(existing), &wanted)
+            .map(|tables| tables.iter().map(|table| table.name.to_string()).collect())
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn exact_names_go_before_patterns_and_exclusions_hold() {
+        let existing = ["dbo.A", "dbo.B", "dbo.LogX", "x.[a.b]"];
+        let all = chosen("- table: dbo.*\n  exclude: [dbo.Log*]\n", &existing, &[]);
+        assert_eq!(all.unwrap(), ["dbo.A", "dbo.B"]);
+        assert_eq!(
+            chosen("- table: '*'\n", &existing, &["dbo.B"]).unwrap(),
+            ["dbo.B"]
+        );
+        assert_eq!(chosen("- table: x.[a.b]\n", &existing, &[]).unwrap(), ["x.[a.b]"]);
+        assert!(
+            chosen("- table: dbo.a\n", &existing, &[])
+                .unwrap_err()
+                .contains("no table dbo.a")
+        );
+        assert!(chosen("- table: dbo.*\n", &existing, &["dbo.C"]).is_err());
+        assert!(chosen("- table: none.*\n", &existing, &[]).is_err());
+    }
+
+    #[test]
+    fn two_tables_never_meet_in_one() {
+        let existing = ["dbo.A", "dbo.B", "dbo.a"];
+        assert!(
+            chosen(
+                "- table: dbo.A\n  iceberg: dbo.B\n- table: dbo.B\n",
+                &existing,
+                &[]
+            )
+            .unwrap_err()
+            .contains("both")
+        );
+        assert!(
+            chosen("- table: dbo.*\n", &existing, &[])
+                .unwrap_err()
+                .contains("both")
+        );
+    }
+}

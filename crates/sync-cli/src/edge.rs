@@ -1,0 +1,39 @@
+//! The only place where time and randomness come from outside.
+
+use model::{BatchId, Clock, Ids, Timestamp};
+
+/// The machine's wall clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the edge that everybody else takes the time from"
+    )]
+    fn now(&self) -> Timestamp {
+        Timestamp(chrono::Utc::now().timestamp_millis())
+    }
+}
+
+/// The machine's randomness.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct RandomIds;
+
+impl Ids for RandomIds {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the edge that everybody else takes ids from"
+    )]
+    fn batch_id(&self) -> BatchId {
+        BatchId::new(uuid::Uuid::now_v7().to_string())
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the edge that everybody else takes ids from"
+    )]
+    fn random(&self) -> u128 {
+        uuid::Uuid::new_v4().as_u128()
+    }
+}

@@ -1,0 +1,202 @@
+//! Reports as people read them. `--output json` prints the same values through serde.
+
+use model::{Error, ErrorReport, RunReport, RunStatus, TableReport, VerifyReport};
+
+use crate::table::TextTable;
+
+/// A run: what moved, table by table, then what an operator should know.
+pub(crate) fn run(report: &RunReport) -> String {
+    let mut table = TextTable::new(&[
+        "table",
+        "direction",
+        "how",
+        "read",
+        "written",
+        "inserted",
+        "updated",
+        "deleted",
+        "status",
+    ]);
+    for entry in &report.tables {
+        table.row(run_cells(entry));
+    }
+    let metadata = &report.metadata;
+    let mut text = format!(
+        "{table}\n{} in {:.2} s",
+        status(metadata.status),
+        metadata.duration_seconds
+    );
+    let sums = &report.statistics;
+    text.push_str(&format!(
+        ": {} rows read, {} written\n",
+        sums.records_processed, sums.records_written
+    ));
+    for warning in &report.warnings {
+        text.push_str(&format!("warning: {warning}\n"));
+    }
+    for late in &report.late_arriving_data {
+        text.push_str(&format!(
+            "late: {} {} carries {}, expected from {} ({} s): {}\n",
+            late.table, late.record_id, late.actual, late.expected, late.delay_seconds, late.handled
+        ));
+    }
+    for error in &report.errors {
+        let table = error
+            .table
+            .as_deref()
+            .map(|table| format!("{table}: "))
+            .unwrap_or_default();
+        text.push_str(&format!(
+            "error: {table}{}\n  → {}\n",
+            error.message, error.advice
+        ));
+    }
+    text
+}
+
+fn run_cells(entry: &TableReport) -> [String; 9] {
+    let counts = &entry.statistics;
+    [
+        entry.table.clone(),
+        entry.direction.clone(),
+        entry.mode.clone(),
+        counts.records_processed.to_string(),
+        counts.records_written.to_string(),
+        counts.records_inserted.to_string(),
+        counts.records_updated.to_string(),
+        counts.records_deleted.to_string(),
+        status(entry.status).to_owned(),
+    ]
+}
+
+/// A status as a word.
+pub(crate) fn status(status: RunStatus) -> &'static str {
+    match status {
+        RunStatus::Succeeded => "succeeded",
+        RunStatus::Failed => "failed",
+        RunStatus::Cancelled => "cancelled",
+        RunStatus::Gap => "gap",
+        RunStatus::Skipped => "skipped",
+    }
+}
+
+/// A verification: counts per table and side, then the keys.
+pub(crate) fn verify(reports: &[VerifyReport]) -> String {
+    let mut table = TextTable::new(&[
+        "table",
+        "compared",
+        "rows",
+        "rows here",
+        "matched",
+        "different",
+        "missing",
+        "extra",
+        "pending",
+    ]);
+    let mut keys = String::new();
+    for report in reports {
+        for side in &report.columns {
+            let compared = format!("{} = {}", report.against, side.side);
+            let counts = [
+                side.rows,
+                side.rows_here,
+                side.matched,
+                side.different,
+                side.missing,
+                side.extra,
+                side.pending,
+            ];
+            table.row(
+                [report.table.clone(), compared.clone()]
+                    .into_iter()
+                    .chain(counts.map(|count| count.to_string())),
+            );
+            for key in &side.keys {
+                keys.push_str(&format!("{} ({compared}): {key}\n", report.table));
+            }
+        }
+    }
+    let verdict = if reports.iter().all(VerifyReport::all_match) {
+        "every row matches"
+    } else {
+        "there are differences"
+    };
+    format!("{table}\n{keys}{verdict}\n")
+}
+
+/// An error with its causes, and what to do.
+pub(crate) fn error(error: &Error) -> String {
+    let mut text = format!("error: {}\n", chain(error));
+    text.push_str(&format!("  → {}\n", error.advice()));
+    text
+}
+
+/// An error as `--output json` has it.
+pub(crate) fn error_entry(table: Option<String>, error: &Error) -> ErrorReport {
+    ErrorReport {
+        table,
+        kind: error.kind().name().to_owned(),
+        message: chain(error),
+        advice: error.advice().to_owned(),
+    }
+}
+
+/// An error and its causes in one line.
+pub(crate) fn chain(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{ErrorKind, VerifyColumn};
+
+    use super::*;
+
+    #[test]
+    fn a_verification_names_the_keys_and_gives_a_verdict() {
+        let column = VerifyColumn {
+            side: "iceberg".into(),
+            rows: 2,
+            rows_here: 3,
+            matched: 2,
+            extra: 1,
+            keys: vec!["extra {\"id\":3}".into()],
+            ..VerifyColumn::default()
+        };
+        let report = VerifyReport {
+            table: "dbo.T".into(),
+            against: "source".into(),
+            columns: vec![column],
+        };
+        let text = verify(&[report]);
+        assert!(
+            text.contains("dbo.T (source = iceberg): extra {\"id\":3}"),
+            "{text}"
+        );
+        assert!(text.ends_with("there are differences\n"), "{text}");
+        assert!(verify(&[]).ends_with("every row matches\n"));
+    }
+
+    #[test]
+    fn an_error_prints_its_causes_once_and_its_advice() {
+        let cause = std::io::Error::other("no such host");
+        let text = error(
+            &Error::new(ErrorKind::Unavailable, "cannot connect")
+                .with("host", "h")
+                .caused_by(cause),
+        );
+        assert_eq!(
+            text,
+            format!(
+                "error: cannot connect (host: h): no such host\n  → {}\n",
+                ErrorKind::Unavailable.advice()
+            )
+        );
+    }
+}

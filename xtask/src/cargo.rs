@@ -1,0 +1,101 @@
+//! Calls to cargo: what CI and the README run.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+/// How programs are built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// Quick to build; already there after the tests.
+    Dev,
+    /// Optimised; for real amounts of data.
+    Release,
+}
+
+/// The workspace's root.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap_or(Path::new("."))
+}
+
+/// Runs a command in the root; its failure is ours.
+pub(crate) fn succeed(command: &mut Command) -> Result<()> {
+    let shown = format!("{command:?}");
+    let status = command
+        .current_dir(root())
+        .status()
+        .with_context(|| format!("{shown} did not start"))?;
+    ensure!(status.success(), "{shown} ended with {status}");
+    Ok(())
+}
+
+fn cargo() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// Format, lints, documentation.
+pub(crate) fn check() -> Result<()> {
+    succeed(cargo().args(["fmt", "--all", "--check"]))?;
+    succeed(cargo().args([
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--locked",
+        "--",
+        "-D",
+        "warnings",
+    ]))?;
+    succeed(
+        cargo()
+            .args(["doc", "--workspace", "--no-deps", "--locked"])
+            .env("RUSTDOCFLAGS", "-D warnings"),
+    )
+}
+
+/// All tests, documentation examples included.
+pub(crate) fn test() -> Result<()> {
+    succeed(cargo().args(["test", "--workspace", "--locked"]))
+}
+
+/// Where `sync-cli` and the emulator are, once built.
+#[derive(Debug, Clone)]
+pub(crate) struct Programs {
+    directory: PathBuf,
+}
+
+impl Programs {
+    /// Builds both.
+    pub(crate) fn build(profile: Profile) -> Result<Self> {
+        let mut command = cargo();
+        command.args([
+            "build",
+            "--quiet",
+            "--locked",
+            "--package",
+            "sync-cli",
+            "--package",
+            "sqlserver-emulator",
+        ]);
+        if profile == Profile::Release {
+            command.arg("--release");
+        }
+        succeed(&mut command)?;
+        let target =
+            std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+        Ok(Self {
+            directory: target.join(if profile == Profile::Release {
+                "release"
+            } else {
+                "debug"
+            }),
+        })
+    }
+
+    /// The path of one of them.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+}

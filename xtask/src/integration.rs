@@ -1,0 +1,222 @@
+//! Real data through the whole way, and readers that we did not write as judges.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::cargo::{Profile, Programs, root, succeed};
+use crate::python::Python;
+use crate::server::Server;
+use crate::sync::SyncCli;
+
+/// How the suite runs.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Use the real SQL Server image by Docker instead of the emulator.
+    #[arg(long)]
+    docker: bool,
+}
+
+const DATABASES: [&str; 2] = ["flights", "mirror"];
+const TABLES: [&str; 6] = [
+    "airlines",
+    "airports",
+    "planes",
+    "weather",
+    "flights",
+    "flights_raw",
+];
+
+/// Keys that `verify` has to name after `plant.sql`: table and the key as it prints it.
+const PLANTED: [(&str, &str); 9] = [
+    ("dbo.airlines", r#"different {"carrier":"AA"}"#),
+    ("dbo.airports", r#"different {"faa":"06A"}"#),
+    ("dbo.airports", r#"different {"faa":"04G"}"#),
+    ("dbo.planes", r#"different {"tailnum":"N10156"}"#),
+    ("dbo.planes", r#"different {"tailnum":"N102UW"}"#),
+    (
+        "dbo.weather",
+        r#"different {"origin":"EWR","time_hour":"2013-06-01T12:00:00"}"#,
+    ),
+    (
+        "dbo.weather",
+        r#"different {"origin":"LGA","time_hour":"2013-06-01T12:00:00"}"#,
+    ),
+    ("dbo.flights", r#"different {"flight_id":11}"#),
+    ("dbo.flights", r#"different {"flight_id":12}"#),
+];
+
+/// Runs the suite; ends with an error at the first thing that is not as it should be.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let directory = root().join("target/integration");
+    if directory.exists() {
+        std::fs::remove_dir_all(&directory).context("the last run's directory cannot be removed")?;
+    }
+    std::fs::create_dir_all(&directory)?;
+    let python = Python::prepare()?;
+    let programs = Programs::build(Profile::Release)?;
+    let server = match options.docker {
+        true => Server::compose(&DATABASES)?,
+        false => Server::emulator(&programs, &DATABASES, &directory)?,
+    };
+    let suite = Suite {
+        sync: SyncCli::new(&programs, "tests/flights/sync.yaml", &server, &directory)?,
+        server,
+        python,
+        directory: &directory,
+    };
+    suite.first_copy()?;
+    suite.changes()?;
+    suite.nothing_new()?;
+    suite.planted_differences()?;
+    println!("\nintegration: everything is as it should be");
+    Ok(())
+}
+
+struct Suite<'a> {
+    sync: SyncCli,
+    server: Server,
+    python: Python,
+    directory: &'a Path,
+}
+
+impl Suite<'_> {
+    fn first_copy(&self) -> Result<()> {
+        println!("━━ The flights data is loaded and copied\n");
+        succeed(&mut self.connect(self.python.script("tests/flights/load.py"), "flights"))?;
+        self.sync.must(&["run"])?;
+        self.sync.must(&["verify"])?;
+        self.compare()
+    }
+
+    fn changes(&self) -> Result<()> {
+        println!("━━ A part changes\n");
+        self.server.execute("flights", &script("change.sql")?)?;
+        self.sync.must(&["run"])?;
+        self.sync.must(&["verify"])?;
+        self.compare()?;
+        println!(
+            "━━ Flights are deleted, which their timestamp cannot show; a full copy brings it in line\n"
+        );
+        self.server.execute("flights", &script("delete.sql")?)?;
+        self.sync.must(&["run", "--table", "dbo.flights"])?;
+        let code = self.sync.show(&["verify", "--table", "dbo.flights"])?;
+        ensure!(
+            code == 3,
+            "verify ended with {code}, but it should find the deleted flights"
+        );
+        self.sync.must(&["run", "--table", "dbo.flights", "--full"])?;
+        self.sync.must(&["verify"])?;
+        self.compare()
+    }
+
+    fn nothing_new(&self) -> Result<()> {
+        println!("━━ Nothing changes\n");
+        let before = self.snapshots()?;
+        self.sync.must(&["run"])?;
+        ensure!(
+            self.snapshots()? == before,
+            "a run without changes made a snapshot"
+        );
+        std::fs::remove_dir_all(self.directory.join("state")).context("the state store cannot be removed")?;
+        self.sync.must(&["run"])?;
+        ensure!(
+            self.snapshots()? == before,
+            "a run without changes and without its state made a snapshot"
+        );
+        Ok(())
+    }
+
+    /// The metadata files of all tables: a snapshot would be a new one.
+    fn snapshots(&self) -> Result<Vec<(String, usize)>> {
+        TABLES
+            .iter()
+            .map(|table| {
+                let (code, snapshots) = self.sync.json(&["snapshots", &format!("dbo.{table}")])?;
+                ensure!(code == 0, "sync-cli snapshots ended with {code}");
+                Ok(((*table).to_owned(), snapshots.as_array().map_or(0, Vec::len)))
+            })
+            .collect()
+    }
+
+    fn planted_differences(&self) -> Result<()> {
+        println!(
+            "━━ One byte and one NULL are planted in the target, one duplicate in Iceberg: verify names each\n"
+        );
+        self.server.execute("mirror", &script("plant.sql")?)?;
+        let mut plant = self.python.script("tests/readers/plant_duplicate.py");
+        succeed(plant.args(TABLES.map(|table| self.directory.join("warehouse/dbo").join(table))))?;
+        let code = self.sync.show(&["verify"])?;
+        ensure!(
+            code == 3,
+            "verify ended with {code}, but it should find what was planted"
+        );
+        let (_, report) = self.sync.json(&["verify"])?;
+        let tables = report.as_array().context("verify prints a list")?;
+        for (table, key) in PLANTED {
+            let entry = tables
+                .iter()
+                .find(|entry| entry["table"] == table)
+                .with_context(|| format!("{table} is missing"))?;
+            ensure!(
+                names(entry, "target", key),
+                "verify should name {key} in the target's {table}: {entry}"
+            );
+        }
+        for entry in tables {
+            let extra = entry["columns"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .find(|side| side["side"] == "iceberg");
+            let count = extra.and_then(|side| side["extra"].as_u64());
+            ensure!(
+                count == Some(1),
+                "verify should find one doubled row in Iceberg: {entry}"
+            );
+        }
+        Ok(())
+    }
+
+    /// Every row, sorted, against DuckDB and PyIceberg: of the source, and of the target.
+    fn compare(&self) -> Result<()> {
+        for database in DATABASES {
+            let mut command = self.connect(self.python.script("tests/flights/compare.py"), database);
+            command
+                .arg("--warehouse")
+                .arg(self.directory.join("warehouse"))
+                .args(TABLES);
+            succeed(&mut command)?;
+        }
+        println!();
+        Ok(())
+    }
+
+    fn connect(&self, mut command: Command, database: &str) -> Command {
+        let port = self.server.port.to_string();
+        command.args([
+            "--host",
+            self.server.host,
+            "--port",
+            &port,
+            "--user",
+            self.server.user,
+        ]);
+        command.args(["--password", self.server.password, "--database", database]);
+        command
+    }
+}
+
+fn script(name: &str) -> Result<String> {
+    std::fs::read_to_string(root().join("tests/flights").join(name))
+        .with_context(|| format!("tests/flights/{name} cannot be read"))
+}
+
+fn names(entry: &serde_json::Value, side: &str, key: &str) -> bool {
+    let sides = entry["columns"].as_array().into_iter().flatten();
+    sides
+        .filter(|column| column["side"] == side)
+        .flat_map(|column| column["keys"].as_array().into_iter().flatten())
+        .any(|named| named == key)
+}

@@ -1,0 +1,150 @@
+//! The SQL Server that a task works with: the emulator as a process, or the real one by `docker compose`.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result, anyhow};
+use sqlserver_client::{ConnectOptions, Connection, Secret};
+
+use crate::cargo::{Programs, succeed};
+
+const USER: &str = "sa";
+const PASSWORD: &str = "Demo-Passw0rd!";
+const DOCKER_PORT: u16 = 14_333;
+
+/// A server to connect to; stopped when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Server {
+    /// Its host.
+    pub(crate) host: &'static str,
+    /// Its port.
+    pub(crate) port: u16,
+    /// The administrator.
+    pub(crate) user: &'static str,
+    /// The administrator's password.
+    pub(crate) password: &'static str,
+    /// The certificate to check the server's with; without one any is accepted, on loopback.
+    pub(crate) ca_file: Option<PathBuf>,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Emulator(Child),
+    Compose,
+}
+
+impl Server {
+    /// Starts the emulator with these databases on a free port.
+    pub(crate) fn emulator(programs: &Programs, databases: &[&str], directory: &Path) -> Result<Self> {
+        let ca_file = directory.join("server-ca.pem");
+        let mut command = Command::new(programs.path("sqlserver-emulator"));
+        command
+            .args([
+                "--listen",
+                "127.0.0.1:0",
+                "--user",
+                USER,
+                "--password",
+                PASSWORD,
+                "--ca-file",
+            ])
+            .arg(&ca_file);
+        for database in databases {
+            command.args(["--database", database]);
+        }
+        let mut process = command
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("the emulator did not start")?;
+        let stdout = process.stdout.take().context("the emulator has no output")?;
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line)?;
+        let ready: serde_json::Value =
+            serde_json::from_str(&line).with_context(|| format!("the emulator said {line:?}"))?;
+        let port = ready["port"]
+            .as_u64()
+            .and_then(|port| u16::try_from(port).ok())
+            .context("the emulator named no port")?;
+        let kind = Kind::Emulator(process);
+        Ok(Self {
+            host: "localhost",
+            port,
+            user: USER,
+            password: PASSWORD,
+            ca_file: Some(ca_file),
+            kind,
+        })
+    }
+
+    /// Starts the real SQL Server image by `docker compose` and creates these databases.
+    pub(crate) fn compose(databases: &[&str]) -> Result<Self> {
+        succeed(&mut compose(&["up", "--detach", "--wait"])).context("the task needs Docker with compose")?;
+        let server = Self {
+            host: "localhost",
+            port: DOCKER_PORT,
+            user: USER,
+            password: PASSWORD,
+            ca_file: None,
+            kind: Kind::Compose,
+        };
+        for database in databases {
+            server.execute("master", &format!("CREATE DATABASE [{database}]"))?;
+        }
+        Ok(server)
+    }
+
+    /// Runs a script whose batches are separated by lines with `GO`.
+    pub(crate) fn execute(&self, database: &str, script: &str) -> Result<()> {
+        let mut options = ConnectOptions::new(
+            self.host,
+            self.port,
+            database,
+            self.user,
+            Secret::new(self.password),
+        );
+        options.ca_file = self.ca_file.clone();
+        options.trust_server_certificate = self.ca_file.is_none();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        runtime.block_on(async {
+            let mut connection = Connection::open(&options).await.map_err(|error| anyhow!(error))?;
+            for batch in script.split("\nGO\n").filter(|batch| !batch.trim().is_empty()) {
+                connection
+                    .execute(batch, &[])
+                    .await
+                    .map_err(|error| anyhow!(error).context(batch.to_owned()))?;
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Nothing of either is kept, so there is nothing to shut down in order, and nobody to tell of a failure.
+        match &mut self.kind {
+            Kind::Emulator(process) => {
+                let _ = process.kill();
+                let _ = process.wait();
+            }
+            Kind::Compose => {
+                let _ = succeed(&mut compose(&["down", "--volumes"]));
+            }
+        }
+    }
+}
+
+fn compose(arguments: &[&str]) -> Command {
+    let mut command = Command::new("docker");
+    command
+        .args(["compose", "--file", "demo/compose.yaml"])
+        .args(arguments);
+    command.envs([
+        ("DEMO_PASSWORD", PASSWORD.to_owned()),
+        ("DEMO_PORT", DOCKER_PORT.to_string()),
+    ]);
+    command
+}
