@@ -3,12 +3,23 @@
 //! Evaluation knows no tables and no sessions. What it needs of them comes through [`Scope`] while binding and
 //! through [`Context`] while evaluating.
 
+mod arithmetic;
 mod bind;
 mod bound;
+mod calendar;
 mod context;
+pub(crate) mod compare;
+pub(crate) mod convert;
+mod decimal;
 mod environment;
+mod like;
+mod number_text;
+mod time_format;
+mod time_parse;
+mod types;
+mod wide;
 
-pub(crate) use bind::{bind, bind_predicate, convert_to};
+pub(crate) use bind::{bind, bind_predicate, convert_to, convert_value, unify};
 pub(crate) use bound::BoundExpr;
 pub(crate) use context::{Context, Scope, Slot, SlotInfo, SubqueryInfo};
 pub(crate) use environment::{EnvironmentFunction, Global};

@@ -12,6 +12,11 @@ pub(crate) struct BoundExpr {
 }
 
 impl BoundExpr {
+    /// A column whose slot is known.
+    pub(crate) fn column(slot: super::SlotInfo) -> Self {
+        Self { info: slot.info }
+    }
+
     /// Type, collation and nullability of the result; predicates are `bit`.
     pub(crate) fn info(&self) -> TypeInfo {
         self.info
