@@ -1,5 +1,7 @@
 //! When a failed step is repeated.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use model::{Error, Ids, Result, Retry};
@@ -11,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 /// so that processes that failed together do not return together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// How many times in a row a step may fail before its error is final; progress starts the count anew.
+    /// How many times in a row steps of a table may fail before an error is final; a commit starts the count anew.
     pub attempts: u32,
     /// The longest pause before the first repetition.
     pub first: Duration,
@@ -32,28 +34,51 @@ impl Default for RetryPolicy {
     }
 }
 
-/// Counts the failures of one step in a row.
+/// Failures in a row. The steps of a table run share one count, so that a step that gave up is not begun again by the step that
+/// it is part of.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Failures(Arc<AtomicU32>);
+
+impl Failures {
+    /// Forgets the failures so far, because the work went on.
+    pub(crate) fn forget(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+
+    /// No step is repeated any more.
+    pub(crate) fn give_up(&self) {
+        self.0.store(u32::MAX, Ordering::Relaxed);
+    }
+
+    fn add(&self) -> u32 {
+        let count = self.0.load(Ordering::Relaxed).saturating_add(1);
+        self.0.store(count, Ordering::Relaxed);
+        count
+    }
+}
+
+/// Decides after each failure whether and when a step is repeated.
 #[derive(Debug)]
 pub(crate) struct Backoff<'a> {
     policy: &'a RetryPolicy,
     ids: &'a dyn Ids,
     cancel: &'a CancellationToken,
-    failures: u32,
+    failures: Failures,
 }
 
 impl<'a> Backoff<'a> {
-    pub(crate) fn new(policy: &'a RetryPolicy, ids: &'a dyn Ids, cancel: &'a CancellationToken) -> Self {
+    pub(crate) fn new(
+        policy: &'a RetryPolicy,
+        ids: &'a dyn Ids,
+        cancel: &'a CancellationToken,
+        failures: Failures,
+    ) -> Self {
         Self {
             policy,
             ids,
             cancel,
-            failures: 0,
+            failures,
         }
-    }
-
-    /// Forgets the failures so far, because the work went on.
-    pub(crate) fn reset(&mut self) {
-        self.failures = 0;
     }
 
     /// Waits until the step may be repeated.
@@ -61,7 +86,7 @@ impl<'a> Backoff<'a> {
     /// # Errors
     ///
     /// The error itself if it is final, and `Cancelled`.
-    pub(crate) async fn pause(&mut self, error: Error) -> Result<()> {
+    pub(crate) async fn pause(&self, error: Error) -> Result<()> {
         let Some(pause) = self.next(&error) else {
             return Err(error);
         };
@@ -70,18 +95,15 @@ impl<'a> Backoff<'a> {
         slept.ok_or_else(Error::cancelled)
     }
 
-    fn next(&mut self, error: &Error) -> Option<Duration> {
-        self.failures += 1;
-        if self.failures >= self.policy.attempts {
+    fn next(&self, error: &Error) -> Option<Duration> {
+        let failures = self.failures.add();
+        if failures >= self.policy.attempts {
             return None;
         }
         match error.kind().retry() {
             Retry::No => None,
             Retry::Soon => {
-                let doubled = self
-                    .policy
-                    .first
-                    .saturating_mul(1_u32 << (self.failures - 1).min(20));
+                let doubled = self.policy.first.saturating_mul(1 << (failures - 1).min(20));
                 Some(self.jitter(doubled.min(self.policy.longest)))
             }
             Retry::Later => Some(self.policy.exhausted),
@@ -107,7 +129,7 @@ mod tests {
             SeededIds::new(seed),
             CancellationToken::new(),
         );
-        let mut backoff = Backoff::new(&policy, &ids, &cancel);
+        let backoff = Backoff::new(&policy, &ids, &cancel, Failures::default());
         std::iter::from_fn(|| backoff.next(&Error::new(kind, "it failed"))).collect()
     }
 
@@ -147,7 +169,7 @@ mod tests {
             SeededIds::new(1),
             CancellationToken::new(),
         );
-        let mut backoff = Backoff::new(&policy, &ids, &cancel);
+        let backoff = Backoff::new(&policy, &ids, &cancel, Failures::default());
         cancel.cancel();
         let ended = backoff.pause(Error::new(ErrorKind::Exhausted, "full")).await;
         assert_eq!(ended.unwrap_err().kind(), ErrorKind::Cancelled);

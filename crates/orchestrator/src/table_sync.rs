@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::progress::ProgressEvent;
 use crate::report::Tally;
-use crate::retry::Backoff;
+use crate::retry::{Backoff, Failures};
 use crate::run::Runner;
 use checkpoint::Checkpoint;
 
@@ -88,6 +88,7 @@ pub(crate) struct TableRun<'a> {
     runner: &'a Runner,
     sync: &'a TableSync,
     cancel: &'a CancellationToken,
+    failures: Failures,
     pub(crate) tally: Tally,
 }
 
@@ -130,6 +131,7 @@ impl<'a> TableRun<'a> {
             runner,
             sync,
             cancel,
+            failures: Failures::default(),
             tally: Tally::default(),
         }
     }
@@ -141,14 +143,9 @@ impl<'a> TableRun<'a> {
     /// May be dropped at any point; the next run resumes.
     pub(crate) async fn run(&mut self) -> Result<()> {
         let (mut session, mut newest) = self.open().await?;
-        let mut backoff = self.backoff();
+        let backoff = self.backoff();
         loop {
-            let commits = self.tally.commits;
-            let ended = self.attempt(&mut session, &newest).await;
-            if self.tally.commits > commits {
-                backoff.reset();
-            }
-            match ended {
+            match self.attempt(&mut session, &newest).await {
                 Ok(Attempt::Done) => return self.close(&session).await,
                 Ok(Attempt::Overtaken) => backoff.pause(overtaken()).await?,
                 Err(error) => backoff.pause(error).await?,
@@ -356,7 +353,12 @@ impl<'a> TableRun<'a> {
     }
 
     fn backoff(&self) -> Backoff<'a> {
-        Backoff::new(&self.runner.retry, &*self.runner.ids, self.cancel)
+        Backoff::new(
+            &self.runner.retry,
+            &*self.runner.ids,
+            self.cancel,
+            self.failures.clone(),
+        )
     }
 
     /// Repeats a call that changes nothing, or the same when it is repeated.
@@ -364,7 +366,7 @@ impl<'a> TableRun<'a> {
     where
         F: Future<Output = Result<T>>,
     {
-        let mut backoff = self.backoff();
+        let backoff = self.backoff();
         loop {
             match self.cancellable(call()).await {
                 Ok(done) => return Ok(done),

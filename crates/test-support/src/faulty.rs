@@ -105,6 +105,7 @@ pub struct FaultySink<S> {
     sink: S,
     faults: Faults,
     under_way: Arc<Mutex<Vec<Commit>>>,
+    commits_only: bool,
     hides_batches: bool,
 }
 
@@ -115,8 +116,15 @@ impl<S: ChangeSink> FaultySink<S> {
             sink,
             faults,
             under_way: Arc::default(),
+            commits_only: false,
             hides_batches: false,
         }
+    }
+
+    /// The same sink, in which only commits go wrong, so that a script has one entry per commit.
+    pub fn commits_only(mut self) -> Self {
+        self.commits_only = true;
+        self
     }
 
     /// The same sink, which no longer tells which batch it committed last: the twin of a caller that does not look for
@@ -124,6 +132,15 @@ impl<S: ChangeSink> FaultySink<S> {
     pub fn hiding_batches(mut self) -> Self {
         self.hides_batches = true;
         self
+    }
+
+    /// What goes wrong with the calls that are no commits.
+    fn other_faults(&self) -> Faults {
+        if self.commits_only {
+            Faults::never()
+        } else {
+            self.faults.clone()
+        }
     }
 
     fn told(&self, mut newest: Committed) -> Committed {
@@ -155,14 +172,14 @@ fn unknown(fault: Fault) -> Result<CommitOutcome> {
 #[async_trait]
 impl<S: ChangeSink> ChangeSink for FaultySink<S> {
     async fn committed(&self, sync: &SyncId, table: &TableName) -> Result<Committed> {
-        let newest = faulty(&self.faults, self.sink.committed(sync, table)).await?;
+        let newest = faulty(&self.other_faults(), self.sink.committed(sync, table)).await?;
         // What is under way lands just after the caller looked.
         self.land().await;
         Ok(self.told(newest))
     }
 
     async fn prepare(&self, prepare: &Prepare) -> Result<Prepared> {
-        faulty(&self.faults, self.sink.prepare(prepare)).await
+        faulty(&self.other_faults(), self.sink.prepare(prepare)).await
     }
 
     async fn stage(
@@ -172,7 +189,7 @@ impl<S: ChangeSink> ChangeSink for FaultySink<S> {
         schema: &Arc<TableSchema>,
         rows: Batches,
     ) -> Result<StageOutcome> {
-        faulty(&self.faults, self.sink.stage(sync, table, schema, rows)).await
+        faulty(&self.other_faults(), self.sink.stage(sync, table, schema, rows)).await
     }
 
     async fn commit(&self, commit: &Commit) -> Result<CommitOutcome> {
@@ -205,7 +222,7 @@ impl<S: ChangeSink> ChangeSink for FaultySink<S> {
     }
 
     async fn discard(&self, staged: Vec<Staged>) -> Result<()> {
-        faulty(&self.faults, self.sink.discard(staged)).await
+        faulty(&self.other_faults(), self.sink.discard(staged)).await
     }
 }
 

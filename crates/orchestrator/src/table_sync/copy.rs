@@ -4,6 +4,7 @@ use futures::StreamExt;
 use model::{Bound, Committed, Mark, Position, Presence, Replace, Result, Staged};
 
 use super::settle::Settled;
+use super::stage::{StagedChunk, StagedChunks};
 use super::{Attempt, Session, TableRun};
 
 impl TableRun<'_> {
@@ -33,35 +34,49 @@ impl TableRun<'_> {
         } else {
             Presence::Unknown
         };
-        let mut staged = self.staged_chunks(&session.schema, through, presence).await?;
+        let mut chunks = self.staged_chunks(&session.schema, through, presence).await?;
         let mut newest = newest.clone();
-        while let Some(chunk) = staged.next().await {
-            let chunk = chunk?;
-            let mark = if chunk.last {
-                Mark::At(start.clone())
-            } else {
-                Mark::Copying {
-                    start: start.clone(),
-                    through: chunk.chunk.through,
-                }
-            };
-            self.tally.staged(&chunk.outcome);
-            if !self
-                .advance(session, &mut newest, mark, chunk.outcome.staged)
-                .await?
-            {
-                return Ok(Attempt::Overtaken);
-            }
-        }
-        let done = Mark::At(start.clone());
-        if newest.mark.as_ref() != Some(&done) && !self.advance(session, &mut newest, done, vec![]).await? {
-            return Ok(Attempt::Overtaken);
+        let copied = self
+            .commit_chunks(session, &mut newest, &start, &mut chunks)
+            .await;
+        if !matches!(copied, Ok(true)) {
+            self.abandon(chunks).await;
+            return copied.map(|_| Attempt::Overtaken);
         }
         if !session.schema.has_key() {
             self.tally.reached(&newest, start);
             return Ok(Attempt::Done);
         }
         self.increment(session, newest, start).await
+    }
+
+    /// Commits each chunk as it comes, and the end of the copy with the last one. `false` if somebody else committed in
+    /// between.
+    async fn commit_chunks(
+        &mut self,
+        session: &Session,
+        newest: &mut Committed,
+        start: &Position,
+        chunks: &mut StagedChunks,
+    ) -> Result<bool> {
+        let done = Mark::At(start.clone());
+        while let Some(staged) = chunks.next().await {
+            let StagedChunk { chunk, last, outcome } = staged?;
+            let mark = if last {
+                done.clone()
+            } else {
+                Mark::Copying {
+                    start: start.clone(),
+                    through: chunk.through,
+                }
+            };
+            self.tally.staged(&outcome);
+            if !self.advance(session, newest, mark, outcome.staged).await? {
+                return Ok(false);
+            }
+        }
+        // There was no chunk at all, or none after the one that the copy was resumed from.
+        Ok(newest.mark.as_ref() == Some(&done) || self.advance(session, newest, done, vec![]).await?)
     }
 
     /// Commits one step on top of `newest`, and makes `newest` what the target says afterwards. `false` if somebody else

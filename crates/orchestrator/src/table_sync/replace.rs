@@ -4,6 +4,7 @@ use futures::StreamExt;
 use model::{Committed, Mark, Presence, Replace, Result, Tracking};
 
 use super::settle::Settled;
+use super::stage::StagedChunk;
 use super::{Attempt, Session, TableRun};
 
 impl TableRun<'_> {
@@ -17,9 +18,17 @@ impl TableRun<'_> {
             .await?;
         let mut staged = Vec::new();
         while let Some(chunk) = chunks.next().await {
-            let outcome = chunk?.outcome;
-            self.tally.staged(&outcome);
-            staged.extend(outcome.staged);
+            match chunk {
+                Ok(StagedChunk { outcome, .. }) => {
+                    self.tally.staged(&outcome);
+                    staged.extend(outcome.staged);
+                }
+                Err(error) => {
+                    self.discard(staged).await;
+                    self.abandon(chunks).await;
+                    return Err(error);
+                }
+            }
         }
         let commit = self.commit_on(session, newest, Mark::At(start.clone()), staged, Replace::Table);
         if let Settled::Overtaken = self.settle(&commit).await? {

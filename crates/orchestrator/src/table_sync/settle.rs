@@ -49,7 +49,7 @@ impl TableRun<'_> {
             return Err(Error::cancelled());
         }
         let mut in_doubt = false;
-        let mut backoff = self.backoff();
+        let backoff = self.backoff();
         loop {
             match self.sync.sink.commit(commit).await {
                 Ok(CommitOutcome::Committed(receipt)) => return Ok(self.applied(commit, receipt)),
@@ -67,7 +67,7 @@ impl TableRun<'_> {
                 }
                 Err(error) => {
                     if let Err(error) = backoff.pause(error).await {
-                        self.discard(commit, in_doubt).await;
+                        self.throw_away(commit, in_doubt).await;
                         return Err(error);
                     }
                 }
@@ -87,24 +87,32 @@ impl TableRun<'_> {
             };
             return Ok(self.applied(commit, receipt));
         }
-        self.discard(commit, in_doubt).await;
+        self.throw_away(commit, in_doubt).await;
         self.not_fenced(commit.epoch, &newest)?;
         tracing::info!(batch = %commit.batch, "somebody else committed in between");
         Ok(Settled::Overtaken)
     }
 
     fn applied(&mut self, commit: &Commit, receipt: Receipt) -> Settled {
+        self.failures.forget();
         self.tally.committed(commit, &receipt);
         self.hear(&ProgressEvent::Committed(receipt.clone()));
         Settled::Applied(receipt)
     }
 
-    async fn discard(&self, commit: &Commit, in_doubt: bool) {
-        if in_doubt || commit.staged.is_empty() {
+    async fn throw_away(&self, commit: &Commit, in_doubt: bool) {
+        if !in_doubt {
+            self.discard(commit.staged.clone()).await;
+        }
+    }
+
+    /// Throws away what was staged and never sent, or certainly not committed.
+    pub(super) async fn discard(&self, staged: Vec<Staged>) {
+        if staged.is_empty() {
             return;
         }
-        if let Err(error) = self.sync.sink.discard(commit.staged.clone()).await {
-            tracing::warn!(error = %error, batch = %commit.batch, "rows that were not committed could not be thrown away");
+        if let Err(error) = self.sync.sink.discard(staged).await {
+            tracing::warn!(error = %error, "rows that were not committed could not be thrown away");
         }
     }
 }

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use futures::stream::BoxStream;
-use futures::{Stream, StreamExt};
+use futures::{FutureExt, Stream, StreamExt};
 use model::{Bound, Chunk, Error, Presence, Result, StageOutcome, TableSchema};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{TableRun, TableSync};
 use crate::progress;
-use crate::retry::Backoff;
+use crate::retry::{Backoff, Failures};
 use crate::run::Runner;
 
 /// How many chunks are read and staged at a time while an earlier one is committed.
@@ -32,7 +32,11 @@ struct Stager {
     schema: Arc<TableSchema>,
     presence: Presence,
     cancel: CancellationToken,
+    failures: Failures,
 }
+
+/// Chunks in key order as they are staged.
+pub(super) type StagedChunks = BoxStream<'static, Result<StagedChunk>>;
 
 impl TableRun<'_> {
     /// Reads and stages the chunks above `after`, [`AHEAD`] of them at a time in tasks of their own, and returns them in key
@@ -42,7 +46,7 @@ impl TableRun<'_> {
         schema: &Arc<TableSchema>,
         after: Option<Bound>,
         presence: Presence,
-    ) -> Result<BoxStream<'static, Result<StagedChunk>>> {
+    ) -> Result<StagedChunks> {
         let (source, table, rows) = (&self.sync.source, &self.sync.source_table, self.sync.batch_rows);
         let chunks = self
             .retried(|| source.chunks(table, schema, after.clone(), rows))
@@ -53,9 +57,18 @@ impl TableRun<'_> {
             schema: schema.clone(),
             presence,
             cancel: self.cancel.clone(),
+            failures: self.failures.clone(),
         };
         let started = with_last(chunks).map(move |next| stager.clone().spawn(next));
         Ok(started.buffered(AHEAD).boxed())
+    }
+
+    /// Throws away the chunks that were staged ahead and will not be committed. Those that are still being staged end
+    /// with the stream.
+    pub(super) async fn abandon(&self, mut chunks: StagedChunks) {
+        while let Some(Some(Ok(chunk))) = chunks.next().now_or_never() {
+            self.discard(chunk.outcome.staged).await;
+        }
     }
 }
 
@@ -70,13 +83,23 @@ impl Stager {
         ended.map_err(|e| Error::internal("staging a chunk ended early").caused_by(e))?
     }
 
+    /// Repeats a chunk by itself, so that the chunks before it need not be staged again.
     async fn stage(&self, chunk: &Chunk) -> Result<StageOutcome> {
-        let mut backoff = Backoff::new(&self.runner.retry, &*self.runner.ids, &self.cancel);
+        let backoff = Backoff::new(
+            &self.runner.retry,
+            &*self.runner.ids,
+            &self.cancel,
+            Failures::default(),
+        );
         loop {
             let ended = self.cancel.run_until_cancelled(self.read_and_stage(chunk)).await;
-            match ended.unwrap_or_else(|| Err(Error::cancelled())) {
+            let error = match ended.unwrap_or_else(|| Err(Error::cancelled())) {
                 Ok(outcome) => return Ok(outcome),
-                Err(error) => backoff.pause(error).await?,
+                Err(error) => error,
+            };
+            if let Err(error) = backoff.pause(error).await {
+                self.failures.give_up();
+                return Err(error);
             }
         }
     }
