@@ -3,8 +3,10 @@
 //! A staging table has a column `op` with the code of an [`Op`](model::Op), and the values. Rows are told apart by the target's own
 //! comparison; whether a row has changed is told by its bytes.
 
+use sqlserver_client::quote;
+
 use crate::options::Existing;
-use crate::target::Target;
+use crate::target::{Target, TargetColumn};
 
 /// The code of [`Op::Update`](model::Op::Update).
 const UPDATE: i8 = model::Op::Update as i8;
@@ -23,10 +25,10 @@ pub(crate) struct Rules {
 }
 
 /// A batch that applies the rows of `stages` and selects one row of counts: `deleted`, `updated`, `inserted`, `skipped`,
-/// `staged` (without deletes).
+/// `staged` (without deletes). The statements count themselves by OUTPUT, which triggers cannot disturb.
 pub(crate) fn batch(target: &Target, stages: &[String], rules: Rules) -> String {
     let mut sql = String::from(
-        "DECLARE @deleted bigint = 0, @updated bigint = 0, @inserted bigint = 0, @skipped bigint = 0, @staged bigint = 0;\n",
+        "DECLARE @actions TABLE (action nvarchar(10) NOT NULL);\nDECLARE @skipped bigint = 0, @staged bigint = 0;\n",
     );
     for stage in stages {
         sql += &format!("SELECT @staged = @staged + COUNT_BIG(*) FROM {stage} WHERE op <> {DELETE};\n");
@@ -35,39 +37,56 @@ pub(crate) fn batch(target: &Target, stages: &[String], rules: Rules) -> String 
         sql += &keyed(target, stages, rules);
     } else {
         if rules.replace {
-            sql += &counted("deleted", &format!("DELETE FROM {}", target.table));
+            sql += &format!("DELETE FROM {} {};\n", target.table, output("DELETE"));
         }
         for stage in stages {
             sql += &insert(target, stage, "");
         }
     }
-    sql += "SELECT @deleted AS deleted, @updated AS updated, @inserted AS inserted, @skipped AS skipped, @staged AS staged;";
-    sql
+    let count = |action: &str| format!("COUNT_BIG(CASE WHEN action = N'{action}' THEN 1 END)");
+    sql + &format!(
+        "SELECT {} AS deleted, {} AS updated, {} AS inserted, @skipped AS skipped, @staged AS staged FROM @actions;",
+        count("DELETE"),
+        count("UPDATE"),
+        count("INSERT")
+    )
+}
+
+fn output(action: &str) -> String {
+    format!("OUTPUT N'{action}' INTO @actions")
 }
 
 fn keyed(target: &Target, stages: &[String], rules: Rules) -> String {
     let mut sql = String::new();
     if rules.replace && !rules.append_only {
-        sql += &counted("deleted", &delete_others(target, stages));
+        sql += &delete_others(target, stages);
     }
     for stage in stages {
         if let Some(kept) = kept_ops(rules) {
             sql += &count_existing(target, stage, &kept);
         }
-        if rules.merge {
-            sql += &merge(target, stage, rules);
-        }
+    }
+    for respelled in stages
+        .iter()
+        .filter(|_| !rules.append_only)
+        .filter_map(|stage| respell(target, stage, rules))
+    {
+        sql += &respelled;
     }
     if rules.merge {
-        return sql;
+        return stages
+            .iter()
+            .fold(sql, |sql, stage| sql + &merge(target, stage, rules));
     }
     for stage in stages.iter().filter(|_| !rules.append_only) {
-        sql += &counted("deleted", &delete(target, stage));
+        sql += &delete(target, stage);
     }
-    for stage in stages.iter().filter(|_| !rules.append_only) {
-        if let Some(update) = update(target, stage, rules) {
-            sql += &counted("updated", &update);
-        }
+    for updated in stages
+        .iter()
+        .filter(|_| !rules.append_only)
+        .filter_map(|stage| update(target, stage, rules))
+    {
+        sql += &updated;
     }
     for stage in stages {
         let absent = format!(
@@ -78,10 +97,6 @@ fn keyed(target: &Target, stages: &[String], rules: Rules) -> String {
         sql += &insert(target, stage, &absent);
     }
     sql
-}
-
-fn counted(counter: &str, statement: &str) -> String {
-    format!("{statement};\nSET @{counter} = @{counter} + @@ROWCOUNT;\n")
 }
 
 /// The condition on `s.op` of rows that leave an existing row as it is; `None` if there are none.
@@ -102,13 +117,9 @@ fn overwriting_ops(rules: Rules) -> String {
 }
 
 fn same_key(target: &Target) -> String {
-    let pairs = target.keys().map(|key| {
-        format!(
-            "t.{} = s.{}",
-            sqlserver_client::quote::identifier(&key.name),
-            key.staged()
-        )
-    });
+    let pairs = target
+        .keys()
+        .map(|key| format!("t.{} = s.{}", quote::identifier(&key.name), key.staged()));
     pairs.collect::<Vec<_>>().join(" AND ")
 }
 
@@ -129,58 +140,78 @@ fn count_existing(target: &Target, stage: &str, ops: &str) -> String {
 
 fn delete(target: &Target, stage: &str) -> String {
     format!(
-        "DELETE t FROM {} WHERE s.op = {DELETE}",
+        "DELETE t {} FROM {} WHERE s.op = {DELETE};\n",
+        output("DELETE"),
         joined(target, stage, "")
     )
 }
 
 fn delete_others(target: &Target, stages: &[String]) -> String {
-    let mut sql = format!("DELETE t FROM {} AS t WHERE 1 = 1", target.table);
-    for stage in stages {
-        sql += &format!(
+    let staged = stages.iter().map(|stage| {
+        format!(
             " AND NOT EXISTS (SELECT 1 FROM {stage} AS s WHERE {} AND s.op <> {DELETE})",
             same_key(target)
-        );
-    }
-    sql
-}
-
-/// Whether any byte of a row differs. NULLs are equal in EXCEPT.
-fn differs(target: &Target) -> Option<String> {
-    let updated: Vec<_> = target
-        .columns
-        .iter()
-        .filter(|column| column.is_updated())
-        .collect();
-    let images = |side: &str| {
-        let images = updated.iter().map(|column| {
-            column.image(&match side {
-                "t" => format!("t.{}", sqlserver_client::quote::identifier(&column.name)),
-                _ => format!("s.{}", column.staged()),
-            })
-        });
-        images.collect::<Vec<_>>().join(", ")
-    };
-    (!updated.is_empty()).then(|| format!("EXISTS (SELECT {} EXCEPT SELECT {})", images("t"), images("s")))
-}
-
-fn assignments(target: &Target) -> String {
-    let assigned = target.columns.iter().filter(|column| column.is_updated());
-    let pairs = assigned.map(|column| {
-        format!(
-            "{} = s.{}",
-            sqlserver_client::quote::identifier(&column.name),
-            column.staged()
         )
     });
+    format!(
+        "DELETE t {} FROM {} AS t WHERE 1 = 1{};\n",
+        output("DELETE"),
+        target.table,
+        staged.collect::<String>()
+    )
+}
+
+/// Whether any byte of these columns differs; `None` if there are no columns. NULLs are equal in EXCEPT.
+fn differs(columns: &[&TargetColumn]) -> Option<String> {
+    let images = |image: fn(&TargetColumn) -> String| {
+        columns
+            .iter()
+            .map(|column| image(column))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let stored = images(|column| column.image(&format!("t.{}", quote::identifier(&column.name))));
+    let staged = images(|column| column.image(&format!("s.{}", column.staged())));
+    (!columns.is_empty()).then(|| format!("EXISTS (SELECT {stored} EXCEPT SELECT {staged})"))
+}
+
+fn assignments(columns: &[&TargetColumn]) -> String {
+    let pairs = columns
+        .iter()
+        .map(|column| format!("{} = s.{}", quote::identifier(&column.name), column.staged()));
     pairs.collect::<Vec<_>>().join(", ")
 }
 
+fn columns(target: &Target, chosen: fn(&TargetColumn) -> bool) -> Vec<&TargetColumn> {
+    target.columns.iter().filter(|column| chosen(column)).collect()
+}
+
+/// Updates rows whose other columns differ.
 fn update(target: &Target, stage: &str, rules: Rules) -> Option<String> {
-    let differs = differs(target)?;
+    let updated = columns(target, TargetColumn::is_updated);
+    update_where(target, stage, rules, &updated, &updated)
+}
+
+/// Updates rows whose key has other bytes, all columns at once. It is a statement of its own, because setting a key column makes the
+/// server delete and insert the row, which Change Tracking and CDC would show.
+fn respell(target: &Target, stage: &str, rules: Rules) -> Option<String> {
+    let keys = columns(target, TargetColumn::is_respelled);
+    let all = columns(target, |column| column.is_respelled() || column.is_updated());
+    update_where(target, stage, rules, &keys, &all)
+}
+
+fn update_where(
+    target: &Target,
+    stage: &str,
+    rules: Rules,
+    compared: &[&TargetColumn],
+    set: &[&TargetColumn],
+) -> Option<String> {
+    let differs = differs(compared)?;
     Some(format!(
-        "UPDATE t SET {} FROM {} WHERE {} AND {differs}",
-        assignments(target),
+        "UPDATE t SET {} {} FROM {} WHERE {} AND {differs};\n",
+        assignments(set),
+        output("UPDATE"),
         joined(target, stage, " WITH (UPDLOCK, HOLDLOCK)"),
         overwriting_ops(rules)
     ))
@@ -188,16 +219,17 @@ fn update(target: &Target, stage: &str, rules: Rules) -> Option<String> {
 
 fn insert(target: &Target, stage: &str, condition: &str) -> String {
     let statement = format!(
-        "INSERT INTO {} ({}) SELECT {} FROM {stage} AS s WHERE s.op <> {DELETE}{condition}",
+        "INSERT INTO {} ({}) {} SELECT {} FROM {stage} AS s WHERE s.op <> {DELETE}{condition};\n",
         target.table,
         target_list(target),
+        output("INSERT"),
         staged_list(target)
     );
-    with_identity(target, counted("inserted", &statement))
+    with_identity(target, statement)
 }
 
 fn target_list(target: &Target) -> String {
-    sqlserver_client::quote::list(target.columns.iter().map(|column| column.name.as_str()))
+    quote::list(target.columns.iter().map(|column| column.name.as_str()))
 }
 
 fn staged_list(target: &Target) -> String {
@@ -217,39 +249,28 @@ fn with_identity(target: &Target, sql: String) -> String {
 }
 
 fn merge(target: &Target, stage: &str, rules: Rules) -> String {
-    let actions = format!("@actions_{}", stage.trim_start_matches('#'));
-    let mut sql = format!("DECLARE {actions} TABLE (action nvarchar(10) NOT NULL);\n");
-    let mut statement = format!(
+    let mut sql = format!(
         "MERGE INTO {} WITH (HOLDLOCK) AS t USING {stage} AS s ON {}\n",
         target.table,
         same_key(target)
     );
     if !rules.append_only {
-        statement += &format!("WHEN MATCHED AND s.op = {DELETE} THEN DELETE\n");
-        if let Some(differs) = differs(target) {
-            statement += &format!(
+        sql += &format!("WHEN MATCHED AND s.op = {DELETE} THEN DELETE\n");
+        let updated = columns(target, TargetColumn::is_updated);
+        if let Some(differs) = differs(&updated) {
+            sql += &format!(
                 "WHEN MATCHED AND {} AND {differs} THEN UPDATE SET {}\n",
                 overwriting_ops(rules),
-                assignments(target)
+                assignments(&updated)
             );
         }
     }
-    statement += &format!(
-        "WHEN NOT MATCHED BY TARGET AND s.op <> {DELETE} THEN INSERT ({}) VALUES ({})\nOUTPUT $action INTO {actions};\n",
+    sql += &format!(
+        "WHEN NOT MATCHED BY TARGET AND s.op <> {DELETE} THEN INSERT ({}) VALUES ({})\nOUTPUT $action INTO @actions;\n",
         target_list(target),
         staged_list(target)
     );
-    sql += &with_identity(target, statement);
-    for (counter, action) in [
-        ("deleted", "DELETE"),
-        ("updated", "UPDATE"),
-        ("inserted", "INSERT"),
-    ] {
-        sql += &format!(
-            "SELECT @{counter} = @{counter} + COUNT_BIG(*) FROM {actions} WHERE action = N'{action}';\n"
-        );
-    }
-    sql
+    with_identity(target, sql)
 }
 
 /// Counts staged rows whose identity differs from the row they match: an identity cannot be updated. `None` if that
@@ -265,7 +286,7 @@ pub(crate) fn identity_conflicts(target: &Target, stage: &str) -> Option<String>
     Some(format!(
         "SELECT COUNT_BIG(*) AS n FROM {} WHERE s.op <> {DELETE} AND t.{} <> s.{}",
         joined(target, stage, ""),
-        sqlserver_client::quote::identifier(&identity.name),
+        quote::identifier(&identity.name),
         identity.staged()
     ))
 }

@@ -165,7 +165,11 @@ impl Session {
     /// Drops staging tables. Those of other sessions are gone already.
     pub(crate) async fn discard(&mut self, ids: &[StageId]) -> Result<()> {
         for id in ids {
-            let stage = if id.session == self.token { self.stages.remove(&id.number) } else { None };
+            let stage = if id.session == self.token {
+                self.stages.remove(&id.number)
+            } else {
+                None
+            };
             if let Some(stage) = stage {
                 self.drop_table(&stage).await?;
             }

@@ -24,9 +24,14 @@ impl TargetColumn {
         format!("c{}", self.source)
     }
 
-    /// Whether an UPDATE sets it: a key column only if rows can match whose bytes differ.
+    /// Whether an UPDATE sets it.
     pub(crate) fn is_updated(&self) -> bool {
-        !self.identity && (!self.in_key || self.ty.is_text() || self.ty.is_binary())
+        !self.identity && !self.in_key
+    }
+
+    /// Whether it is a key column in which equal values can have different bytes: `abc`, `ABC` and `abc `.
+    pub(crate) fn is_respelled(&self) -> bool {
+        !self.identity && self.in_key && (self.ty.is_text() || self.ty.is_binary())
     }
 
     /// Expressions that are equal exactly if the values have the same bytes. Comparison itself goes by collation, pads blanks, takes
