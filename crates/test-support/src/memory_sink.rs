@@ -31,7 +31,8 @@ pub enum SinkRule {
 /// A target in memory. Clones share their contents, as processes share a database.
 ///
 /// It looks for existing rows only as far as [`Presence`] asks for, so a row that a wrong presence lets in twice is
-/// there twice. A commit that gives a key twice, or rows that were discarded, is refused as a defect.
+/// there twice. A commit that gives a key twice, or rows that were discarded, is refused as a defect; rows that are
+/// discarded although they were committed are gone, as a table's files would be.
 #[derive(Debug, Clone, Default)]
 pub struct MemorySink {
     contents: Arc<Mutex<Contents>>,
@@ -55,6 +56,8 @@ struct Table {
 
 #[derive(Debug, Clone)]
 struct Row {
+    /// What it was staged as, as a row is in the file that it was written to.
+    staged: Option<u64>,
     key: Vec<u8>,
     encoding: Vec<u8>,
     row: RecordBatch,
@@ -235,6 +238,7 @@ fn encoded_rows(schema: &TableSchema, rows: &RecordBatch) -> Result<Vec<Row>> {
     };
     Ok((0..rows.num_rows())
         .map(|row| Row {
+            staged: None,
             key: encode(&keys, row),
             encoding: encode(&whole, row),
             row: rows.slice(row, 1),
@@ -314,6 +318,9 @@ impl ChangeSink for MemorySink {
             let mut contents = self.contents();
             let id = contents.next_staged;
             contents.next_staged += 1;
+            for kept in &mut kept {
+                kept.row.staged = Some(id);
+            }
             outcome.staged.push(Staged {
                 rows: kept.len() as u64,
                 value: id.into(),
@@ -333,8 +340,11 @@ impl ChangeSink for MemorySink {
 
     async fn discard(&self, staged: Vec<Staged>) -> Result<()> {
         let mut contents = self.contents();
-        for staged in staged {
-            staged.value.as_u64().map(|id| contents.staged.remove(&id));
+        for id in staged.iter().filter_map(|staged| staged.value.as_u64()) {
+            contents.staged.remove(&id);
+            for table in contents.tables.values_mut() {
+                table.rows.retain(|row| row.staged != Some(id));
+            }
         }
         Ok(())
     }

@@ -1,1 +1,198 @@
+use std::sync::Mutex;
 
+use model::{ErrorKind, SyncId, TableName};
+use test_support::{
+    Fault, Faults, FaultySource, FaultyStore, MemorySink, MemorySource, MemoryStore, MemoryTracking,
+    SampleRow, SeededIds, SimClock,
+};
+
+use super::*;
+
+struct Shop {
+    clock: Arc<SimClock>,
+    source: MemorySource,
+    iceberg: MemorySink,
+    store: MemoryStore,
+}
+
+impl Shop {
+    fn new(tables: &[&str]) -> Self {
+        let clock = Arc::new(SimClock::default());
+        let source = MemorySource::new(clock.clone(), MemoryTracking::Versions);
+        for table in tables {
+            let table = TableName::new("dbo", *table);
+            source.create(&table, true);
+            source.put(&table, (0..10).map(|id| SampleRow::new(id, "row", 1)));
+        }
+        Self {
+            store: MemoryStore::new(clock.clone()),
+            clock,
+            source,
+            iceberg: MemorySink::default(),
+        }
+    }
+
+    fn runner(&self) -> Runner {
+        Runner::new(
+            Arc::new(self.store.clone()),
+            self.clock.clone(),
+            Arc::new(SeededIds::new(1)),
+        )
+    }
+
+    fn export(&self, table: &str, faults: Faults) -> TableSync {
+        let name = TableName::new("dbo", table);
+        TableSync::new(
+            SyncId::new(format!("shop/dbo.{table}/export")),
+            "source → iceberg",
+            (
+                Arc::new(FaultySource::new(self.source.clone(), faults)),
+                name.clone(),
+            ),
+            (Arc::new(self.iceberg.clone()), name),
+        )
+    }
+}
+
+fn run_of(routes: Vec<Route>) -> Run {
+    Run {
+        name: "shop".into(),
+        holder: "process 1 on h".into(),
+        source: "mssql://h/shop".into(),
+        destination: "warehouse".into(),
+        routes,
+    }
+}
+
+async fn finished(runner: &Runner, routes: Vec<Route>) -> RunReport {
+    match runner.run(&run_of(routes), &CancellationToken::new()).await {
+        RunOutcome::Finished(report) => *report,
+        RunOutcome::Busy { holder } => panic!("busy with {holder}"),
+    }
+}
+
+fn broken() -> Faults {
+    Faults::scripted([Some(Fault::Before(ErrorKind::Denied))])
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_table_that_fails_does_not_stop_the_others() {
+    let shop = Shop::new(&["A", "B", "C"]);
+    let routes = [("A", Faults::never()), ("B", broken()), ("C", Faults::never())];
+    let routes = routes.map(|(table, faults)| Route(vec![shop.export(table, faults)]));
+    let report = finished(&shop.runner(), routes.into()).await;
+    let statuses: Vec<_> = report
+        .tables
+        .iter()
+        .map(|table| (table.table.as_str(), table.status))
+        .collect();
+    assert_eq!(
+        statuses,
+        [
+            ("dbo.A", RunStatus::Succeeded),
+            ("dbo.B", RunStatus::Failed),
+            ("dbo.C", RunStatus::Succeeded)
+        ]
+    );
+    assert_eq!(report.metadata.status, RunStatus::Failed);
+    assert_eq!(
+        (report.statistics.records_inserted, report.statistics.errors),
+        (20, 1)
+    );
+    assert_eq!(report.errors.len(), 1);
+    assert_eq!(report.errors[0].kind, "denied");
+    assert_eq!(report.checkpoint.state_version, 1);
+    assert_eq!(report.metadata.started_at, "2026-01-01T00:00:00.000Z");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_route_ends_with_the_table_sync_that_fails() {
+    let shop = Shop::new(&["A"]);
+    let next = shop.export("A", Faults::never());
+    let report = finished(
+        &shop.runner(),
+        vec![Route(vec![shop.export("A", broken()), next])],
+    )
+    .await;
+    let statuses: Vec<_> = report.tables.iter().map(|table| table.status).collect();
+    assert_eq!(statuses, [RunStatus::Failed, RunStatus::Skipped]);
+    assert_eq!(shop.iceberg.commits(&TableName::new("dbo", "A")), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_run_of_the_same_sync_is_told_the_holder() {
+    let shop = Shop::new(&["A"]);
+    let held = shop.store.lease("shop", "process 9 on h").await.unwrap();
+    let run = run_of(vec![Route(vec![shop.export("A", Faults::never())])]);
+    match shop.runner().run(&run, &CancellationToken::new()).await {
+        RunOutcome::Busy { holder } => assert_eq!(holder, "process 9 on h"),
+        RunOutcome::Finished(report) => panic!("it ran: {report:?}"),
+    }
+    drop(held);
+    finished(&shop.runner(), run.routes).await;
+}
+
+/// The lease and the state are for convenience.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_away_costs_warnings_only() {
+    let shop = Shop::new(&["A"]);
+    let mut runner = shop.runner();
+    let away = Faults::scripted(vec![Some(Fault::Before(ErrorKind::Unavailable)); 100]);
+    runner.store = Arc::new(FaultyStore::new(shop.store.clone(), away));
+    for inserted in [10, 0] {
+        let report = finished(&runner, vec![Route(vec![shop.export("A", Faults::never())])]).await;
+        assert_eq!(report.metadata.status, RunStatus::Succeeded);
+        assert_eq!(report.statistics.records_inserted, inserted);
+        assert_eq!(report.warnings.len(), 3, "{:?}", report.warnings);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn progress_tells_rows_and_receipts() {
+    #[derive(Default)]
+    struct Heard(Mutex<Vec<ProgressEvent>>);
+    impl Progress for Heard {
+        fn hear(&self, _sync: &SyncId, event: &ProgressEvent) {
+            self.0.lock().unwrap().push(event.clone());
+        }
+    }
+    let shop = Shop::new(&["A"]);
+    let heard = Arc::new(Heard::default());
+    let mut runner = shop.runner();
+    runner.progress = heard.clone();
+    finished(&runner, vec![Route(vec![shop.export("A", Faults::never())])]).await;
+    let heard = heard.0.lock().unwrap();
+    let read: u64 = heard
+        .iter()
+        .map(|event| match event {
+            ProgressEvent::Read { rows, .. } => *rows,
+            _ => 0,
+        })
+        .sum();
+    let inserted: u64 = heard
+        .iter()
+        .map(|event| match event {
+            ProgressEvent::Committed(receipt) => receipt.inserted,
+            _ => 0,
+        })
+        .sum();
+    assert_eq!((read, inserted), (10, 10));
+    assert_eq!(heard.first(), Some(&ProgressEvent::Started { rows: Some(10) }));
+    assert_eq!(heard.last(), Some(&ProgressEvent::Ended(RunStatus::Succeeded)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_holds_its_lease_to_the_end() {
+    let shop = Shop::new(&["A"]);
+    let run = run_of(vec![Route(vec![shop.export("A", Faults::never())])]);
+    let (runner, token) = (shop.runner(), CancellationToken::new());
+    let second = async {
+        tokio::task::yield_now().await;
+        runner.run(&run, &token).await
+    };
+    let (first, second) = tokio::join!(runner.run(&run, &token), second);
+    assert!(matches!(first, RunOutcome::Finished(_)));
+    assert!(matches!(second, RunOutcome::Busy { .. }));
+    let free = shop.store.lease("shop", "next").await.unwrap();
+    assert!(matches!(free, LeaseOutcome::Held(_)));
+}

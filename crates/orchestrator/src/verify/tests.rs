@@ -1,1 +1,211 @@
+use test_support::{MemorySource, MemoryTracking, SampleRow, SimClock, sample_schema};
 
+use super::*;
+
+/// Two sides in memory with the same rows.
+struct Sides {
+    clock: Arc<SimClock>,
+    source: MemorySource,
+    copy: MemorySource,
+    table: TableName,
+}
+
+impl Sides {
+    fn new(rows: i32, keyed: bool) -> Self {
+        let clock = Arc::new(SimClock::default());
+        let tracking = MemoryTracking::Timestamp { tolerance: 5 };
+        let sides = Self {
+            source: MemorySource::new(clock.clone(), tracking),
+            copy: MemorySource::new(clock.clone(), tracking),
+            clock,
+            table: TableName::new("dbo", "Orders"),
+        };
+        for side in [&sides.source, &sides.copy] {
+            side.create(&sides.table, keyed);
+            side.put(&sides.table, (0..rows).map(row));
+        }
+        sides.clock.advance(100);
+        sides
+    }
+
+    async fn applied(&self) -> Position {
+        match self
+            .source
+            .cut(std::slice::from_ref(&self.table), None)
+            .await
+            .unwrap()
+        {
+            Cut::Complete { upto, .. } => upto,
+            gap @ Cut::Gap { .. } => panic!("{gap:?}"),
+        }
+    }
+
+    async fn verify(&self, upstream: Vec<Position>) -> VerifyColumn {
+        let side = |name: &str, source: &MemorySource, upstream| Side {
+            name: name.into(),
+            source: Arc::new(source.clone()),
+            table: self.table.clone(),
+            upstream,
+        };
+        let upstream = upstream.into_iter().map(|applied| Upstream {
+            source: Arc::new(self.source.clone()),
+            table: self.table.clone(),
+            applied,
+        });
+        let verify = Verify {
+            table: "dbo.Orders".into(),
+            first: side("source", &self.source, vec![]),
+            others: vec![side("iceberg", &self.copy, upstream.collect())],
+            keys_named: 10,
+        };
+        let mut report = verify.run(&CancellationToken::new()).await.unwrap();
+        assert_eq!(report.against, "source");
+        report.columns.remove(0)
+    }
+}
+
+fn row(id: i32) -> SampleRow {
+    SampleRow::new(id, "row", i64::from(id))
+}
+
+#[tokio::test]
+async fn equal_sides_match_in_every_row() {
+    for (rows, keyed) in [(0, true), (5_000, true), (20, false)] {
+        let column = Sides::new(rows, keyed).verify(vec![]).await;
+        let matched = rows as u64;
+        assert_eq!(
+            (column.rows, column.rows_here, column.matched),
+            (matched, matched, matched)
+        );
+        assert!(column.keys.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn every_planted_difference_is_named() {
+    let sides = Sides::new(5_000, true);
+    let planted = [
+        SampleRow::new(7, "rov", 7),
+        SampleRow::new(8, "row ", 8),
+        SampleRow {
+            amount: None,
+            ..row(4_000)
+        },
+        row(9_000),
+    ];
+    sides.copy.put(&sides.table, planted);
+    sides.copy.delete(&sides.table, [100, 4_999]);
+    let mut column = sides.verify(vec![]).await;
+    column.keys.sort();
+    assert_eq!(
+        column.keys,
+        [
+            "different {\"id\":4000}",
+            "different {\"id\":7}",
+            "different {\"id\":8}",
+            "extra {\"id\":9000}",
+            "missing {\"id\":100}",
+            "missing {\"id\":4999}",
+        ]
+    );
+    assert_eq!((column.rows, column.rows_here), (5_000, 4_999));
+    assert_eq!((column.different, column.missing, column.extra), (3, 2, 1));
+    assert_eq!(column.matched, 4_995);
+}
+
+#[tokio::test]
+async fn twins_count_without_a_key() {
+    let sides = Sides::new(20, false);
+    sides.source.put(&sides.table, [row(3), row(3)]);
+    sides.copy.put(&sides.table, [row(3), row(9)]);
+    let column = sides.verify(vec![]).await;
+    assert_eq!((column.missing, column.extra, column.different), (1, 1, 0));
+    assert_eq!(column.matched, 21);
+    assert_eq!(
+        column
+            .keys
+            .iter()
+            .filter(|key| key.contains("\"name\":\"row\""))
+            .count(),
+        2,
+        "{:?}",
+        column.keys
+    );
+}
+
+#[tokio::test]
+async fn what_changed_after_the_position_is_pending() {
+    let sides = Sides::new(100, true);
+    let applied = sides.applied().await;
+    sides.clock.advance(10);
+    sides
+        .source
+        .put(&sides.table, [SampleRow::new(5, "newer", 5), row(500)]);
+    sides.clock.advance(10);
+    sides.copy.put(&sides.table, [SampleRow::new(6, "wrong", 6)]);
+    let column = sides.verify(vec![applied]).await;
+    assert_eq!(
+        (column.pending, column.different, column.missing, column.extra),
+        (2, 1, 0, 0)
+    );
+    assert_eq!(column.keys, ["different {\"id\":6}"]);
+    let column = sides.verify(vec![]).await;
+    assert_eq!(
+        (column.pending, column.different, column.missing),
+        (0, 2, 1),
+        "without a position nothing is pending"
+    );
+}
+
+/// Rows of the tolerance window are only read again; they must not excuse a difference.
+#[tokio::test]
+async fn a_row_that_a_window_reads_again_is_not_pending() {
+    let sides = Sides::new(10, true);
+    sides.source.put(&sides.table, [SampleRow::new(5, "lost", 5)]);
+    sides.clock.advance(2);
+    let applied = sides.applied().await;
+    sides.clock.advance(10);
+    let column = sides.verify(vec![applied]).await;
+    assert_eq!((column.pending, column.different), (0, 1));
+}
+
+/// The sides are read one after the other while rows change; a second look settles it.
+#[tokio::test]
+async fn a_row_that_changes_while_the_sides_are_read_is_looked_at_again() {
+    for yields in 0..60 {
+        let sides = Sides::new(30, true);
+        let changes = async {
+            for _ in 0..yields {
+                tokio::task::yield_now().await;
+            }
+            for side in [&sides.source, &sides.copy] {
+                side.put(&sides.table, [SampleRow::new(17, "both", 1)]);
+                side.delete(&sides.table, [3]);
+            }
+        };
+        let (column, ()) = tokio::join!(sides.verify(vec![]), changes);
+        assert_eq!(
+            (column.different, column.missing, column.extra),
+            (0, 0, 0),
+            "changed after {yields} yields: {:?}",
+            column.keys
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_side_without_a_column_is_refused() {
+    let sides = Sides::new(1, true);
+    let side = Side {
+        name: "target".into(),
+        source: Arc::new(sides.copy.clone()),
+        table: sides.table.clone(),
+        upstream: vec![],
+    };
+    let layout = Layout::new(&sample_schema(true));
+    let narrow = sample_schema(true).arrow().project(&[0, 1]).unwrap();
+    let narrow = model::TableSchema::new(Arc::new(narrow), vec![0], vec![None, None]).unwrap();
+    let error = Reader::new(&side, narrow, &layout).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::SchemaMismatch);
+    assert!(error.to_string().contains("amount"), "{error}");
+}
