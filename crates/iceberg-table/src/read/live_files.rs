@@ -199,3 +199,61 @@ impl DeletesByScope {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use iceberg::spec::{DataFileBuilder, Literal};
+
+    use super::*;
+
+    fn entry(content: DataContentType, path: &str, partition: i32) -> DataFileBuilder {
+        let mut file = DataFileBuilder::default();
+        file.content(content)
+            .file_path(path.into())
+            .file_format(DataFileFormat::Parquet)
+            .partition(Struct::from_iter([Some(Literal::int(partition))]))
+            .record_count(1)
+            .file_size_in_bytes(1);
+        file
+    }
+
+    fn data_file(sequence_number: i64) -> LiveFile {
+        LiveFile {
+            path: "data/m.parquet".into(),
+            spec_id: 0,
+            sequence_number,
+            data_file: entry(DataContentType::Data, "data/m.parquet", 1).build().unwrap(),
+            deletes: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_delete_file_applies_to_its_partition_and_to_files_that_are_not_younger() {
+        let bounds = |path: &str| HashMap::from([(RESERVED_FIELD_ID_DELETE_FILE_PATH, Datum::string(path))]);
+        for (spec_id, partition, sequence_number, paths, applies) in [
+            (0, 1, 5, None, true),
+            (0, 1, 6, None, true),
+            (0, 1, 4, None, false),
+            (0, 2, 6, None, false),
+            (1, 1, 6, None, false),
+            (0, 1, 6, Some(("data/a", "data/z")), true),
+            (0, 1, 6, Some(("data/a", "data/b")), false),
+            (0, 1, 6, Some(("data/m.parquet", "data/m.parquet")), true),
+            (0, 2, 6, Some(("data/m.parquet", "data/m.parquet")), false),
+            (0, 1, 4, Some(("data/m.parquet", "data/m.parquet")), false),
+        ] {
+            let mut file = entry(DataContentType::PositionDeletes, "deletes/d.parquet", partition);
+            if let Some((least, greatest)) = paths {
+                file.lower_bounds(bounds(least)).upper_bounds(bounds(greatest));
+            }
+            let mut deletes = DeletesByScope::default();
+            deletes.add(DeleteFile::new(spec_id, sequence_number, &file.build().unwrap()));
+            let found = deletes.of(&data_file(5));
+            assert_eq!(
+                found.len(),
+                usize::from(applies),
+                "{spec_id} {partition} {sequence_number} {paths:?}"
+            );
+        }
+    }
+}
