@@ -1,6 +1,7 @@
 //! The source against a server: seeded histories that lose rows in a naive engine. Each has a twin in which the rule that saves it is
 //! switched off, and which must find the loss.
 
+mod conformance;
 mod copy;
 mod describe;
 mod ids;

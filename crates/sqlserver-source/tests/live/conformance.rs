@@ -1,0 +1,74 @@
+//! The contract of a source, kept by timestamps and by the whole table.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use model::{ChangeSource, TableName};
+use test_support::{SampleRow, SourceUnderTest, source_conformance};
+
+use crate::shop::{Shop, table};
+
+struct Sample {
+    shop: Shop,
+    source: Arc<dyn ChangeSource>,
+}
+
+impl Sample {
+    async fn open(options: &str) -> Box<dyn SourceUnderTest> {
+        let shop = Shop::open(
+            "CREATE TABLE dbo.T (id int NOT NULL PRIMARY KEY, name nvarchar(100) NULL, amount bigint NULL, \
+             updated_at datetime2(3) NOT NULL DEFAULT SYSUTCDATETIME())",
+        )
+        .await;
+        shop.pass(0);
+        let source = Arc::new(shop.source(options));
+        Box::new(Self { shop, source })
+    }
+}
+
+#[async_trait]
+impl SourceUnderTest for Sample {
+    fn source(&self) -> Arc<dyn ChangeSource> {
+        self.source.clone()
+    }
+
+    fn table(&self) -> TableName {
+        table()
+    }
+
+    async fn put(&self, rows: &[SampleRow]) {
+        let mut batch = "BEGIN TRANSACTION;".to_owned();
+        for row in rows {
+            let name = row
+                .name
+                .as_ref()
+                .map_or("NULL".to_owned(), |name| format!("N'{name}'"));
+            let amount = row.amount.map_or("NULL".to_owned(), |amount| amount.to_string());
+            batch += &format!(
+                "DELETE FROM dbo.T WHERE id = {0}; INSERT INTO dbo.T (id, name, amount) VALUES ({0}, {name}, {amount});",
+                row.id
+            );
+        }
+        self.shop.sql(&(batch + "COMMIT;"));
+    }
+
+    async fn delete(&self, ids: &[i32]) {
+        for id in ids {
+            self.shop.sql(&format!("DELETE FROM dbo.T WHERE id = {id}"));
+        }
+    }
+
+    async fn settle(&self) {
+        self.shop.pass(30);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_timestamp_source_keeps_the_contract() {
+    source_conformance(|| Sample::open("{}")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_is_read_whole_keeps_the_contract() {
+    source_conformance(|| Sample::open(r#"{"mode":"full"}"#)).await;
+}
