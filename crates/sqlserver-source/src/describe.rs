@@ -77,7 +77,7 @@ async fn complete(connection: &mut Connection, plan: &TablePlan) -> Result<Vec<F
                       sys.database_recovery_status cannot be read"
                 .into(),
             remedy: Some(
-                "GRANT VIEW ANY DATABASE TO [<login>]; -- or VIEW DATABASE STATE in the database".into(),
+                "USE master; GRANT VIEW ANY DATABASE TO [<login>]; -- not in Azure SQL Database".into(),
             ),
         });
     }
