@@ -10,8 +10,8 @@ use model::{Error, ErrorKind, Result};
 use crate::catalog::TableHandle;
 use crate::error::iceberg_error;
 
-/// So many small manifests of one kind are merged.
-const MERGE_AT: usize = 100;
+/// So many small manifests of one kind are merged. Looking rows up reads them all, so they are kept few.
+const MERGE_AT: usize = 20;
 /// A manifest of this size is left alone, and merging aims at it.
 const TARGET_BYTES: i64 = 8 << 20;
 /// Files inherit their sequence number from the manifest.

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use iceberg_table::{Catalog, CatalogCommit, MetadataChange, NewTable, TableHandle};
 use model::{ChangeSink, Commit, CommitOutcome, Epoch, Op, Presence, Replace, Result, SyncId, TableName};
-use test_support::{SampleRow, kill_after};
+use test_support::SampleRow;
 
-use crate::warehouse::{Target, Warehouse, at, rows_of, upserts};
+use crate::warehouse::{Target, Warehouse, rows_of, upserts};
 
 /// What goes wrong in the next commits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -228,39 +228,43 @@ async fn an_older_owner_is_fenced_at_every_step() {
 }
 
 #[tokio::test]
-async fn a_kill_at_any_point_leaves_all_or_nothing() {
+async fn a_kill_at_any_point_is_decided_by_sending_the_same_commit_again() {
+    let mut built_before_the_kill = 0;
     for polls in 0..40 {
         let warehouse = Warehouse::with_small_files(7 + polls as u64);
         let target = Target::new(&warehouse).await;
         target
             .apply("first", &upserts(0..20, "old"), Presence::Absent)
             .await;
-        let before = target.rows().await;
         let changes = upserts(10..30, "new");
-        let work = async {
-            let staged = target.stage(&changes, Presence::Unknown).await.staged;
-            let commit = target.next("second", staged).await;
-            target.sink.commit(&commit).await
-        };
-        let finished = kill_after(polls, work).await.is_some();
-        let after = [rows_of(&upserts(0..10, "old")), rows_of(&changes)].concat();
-        let committed = warehouse
-            .sink()
-            .committed(&target.sync, &target.name)
+        match target
+            .killed_commit("second", &changes, Presence::Unknown, polls)
             .await
-            .unwrap();
-        let is_there = committed.mark == Some(at("second"));
-        assert!(is_there || !finished, "a finished commit is there");
-        assert_eq!(
-            target.rows().await,
-            if is_there { after.clone() } else { before },
-            "killed after {polls} polls"
-        );
-        if !is_there {
-            target.apply("again", &changes, Presence::Unknown).await;
-            assert_eq!(target.rows().await, after, "killed after {polls} polls");
+        {
+            Some(commit) => {
+                built_before_the_kill += 1;
+                target.commit(&commit).await;
+            }
+            None => {
+                assert_eq!(
+                    target.rows().await,
+                    rows_of(&upserts(0..20, "old")),
+                    "killed after {polls} polls"
+                );
+                target.apply("again", &changes, Presence::Unknown).await;
+            }
         }
+        let expect = [rows_of(&upserts(0..10, "old")), rows_of(&changes)].concat();
+        assert_eq!(target.rows().await, expect, "killed after {polls} polls");
+        assert_eq!(
+            warehouse.table(&target.name).await.metadata().snapshots().len(),
+            2
+        );
     }
+    assert!(
+        (1..40).contains(&built_before_the_kill),
+        "the kills hit staging and committing"
+    );
 }
 
 /// Another sync into the same table stands for any writer that is not ours.

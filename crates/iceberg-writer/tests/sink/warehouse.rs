@@ -1,7 +1,7 @@
 //! A warehouse in a temporary directory, and what the tests do with a table in it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use arrow_array::{Int8Array, RecordBatch};
 use futures::{TryStreamExt, stream};
@@ -14,7 +14,7 @@ use model::{
     Prepared, Presence, Receipt, Replace, StageOutcome, Staged, SyncId, TableName, TableSchema,
 };
 use tempfile::TempDir;
-use test_support::{SampleRow, SeededIds, SimClock, sample_batch, sample_rows, sample_schema};
+use test_support::{SampleRow, SeededIds, SimClock, kill_after, sample_batch, sample_rows, sample_schema};
 
 pub(crate) struct Warehouse {
     pub(crate) directory: TempDir,
@@ -210,6 +210,27 @@ impl<'a> Target<'a> {
     ) -> Receipt {
         let staged = self.stage(changes, presence).await.staged;
         self.commit(&self.next(batch, staged).await).await
+    }
+
+    /// Stages and commits, and is killed after so many polls: the commit, if it got so far.
+    pub(crate) async fn killed_commit(
+        &self,
+        batch: &str,
+        changes: &[(Op, SampleRow)],
+        presence: Presence,
+        polls: usize,
+    ) -> Option<Commit> {
+        let built = Mutex::new(None);
+        let work = async {
+            let staged = self.stage(changes, presence).await.staged;
+            let commit = self.next(batch, staged).await;
+            *built.lock().unwrap() = Some(commit.clone());
+            self.sink.commit(&commit).await
+        };
+        if let Some(ended) = kill_after(polls, work).await {
+            assert!(matches!(ended, Ok(CommitOutcome::Committed(_))), "{ended:?}");
+        }
+        built.into_inner().unwrap()
     }
 
     pub(crate) async fn replace(&self, batch: &str, changes: &[(Op, SampleRow)]) -> Receipt {
