@@ -51,39 +51,25 @@ fn refuse_quoted_variables(text: &str) -> Result<()> {
 }
 
 fn explain(error: &serde_saphyr::Error) -> Error {
-    let text = error.to_string();
-    let place = error
-        .location()
-        .map(|location| format!("line {}, column {}: ", location.line(), location.column()));
     let failed = Error::new(
         ErrorKind::Config,
-        format!(
-            "cannot use the configuration: {}{text}",
-            place.unwrap_or_default()
-        ),
+        format!("cannot use the configuration: {error}"),
     );
-    match unknown_key(&text) {
-        Some((unknown, known)) => match nearest(&unknown, &known) {
+    match error {
+        serde_saphyr::Error::SerdeUnknownField { field, expected, .. } => match nearest(field, expected) {
             Some(near) => failed.hint(format!(
                 "did you mean `{near}`? `sync-cli config example` shows every key"
             )),
-            None => failed.hint(format!("known here: {}", known.join(", "))),
+            None => failed,
         },
-        None => failed,
+        _ => failed,
     }
 }
 
-/// The unknown key and the known ones, from serde's wording: unknown field `x`, expected one of `a`, `b`.
-fn unknown_key(text: &str) -> Option<(String, Vec<String>)> {
-    let rest = &text[text.find("unknown field")?..];
-    let mut quoted = rest.split('`').skip(1).step_by(2).map(str::to_owned);
-    Some((quoted.next()?, quoted.collect()))
-}
-
 /// The known key that is fewest edits away, if that is few enough to be meant.
-fn nearest<'a>(unknown: &str, known: &'a [String]) -> Option<&'a str> {
+fn nearest(unknown: &str, known: &[&'static str]) -> Option<&'static str> {
     let best = known.iter().map(|key| (edits(unknown, key), key)).min()?;
-    (best.0 <= 1 + unknown.chars().count() / 3).then_some(best.1.as_str())
+    (best.0 <= 1 + unknown.chars().count() / 3).then_some(*best.1)
 }
 
 /// The Levenshtein distance.

@@ -1,0 +1,223 @@
+//! Keeps `docs/configuration.md` in step with the types, and the example loadable.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::path::Path;
+
+use serde_json::Value;
+use sync_cli::config::{self, Config};
+
+const HEAD: &str = "# Configuration\n\n\
+    One YAML file. Generated from the types by `UPDATE_REFERENCE=1 cargo test -p sync-cli --test reference`; a test fails if it is out of step.\n\n\
+    Unknown keys are errors. `${NAME}` and `${NAME:-default}` in plain (unquoted) values are replaced by environment variables.\n\
+    `sync-cli config example` prints an example, `sync-cli config schema` the JSON schema for editors.\n";
+
+/// The type of a property, in words.
+fn type_of(schema: &Value, sections: &mut Vec<String>) -> String {
+    if let Some(reference) = schema["$ref"].as_str() {
+        let name = reference.rsplit('/').next().unwrap_or(reference).to_owned();
+        sections.push(name.clone());
+        return format!("[{name}](#{})", name.to_lowercase());
+    }
+    if let Some(options) = schema["anyOf"].as_array().or(schema["oneOf"].as_array()) {
+        let options: Vec<_> = options
+            .iter()
+            .filter(|option| option["type"] != "null")
+            .map(|option| type_of(option, sections))
+            .collect();
+        return options.join(" or ");
+    }
+    if let Some(value) = schema["const"].as_str() {
+        return format!("`{value}`");
+    }
+    if let Some(values) = schema["enum"].as_array() {
+        return values
+            .iter()
+            .filter_map(Value::as_str)
+            .map(|value| format!("`{value}`"))
+            .collect::<Vec<_>>()
+            .join(", ");
+    }
+    let one = |ty: &str, sections: &mut Vec<String>| match ty {
+        "array" => format!("list of {}", type_of(&schema["items"], sections)),
+        "string" => "text".to_owned(),
+        "integer" => "integer".to_owned(),
+        other => other.to_owned(),
+    };
+    match &schema["type"] {
+        Value::String(ty) => one(ty, sections),
+        Value::Array(types) => {
+            let types = types.iter().filter_map(Value::as_str).filter(|ty| *ty != "null");
+            types.map(|ty| one(ty, sections)).collect::<Vec<_>>().join(" or ")
+        }
+        _ => "any".to_owned(),
+    }
+}
+
+fn cell(text: &str) -> String {
+    text.split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+        .replace('|', "\\|")
+}
+
+/// A section: its description, and its keys or its values.
+fn section(out: &mut String, title: &str, schema: &Value) -> Vec<String> {
+    let mut sections = Vec::new();
+    let description = cell(schema["description"].as_str().unwrap_or_default());
+    write!(out, "\n## {title}\n\n{description}\n\n").unwrap();
+    let Some(properties) = schema["properties"].as_object() else {
+        for value in schema["oneOf"].as_array().into_iter().flatten() {
+            writeln!(
+                out,
+                "- {}: {}",
+                type_of(value, &mut sections),
+                cell(value["description"].as_str().unwrap_or_default())
+            )
+            .unwrap();
+        }
+        return sections;
+    };
+    let required: BTreeSet<&str> = schema["required"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    out.push_str("| key | type | default | meaning |\n| --- | --- | --- | --- |\n");
+    for (key, property) in properties {
+        let default = match &property["default"] {
+            _ if required.contains(key.as_str()) => "required".to_owned(),
+            Value::Null => String::new(),
+            Value::Object(_) => "the section's own defaults".to_owned(),
+            value => format!("`{value}`"),
+        };
+        let meaning = cell(property["description"].as_str().unwrap_or_default());
+        writeln!(
+            out,
+            "| `{key}` | {} | {default} | {meaning} |",
+            type_of(property, &mut sections)
+        )
+        .unwrap();
+    }
+    sections
+}
+
+fn reference() -> String {
+    let schema = serde_json::to_value(schemars::schema_for!(Config)).unwrap();
+    let mut out = HEAD.to_owned();
+    let mut waiting = section(&mut out, "The file", &schema);
+    let mut written = BTreeSet::new();
+    while !waiting.is_empty() {
+        let name = waiting.remove(0);
+        if written.insert(name.clone()) {
+            waiting.extend(section(&mut out, &name, &schema["$defs"][&name]));
+        }
+    }
+    out
+}
+
+#[test]
+fn the_configuration_reference_is_in_step_with_the_types() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/configuration.md");
+    let wanted = reference();
+    if std::env::var_os("UPDATE_REFERENCE").is_some() {
+        std::fs::write(&path, &wanted).unwrap();
+    }
+    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        found == wanted,
+        "docs/configuration.md is out of step: UPDATE_REFERENCE=1 cargo test -p sync-cli --test reference"
+    );
+}
+
+#[test]
+fn every_key_says_what_it_means() {
+    let schema = serde_json::to_value(schemars::schema_for!(Config)).unwrap();
+    let sections = schema["$defs"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(|(name, section)| (name.as_str(), section));
+    for (name, section) in sections.chain([("the file", &schema)]) {
+        for (key, property) in section["properties"].as_object().into_iter().flatten() {
+            assert!(
+                property["description"].is_string(),
+                "{name}.{key} has no description"
+            );
+        }
+    }
+}
+
+fn load(text: &str) -> Result<Config, String> {
+    let file = std::env::temp_dir().join(format!(
+        "sync-cli-reference-{}-{:x}.yaml",
+        std::process::id(),
+        text.len()
+    ));
+    std::fs::write(&file, text).unwrap();
+    let loaded = config::load(&file).map_err(|error| format!("{error} → {}", error.advice()));
+    std::fs::remove_file(&file).unwrap();
+    loaded
+}
+
+const SMALL: &str = "\
+sync: s
+source:
+  sqlserver:
+    host: h
+    database: d
+    user: u
+    password: hunter2
+iceberg:
+  filesystem:
+    warehouse: /w
+tables:
+  - table: dbo.*
+";
+
+#[test]
+fn the_example_loads() {
+    let example = include_str!("../example.yaml")
+        .replace("${SOURCE_PASSWORD}", "a")
+        .replace("${TARGET_PASSWORD}", "b");
+    let config = load(&example).unwrap();
+    assert_eq!(config.tables.len(), 3);
+    assert!(load(SMALL).is_ok());
+}
+
+#[test]
+fn a_mistake_is_named_with_its_line_and_never_with_the_password() {
+    for (from, to, expected) in [
+        (
+            "    host: h",
+            "    hots: h",
+            vec!["line 4", "did you mean `host`?"],
+        ),
+        ("    host: h", "    host: h\n    port: many", vec!["line 5"]),
+        (
+            "  filesystem:",
+            "  filesytem:",
+            vec!["did you mean `filesystem`?"],
+        ),
+        (
+            "    user: u",
+            "    user: ${NO_SUCH_VARIABLE_HERE}",
+            vec!["NO_SUCH_VARIABLE_HERE"],
+        ),
+        ("    user: u", "    user: \"${HOME}\"", vec!["line 6", "quotes"]),
+        ("sync: s", "sync: a b", vec!["`sync`"]),
+        ("tables:\n  - table: dbo.*", "tables: []", vec!["`tables`"]),
+        ("    host: h", "    host: ''", vec!["`host`"]),
+    ] {
+        let error = load(&SMALL.replace(from, to)).expect_err(to);
+        assert!(expected.iter().all(|part| error.contains(part)), "{to}: {error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+}
+
+#[test]
+fn variables_and_their_defaults_are_replaced() {
+    let config = load(&SMALL.replace("user: u", "user: ${NO_SUCH_VARIABLE_HERE:-reader}")).unwrap();
+    assert_eq!(config.source.unwrap().sqlserver.user, "reader");
+}
