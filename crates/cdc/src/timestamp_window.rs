@@ -132,8 +132,8 @@ impl TimestampWindow {
         }
     }
 
-    /// The watermark after a window whose greatest value below `hi` was `greatest`. A window without rows is
-    /// complete up to its end.
+    /// The watermark after a window whose greatest new value below `hi` was `greatest`. A window without new rows is complete up
+    /// to its end, so that a table at rest is not read again and again.
     pub fn advanced(&self, greatest: Option<Ticks>) -> Ticks {
         match greatest {
             Some(value) => value.min(self.hi).max(self.watermark),

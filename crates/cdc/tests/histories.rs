@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cdc::{
-    CutRules, IdLook, IdPosition, IdWindow, OldestWriter, Ticks, TimestampWindow, Writers, timestamp_cut,
+    CutRules, IdLook, IdPosition, IdWindow, OldestWriter, RowClass, Ticks, TimestampWindow, Writers,
+    timestamp_cut,
 };
 
 const MILLI: i64 = 10_000;
@@ -157,7 +158,7 @@ fn lost_by_time(seed: u64, rules: Rules) -> usize {
             let value = Ticks(time * MILLI);
             if value >= window.lo && value < window.hi {
                 target.insert(*key, (*time, *version));
-                greatest = greatest.max(Some(value));
+                greatest = greatest.max(Some(value).filter(|_| window.class(Some(value)) == RowClass::New));
             }
         }
         watermark = window.advanced(greatest);

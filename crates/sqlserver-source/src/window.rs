@@ -152,8 +152,9 @@ impl Window {
         match &mut self.reach {
             Reach::Timestamp { window, greatest, .. } => {
                 let new = moments(tracking)?.map(|moment| {
-                    *greatest = moment.filter(|moment| *moment < window.hi).max(*greatest);
-                    Some(window.class(moment) == RowClass::New)
+                    let new = window.class(moment) == RowClass::New;
+                    *greatest = moment.filter(|_| new).max(*greatest);
+                    Some(new)
                 });
                 Ok(new.collect())
             }
@@ -178,7 +179,7 @@ impl Window {
                 upto,
                 greatest: Some(greatest),
                 ..
-            } if *greatest > window.watermark => {
+            } => {
                 let watermark = window.advanced(Some(*greatest));
                 let part = TimestampPosition {
                     watermark,
