@@ -17,6 +17,9 @@ struct Removed {
     paired: bool,
 }
 
+/// What a removed row takes in memory.
+pub(crate) const REMOVED_BYTES: usize = size_of::<Removed>();
+
 /// The removed rows of one pass, by key.
 #[derive(Debug)]
 pub(crate) struct RowPairing<'a> {

@@ -69,12 +69,25 @@ pub(crate) struct SnapshotPosition {
     snapshot: Option<i64>,
     /// The snapshot's sequence number; 0 if there is none.
     sequence: i64,
+    /// The snapshot that some, and perhaps not all, changes were told of already. What follows starts with all of them again: a row
+    /// that changed on the way there and changed back later is no change any more, and would stay as it was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    toward: Option<i64>,
+}
+
+/// Where a position lies in a table.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Place {
+    /// The snapshot; `None` before the first one.
+    pub(crate) snapshot: Option<SnapshotRef>,
+    /// The snapshot that some changes were told of already.
+    pub(crate) toward: Option<SnapshotRef>,
 }
 
 /// Whether a position can still be read from.
 pub(crate) enum Reach {
-    /// It can; `None` for a position before the first snapshot.
-    Within(Option<SnapshotRef>),
+    /// It can.
+    Within(Place),
     /// It cannot, and why.
     Lost(String),
 }
@@ -86,6 +99,15 @@ impl SnapshotPosition {
             table: table.metadata().uuid().to_string(),
             snapshot: snapshot.map(|snapshot| snapshot.snapshot_id()),
             sequence: snapshot.map_or(0, |snapshot| snapshot.sequence_number()),
+            toward: None,
+        }
+    }
+
+    /// The same on the way to `snapshot`.
+    pub(crate) fn toward(self, snapshot: &SnapshotRef) -> Self {
+        Self {
+            toward: Some(snapshot.snapshot_id()),
+            ..self
         }
     }
 
@@ -93,13 +115,17 @@ impl SnapshotPosition {
     pub(crate) fn to_position(&self) -> Result<Position> {
         let value = serde_json::to_string(self)
             .map_err(|error| Error::internal("cannot write a snapshot position").caused_by(error))?;
+        let at = match self.snapshot {
+            Some(id) => format!("snapshot {id}"),
+            None => "before the first snapshot".into(),
+        };
         Ok(Position {
             kind: KIND.into(),
             incarnation: self.table.clone(),
             value,
-            label: match self.snapshot {
-                Some(id) => format!("snapshot {id}"),
-                None => "before the first snapshot".into(),
+            label: match self.toward {
+                Some(id) => format!("{at}, on the way to snapshot {id}"),
+                None => at,
             },
         })
     }
@@ -133,23 +159,28 @@ pub(crate) fn reach(table: &TableHandle, position: &Position) -> Result<Reach> {
             "the table was dropped and created again: its UUID is another one".into(),
         ));
     }
-    let Some(id) = wanted.snapshot else {
-        return Ok(Reach::Within(None));
-    };
-    Ok(match table.metadata().snapshot_by_id(id) {
-        Some(snapshot) => Reach::Within(Some(snapshot.clone())),
-        None => Reach::Lost(format!("snapshot {id} has expired")),
-    })
+    let mut place = Place::default();
+    for (wanted, found) in [
+        (wanted.snapshot, &mut place.snapshot),
+        (wanted.toward, &mut place.toward),
+    ] {
+        let Some(id) = wanted else { continue };
+        *found = table.metadata().snapshot_by_id(id).cloned();
+        if found.is_none() {
+            return Ok(Reach::Lost(format!("snapshot {id} has expired")));
+        }
+    }
+    Ok(Reach::Within(place))
 }
 
-/// The snapshot at a position.
+/// Where a position lies in a table that must still have it.
 ///
 /// # Errors
 ///
 /// `Gap` if it is lost; `Config` if the position is of another kind.
-pub(crate) fn snapshot_at(table: &TableHandle, position: &Position) -> Result<Option<SnapshotRef>> {
+pub(crate) fn place_of(table: &TableHandle, position: &Position) -> Result<Place> {
     match reach(table, position)? {
-        Reach::Within(snapshot) => Ok(snapshot),
+        Reach::Within(place) => Ok(place),
         Reach::Lost(why) => Err(Error::new(
             ErrorKind::Gap,
             "the Iceberg table no longer has the snapshot that was asked for",

@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use futures::TryStreamExt;
 use iceberg_table::{KeyFold, LiveFile, RowRanges};
-use model::{ChangeBatch, Op, Presence, Result, SourceEvent, TableName, TableSchema};
+use model::{ChangeBatch, Op, Position, Presence, Result, SourceEvent, TableName, TableSchema};
 
 use crate::background::Output;
 use crate::file_lists::FileList;
 use crate::file_scan::{FilePart, FileScan};
-use crate::row_pairing::{Pass, RowPairing};
+use crate::row_pairing::{Pass, REMOVED_BYTES, RowPairing};
 
 /// Two snapshots of a table to compare.
 pub(crate) struct SnapshotDiff {
@@ -22,8 +22,37 @@ pub(crate) struct SnapshotDiff {
     pub(crate) scan: Arc<FileScan>,
     pub(crate) before: FileList,
     pub(crate) after: FileList,
-    /// Removed rows that are held in memory at a time; more take another pass over the rows.
-    pub(crate) rows_in_memory: u64,
+    /// What a commit may claim after some of the changes; `None` if they can only be taken together.
+    pub(crate) on_the_way: Option<Position>,
+    /// What it may claim after all of them.
+    pub(crate) end: Position,
+    /// About how many bytes the removed rows may take at a time; more of them take another pass over the rows.
+    pub(crate) memory: usize,
+}
+
+/// Where the changes go.
+struct Changes<'a> {
+    output: &'a Output<SourceEvent>,
+    on_the_way: Option<Position>,
+    bytes: usize,
+    /// After about so many bytes a commit is allowed on the way.
+    bytes_per_boundary: usize,
+}
+
+impl Changes<'_> {
+    async fn send(&mut self, batch: ChangeBatch) -> Result<()> {
+        self.bytes += batch.rows.get_array_memory_size();
+        self.output.send(SourceEvent::Changes(batch)).await?;
+        match self.on_the_way.clone() {
+            Some(at) if self.bytes >= self.bytes_per_boundary => self.boundary(at).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn boundary(&mut self, at: Position) -> Result<()> {
+        self.bytes = 0;
+        self.output.send(SourceEvent::Boundary { at }).await
+    }
 }
 
 /// Where the rows are that only one of two snapshots has.
@@ -36,9 +65,16 @@ struct Moved {
 impl SnapshotDiff {
     /// Sends the changes that lead from `before` to `after`, each key once.
     pub(crate) async fn run(self, output: &Output<SourceEvent>) -> Result<()> {
+        let mut output = Changes {
+            output,
+            on_the_way: self.on_the_way.clone(),
+            bytes: 0,
+            bytes_per_boundary: self.memory / 6,
+        };
         let moved = self.moved().await?;
         let removed: u64 = moved.removed.iter().map(FilePart::rows_at_most).sum();
-        let passes = removed.div_ceil(self.rows_in_memory).max(1);
+        let rows_per_pass = (self.memory / REMOVED_BYTES).max(1) as u64;
+        let passes = removed.div_ceil(rows_per_pass).max(1);
         tracing::debug!(
             table = %self.table,
             removed_parts = moved.removed.len(),
@@ -47,12 +83,13 @@ impl SnapshotDiff {
             "comparing two snapshots"
         );
         for number in 0..passes {
-            self.pass(&moved, Pass { number, of: passes }, output).await?;
+            self.pass(&moved, Pass { number, of: passes }, &mut output)
+                .await?;
         }
-        Ok(())
+        output.boundary(self.end).await
     }
 
-    async fn pass(&self, moved: &Moved, pass: Pass, output: &Output<SourceEvent>) -> Result<()> {
+    async fn pass(&self, moved: &Moved, pass: Pass, output: &mut Changes<'_>) -> Result<()> {
         let fold = KeyFold::of(&self.schema);
         let mut pairing = RowPairing::new(&self.schema, &fold, pass);
         let mut removed = self.scan.read(moved.removed.clone());
@@ -66,7 +103,7 @@ impl SnapshotDiff {
             if rows.num_rows() > 0 {
                 let (table, schema) = (self.table.clone(), self.schema.clone());
                 let batch = ChangeBatch::new(table, schema, rows, ops, Presence::Unknown)?;
-                output.send(SourceEvent::Changes(batch)).await?;
+                output.send(batch).await?;
             }
         }
         let deleted = pairing.deleted().into_iter().map(|(part, positions)| FilePart {
@@ -77,7 +114,7 @@ impl SnapshotDiff {
         while let Some((_, batch)) = deleted.try_next().await? {
             let (table, schema) = (self.table.clone(), self.schema.clone());
             let batch = ChangeBatch::uniform(table, schema, batch.rows, Op::Delete, Presence::Unknown)?;
-            output.send(SourceEvent::Changes(batch)).await?;
+            output.send(batch).await?;
         }
         Ok(())
     }

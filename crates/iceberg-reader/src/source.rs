@@ -18,21 +18,21 @@ use crate::background::produce;
 use crate::file_groups::{self, FileBound};
 use crate::file_lists::{FileList, FileLists};
 use crate::file_scan::{FilePart, FileScan};
-use crate::snapshot::{Reach, SnapshotChoice, SnapshotPosition, oldest, reach, snapshot_at};
+use crate::snapshot::{Reach, SnapshotChoice, SnapshotPosition, oldest, place_of, reach};
 use crate::snapshot_diff::SnapshotDiff;
 
-const ROWS_IN_MEMORY: u64 = 2_000_000;
+const DIFFERENCE_MEMORY: usize = 96 << 20;
 
 /// The tables of a catalog as a source. Positions are snapshots; changes are the difference of two of them.
 #[derive(Debug)]
 pub struct IcebergSource {
     catalog: Arc<dyn Catalog>,
     choice: SnapshotChoice,
-    /// The snapshot of each table's newest cut. A first copy reads it and no later one: a row that changed in between and changed back
-    /// would otherwise be copied as it was in between, and the increment from the cut would have nothing to correct.
-    cuts: Mutex<HashMap<TableName, SnapshotPosition>>,
+    /// Where a first copy of each table reads: at its newest cut, or where increments would continue from. A row that changed
+    /// after that and changed back would otherwise be copied as it was in between, and no increment would correct it.
+    copied: Mutex<HashMap<TableName, Position>>,
     files: FileLists,
-    rows_in_memory: u64,
+    difference_memory: usize,
 }
 
 impl IcebergSource {
@@ -41,9 +41,9 @@ impl IcebergSource {
         Self {
             catalog,
             choice: SnapshotChoice::Current,
-            cuts: Mutex::default(),
+            copied: Mutex::default(),
             files: FileLists::default(),
-            rows_in_memory: ROWS_IN_MEMORY,
+            difference_memory: DIFFERENCE_MEMORY,
         }
     }
 
@@ -53,10 +53,10 @@ impl IcebergSource {
         self
     }
 
-    /// Holds so many removed rows in memory, 48 bytes each, while two snapshots are compared, instead of 2 million. More of them take
-    /// another pass over the rows.
-    pub fn rows_in_memory(mut self, rows: u64) -> Self {
-        self.rows_in_memory = rows.max(1);
+    /// Takes about so many bytes of memory to compare two snapshots, instead of 96 MiB. With less, more passes over the rows are made,
+    /// and a commit is allowed after fewer changes.
+    pub fn difference_memory(mut self, bytes: usize) -> Self {
+        self.difference_memory = bytes;
         self
     }
 
@@ -67,15 +67,52 @@ impl IcebergSource {
         })
     }
 
-    fn cuts(&self) -> std::sync::MutexGuard<'_, HashMap<TableName, SnapshotPosition>> {
-        self.cuts.lock().unwrap_or_else(PoisonError::into_inner)
+    fn copied(&self) -> std::sync::MutexGuard<'_, HashMap<TableName, Position>> {
+        self.copied.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The differences that lead from `after` to `upto`: one, or two where a former one was perhaps told in part; none where there is
+    /// nothing to compare.
+    async fn legs(
+        &self,
+        table: &TableHandle,
+        schema: &Arc<TableSchema>,
+        after: &Position,
+        upto: &Position,
+    ) -> Result<Vec<SnapshotDiff>> {
+        let scan = FileScan::new(table, schema)?;
+        let start = place_of(table, after)?;
+        let mut stops = vec![start.snapshot];
+        stops.extend(start.toward.map(Some));
+        stops.push(place_of(table, upto)?.snapshot);
+        stops.dedup_by_key(|stop| stop.as_ref().map(|snapshot| snapshot.snapshot_id()));
+        let mut legs = Vec::new();
+        for leg in stops.windows(2) {
+            let [before, newer] = leg else { continue };
+            let on_the_way = newer.as_ref().map(|newer| {
+                SnapshotPosition::of(table, before.as_ref())
+                    .toward(newer)
+                    .to_position()
+            });
+            legs.push(SnapshotDiff {
+                table: table.name().clone(),
+                schema: schema.clone(),
+                scan: scan.clone(),
+                before: self.files.of(table, before.as_ref()).await?,
+                after: self.files.of(table, newer.as_ref()).await?,
+                on_the_way: on_the_way.transpose()?,
+                end: SnapshotPosition::of(table, newer.as_ref()).to_position()?,
+                memory: self.difference_memory,
+            });
+        }
+        Ok(legs)
     }
 
     /// The snapshot that a first copy reads.
     fn copied_snapshot(&self, table: &TableHandle) -> Result<Option<SnapshotRef>> {
-        let cut = self.cuts().get(table.name()).cloned();
-        match cut {
-            Some(cut) => snapshot_at(table, &cut.to_position()?),
+        let copied = self.copied().get(table.name()).cloned();
+        match copied {
+            Some(copied) => Ok(place_of(table, &copied)?.snapshot),
             None => self.choice.resolve(table),
         }
     }
@@ -123,9 +160,9 @@ impl ChangeSource for IcebergSource {
             });
         }
         let snapshot = self.choice.resolve(&handle)?;
-        let position = SnapshotPosition::of(&handle, snapshot.as_ref());
-        let upto = position.to_position()?;
-        self.cuts().insert(table.clone(), position);
+        let upto = SnapshotPosition::of(&handle, snapshot.as_ref()).to_position()?;
+        self.copied()
+            .insert(table.clone(), after.unwrap_or(&upto).clone());
         Ok(Cut::Complete {
             upto,
             holding: None,
@@ -164,7 +201,7 @@ impl ChangeSource for IcebergSource {
         let handle = self.load(table).await?;
         let snapshot = match (&selection, at) {
             (Selection::Range { upper, .. }, _) => Some(snapshot_of(&handle, FileBound::parse(upper)?)?),
-            (_, Some(at)) => snapshot_at(&handle, at)?,
+            (_, Some(at)) => place_of(&handle, at)?.snapshot,
             (_, None) => self.choice.resolve(&handle)?,
         };
         let files = self.files.of(&handle, snapshot.as_ref()).await?;
@@ -189,20 +226,17 @@ impl ChangeSource for IcebergSource {
             .hint("copy it whole with --full, or set identifier fields on the Iceberg table"));
         }
         let handle = self.load(table).await?;
-        let (before, newer) = (snapshot_at(&handle, after)?, snapshot_at(&handle, upto)?);
-        let diff = SnapshotDiff {
-            table: table.clone(),
-            schema: schema.clone(),
-            scan: FileScan::new(&handle, schema)?,
-            before: self.files.of(&handle, before.as_ref()).await?,
-            after: self.files.of(&handle, newer.as_ref()).await?,
-            rows_in_memory: self.rows_in_memory,
-        };
+        let legs = self.legs(&handle, schema, after, upto).await?;
         let upto = upto.clone();
         Ok(produce(|output| {
             Box::pin(async move {
-                diff.run(&output).await?;
-                output.send(SourceEvent::Boundary { at: upto }).await
+                if legs.is_empty() {
+                    return output.send(SourceEvent::Boundary { at: upto }).await;
+                }
+                for leg in legs {
+                    leg.run(&output).await?;
+                }
+                Ok(())
             })
         }))
     }

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use arrow_array::RecordBatch;
 use futures::TryStreamExt;
-use model::{Batches, ChangeSource, Cut, Op, Position, Selection, SourceEvent};
+use iceberg_reader::IcebergSource;
+use model::{Batches, ChangeBatch, ChangeSource, Cut, Op, Position, Selection, SourceEvent};
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, SeedableRng};
@@ -33,6 +34,8 @@ fn differences_lead_from_one_snapshot_to_the_other() {
                 history.choose(&mut rng).unwrap(),
             );
             check_difference(&lake, from, to).await;
+            let (first, second) = (to, history.choose(&mut rng).unwrap());
+            check_interrupted(&lake, from, first, second, &mut rng).await;
         }
     });
 }
@@ -160,8 +163,7 @@ async fn collected(batches: Batches) -> Vec<SampleRow> {
 }
 
 async fn check_difference(lake: &Lake, from: &(Position, Rows), to: &(Position, Rows)) {
-    // Small enough that some differences take several passes.
-    let source = lake.source().rows_in_memory(50);
+    let source = thrifty(lake);
     let events = source.changes(&lake.table(), lake.schema(), &from.0, &to.0).await;
     let events: Vec<_> = events.unwrap().try_collect().await.unwrap();
     let mut rows = from.1.clone();
@@ -200,4 +202,49 @@ async fn check_difference(lake: &Lake, from: &(Position, Rows), to: &(Position, 
         .filter(|id| from.1.get(*id) != to.1.get(*id));
     assert_eq!(told, changed.copied().collect(), "only what differs is told");
     assert!(matches!(events.last(), Some(SourceEvent::Boundary { at }) if *at == to.0));
+}
+
+/// A source with so little memory that differences take several passes and are told in many parts.
+fn thrifty(lake: &Lake) -> IcebergSource {
+    lake.source().difference_memory(2_400)
+}
+
+/// The changes to `first` are applied in part, then the table has moved on to `second`.
+async fn check_interrupted(
+    lake: &Lake,
+    from: &(Position, Rows),
+    first: &(Position, Rows),
+    second: &(Position, Rows),
+    rng: &mut StdRng,
+) {
+    let mut rows = from.1.clone();
+    let mut at = from.0.clone();
+    for (upto, stops) in [(&first.0, true), (&second.0, false)] {
+        let source = thrifty(lake);
+        let events = source.changes(&lake.table(), lake.schema(), &at, upto).await;
+        let mut untaken = Vec::new();
+        for event in events.unwrap().try_collect::<Vec<_>>().await.unwrap() {
+            match event {
+                SourceEvent::Changes(batch) => untaken.push(batch),
+                SourceEvent::Boundary { at: reached } => {
+                    untaken.drain(..).for_each(|batch| apply(&mut rows, &batch));
+                    at = reached;
+                    if stops && rng.random_bool(0.3) {
+                        break;
+                    }
+                }
+            }
+        }
+    }
+    assert_eq!((at, rows), *second);
+}
+
+fn apply(rows: &mut Rows, batch: &ChangeBatch) {
+    for index in 0..batch.len() {
+        let row = sample_rows(&[batch.rows.slice(index, 1)]).remove(0);
+        match batch.op(index) {
+            Op::Delete => rows.remove(&row.id),
+            _ => rows.insert(row.id, row),
+        };
+    }
 }

@@ -1,5 +1,11 @@
 //! The reader against tables in a directory: the seam's conformance suite, seeded histories, and tables that PyIceberg wrote.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "what supports a test fails it by panicking"
+)]
+
 mod conformance;
 mod histories;
 mod lake;
