@@ -6,7 +6,7 @@ EXPECTED.json is {"columns": [name, ...], "snapshots": {id: [row, ...]}, "head":
 integer, boolean or null as itself and everything else as text: floats as Python prints them, decimals in plain digits, times in
 ISO 8601 with microseconds, bytes in hexadecimal. Rows are compared as a multiset. The exit code is the number of differences.
 
-Needs pyiceberg, pyarrow, duckdb and the duckdb-extension packages of requirements.txt; nothing is fetched from a network.
+Needs the packages of tests/requirements.txt; nothing is fetched from a network.
 """
 
 import collections

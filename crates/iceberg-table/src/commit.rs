@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::catalog::{Catalog, CatalogCommit, TableHandle};
 use crate::manifests;
-use crate::marks::{self, RowCounts, Stamp, ancestors, committed, receipt, snapshot_of_batch};
+use crate::marks::{RowCounts, Stamp, ancestors, committed, read_stamp, receipt, snapshot_of_batch};
 use crate::read::live_files;
 use crate::snapshot::{Produced, produce};
 
@@ -139,38 +139,45 @@ async fn obstacle(table: &TableHandle, commit: &SnapshotCommit) -> Result<Option
     if commit.replace == Replace::Table {
         return Ok(None);
     }
-    if let Some(why) = commit
-        .located_at
-        .iter()
-        .find_map(|base| added_by_others(table, commit, *base))
-    {
-        return Ok(Some(why));
+    for base in &commit.located_at {
+        if let Some(why) = changed_since(table, commit, *base)? {
+            return Ok(Some(why));
+        }
     }
     missing_file(table, commit).await
 }
 
-/// Rows that others added since `base` may have the keys of ours. Our own commits do not: a commit's keys are its own, and the mark
-/// shows which of them came in between. A compaction adds files, but no rows.
-fn added_by_others(table: &TableHandle, commit: &SnapshotCommit, base: Option<i64>) -> Option<String> {
+/// What was committed since `base` may have added rows with the keys of ours, and nobody has looked for them there. Chunks of one copy
+/// may follow each other, because their keys are their own and no two of their marks are the same; any other commit of ours
+/// may have come from a second owner with the same mark. A compaction adds files, but no rows.
+fn changed_since(table: &TableHandle, commit: &SnapshotCommit, base: Option<i64>) -> Result<Option<String>> {
     for snapshot in ancestors(table.metadata()) {
         if Some(snapshot.snapshot_id()) == base {
-            return None;
+            return Ok(None);
         }
         let summary = snapshot.summary();
         let adds = summary
             .additional_properties
             .get("added-data-files")
             .is_some_and(|files| files != "0");
-        if adds && summary.operation != Operation::Replace && !marks::is_of(snapshot, &commit.stamp.sync) {
-            return Some(format!(
-                "snapshot {} of somebody else added rows meanwhile",
+        let stamp = read_stamp(snapshot, &commit.stamp.sync)?;
+        let is_chunk = matches!(
+            stamp,
+            Some(Stamp {
+                mark: Mark::Copying { .. },
+                ..
+            })
+        );
+        if adds && summary.operation != Operation::Replace && !is_chunk {
+            return Ok(Some(format!(
+                "snapshot {} added rows meanwhile",
                 snapshot.snapshot_id()
-            ));
+            )));
         }
     }
-    base.map(|base| {
+    Ok(base.map(|base| {
         format!("snapshot {base}, in which rows were located, is no longer an ancestor of the head")
-    })
+    }))
 }
 
 /// A data file that has rows to delete and is no longer live.

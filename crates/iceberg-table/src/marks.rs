@@ -143,7 +143,7 @@ pub(crate) fn ancestors(metadata: &TableMetadata) -> impl Iterator<Item = &Snaps
 }
 
 /// Whether a snapshot is a commit of `sync`.
-pub(crate) fn is_of(snapshot: &SnapshotRef, sync: &SyncId) -> bool {
+fn is_of(snapshot: &SnapshotRef, sync: &SyncId) -> bool {
     snapshot
         .summary()
         .additional_properties
@@ -185,7 +185,8 @@ fn state_property(sync: &SyncId) -> String {
     format!("sync.{sync}.state")
 }
 
-fn read_stamp(snapshot: &SnapshotRef, sync: &SyncId) -> Result<Option<Stamp>> {
+/// What a snapshot says of itself, if it is a commit of `sync`.
+pub(crate) fn read_stamp(snapshot: &SnapshotRef, sync: &SyncId) -> Result<Option<Stamp>> {
     if !is_of(snapshot, sync) {
         return Ok(None);
     }
@@ -228,3 +229,6 @@ fn stored_state(metadata: &TableMetadata, sync: &SyncId) -> Result<Option<Stored
 fn json(value: &impl Serialize) -> Result<String> {
     serde_json::to_string(value).map_err(|e| Error::internal("cannot write a mark as JSON").caused_by(e))
 }
+
+#[cfg(test)]
+mod tests;

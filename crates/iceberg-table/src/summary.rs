@@ -139,3 +139,76 @@ const EQUALITY_DELETES: Names = Names {
     removed: "removed-equality-deletes",
     total: "total-equality-deletes",
 };
+
+#[cfg(test)]
+mod tests {
+    use iceberg::spec::{DataFileBuilder, DataFileFormat, Operation};
+
+    use super::*;
+
+    fn file(content: DataContentType, rows: u64, bytes: u64) -> DataFile {
+        let mut file = DataFileBuilder::default();
+        file.content(content)
+            .file_path("f".into())
+            .file_format(DataFileFormat::Parquet);
+        file.record_count(rows).file_size_in_bytes(bytes).build().unwrap()
+    }
+
+    fn tally(added: &[DataFile], removed: &[DataFile]) -> Tally {
+        let mut tally = Tally::default();
+        added.iter().for_each(|file| tally.added.count(file));
+        removed.iter().for_each(|file| tally.removed.count(file));
+        tally
+    }
+
+    fn parent(totals: HashMap<String, String>) -> Summary {
+        Summary {
+            operation: Operation::Append,
+            additional_properties: totals,
+        }
+    }
+
+    #[test]
+    fn totals_go_on_from_the_parent() {
+        let data = file(DataContentType::Data, 10, 1000);
+        let deletes = file(DataContentType::PositionDeletes, 3, 100);
+        let first = tally(&[data.clone(), data.clone()], &[]).summary(None);
+        let second = tally(&[deletes.clone()], &[data.clone()]).summary(Some(&parent(first.clone())));
+        let third = tally(&[], &[data, deletes]).summary(Some(&parent(second.clone())));
+        let total = |summary: &HashMap<String, String>| {
+            [
+                "data-files",
+                "records",
+                "files-size",
+                "delete-files",
+                "position-deletes",
+                "equality-deletes",
+            ]
+            .map(|name| summary[&format!("total-{name}")].clone())
+        };
+        assert_eq!(total(&first), ["2", "20", "2000", "0", "0", "0"]);
+        assert_eq!(total(&second), ["1", "10", "1100", "1", "3", "0"]);
+        assert_eq!(total(&third), ["0", "0", "0", "0", "0", "0"]);
+        let said = |summary: &HashMap<String, String>, name: &str| {
+            summary.get(name).map(String::as_str).map(str::to_owned)
+        };
+        assert_eq!(said(&second, "added-position-delete-files"), Some("1".into()));
+        assert_eq!(said(&second, "deleted-records"), Some("10".into()));
+        assert_eq!(said(&second, "added-records"), None);
+        assert_eq!(said(&third, "removed-delete-files"), Some("1".into()));
+    }
+
+    #[test]
+    fn an_unknown_or_impossible_total_is_left_out() {
+        let data = file(DataContentType::Data, 10, 1000);
+        let odd = parent(HashMap::from([
+            ("total-records".into(), "5".into()),
+            ("total-data-files".into(), "x".into()),
+        ]));
+        let summary = tally(&[], &[data]).summary(Some(&odd));
+        assert!(
+            !summary.keys().any(|key| key.starts_with("total-")),
+            "{summary:?}"
+        );
+    }
+}

@@ -353,3 +353,58 @@ async fn a_dropped_and_recreated_table_takes_nothing_that_was_staged_before() {
     let outcome = target.sink.commit(&commit).await.unwrap();
     assert!(matches!(outcome, CommitOutcome::Conflict { .. }), "{outcome:?}");
 }
+
+/// Two owners with the same mark: the first commits without moving it, so the mark alone does not tell the second.
+#[tokio::test]
+async fn a_commit_that_kept_the_mark_stops_a_second_owner() {
+    let warehouse = Warehouse::new(11);
+    let target = Target::new(&warehouse).await;
+    target.apply("first", &upserts([1], "a"), Presence::Absent).await;
+    let stage = async |batch| {
+        let staged = target.stage(&upserts([2], batch), Presence::Unknown).await.staged;
+        let commit = target.next(batch, staged).await;
+        Commit {
+            mark: commit.after.clone().unwrap(),
+            ..commit
+        }
+    };
+    let (one, two) = (stage("one").await, stage("two").await);
+    target.commit(&one).await;
+    let outcome = target.sink.commit(&two).await.unwrap();
+    assert!(matches!(outcome, CommitOutcome::Conflict { .. }), "{outcome:?}");
+    assert_eq!(
+        target.rows().await,
+        rows_of(&[upserts([1], "a"), upserts([2], "one")].concat())
+    );
+}
+
+/// Chunks of a resumed copy are staged together and committed one after the other.
+#[tokio::test]
+async fn chunks_that_were_staged_together_follow_each_other() {
+    let warehouse = Warehouse::new(12);
+    let target = Target::new(&warehouse).await;
+    target
+        .apply("before", &upserts(0..6, "old"), Presence::Absent)
+        .await;
+    let mut staged = Vec::new();
+    for chunk in [0..4, 4..8] {
+        staged.push(
+            target
+                .stage(&upserts(chunk, "new"), Presence::PerhapsIdentical)
+                .await
+                .staged,
+        );
+    }
+    for (number, staged) in staged.into_iter().enumerate() {
+        let commit = target.next(&format!("chunk {number}"), staged).await;
+        let start = commit.mark.position().clone();
+        let through = Some(model::Bound::new(number.to_string()));
+        target
+            .commit(&Commit {
+                mark: model::Mark::Copying { start, through },
+                ..commit
+            })
+            .await;
+    }
+    assert_eq!(target.rows().await, rows_of(&upserts(0..8, "new")));
+}

@@ -1,6 +1,6 @@
 //! Engines that we did not write read what we commit, snapshot by snapshot: PyIceberg and DuckDB, run by `tests/readers/compare_table.py`.
 //!
-//! Run with `READERS_PYTHON=<python with tests/readers/requirements.txt> cargo test -p iceberg-writer -- --ignored`.
+//! Run with `READERS_PYTHON=<python with tests/requirements.txt> cargo test -p iceberg-writer -- --ignored`.
 
 use std::path::Path;
 use std::process::Command;
@@ -20,8 +20,8 @@ use crate::history::run_history;
 use crate::warehouse::{Target, Warehouse};
 
 fn compare(target: &Target<'_>, expected: &Value) {
-    let python = std::env::var("READERS_PYTHON")
-        .expect("READERS_PYTHON names a Python with tests/readers/requirements.txt");
+    let python =
+        std::env::var("READERS_PYTHON").expect("READERS_PYTHON names a Python with tests/requirements.txt");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/readers/compare_table.py");
     let file = target.warehouse.directory.path().join("expected.json");
     std::fs::write(&file, expected.to_string()).unwrap();

@@ -1,0 +1,198 @@
+use std::sync::Arc;
+
+use arrow_schema::{DataType, Field, Schema};
+use iceberg::TableUpdate;
+use iceberg::spec::{SnapshotReference, SnapshotRetention};
+use model::{CommitOutcome, Position, Replace, TableName, TableSchema};
+use tempfile::TempDir;
+use test_support::{SeededIds, SimClock};
+
+use super::*;
+use crate::catalog::{Catalog, CatalogCommit, MetadataChange, NewTable, TableHandle};
+use crate::commit::{SnapshotCommit, commit_snapshot};
+use crate::filesystem::FileSystemCatalog;
+use crate::schema::iceberg_schema;
+
+struct Table {
+    _directory: TempDir,
+    catalog: FileSystemCatalog,
+    clock: Arc<SimClock>,
+    ids: Arc<SeededIds>,
+    name: TableName,
+}
+
+impl Table {
+    async fn new() -> Self {
+        let directory = TempDir::new().unwrap();
+        let (clock, ids) = (Arc::<SimClock>::default(), Arc::new(SeededIds::new(7)));
+        let catalog =
+            FileSystemCatalog::new(directory.path().to_str().unwrap(), clock.clone(), ids.clone()).unwrap();
+        let arrow = Schema::new(vec![Field::new("id", DataType::Int32, false)]);
+        let schema = TableSchema::new(Arc::new(arrow), vec![0], vec![None]).unwrap();
+        let name = TableName::new("dbo", "T");
+        let new = NewTable {
+            schema: iceberg_schema(&schema).unwrap(),
+            properties: HashMap::new(),
+        };
+        catalog.create(&name, new).await.unwrap().unwrap();
+        Self {
+            _directory: directory,
+            catalog,
+            clock,
+            ids,
+            name,
+        }
+    }
+
+    async fn load(&self) -> TableHandle {
+        self.catalog.load(&self.name).await.unwrap().unwrap()
+    }
+
+    async fn committed(&self, sync: &str) -> Result<Committed> {
+        committed(self.load().await.metadata(), &SyncId::new(sync))
+    }
+
+    /// Commits a mark of the batch's name and nothing else.
+    async fn commit(&self, sync: &str, batch: &str, epoch: u64) -> CommitOutcome {
+        let table = self.load().await;
+        let commit = SnapshotCommit {
+            table_uuid: table.metadata().uuid(),
+            stamp: Stamp {
+                sync: SyncId::new(sync),
+                mark: at(batch),
+                batch: BatchId::new(batch),
+                epoch: Epoch(epoch),
+            },
+            after: committed(table.metadata(), &SyncId::new(sync)).unwrap().mark,
+            data_files: vec![],
+            delete_files: vec![],
+            located_at: [].into(),
+            replace: Replace::No,
+            rows: RowCounts::default(),
+        };
+        commit_snapshot(
+            &self.catalog,
+            &self.name,
+            &commit,
+            self.clock.as_ref(),
+            self.ids.as_ref(),
+        )
+        .await
+        .unwrap()
+    }
+
+    async fn change(&self, updates: Vec<TableUpdate>) {
+        let change = MetadataChange {
+            requirements: vec![],
+            updates,
+        };
+        let outcome = self.catalog.commit(&self.load().await, change).await.unwrap();
+        assert!(matches!(outcome, CatalogCommit::Done(_)), "{outcome:?}");
+    }
+
+    async fn snapshot_of(&self, sync: &str, batch: &str) -> i64 {
+        let table = self.load().await;
+        snapshot_of_batch(table.metadata(), &SyncId::new(sync), &BatchId::new(batch))
+            .unwrap()
+            .snapshot_id()
+    }
+}
+
+fn at(value: &str) -> Mark {
+    Mark::At(Position {
+        kind: "t".into(),
+        incarnation: "i".into(),
+        value: value.into(),
+        label: value.into(),
+    })
+}
+
+#[tokio::test]
+async fn the_newest_mark_of_each_sync_is_found() {
+    let table = Table::new().await;
+    assert_eq!(table.committed("a").await.unwrap(), Committed::default());
+    table.commit("a", "a1", 3).await;
+    table.commit("b", "b1", 1).await;
+    table.commit("b", "b2", 1).await;
+    let (a, b) = (
+        table.committed("a").await.unwrap(),
+        table.committed("b").await.unwrap(),
+    );
+    assert_eq!(
+        (a.mark, a.epoch, a.batch),
+        (Some(at("a1")), Epoch(3), Some(BatchId::new("a1")))
+    );
+    assert_eq!(
+        (b.mark, b.epoch, b.batch),
+        (Some(at("b2")), Epoch(1), Some(BatchId::new("b2")))
+    );
+    assert_eq!((&a.reference, a.reference.is_some()), (&b.reference, true));
+    assert_eq!(table.committed("c").await.unwrap().mark, None);
+}
+
+#[tokio::test]
+async fn a_rollback_rewinds_the_mark_and_one_before_all_marks_is_a_gap() {
+    let table = Table::new().await;
+    table.commit("other", "o1", 1).await;
+    table.commit("a", "a1", 1).await;
+    table.commit("a", "a2", 1).await;
+    let roll_back = async |snapshot_id| {
+        let reference = SnapshotReference::new(snapshot_id, SnapshotRetention::branch(None, None, None));
+        table
+            .change(vec![TableUpdate::SetSnapshotRef {
+                ref_name: "main".into(),
+                reference,
+            }])
+            .await;
+    };
+    roll_back(table.snapshot_of("a", "a1").await).await;
+    assert_eq!(table.committed("a").await.unwrap().mark, Some(at("a1")));
+    roll_back(table.snapshot_of("other", "o1").await).await;
+    let error = table.committed("a").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Gap);
+    assert!(error.advice().contains("sync.a.state"), "{}", error.advice());
+    assert_eq!(table.committed("other").await.unwrap().mark, Some(at("o1")));
+}
+
+#[tokio::test]
+async fn the_property_survives_the_snapshot_that_expired() {
+    let table = Table::new().await;
+    table.commit("a", "a1", 2).await;
+    let expired = table.snapshot_of("a", "a1").await;
+    table.commit("other", "o1", 1).await;
+    table
+        .change(vec![TableUpdate::RemoveSnapshots {
+            snapshot_ids: vec![expired],
+        }])
+        .await;
+    let committed = table.committed("a").await.unwrap();
+    assert_eq!((committed.mark, committed.epoch), (Some(at("a1")), Epoch(2)));
+    assert_eq!(table.committed("never").await.unwrap().mark, None);
+}
+
+#[tokio::test]
+async fn snapshots_are_dated_after_their_parents_whatever_the_clock_says() {
+    let table = Table::new().await;
+    table.commit("a", "a1", 1).await;
+    table.clock.advance(-86_400_000);
+    table.commit("a", "a2", 1).await;
+    table.commit("a", "a3", 1).await;
+    let loaded = table.load().await;
+    let dates: Vec<_> = ancestors(loaded.metadata())
+        .map(|snapshot| snapshot.timestamp_ms())
+        .collect();
+    assert!(dates.is_sorted_by(|newer, older| newer > older), "{dates:?}");
+}
+
+#[tokio::test]
+async fn a_damaged_mark_is_not_taken_for_none() {
+    let table = Table::new().await;
+    table.commit("a", "a1", 1).await;
+    let state = ("sync.b.state".to_owned(), "{".to_owned());
+    table
+        .change(vec![TableUpdate::SetProperties {
+            updates: [state].into(),
+        }])
+        .await;
+    assert_eq!(table.committed("b").await.unwrap_err().kind(), ErrorKind::Corrupt);
+}
