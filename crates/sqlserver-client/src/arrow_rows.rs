@@ -1,7 +1,7 @@
 //! A result as a stream of Arrow batches.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
@@ -23,7 +23,15 @@ pub struct ArrowRows {
     batches: mpsc::Receiver<Result<RecordBatch>>,
     reader: Reader,
     connection: Connection,
-    ended: bool,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Reading,
+    /// Every row has been handed over.
+    Ended(Box<Link>),
+    Failed,
 }
 
 /// Aborted when dropped: the link goes with the task.
@@ -60,7 +68,7 @@ impl ArrowRows {
             batches,
             reader: Reader(reader),
             connection,
-            ended: false,
+            state: State::Reading,
         }
     }
 
@@ -69,18 +77,13 @@ impl ArrowRows {
     /// # Errors
     ///
     /// `Internal` if the stream has not ended, or ended with an error.
-    pub async fn finish(mut self) -> Result<Connection> {
-        let link = if self.ended {
-            (&mut self.reader.0).await.ok().flatten()
-        } else {
-            None
-        };
-        match link {
-            Some(link) => {
-                self.connection.give_back(link, &Ok(()));
+    pub fn finish(mut self) -> Result<Connection> {
+        match self.state {
+            State::Ended(link) => {
+                self.connection.give_back(*link, &Ok(()));
                 Ok(self.connection)
             }
-            None => Err(Error::internal("a stream of rows was finished before its end")),
+            _ => Err(Error::internal("a stream of rows was finished before its end")),
         }
     }
 }
@@ -113,10 +116,31 @@ impl Stream for ArrowRows {
     type Item = Result<RecordBatch>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let next = self.batches.poll_recv(cx);
-        if matches!(next, Poll::Ready(None)) {
-            self.ended = true;
+        if !matches!(self.state, State::Reading) {
+            return Poll::Ready(None);
         }
-        next
+        if let Some(next) = ready!(self.batches.poll_recv(cx)) {
+            if next.is_err() {
+                self.state = State::Failed;
+            }
+            return Poll::Ready(Some(next));
+        }
+        // No more batches is the end only if the reader says so: it may have died.
+        match ready!(Pin::new(&mut self.reader.0).poll(cx)) {
+            Ok(Some(link)) => {
+                self.state = State::Ended(Box::new(link));
+                Poll::Ready(None)
+            }
+            Ok(None) => {
+                self.state = State::Failed;
+                Poll::Ready(Some(Err(Error::internal("the rows ended without their end"))))
+            }
+            Err(error) => {
+                self.state = State::Failed;
+                Poll::Ready(Some(Err(
+                    Error::internal("the task that reads rows failed").caused_by(error)
+                )))
+            }
+        }
     }
 }

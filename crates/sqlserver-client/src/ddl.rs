@@ -168,6 +168,15 @@ pub fn create_table(name: &TableName, columns: &[ColumnDefinition], key: &[&str]
     )
 }
 
+/// Adds a column, which is NULL in the rows that are there.
+pub fn add_column(table: &TableName, column: &ColumnDefinition) -> String {
+    let nullable = ColumnDefinition {
+        nullable: true,
+        ..column.clone()
+    };
+    format!("ALTER TABLE {} ADD {};", quote::table(table), nullable.sql())
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -268,6 +277,18 @@ mod tests {
             &[],
         );
         assert_eq!(column_definitions(&odd).unwrap_err().kind(), ErrorKind::Config);
+    }
+
+    #[test]
+    fn a_column_is_added_as_nullable() {
+        let column = ColumnDefinition {
+            name: "a]".into(),
+            ty: SqlType::Int,
+            collation: None,
+            nullable: false,
+        };
+        let sql = add_column(&TableName::new("s", "t"), &column);
+        assert_eq!(sql, "ALTER TABLE [s].[t] ADD [a]]] int NULL;");
     }
 
     #[test]

@@ -36,9 +36,19 @@ VALUES (@id, @table, @created, @revision, @epoch, @mark, @batch, NULL, SYSUTCDAT
 
 const RECEIPT: &str = "UPDATE [_sync].[applied] SET [receipt] = @receipt WHERE [id] = @id;";
 
-const OURS: &str = "\
+const OWNERSHIP: &str = "\
 IF OBJECT_ID(N'[_sync].[applied]') IS NOT NULL \
-SELECT COUNT(*) AS n FROM [_sync].[applied] WHERE [table_name] = @table AND ([created] = 1 OR [mark] IS NOT NULL);";
+SELECT COUNT(CASE WHEN [created] = 1 THEN 1 END) AS created, COUNT([mark]) AS marks \
+FROM [_sync].[applied] WHERE [table_name] = @table;";
+
+/// What `_sync.applied` says about a table, whichever sync wrote it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Ownership {
+    /// This engine created it, so it may change its shape.
+    pub(crate) created: bool,
+    /// It carries a sync's marks.
+    pub(crate) marked: bool,
+}
 
 /// A row of `_sync.applied`.
 #[derive(Debug, Clone, Default)]
@@ -148,10 +158,16 @@ pub(crate) async fn note_created(
     Ok(())
 }
 
-/// Whether a table was created by this engine or already carries a sync's marks.
-pub(crate) async fn is_ours(connection: &mut Connection, table: &TableName) -> Result<bool> {
+/// Whose a table is.
+pub(crate) async fn ownership(connection: &mut Connection, table: &TableName) -> Result<Ownership> {
     let rows = connection
-        .query(OURS, &[Param::new("table", table.to_string())])
+        .query(OWNERSHIP, &[Param::new("table", table.to_string())])
         .await?;
-    rows.first().map_or(Ok(false), |row| row.flag("n"))
+    let Some(row) = rows.first() else {
+        return Ok(Ownership::default());
+    };
+    Ok(Ownership {
+        created: row.flag("created")?,
+        marked: row.flag("marks")?,
+    })
 }

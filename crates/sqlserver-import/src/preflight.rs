@@ -16,11 +16,40 @@ pub(crate) async fn run(
     options: &ApplyOptions,
 ) -> Result<Prepared> {
     let mut prepared = Prepared::default();
-    match connection.find_table(&prepare.table).await? {
-        Some(info) => check(connection, prepare, options, &info, &mut prepared).await?,
-        None => create(connection, prepare, &mut prepared).await?,
+    let Some(info) = connection.find_table(&prepare.table).await? else {
+        create(connection, prepare, &mut prepared).await?;
+        return Ok(prepared);
+    };
+    let additions = additions(connection, prepare, &info).await?;
+    if additions.is_empty() {
+        check(connection, prepare, options, &info, &mut prepared).await?;
+        return Ok(prepared);
+    }
+    prepared.actions.clone_from(&additions);
+    if !prepare.dry_run {
+        for addition in &additions {
+            connection.execute(addition, &[]).await?;
+        }
+        let info = connection.table_info(&prepare.table).await?;
+        check(connection, prepare, options, &info, &mut prepared).await?;
     }
     Ok(prepared)
+}
+
+/// The statements that add columns which the source has gained, if the table is ours to change.
+async fn additions(connection: &mut Connection, prepare: &Prepare, info: &TableInfo) -> Result<Vec<String>> {
+    let missing = |name: &str| find(info, name).is_none();
+    let fields = prepare.schema.arrow().fields();
+    let key_is_there = prepare.schema.key_names().iter().all(|name| !missing(name));
+    if !key_is_there || !fields.iter().any(|field| missing(field.name())) {
+        return Ok(Vec::new());
+    }
+    if !marks::ownership(connection, &prepare.table).await?.created {
+        return Ok(Vec::new());
+    }
+    let columns = ddl::column_definitions(&prepare.schema)?;
+    let added = columns.iter().filter(|column| missing(&column.name));
+    Ok(added.map(|column| ddl::add_column(&info.name, column)).collect())
 }
 
 async fn create(connection: &mut Connection, prepare: &Prepare, prepared: &mut Prepared) -> Result<()> {
@@ -95,7 +124,7 @@ async fn check(
     if !applied {
         check_first_use(connection, prepare, options, info).await?;
     }
-    prepared.actions = notes(info, &prepare.schema);
+    prepared.actions.extend(notes(info, &prepare.schema));
     if !prepare.dry_run {
         create_marks(connection).await?;
     }
@@ -109,7 +138,8 @@ async fn check_first_use(
     options: &ApplyOptions,
     info: &TableInfo,
 ) -> Result<()> {
-    if !prepare.adopt && !marks::is_ours(connection, &prepare.table).await? {
+    let ownership = marks::ownership(connection, &prepare.table).await?;
+    if !prepare.adopt && !ownership.created && !ownership.marked {
         return Err(Error::new(
             ErrorKind::Config,
             format!(

@@ -80,8 +80,9 @@ impl<'a> Blocks<'a> {
 
     fn next_block(&mut self) -> Result<Option<Block>> {
         loop {
-            // This thread drives no reactor, so it may block; `blocking_recv` refuses to within `Handle::block_on`.
-            let batch = match futures::executor::block_on(self.feed.recv()) {
+            // This thread drives no reactor, so it may block; `blocking_recv` refuses to within `Handle::block_on`. The
+            // iterator runs within one poll of the driver's future, whose budget would never be renewed.
+            let batch = match futures::executor::block_on(tokio::task::unconstrained(self.feed.recv())) {
                 None => return Err(Error::cancelled()),
                 Some(Feed::End) => return Ok(None),
                 Some(Feed::Batch(batch)) if batch.num_rows() == 0 => continue,

@@ -1,0 +1,310 @@
+//! Every type from the server to Arrow, from Arrow to the server, and as a parameter.
+
+use arrow_array::RecordBatch;
+use futures::{StreamExt, TryStreamExt, stream};
+use model::{ErrorKind, TableName};
+use sqlserver_client::{BulkColumn, Connection, Param, TypePolicy, Value};
+
+use crate::{connect, run, start};
+
+/// A declared type, and literals for its edges. Each literal is a row; the other columns are NULL there.
+const TYPES: &[(&str, &[&str])] = &[
+    ("bit", &["0", "1"]),
+    ("tinyint", &["0", "255"]),
+    ("smallint", &["-32768", "32767"]),
+    ("int", &["-2147483648", "2147483647"]),
+    ("bigint", &["-9223372036854775808", "9223372036854775807"]),
+    ("decimal(9,2)", &["-9999999.99", "0.01"]),
+    ("decimal(19,0)", &["9999999999999999999"]),
+    ("decimal(28,10)", &["-1.0000000001"]),
+    (
+        "decimal(38,38)",
+        &[
+            "0.99999999999999999999999999999999999999",
+            "-0.99999999999999999999999999999999999999",
+        ],
+    ),
+    (
+        "money",
+        &["-922337203685477.5808", "922337203685477.5807", "1.2345"],
+    ),
+    ("smallmoney", &["-214748.3648", "214748.3647"]),
+    ("real", &["-3.4E+38", "1.18E-38"]),
+    ("float", &["-1.79E+308", "2.23E-308"]),
+    ("date", &["'0001-01-01'", "'9999-12-31'", "'1970-01-01'"]),
+    ("time(0)", &["'23:59:59'"]),
+    ("time(3)", &["'23:59:59.999'"]),
+    ("time(6)", &["'00:00:00.000001'", "'23:59:59.999999'"]),
+    (
+        "smalldatetime",
+        &["'1900-01-01T00:00:00'", "'2079-06-06T23:59:00'"],
+    ),
+    (
+        "datetime",
+        &[
+            "'1753-01-01T00:00:00'",
+            "'9999-12-31T23:59:59.997'",
+            "'2026-02-03T04:05:06.003'",
+        ],
+    ),
+    ("datetime2(0)", &["'0001-01-01T00:00:00'"]),
+    (
+        "datetime2(6)",
+        &["'9999-12-31T23:59:59.999999'", "'1969-12-31T23:59:59.999999'"],
+    ),
+    ("datetimeoffset(6)", &["'2026-01-01T00:00:00.000001+00:00'"]),
+    ("char(3)", &["'ab'", "''"]),
+    ("varchar(10)", &["'a '", "''", "'A'"]),
+    (
+        "varchar(max)",
+        &["''", "REPLICATE(CAST('x' AS varchar(max)), 20000)"],
+    ),
+    ("nchar(3)", &["N'ä'"]),
+    (
+        "nvarchar(10)",
+        &["N'日本'", "N'a' + NCHAR(55357) + NCHAR(56832)", "N''"],
+    ),
+    (
+        "nvarchar(max)",
+        &["N''", "REPLICATE(CAST(N'ü' AS nvarchar(max)), 40000)"],
+    ),
+    ("binary(3)", &["0x0102", "0x000000"]),
+    ("varbinary(10)", &["0x", "0x00", "0xFF00"]),
+    (
+        "varbinary(max)",
+        &[
+            "0x",
+            "CAST(REPLICATE(CAST('x' AS varchar(max)), 70000) AS varbinary(max))",
+        ],
+    ),
+    ("uniqueidentifier", &["'00112233-4455-6677-8899-AABBCCDDEEFF'"]),
+];
+
+async fn read(connection: Connection, table: &str) -> (Connection, RecordBatch) {
+    let mut connection = connection;
+    let info = connection
+        .table_info(&TableName::new("dbo", table))
+        .await
+        .unwrap();
+    let schema = info.schema(&TypePolicy::lenient(), &[]).unwrap();
+    let list = info.select_list(&schema).unwrap();
+    let sql = format!("SELECT {list} FROM [dbo].[{table}] ORDER BY [id]");
+    let mut rows = connection.select_arrow(sql, vec![], schema.arrow().clone(), 7);
+    let batches: Vec<_> = rows.by_ref().try_collect().await.unwrap();
+    let connection = rows.finish().unwrap();
+    (connection, concat(&batches))
+}
+
+fn concat(batches: &[RecordBatch]) -> RecordBatch {
+    let schema = batches[0].schema();
+    let columns = (0..schema.fields().len()).map(|i| {
+        let arrays: Vec<_> = batches.iter().map(|batch| batch.column(i).as_ref()).collect();
+        arrow_select::concat::concat(&arrays).unwrap()
+    });
+    RecordBatch::try_new(schema.clone(), columns.collect()).unwrap()
+}
+
+async fn create(connection: &mut Connection, table: &str) {
+    let columns: Vec<_> = TYPES
+        .iter()
+        .enumerate()
+        .map(|(i, (ty, _))| format!("c{i} {ty} NULL"))
+        .collect();
+    run(
+        connection,
+        &[&format!(
+            "CREATE TABLE dbo.[{table}] (id int NOT NULL PRIMARY KEY, {})",
+            columns.join(", ")
+        )],
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_type_goes_to_arrow_and_back_unaltered() {
+    let emulator = start().await;
+    let mut connection = connect(&emulator).await;
+    create(&mut connection, "from").await;
+    create(&mut connection, "to").await;
+    let mut id = 0;
+    for (i, (_, literals)) in TYPES.iter().enumerate() {
+        for literal in *literals {
+            id += 1;
+            run(
+                &mut connection,
+                &[&format!(
+                    "INSERT INTO dbo.[from] (id, c{i}) VALUES ({id}, {literal})"
+                )],
+            )
+            .await;
+        }
+    }
+    run(&mut connection, &["INSERT INTO dbo.[from] (id) VALUES (0)"]).await;
+
+    let (mut connection, batch) = read(connection, "from").await;
+    assert_eq!(batch.num_rows(), id + 1);
+    // Columns in another order than the table's: the load must put each where it belongs.
+    let mut columns: Vec<_> = TYPES
+        .iter()
+        .enumerate()
+        .map(|(i, (ty, _))| {
+            (
+                i + 1,
+                BulkColumn {
+                    name: format!("c{i}"),
+                    ty: ty.parse().unwrap(),
+                },
+            )
+        })
+        .collect();
+    columns.push((
+        0,
+        BulkColumn {
+            name: "id".into(),
+            ty: "int".parse().unwrap(),
+        },
+    ));
+    columns.reverse();
+    let (order, columns): (Vec<_>, Vec<_>) = columns.into_iter().unzip();
+    let rows = stream::iter([Ok(batch.project(&order).unwrap())]);
+    let loaded = connection.bulk_load("[dbo].[to]", &columns, rows).await.unwrap();
+    assert_eq!(loaded, id as u64 + 1);
+
+    let (mut connection, copied) = read(connection, "to").await;
+    for (field, (original, copy)) in batch
+        .schema()
+        .fields()
+        .iter()
+        .zip(batch.columns().iter().zip(copied.columns()))
+    {
+        assert_eq!(original, copy, "{field}");
+    }
+    let differing = connection
+        .query("SELECT COUNT(*) AS n FROM dbo.[from] AS a FULL JOIN dbo.[to] AS b ON a.id = b.id WHERE a.id IS NULL OR b.id IS NULL", &[])
+        .await
+        .unwrap();
+    assert_eq!(differing.one().unwrap().need_i64("n").unwrap(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_edge_vectors_arrive_as_they_should() {
+    use arrow_array::cast::AsArray;
+    use arrow_array::types::{Decimal128Type, TimestampMicrosecondType};
+
+    let emulator = start().await;
+    let mut connection = connect(&emulator).await;
+    run(
+        &mut connection,
+        &[
+            "CREATE TABLE dbo.edges (id int NOT NULL PRIMARY KEY, dt datetime, dt2 datetime2(7), off datetimeoffset(7), m money, g uniqueidentifier)",
+            "INSERT INTO dbo.edges VALUES (1, '1753-01-01', '0001-01-01', '2026-01-01T12:00:00.0000000+14:00', 1.2345, '00112233-4455-6677-8899-AABBCCDDEEFF'), \
+             (2, '9999-12-31T23:59:59.997', '9999-12-31T23:59:59.9999999', '1970-01-01T00:00:00.0000019-01:00', -922337203685477.5808, NULL)",
+        ],
+    )
+    .await;
+    let (_, batch) = read(connection, "edges").await;
+    let micros = |i: usize| {
+        batch
+            .column(i)
+            .as_primitive::<TimestampMicrosecondType>()
+            .values()
+            .to_vec()
+    };
+    assert_eq!(micros(1), [-6_847_804_800_000_000, 253_402_300_799_997_000]);
+    assert_eq!(micros(2), [-62_135_596_800_000_000, 253_402_300_799_999_999]);
+    assert_eq!(micros(3), [1_767_175_200_000_000, 3_600_000_001]);
+    let money = batch.column(4).as_primitive::<Decimal128Type>().values().to_vec();
+    assert_eq!(money, [12_345, i128::from(i64::MIN)]);
+    let guid = batch.column(5).as_fixed_size_binary().value(0);
+    assert_eq!(
+        guid,
+        [
+            0, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lone_surrogate_is_an_error_that_names_the_column() {
+    let emulator = start().await;
+    let mut connection = connect(&emulator).await;
+    run(
+        &mut connection,
+        &[
+            "CREATE TABLE dbo.s (id int NOT NULL PRIMARY KEY, name nvarchar(9))",
+            "INSERT INTO dbo.s VALUES (1, N'a' + NCHAR(55357))",
+        ],
+    )
+    .await;
+    let info = connection.table_info(&TableName::new("dbo", "s")).await.unwrap();
+    let schema = info.schema(&TypePolicy::default(), &[]).unwrap();
+    let rows = connection.select_arrow("SELECT id, name FROM dbo.s", vec![], schema.arrow().clone(), 10);
+    let error = rows.try_collect::<Vec<_>>().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Data);
+    assert!(
+        error.message().contains("\"name\"") && error.message().contains("surrogate"),
+        "{error}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parameters_keep_their_type_and_value() {
+    let emulator = start().await;
+    let mut connection = connect(&emulator).await;
+    for value in [
+        Value::Bit(true),
+        Value::TinyInt(255),
+        Value::SmallInt(-1),
+        Value::Int(i32::MIN),
+        Value::BigInt(i64::MAX),
+        Value::Decimal {
+            unscaled: -12345,
+            precision: 9,
+            scale: 2,
+        },
+        Value::Money(i64::MIN),
+        Value::SmallMoney(-1),
+        Value::Real(1.5),
+        Value::Float(-0.0),
+        Value::Date(3_652_058),
+        Value::Time {
+            ticks: 863_999_990_000,
+            scale: 3,
+        },
+        Value::SmallDateTime {
+            days: 65_535,
+            minutes: 1_439,
+        },
+        Value::DateTime {
+            days: -53_690,
+            ticks: 25_919_999,
+        },
+        Value::DateTime2 {
+            days: 0,
+            ticks: 1,
+            scale: 7,
+        },
+        Value::DateTimeOffset {
+            days: 719_162,
+            ticks: 10,
+            scale: 6,
+            offset: 0,
+        },
+        Value::Text("it's \u{1F600} ]".into()),
+        Value::Text("x".repeat(5000)),
+        Value::Text(String::new()),
+        Value::Bytes(vec![]),
+        Value::Bytes(vec![0, 1, 255]),
+        Value::Bytes(vec![7; 9000]),
+        Value::Guid([9; 16]),
+    ] {
+        let params = [Param::new("p", value.clone())];
+        let rows = connection.query("SELECT @p AS v", &params).await.unwrap();
+        assert_eq!(rows.one().unwrap().get("v").unwrap(), &value);
+    }
+    for ty in TYPES.iter().map(|(ty, _)| ty) {
+        let params = [Param::typed("p", Value::Null, ty.parse().unwrap())];
+        let rows = connection.query("SELECT @p AS v", &params).await.unwrap();
+        assert!(rows.one().unwrap().get("v").unwrap().is_null(), "{ty}");
+    }
+}

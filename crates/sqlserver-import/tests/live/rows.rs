@@ -1,0 +1,289 @@
+//! What happens to rows: bytes, existing rows, identities, keys.
+
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, Int32Array, RecordBatch, StringArray};
+use arrow_schema::{DataType, Field, Schema};
+use model::{ChangeSink, CommitOutcome, ErrorKind, Op, Replace, TableSchema};
+use sqlserver_import::{ApplyOptions, Existing, Statement, Strategy};
+use test_support::{SampleRow, sample_batch, sample_rows, sample_schema};
+
+use crate::{Case, Place};
+
+const FORMS: [Statement; 2] = [Statement::UpdateInsert, Statement::Merge];
+const CREATE: &str =
+    "CREATE TABLE dbo.T (id int NOT NULL PRIMARY KEY, name nvarchar(100) NULL, amount bigint NULL)";
+
+async fn case(create: &str, schema: Arc<TableSchema>, apply: ApplyOptions) -> Case {
+    let place = Place::new(apply).await;
+    place.run(&[create]).await;
+    let case = Case::new(place, schema);
+    case.sink.prepare(&case.prepare(true)).await.unwrap();
+    case
+}
+
+fn texts(columns: &[(&str, &[&str])], key: &[usize]) -> (Arc<TableSchema>, RecordBatch) {
+    let fields: Vec<_> = columns
+        .iter()
+        .enumerate()
+        .map(|(i, (name, _))| Field::new(*name, DataType::Utf8, !key.contains(&i)))
+        .collect();
+    let schema = Arc::new(Schema::new(fields));
+    let arrays = columns
+        .iter()
+        .map(|(_, values)| Arc::new(StringArray::from(values.to_vec())) as ArrayRef);
+    let batch = RecordBatch::try_new(schema.clone(), arrays.collect()).unwrap();
+    (
+        TableSchema::new(schema, key.to_vec(), vec![None; columns.len()]).unwrap(),
+        batch,
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unchanged_rows_keep_their_rowversion_and_changed_bytes_are_seen() {
+    let create = "CREATE TABLE dbo.T (id int NOT NULL PRIMARY KEY, name nvarchar(100) COLLATE Latin1_General_CI_AI NULL, \
+                  amount bigint NULL, rv rowversion)";
+    for statement in FORMS {
+        let apply = ApplyOptions {
+            statement,
+            ..ApplyOptions::default()
+        };
+        let case = case(create, sample_schema(true), apply).await;
+        let names = ["abc", "abc", "abc", "abc", "abc"];
+        let rows: Vec<_> = (1..)
+            .zip(names)
+            .map(|(id, name)| SampleRow::new(id, name, 1))
+            .collect();
+        case.apply("first", sample_batch(&rows), &[Op::Upsert; 5])
+            .await
+            .unwrap();
+        let versions = "SELECT COUNT(DISTINCT rv) AS n FROM dbo.T WHERE rv <= ";
+        let newest = case.place.value("SELECT CONVERT(bigint, @@DBTS) AS n").await;
+        let receipt = case
+            .apply("same", sample_batch(&rows), &[Op::Upsert; 5])
+            .await
+            .unwrap();
+        assert_eq!(
+            (receipt.updated, receipt.inserted, receipt.unchanged),
+            (0, 0, 5),
+            "{statement:?}"
+        );
+        assert_eq!(
+            case.place
+                .value(&format!(
+                    "{versions}CONVERT(binary(8), CONVERT(bigint, {newest}))"
+                ))
+                .await,
+            "5"
+        );
+
+        let changed = ["abc", "ABC", "abc ", "abc\0", "àbc"];
+        let rows: Vec<_> = (1..)
+            .zip(changed)
+            .map(|(id, name)| SampleRow::new(id, name, 1))
+            .collect();
+        let receipt = case
+            .apply("bytes", sample_batch(&rows), &[Op::Upsert; 5])
+            .await
+            .unwrap();
+        assert_eq!((receipt.updated, receipt.unchanged), (4, 1), "{statement:?}");
+        assert_eq!(
+            sample_rows(&case.place.rows(&case.table).await),
+            rows,
+            "{statement:?}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn existing_rows_are_treated_as_configured() {
+    let old = SampleRow::new(1, "old", 1);
+    let rows = [SampleRow::new(1, "new", 2), SampleRow::new(2, "two", 2)];
+    for statement in FORMS {
+        for (strategy, existing, expect) in [
+            (Strategy::Upsert, None, Some((1, 1, 0))),
+            (Strategy::Upsert, Some(Existing::Skip), Some((1, 0, 1))),
+            (Strategy::Upsert, Some(Existing::Error), None),
+            (Strategy::AppendOnly, None, Some((1, 0, 1))),
+            (Strategy::AppendOnly, Some(Existing::Error), None),
+        ] {
+            let apply = ApplyOptions {
+                strategy,
+                existing,
+                statement,
+            };
+            let case = case(CREATE, sample_schema(true), apply.clone()).await;
+            case.place.run(&["INSERT INTO dbo.T VALUES (1, N'old', 1)"]).await;
+            let result = case.apply("first", sample_batch(&rows), &[Op::Insert; 2]).await;
+            let now = sample_rows(&case.place.rows(&case.table).await);
+            match (result, expect) {
+                (Ok(receipt), Some((inserted, updated, skipped))) => {
+                    assert_eq!(
+                        (receipt.inserted, receipt.updated, receipt.skipped),
+                        (inserted, updated, skipped),
+                        "{apply:?}"
+                    );
+                    let first = if updated == 1 { &rows[0] } else { &old };
+                    assert_eq!(now, [first.clone(), rows[1].clone()], "{apply:?}");
+                }
+                (Err(error), None) => {
+                    assert_eq!(error.kind(), ErrorKind::Constraint, "{apply:?}: {error}");
+                    assert_eq!(now, [old.clone()], "{apply:?}");
+                }
+                (result, _) => panic!("{apply:?}: {result:?}"),
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn increments_overwrite_even_where_the_copy_skips() {
+    let apply = ApplyOptions {
+        existing: Some(Existing::Skip),
+        ..ApplyOptions::default()
+    };
+    let case = case(CREATE, sample_schema(true), apply).await;
+    case.apply(
+        "first",
+        sample_batch(&[SampleRow::new(1, "one", 1)]),
+        &[Op::Insert],
+    )
+    .await
+    .unwrap();
+    let changed = [SampleRow::new(1, "changed", 1)];
+    let receipt = case
+        .apply("second", sample_batch(&changed), &[Op::Upsert])
+        .await
+        .unwrap();
+    assert_eq!((receipt.updated, receipt.skipped), (1, 0));
+    assert_eq!(sample_rows(&case.place.rows(&case.table).await), changed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn appending_passes_updates_and_deletes_over() {
+    let apply = ApplyOptions {
+        strategy: Strategy::AppendOnly,
+        ..ApplyOptions::default()
+    };
+    let case = case(CREATE, sample_schema(true), apply).await;
+    let rows = [SampleRow::new(1, "one", 1), SampleRow::new(2, "two", 2)];
+    case.apply("first", sample_batch(&rows), &[Op::Insert; 2])
+        .await
+        .unwrap();
+    let later = [
+        SampleRow::new(1, "changed", 1),
+        rows[1].clone(),
+        SampleRow::new(3, "three", 3),
+    ];
+    let ops = [Op::Update, Op::Delete, Op::Insert];
+    let receipt = case.apply("second", sample_batch(&later), &ops).await.unwrap();
+    assert_eq!((receipt.inserted, receipt.updated, receipt.deleted), (1, 0, 0));
+    let expect = [rows[0].clone(), rows[1].clone(), later[2].clone()];
+    assert_eq!(sample_rows(&case.place.rows(&case.table).await), expect);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_spelled_anew_is_the_same_row() {
+    let create = "CREATE TABLE dbo.T (code varchar(10) COLLATE Latin1_General_CI_AS NOT NULL PRIMARY KEY, name nvarchar(20) NULL)";
+    for statement in FORMS {
+        let apply = ApplyOptions {
+            statement,
+            ..ApplyOptions::default()
+        };
+        let (schema, first) = texts(&[("code", &["abc"]), ("name", &["x"])], &[0]);
+        let case = case(create, schema, apply).await;
+        case.apply("first", first, &[Op::Upsert]).await.unwrap();
+        let (_, anew) = texts(&[("code", &["ABC"]), ("name", &["y"])], &[0]);
+        let receipt = case.apply("second", anew.clone(), &[Op::Upsert]).await.unwrap();
+        assert_eq!((receipt.updated, receipt.inserted), (1, 0), "{statement:?}");
+        assert_eq!(
+            case.place
+                .value("SELECT code + N'/' + name AS v FROM dbo.T")
+                .await,
+            "ABC/y"
+        );
+        let (_, both) = texts(&[("code", &["d", "D"]), ("name", &["1", "2"])], &[0]);
+        let error = case.stage(both, &[Op::Upsert; 2]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Constraint, "{error}");
+        let (_, foreign) = texts(&[("code", &["日本"]), ("name", &["z"])], &[0]);
+        let error = case.stage(foreign, &[Op::Upsert]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Data, "{error}");
+        assert_eq!(case.place.value("SELECT COUNT(*) AS n FROM dbo.T").await, "1");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn identities_keep_their_values_and_cannot_change() {
+    let create = "CREATE TABLE dbo.T (id int IDENTITY(1,1) NOT NULL PRIMARY KEY, name nvarchar(100) NULL, amount bigint NULL, \
+                  twice AS (id * 2))";
+    for statement in FORMS {
+        let apply = ApplyOptions {
+            statement,
+            ..ApplyOptions::default()
+        };
+        let case = case(create, sample_schema(true), apply).await;
+        let rows = [SampleRow::new(7, "seven", 7), SampleRow::new(100, "hundred", 0)];
+        case.apply("first", sample_batch(&rows), &[Op::Insert; 2])
+            .await
+            .unwrap();
+        assert_eq!(
+            sample_rows(&case.place.rows(&case.table).await),
+            rows,
+            "{statement:?}"
+        );
+    }
+    let create = "CREATE TABLE dbo.T (id int NOT NULL PRIMARY KEY, n int IDENTITY(1,1) NOT NULL)";
+    let fields = vec![
+        Field::new("id", DataType::Int32, false),
+        Field::new("n", DataType::Int32, false),
+    ];
+    let schema = Arc::new(Schema::new(fields));
+    let rows = |n: i32| {
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(Int32Array::from(vec![1])),
+            Arc::new(Int32Array::from(vec![n])),
+        ];
+        RecordBatch::try_new(schema.clone(), columns).unwrap()
+    };
+    let shape = TableSchema::new(schema.clone(), vec![0], vec![None, None]).unwrap();
+    let case = case(create, shape, ApplyOptions::default()).await;
+    case.apply("first", rows(5), &[Op::Insert]).await.unwrap();
+    assert_eq!(
+        case.apply("same", rows(5), &[Op::Upsert])
+            .await
+            .unwrap()
+            .unchanged,
+        1
+    );
+    let error = case.stage(rows(6), &[Op::Upsert]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Constraint, "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replacing_deletes_only_what_is_not_staged() {
+    for statement in FORMS {
+        let apply = ApplyOptions {
+            statement,
+            ..ApplyOptions::default()
+        };
+        let case = case(CREATE, sample_schema(true), apply).await;
+        case.place
+            .run(&["INSERT INTO dbo.T VALUES (1, N'one', 1), (2, N'two', 2)"])
+            .await;
+        let rows = [SampleRow::new(2, "two", 2), SampleRow::new(3, "three", 3)];
+        let staged = case.stage(sample_batch(&rows), &[Op::Insert; 2]).await.unwrap();
+        let mut commit = case.next("all", staged).await;
+        commit.replace = Replace::Table;
+        let CommitOutcome::Committed(receipt) = case.sink.commit(&commit).await.unwrap() else {
+            panic!("the commit did not happen");
+        };
+        let counts = (
+            receipt.deleted,
+            receipt.inserted,
+            receipt.updated,
+            receipt.unchanged,
+        );
+        assert_eq!(counts, (1, 1, 0, 1), "{statement:?}");
+        assert_eq!(sample_rows(&case.place.rows(&case.table).await), rows);
+    }
+}
