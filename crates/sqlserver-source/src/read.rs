@@ -52,7 +52,7 @@ fn stream(pool: Option<Arc<Pool>>, rows: ArrowRows) -> BoxStream<'static, Result
             Some(batch) => Ok(Some((batch?, Some((pool, rows))))),
             None => {
                 if let Some(pool) = pool {
-                    pool.put(rows.finish().await?);
+                    pool.put(rows.finish()?);
                 }
                 Ok(None)
             }
