@@ -16,16 +16,23 @@ use crate::store::{
 };
 use crate::types::{Length, SqlType, TypeInfo};
 
-/// What a definition needs of the world around it.
+/// What a definition asks of the session around it.
+pub(crate) trait Surroundings {
+    /// A number for a new object.
+    fn new_object_id(&mut self) -> i32;
+
+    /// The type of a computed column's expression over the columns so far.
+    fn type_of(&mut self, expr: &Expr, table: &Table) -> SqlResult<TypeInfo>;
+
+    /// The table that a foreign key of `from` references, which may be `from` itself.
+    fn referenced(&mut self, name: &ObjectName, from: &Table) -> SqlResult<(TableId, Arc<Table>)>;
+}
+
+/// Builds and changes definitions.
 pub(crate) struct Definer<'a> {
-    /// Numbers for new objects.
-    pub(crate) new_object_id: &'a mut dyn FnMut() -> i32,
+    pub(crate) world: &'a mut dyn Surroundings,
     /// The database's collation, for text without COLLATE.
     pub(crate) collation: &'static Collation,
-    /// The type of a computed column's expression over the columns before it.
-    pub(crate) type_of: &'a mut dyn FnMut(&Expr, &Table) -> SqlResult<TypeInfo>,
-    /// A referenced table.
-    pub(crate) referenced: &'a mut dyn FnMut(&ObjectName) -> SqlResult<(TableId, Arc<Table>)>,
     pub(crate) now: Instant,
 }
 
@@ -107,7 +114,7 @@ impl Definer<'_> {
 
     fn column_type(&mut self, table: &Table, definition: &ColumnDefinition) -> SqlResult<TypeInfo> {
         if let Some(computed) = &definition.computed {
-            let mut info = (self.type_of)(&computed.value.expr, table)?;
+            let mut info = self.world.type_of(&computed.value.expr, table)?;
             info.nullable = definition.nullable.unwrap_or(info.nullable);
             return Ok(info);
         }
@@ -136,7 +143,7 @@ impl Definer<'_> {
     }
 
     fn default_constraint(&mut self, table: &Table, column: &str, name: Option<&str>, value: &ExprText) -> DefaultConstraint {
-        let object_id = (self.new_object_id)();
+        let object_id = self.world.new_object_id();
         DefaultConstraint {
             object_id,
             name: name.map_or_else(|| system_name("DF", &table.name, column, object_id), str::to_owned),
@@ -166,7 +173,7 @@ impl Definer<'_> {
                 self.foreign_key(table, name, &columns, key, trusted)
             }
             ConstraintKind::Check(condition) => {
-                let object_id = (self.new_object_id)();
+                let object_id = self.world.new_object_id();
                 table.checks.push(CheckConstraint {
                     object_id,
                     name: name.map_or_else(
@@ -214,7 +221,7 @@ impl Definer<'_> {
             }
         }
         let clustered = clustered.unwrap_or(primary && !has_clustered(table));
-        let constraint = (self.new_object_id)();
+        let constraint = self.world.new_object_id();
         let prefix = if primary { "PK" } else { "UQ" };
         let index = Index {
             id: 0,
@@ -242,7 +249,7 @@ impl Definer<'_> {
         key: &crate::ast::ForeignKey,
         trusted: bool,
     ) -> SqlResult<()> {
-        let (id, target) = (self.referenced)(&key.table)?;
+        let (id, target) = self.world.referenced(&key.table, table)?;
         let own = columns.iter().map(|column| position(table, column)).collect::<SqlResult<Vec<_>>>()?;
         let theirs = if key.references.is_empty() {
             let primary = target.primary_key().and_then(|at| target.indexes.get(at));
@@ -250,7 +257,7 @@ impl Definer<'_> {
         } else {
             key.references.iter().map(|column| position(&target, column)).collect::<SqlResult<Vec<_>>>()?
         };
-        let object_id = (self.new_object_id)();
+        let object_id = self.world.new_object_id();
         let first = columns.first().map_or("", String::as_str);
         let label = name.map_or_else(|| system_name("FK", &table.name, first, object_id), str::to_owned);
         if own.len() != theirs.len() || !is_candidate_key(&target, &theirs) {

@@ -1,0 +1,400 @@
+//! Statements that define objects: CREATE, ALTER, DROP, TRUNCATE. They are transactional, like those that change rows.
+//!
+//! A table is locked against everyone else while it changes, and a database's catalog while its transaction is open.
+
+use std::sync::Arc;
+
+use super::define::{Definer, Surroundings, empty_table};
+use super::draft::table_columns;
+use super::output::spelled;
+use super::rows::refused;
+use super::run::Run;
+use super::scope::same;
+use crate::ast::{Expr, ObjectKind, ObjectName, StatementKind, TableDefinition};
+use crate::error::{SqlError, SqlResult};
+use crate::eval::bind;
+use crate::outcome::{Command, ResultColumn};
+use crate::store::{Column, Database, LockMode, ModuleKind, Refusal, Table, TableData, TableId, Undo};
+use crate::types::TypeInfo;
+
+/// Stands for the table itself in a foreign key of a table that has no number yet.
+const ITSELF: TableId = TableId(u64::MAX);
+
+impl Run<'_> {
+    /// Runs a statement that defines something.
+    pub(crate) fn define(&mut self, kind: &StatementKind) -> SqlResult<()> {
+        self.refuse_if_doomed()?;
+        let command = match kind {
+            StatementKind::CreateTable { .. } => Command::CreateTable,
+            StatementKind::Drop { kind: ObjectKind::Table, .. } => Command::DropTable,
+            StatementKind::TruncateTable(_) => Command::Truncate,
+            _ => Command::Other,
+        };
+        self.in_transaction("DDL", |run| run.define_object(kind))?;
+        self.session.row_count = 0;
+        self.session.last_error = 0;
+        self.done(command, None);
+        Ok(())
+    }
+
+    fn define_object(&mut self, kind: &StatementKind) -> SqlResult<()> {
+        match kind {
+            StatementKind::CreateTable { name, table } => self.create_table(name, table).map(|_| ()),
+            StatementKind::AlterTable { name, action } => self.alter_table(name, action),
+            StatementKind::TruncateTable(name) => self.truncate(name),
+            StatementKind::CreateIndex(index) => self.create_index(index),
+            StatementKind::AlterIndex { name, table, action } => self.alter_index(name.as_deref(), table, *action),
+            StatementKind::DropIndex { name, table, if_exists } => self.drop_index(name, table, *if_exists),
+            StatementKind::Drop { kind, names, if_exists } => {
+                names.iter().try_for_each(|name| self.drop_object(*kind, name, *if_exists))
+            }
+            other => self.define_other(other),
+        }
+    }
+
+    /// Creates a table, a temporary one if the name begins with `#`.
+    pub(crate) fn create_table(&mut self, name: &ObjectName, definition: &TableDefinition) -> SqlResult<TableId> {
+        let (database, schema) = self.place(name)?;
+        self.refuse_existing(&database, &schema, name)?;
+        let mut table = self.empty(&database, &schema, &name.name);
+        self.definer(&database, |definer| definer.add(&mut table, definition, true))?;
+        self.add_table(&database, table)
+    }
+
+    /// The table of SELECT … INTO: the result's columns, without keys and defaults.
+    pub(crate) fn create_table_for(&mut self, name: &ObjectName, columns: &[ResultColumn]) -> SqlResult<TableId> {
+        let (database, schema) = self.place(name)?;
+        self.refuse_existing(&database, &schema, name)?;
+        let mut table = self.empty(&database, &schema, &name.name);
+        for (column, id) in columns.iter().zip(1..) {
+            if column.name.is_empty() {
+                return Err(SqlError::user(
+                    1038,
+                    "An object or column name is missing or empty. For SELECT INTO statements, verify each column has a name. For other statements, look for empty alias names. Aliases defined as \"\" or [] are not allowed. Change the alias to a valid name.",
+                ));
+            }
+            table.columns.push(plain_column(id, column));
+            table.last_column_id = id;
+        }
+        self.add_table(&database, table)
+    }
+
+    /// DECLARE @t TABLE. A second visit, in a loop, finds the table as it is.
+    pub(crate) fn declare_table(&mut self, name: &str, definition: &TableDefinition) -> SqlResult<()> {
+        if self.variables.table(name).is_ok() {
+            return Ok(());
+        }
+        self.in_transaction("DECLARE", |run| {
+            let database = run.tempdb()?;
+            let mut table = run.empty(&database, "dbo", name);
+            table.variable = true;
+            run.definer(&database, |definer| definer.add(&mut table, definition, true))?;
+            let engine = Arc::clone(&run.session.engine);
+            let mut store = engine.store().lock();
+            let tx = run.statement.tx;
+            let id = store.add_table(tx, Arc::new(table));
+            // A rollback leaves table variables alone.
+            if let Some(transaction) = store.transaction(tx) {
+                transaction.undo.retain(|step| !matches!(step, Undo::Created(created) if *created == id));
+            }
+            drop(store);
+            run.variables.declare_table(name, id);
+            Ok(())
+        })
+    }
+
+    fn tempdb(&self) -> SqlResult<Arc<Database>> {
+        let store = self.session.engine.store().lock();
+        let database = store.database_named("tempdb").cloned();
+        database.ok_or_else(|| SqlError::unsupported("a server without tempdb"))
+    }
+
+    /// The database and the schema in which a new object belongs.
+    pub(super) fn place(&self, name: &ObjectName) -> SqlResult<(Arc<Database>, String)> {
+        if name.name.starts_with('#') {
+            return Ok((self.tempdb()?, "dbo".to_owned()));
+        }
+        let database = self.session.database_of(name)?;
+        let schema = name.schema.as_deref().unwrap_or("dbo");
+        match database.schema(schema) {
+            Some(schema) => Ok((Arc::clone(&database), schema.name.clone())),
+            None => Err(SqlError::user(
+                2760,
+                format!("The specified schema name \"{schema}\" either does not exist or you do not have permission to use it."),
+            )),
+        }
+    }
+
+    /// Error 2714.
+    pub(super) fn refuse_existing(&self, database: &Database, schema: &str, name: &ObjectName) -> SqlResult<()> {
+        let exists = if name.name.starts_with('#') {
+            let id = self.session.temporary.get(&name.name.to_lowercase());
+            id.is_some_and(|id| self.session.table_definition(*id).is_ok())
+        } else {
+            database.table(schema, &name.name).is_some() || database.module(schema, &name.name).is_some()
+        };
+        if exists {
+            let message = format!("There is already an object named '{}' in the database.", name.name);
+            return Err(SqlError::new(2714, 16, 6, message));
+        }
+        Ok(())
+    }
+
+    fn empty(&mut self, database: &Database, schema: &str, name: &str) -> Table {
+        let id = self.new_object_id(database.id);
+        empty_table(id, database.id, schema, name, self.statement.now)
+    }
+
+    pub(super) fn new_object_id(&self, database: i32) -> i32 {
+        let mut store = self.session.engine.store().lock();
+        store.databases.get_mut(&database).map_or(0, |database| Arc::make_mut(database).new_object_id())
+    }
+
+    /// Works on a definition, with the session around it.
+    pub(super) fn definer<T>(
+        &mut self,
+        database: &Database,
+        work: impl FnOnce(&mut Definer<'_>) -> SqlResult<T>,
+    ) -> SqlResult<T> {
+        let now = self.statement.now;
+        let collation = database.collation;
+        let database = database.id;
+        work(&mut Definer {
+            world: &mut World { run: self, database },
+            collation,
+            now,
+        })
+    }
+
+    fn add_table(&mut self, database: &Database, mut table: Table) -> SqlResult<TableId> {
+        let temporary = table.name.starts_with('#');
+        if !temporary {
+            self.lock_catalog(database.id)?;
+        }
+        let refers_to_itself = table.foreign_keys.iter().any(|key| key.referenced == ITSELF);
+        let key = Database::table_key(&table.schema, &table.name);
+        let tx = self.statement.tx;
+        let engine = Arc::clone(&self.session.engine);
+        let mut store = engine.store().lock();
+        let id = store.add_table(tx, Arc::new(table.clone()));
+        if refers_to_itself && let Some(data) = store.tables.get_mut(&id) {
+            for key in table.foreign_keys.iter_mut().filter(|key| key.referenced == ITSELF) {
+                key.referenced = id;
+            }
+            data.redefine(Arc::new(table));
+        }
+        if temporary {
+            self.session.temporary.insert(key.1, id);
+        } else {
+            store.alter_catalog(tx, database.id, |database| database.tables.insert(key, id));
+        }
+        Ok(id)
+    }
+
+    /// Waits until no other open transaction has changed the database's catalog.
+    pub(super) fn lock_catalog(&self, database: i32) -> SqlResult<()> {
+        let tx = self.statement.tx;
+        let changed = |step: &Undo| matches!(step, Undo::Catalog { database: changed, .. } if *changed == database);
+        let free = self.session.engine.store().when_free(tx, &self.patience(), |store| {
+            let others = store.transactions.values().filter(|other| other.id != tx);
+            let blockers: Vec<_> = others.filter(|other| other.undo.iter().any(changed)).map(|other| other.id).collect();
+            if blockers.is_empty() { Ok(()) } else { Err(Refusal::Blocked(blockers)) }
+        })?;
+        refused(free)
+    }
+
+    /// Waits until no other transaction has open changes in a table, and keeps them out.
+    pub(super) fn lock_table(&self, id: TableId) -> SqlResult<()> {
+        let tx = self.statement.tx;
+        let free = self.session.engine.store().when_free(tx, &self.patience(), |store| {
+            let writers = store.tables.get(&id).map(|data| data.other_writers(tx)).unwrap_or_default();
+            if !writers.is_empty() {
+                return Err(Refusal::Blocked(writers));
+            }
+            store.lock_range(tx, id, LockMode::Exclusive, None)
+        })?;
+        refused(free)
+    }
+
+    /// The table that an ALTER or a DROP INDEX names. Error 4902.
+    pub(super) fn existing(&self, name: &ObjectName, number: i32) -> SqlResult<(TableId, Arc<Table>)> {
+        let id = self.session.find_table(name)?;
+        let table = id.and_then(|id| Some((id, self.session.table_definition(id).ok()?)));
+        table.ok_or_else(|| {
+            SqlError::user(
+                number,
+                format!("Cannot find the object \"{}\" because it does not exist or you do not have permissions.", spelled(name)),
+            )
+        })
+    }
+
+    /// Changes a table's content or definition; a rollback puts the old ones back.
+    pub(super) fn replace_table<T>(&mut self, id: TableId, change: impl FnOnce(&mut Self, &mut TableData) -> SqlResult<T>) -> SqlResult<T> {
+        self.lock_table(id)?;
+        let tx = self.statement.tx;
+        let engine = Arc::clone(&self.session.engine);
+        // The table is out of the store while it changes: expressions may look into the store.
+        let Some(mut data) = engine.store().lock().tables.get(&id).cloned() else {
+            return Err(SqlError::user(208, "Invalid object name."));
+        };
+        let result = change(self, &mut data)?;
+        let mut store = engine.store().lock();
+        if let Some(before) = store.tables.insert(id, data) {
+            store.log(tx, Undo::Replaced { table: id, before: Box::new(before) });
+        }
+        Ok(result)
+    }
+
+    fn truncate(&mut self, name: &ObjectName) -> SqlResult<()> {
+        let (id, table) = self.existing(name, 4701)?;
+        self.session.allow(id, "ALTER")?;
+        if let Some(by) = self.referencing(id) {
+            let _ = by;
+            return Err(SqlError::user(
+                4712,
+                format!("Cannot truncate table '{}' because it is being referenced by a FOREIGN KEY constraint.", table.name),
+            ));
+        }
+        self.replace_table(id, |_, data| {
+            *data = TableData::new(Arc::clone(&data.definition));
+            Ok(())
+        })
+    }
+
+    /// The name of another table with a foreign key to this one.
+    pub(super) fn referencing(&self, id: TableId) -> Option<String> {
+        let store = self.session.engine.store().lock();
+        let mut others = store.tables.iter().filter(|(other, _)| **other != id);
+        let refers = |data: &TableData| data.definition.foreign_keys.iter().any(|key| key.referenced == id);
+        others.find(|(_, data)| refers(data)).map(|(_, data)| data.definition.name.clone())
+    }
+
+    /// Removes an object. Errors: 3701 if it does not exist, 3726 if a foreign key needs it.
+    fn drop_object(&mut self, kind: ObjectKind, name: &ObjectName, if_exists: bool) -> SqlResult<()> {
+        let dropped = match kind {
+            ObjectKind::Table => self.drop_table(name)?,
+            ObjectKind::View | ObjectKind::Procedure | ObjectKind::Trigger => self.drop_module(kind, name)?,
+            ObjectKind::Schema => self.drop_schema(name)?,
+            ObjectKind::Database => self.drop_database(name)?,
+            ObjectKind::Login => {
+                self.session.engine.drop_login(&name.name);
+                true
+            }
+            ObjectKind::User => self.drop_user(&name.name)?,
+            ObjectKind::Function | ObjectKind::Type | ObjectKind::Other => false,
+        };
+        if dropped || if_exists {
+            return Ok(());
+        }
+        let what = match kind {
+            ObjectKind::Table => "table",
+            ObjectKind::View => "view",
+            ObjectKind::Procedure => "procedure",
+            ObjectKind::Trigger => "trigger",
+            ObjectKind::Schema => "schema",
+            ObjectKind::Database => "database",
+            _ => "object",
+        };
+        Err(SqlError::new(
+            3701,
+            11,
+            5,
+            format!("Cannot drop the {what} '{}', because it does not exist or you do not have permission.", spelled(name)),
+        ))
+    }
+
+    fn drop_table(&mut self, name: &ObjectName) -> SqlResult<bool> {
+        let Some(id) = self.session.find_table(name)? else { return Ok(false) };
+        let Ok(table) = self.session.table_definition(id) else { return Ok(false) };
+        self.session.allow(id, "ALTER")?;
+        if self.referencing(id).is_some() {
+            let message = format!("Could not drop object '{}' because it is referenced by a FOREIGN KEY constraint.", spelled(name));
+            return Err(SqlError::user(3726, message));
+        }
+        self.lock_table(id)?;
+        let temporary = table.name.starts_with('#');
+        if !temporary {
+            self.lock_catalog(table.database)?;
+        }
+        let tx = self.statement.tx;
+        let engine = Arc::clone(&self.session.engine);
+        let mut store = engine.store().lock();
+        if let Some(before) = store.tables.remove(&id) {
+            store.log(tx, Undo::Replaced { table: id, before: Box::new(before) });
+        }
+        if temporary {
+            // An open transaction may bring the table back, under the name that still points to it.
+            if self.session.transaction.is_none() {
+                self.session.temporary.remove(&table.name.to_lowercase());
+            }
+            return Ok(true);
+        }
+        store.alter_catalog(tx, table.database, |database| {
+            database.tables.remove(&Database::table_key(&table.schema, &table.name));
+            database.modules.retain(|module| !matches!(&module.kind, ModuleKind::Trigger { table, .. } if *table == id));
+            database.permissions.retain(|permission| permission.table != Some(id));
+        });
+        Ok(true)
+    }
+}
+
+fn plain_column(id: i32, column: &ResultColumn) -> Column {
+    Column {
+        id,
+        name: column.name.clone(),
+        info: TypeInfo {
+            ty: column.ty,
+            collation: column.collation,
+            nullable: column.nullable,
+        },
+        alias: None,
+        identity: column.identity.then_some(crate::store::Identity { seed: 1, increment: 1 }),
+        computed: None,
+        default: None,
+        rowguid: false,
+        sparse: false,
+    }
+}
+
+/// The session, as a definition needs it.
+struct World<'r, 's> {
+    run: &'r mut Run<'s>,
+    database: i32,
+}
+
+impl Surroundings for World<'_, '_> {
+    fn new_object_id(&mut self) -> i32 {
+        self.run.new_object_id(self.database)
+    }
+
+    fn type_of(&mut self, expr: &Expr, table: &Table) -> SqlResult<TypeInfo> {
+        let columns = table_columns(table, ITSELF, &table.name, None);
+        self.run.bind(|binder| binder.over(columns, |binder| bind(expr, binder)).0.map(|bound| bound.info()))
+    }
+
+    fn referenced(&mut self, name: &ObjectName, from: &Table) -> SqlResult<(TableId, Arc<Table>)> {
+        let own_schema = name.schema.as_deref().is_none_or(|schema| same(schema, &from.schema));
+        if own_schema && same(&name.name, &from.name) {
+            return Ok((ITSELF, Arc::new(from.clone())));
+        }
+        let found = self.run.session.find_table(name)?;
+        let found = found.and_then(|id| Some((id, self.run.session.table_definition(id).ok()?)));
+        found.ok_or_else(|| {
+            SqlError::user(
+                1767,
+                format!("Foreign key references invalid table '{}'.", spelled(name)),
+            )
+        })
+    }
+}
+
+/// The bytes by which rows of two tables are compared over `columns`; none if one of the values is NULL.
+pub(super) fn stored_key(table: &Table, row: &[crate::value::Value], columns: &[usize]) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    for at in columns {
+        let value = row.get(*at).filter(|value| !value.is_null())?;
+        let collation = table.columns.get(*at).and_then(|column| column.info.collation);
+        crate::store::key::append(value, collation, false, &mut out);
+    }
+    Some(out)
+}
