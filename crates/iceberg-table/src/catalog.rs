@@ -82,7 +82,7 @@ pub struct MetadataChange {
 #[derive(Debug, Clone)]
 pub enum CatalogCommit {
     /// The metadata was swapped; this is the new table.
-    Done(TableHandle),
+    Done(Box<TableHandle>),
     /// It was not and will not be: somebody else committed since the table was loaded, or a requirement failed.
     Conflict {
         /// What was in the way.

@@ -231,7 +231,7 @@ impl Catalog for FileSystemCatalog {
                 let opened = uri(&path).and_then(|location| self.handle(base.name(), metadata, location));
                 Ok(opened.map_or_else(
                     |e| CatalogCommit::Unknown { why: e.to_string() },
-                    CatalogCommit::Done,
+                    |table| CatalogCommit::Done(Box::new(table)),
                 ))
             }
             Publication::Taken => Ok(CatalogCommit::Conflict {

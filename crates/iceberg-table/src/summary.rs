@@ -154,7 +154,7 @@ mod tests {
         file.record_count(rows).file_size_in_bytes(bytes).build().unwrap()
     }
 
-    fn tally(added: &[DataFile], removed: &[DataFile]) -> Tally {
+    fn tally(added: &[&DataFile], removed: &[&DataFile]) -> Tally {
         let mut tally = Tally::default();
         added.iter().for_each(|file| tally.added.count(file));
         removed.iter().for_each(|file| tally.removed.count(file));
@@ -172,9 +172,9 @@ mod tests {
     fn totals_go_on_from_the_parent() {
         let data = file(DataContentType::Data, 10, 1000);
         let deletes = file(DataContentType::PositionDeletes, 3, 100);
-        let first = tally(&[data.clone(), data.clone()], &[]).summary(None);
-        let second = tally(&[deletes.clone()], &[data.clone()]).summary(Some(&parent(first.clone())));
-        let third = tally(&[], &[data, deletes]).summary(Some(&parent(second.clone())));
+        let first = tally(&[&data, &data], &[]).summary(None);
+        let second = tally(&[&deletes], &[&data]).summary(Some(&parent(first.clone())));
+        let third = tally(&[], &[&data, &deletes]).summary(Some(&parent(second.clone())));
         let total = |summary: &HashMap<String, String>| {
             [
                 "data-files",
@@ -205,7 +205,7 @@ mod tests {
             ("total-records".into(), "5".into()),
             ("total-data-files".into(), "x".into()),
         ]));
-        let summary = tally(&[], &[data]).summary(Some(&odd));
+        let summary = tally(&[], &[&data]).summary(Some(&odd));
         assert!(
             !summary.keys().any(|key| key.starts_with("total-")),
             "{summary:?}"

@@ -1,5 +1,12 @@
 //! The Iceberg sink against real files: the conformance suite, random histories against a model, faults, and other engines.
 
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
 mod conformance;
 mod faults;
 mod files;
