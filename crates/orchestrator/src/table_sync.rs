@@ -44,6 +44,8 @@ pub struct TableSync {
     pub batch_rows: usize,
     /// Whether everything is copied again, to replace what is there in one commit.
     pub full: bool,
+    /// Whether a table without a key that was copied before is replaced in each run. Otherwise such a run is refused.
+    pub replace_keyless: bool,
     /// Whether a missing target table is created.
     pub create: bool,
     /// Whether a target table that this engine did not create may be taken over.
@@ -67,6 +69,7 @@ impl TableSync {
             target_table,
             batch_rows: 100_000,
             full: false,
+            replace_keyless: false,
             create: true,
             adopt: false,
         }
@@ -242,6 +245,7 @@ impl<'a> TableRun<'a> {
                     start: None,
                     through: None,
                 }),
+                Some(_) if self.sync.replace_keyless => Ok(Way::Replace),
                 Some(_) => Err(self.keyless()),
             };
         }

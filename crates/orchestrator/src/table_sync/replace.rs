@@ -12,6 +12,12 @@ impl TableRun<'_> {
     pub(super) async fn replace(&mut self, session: &mut Session, newest: &Committed) -> Result<Attempt> {
         let start = self.cut(None).await?;
         self.tally.mode = "full".into();
+        let done = Mark::At(start.clone());
+        if !self.sync.full && newest.mark.as_ref() == Some(&done) {
+            // The source is where it was, an Iceberg table for example at the same snapshot.
+            self.tally.reached(newest, start);
+            return Ok(Attempt::Done);
+        }
         // Nothing of the present rows stays, so no staged row can be there already.
         let mut chunks = self
             .staged_chunks(&session.schema, None, Presence::Absent)
@@ -30,7 +36,7 @@ impl TableRun<'_> {
                 }
             }
         }
-        let commit = self.commit_on(session, newest, Mark::At(start.clone()), staged, Replace::Table);
+        let commit = self.commit_on(session, newest, done, staged, Replace::Table);
         if let Settled::Overtaken = self.settle(&commit).await? {
             return Ok(Attempt::Overtaken);
         }

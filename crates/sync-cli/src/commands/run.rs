@@ -127,6 +127,7 @@ fn routes(parts: &Parts, tables: &[Selected], options: &arguments::Run) -> Resul
         for sync in &mut syncs {
             sync.batch_rows = table.entry.capture.batch_size;
             sync.full = options.full;
+            sync.replace_keyless = table.entry.capture.mode == sqlserver_source::Mode::Full;
             sync.adopt = table.entry.adopt;
         }
         Ok(Route(syncs))

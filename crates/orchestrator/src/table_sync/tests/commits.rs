@@ -46,6 +46,24 @@ async fn an_unknown_outcome_is_found_out() {
     }
 }
 
+/// A target may say that it moved on, and that it moved on by this very commit.
+#[tokio::test(start_paused = true)]
+async fn a_conflict_with_ones_own_commit_is_success() {
+    let world = World::new(1, TIMESTAMP, false).with_sink(|sink| sink.without(SinkRule::RecogniseBatch));
+    world.put([1, 2, 3], "row");
+    let outcome = process(&world, [Some(Fault::AnswerLost)]).run().await;
+    assert_eq!(outcome.report.status, RunStatus::Succeeded, "{:?}", outcome.error);
+    assert!(
+        outcome
+            .warnings
+            .iter()
+            .any(|warning| warning.contains("how many rows")),
+        "{:?}",
+        outcome.warnings
+    );
+    world.assert_equal("after an answer was lost");
+}
+
 /// The twin: two owners of a target that does not compare marks copy the same rows twice.
 #[tokio::test(start_paused = true)]
 async fn without_marks_two_owners_double_rows() {

@@ -1,7 +1,9 @@
 //! The rules by which a table takes its way, each where possible with a twin without the rule.
 
 use model::{ErrorKind, Loaded, Mark, RunStatus, StateStore};
-use test_support::{Faults, MemoryTracking, SinkRule, SourceRule};
+use test_support::{
+    Fault, Faults, FaultySink, MemoryTracking, SampleRow, SinkRule, SourceRule, sample_batch, sample_schema,
+};
 
 use super::world::{TIMESTAMP, World, failed_as};
 
@@ -77,7 +79,7 @@ async fn late_commit(world: &World) {
     world.succeeds().await;
     let mut open = world.source.begin();
     world.clock.advance(1);
-    open.put(&world.table, test_support::SampleRow::new(9, "late", 9));
+    open.put(&world.table, SampleRow::new(9, "late", 9));
     world.clock.advance(100);
     world.put([4], "meanwhile");
     world.run().await;
@@ -190,6 +192,78 @@ async fn a_table_without_a_key_is_copied_once_and_then_refused_with_the_choices(
     let outcome = world.process(Faults::never()).full().run().await;
     assert_eq!(outcome.report.status, RunStatus::Succeeded);
     world.assert_equal("after the full run");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_table_without_a_key_may_be_replaced_in_each_run() {
+    let world = World::new(1, MemoryTracking::Nothing, false);
+    world.put([1, 1, 2], "twin");
+    for commits in [1, 2] {
+        let mut process = world.process(Faults::never());
+        process.sync.replace_keyless = true;
+        assert_eq!(process.run().await.report.status, RunStatus::Succeeded);
+        // The source has not moved since.
+        assert_eq!(process.run().await.report.status, RunStatus::Succeeded);
+        assert_eq!(world.sink.commits(&world.table), commits);
+        world.assert_equal("after a run that replaces");
+        world.put([1], "twin");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_that_somebody_else_wrote_are_not_doubled() {
+    for before_the_copy in [true, false] {
+        let world = World::new(1, MemoryTracking::Versions, true);
+        world.put(0..12, "row");
+        let foreign = sample_batch(&[SampleRow::new(10, "foreign", 0)]);
+        let schema = sample_schema(true);
+        if !before_the_copy {
+            interrupted_copy(&world).await;
+        }
+        world.sink.write_foreign(&world.table, &schema, &foreign).unwrap();
+        world.succeeds().await;
+        world.assert_equal("after the copy met a foreign row");
+    }
+}
+
+/// A copy of chunks of four rows that fails at the third one.
+async fn interrupted_copy(world: &World) {
+    let faults = Faults::scripted([None, None, Some(Fault::Before(ErrorKind::Denied))]);
+    let sink = FaultySink::new(world.sink.clone(), faults).commits_only();
+    let process = world.process_with(world.store.clone(), world.source.clone(), sink);
+    assert!(failed_as(&process.run().await, ErrorKind::Denied));
+    assert!(matches!(mark(world).await, Some(Mark::Copying { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_resumes_where_it_stopped() {
+    let world = World::new(1, MemoryTracking::Versions, true);
+    world.put(0..12, "row");
+    interrupted_copy(&world).await;
+    assert_eq!(
+        world.sink.staged_left(),
+        0,
+        "a commit that failed left rows behind"
+    );
+    let outcome = world.succeeds().await;
+    assert_eq!(outcome.report.statistics.records_processed, 4);
+    world.assert_equal("after the copy was resumed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_increment_with_news_moves_the_mark_with_them() {
+    let world = World::new(1, MemoryTracking::Versions, true);
+    world.put(0..3, "row");
+    world.succeeds().await;
+    for news in 0..3 {
+        let before = mark(&world).await;
+        world.put([news], "changed");
+        world.succeeds().await;
+        assert_ne!(mark(&world).await, before);
+        world.store.lose();
+        let again = world.succeeds().await;
+        assert_eq!(again.report.statistics.records_processed, 0);
+    }
 }
 
 #[tokio::test(start_paused = true)]
