@@ -194,11 +194,6 @@ FROM sys.database_recovery_status WHERE database_id = DB_ID()";
 DECLARE @t TABLE (k int PRIMARY KEY); DECLARE @done TABLE (action nvarchar(10)); \
 MERGE @t AS t USING (SELECT 1 AS k) AS s ON t.k = s.k WHEN NOT MATCHED THEN INSERT (k) VALUES (s.k) \
 OUTPUT $action INTO @done; SELECT COUNT(*) AS n FROM @done";
-        const ACTIVE: &str = "\
-SELECT COUNT(*) AS n FROM sys.dm_tran_session_transactions AS st \
-INNER JOIN sys.dm_tran_active_transactions AS t ON t.transaction_id = st.transaction_id";
-        let sees_sessions = self.has_permission(&Permission::ViewServerState).await?
-            || self.has_permission(&Permission::ViewDatabaseState).await?;
         Ok(Capabilities {
             merge: self.succeeds(MERGE).await? == Some(1),
             min_active_rowversion: self
@@ -209,7 +204,6 @@ INNER JOIN sys.dm_tran_active_transactions AS t ON t.transaction_id = st.transac
                 .succeeds("SELECT CHANGE_TRACKING_CURRENT_VERSION() AS n")
                 .await?
                 .is_some(),
-            active_transactions: sees_sessions && self.succeeds(ACTIVE).await?.is_some(),
         })
     }
 

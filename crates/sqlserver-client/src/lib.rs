@@ -9,6 +9,31 @@
 //! - Nothing outside this crate writes T-SQL against `sys.*`, and no driver's type is in the public API.
 //!
 //! This crate must not know what a sync is.
+//!
+//! # Example
+//!
+//! A table as Arrow batches:
+//!
+//! ```no_run
+//! use futures::TryStreamExt;
+//! use model::TableName;
+//! use sqlserver_client::{ConnectOptions, Connection, Secret, TypePolicy, quote};
+//!
+//! # async fn read() -> model::Result<()> {
+//! let options = ConnectOptions::new("localhost", 1433, "shop", "reader", Secret::new("secret"));
+//! let mut connection = Connection::open(&options).await?;
+//! let table = TableName::new("dbo", "Orders");
+//! let info = connection.table_info(&table).await?;
+//! let schema = info.schema(&TypePolicy::default(), &[])?;
+//! let sql = format!("SELECT {} FROM {}", info.select_list(&schema)?, quote::table(&table));
+//! let mut rows = connection.select_arrow(sql, vec![], schema.arrow().clone(), 65_536);
+//! while let Some(batch) = rows.try_next().await? {
+//!     println!("{} rows", batch.num_rows());
+//! }
+//! let connection = rows.finish()?;
+//! # Ok(())
+//! # }
+//! ```
 
 mod arrow_rows;
 mod arrow_value;

@@ -321,8 +321,6 @@ pub struct Capabilities {
     pub min_active_rowversion: bool,
     /// `CHANGE_TRACKING_CURRENT_VERSION()`.
     pub change_tracking: bool,
-    /// `sys.dm_tran_active_transactions` and its kin, with the right to see other sessions.
-    pub active_transactions: bool,
 }
 
 #[cfg(test)]

@@ -11,6 +11,41 @@
 //! - A value that the target cannot hold exactly stops the commit.
 //!
 //! This crate must not know where rows come from.
+//!
+//! # Example
+//!
+//! Rows and the mark of how far they go, in one commit:
+//!
+//! ```no_run
+//! use model::{BatchId, Batches, ChangeSink, Commit, CommitOutcome, Mark, Prepare, Replace};
+//! use sqlserver_client::ConnectOptions;
+//! use sqlserver_import::{ApplyOptions, SqlServerSink};
+//!
+//! # async fn apply(options: ConnectOptions, prepare: Prepare, rows: Batches, mark: Mark) -> model::Result<()> {
+//! let sink = SqlServerSink::new(options, ApplyOptions::default())?;
+//! sink.prepare(&prepare).await?;
+//! let Prepare { sync, table, schema, .. } = prepare;
+//! let newest = sink.committed(&sync, &table).await?;
+//! let staged = sink.stage(&sync, &table, &schema, rows).await?.staged;
+//! let commit = Commit {
+//!     sync,
+//!     table,
+//!     schema,
+//!     batch: BatchId::new("2026-01-01/1"),
+//!     epoch: newest.epoch,
+//!     after: newest.mark,
+//!     mark,
+//!     staged,
+//!     replace: Replace::No,
+//! };
+//! match sink.commit(&commit).await? {
+//!     CommitOutcome::Committed(receipt) => println!("{} rows inserted", receipt.inserted),
+//!     CommitOutcome::Conflict { newest } => println!("somebody else is at {:?}", newest.mark),
+//!     CommitOutcome::Unknown { why } => println!("ask again: {why}"),
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
 mod apply;
 mod marks;

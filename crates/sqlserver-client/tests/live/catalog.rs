@@ -99,7 +99,7 @@ async fn the_database_and_the_server_are_described() {
     assert_eq!(info.name, "shop");
     assert!(info.writable && !info.incarnation.is_empty() && !info.collation.is_empty());
     let capabilities = connection.capabilities().await.unwrap();
-    assert!(capabilities.merge && capabilities.min_active_rowversion && capabilities.active_transactions);
+    assert!(capabilities.merge && capabilities.min_active_rowversion);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -136,5 +136,4 @@ async fn rights_are_asked_for() {
             .await
             .unwrap()
     );
-    assert!(!limited.capabilities().await.unwrap().active_transactions);
 }
