@@ -10,7 +10,7 @@ use model::{Clock, CommitOutcome, Error, ErrorKind, Ids, Mark, Replace, Result, 
 use uuid::Uuid;
 
 use crate::catalog::{Catalog, CatalogCommit, TableHandle};
-use crate::manifests;
+use crate::manifests::remove_files;
 use crate::marks::{RowCounts, Stamp, ancestors, committed, read_stamp, receipt, snapshot_of_batch};
 use crate::read::live_files;
 use crate::snapshot::{Produced, produce};
@@ -72,7 +72,7 @@ pub async fn commit_snapshot(
             CatalogCommit::Unknown { why } => return look_again(catalog, name, commit, why).await,
             CatalogCommit::Conflict { why } => {
                 tracing::debug!(table = %name, attempt, why, "commit lost a race and is built again");
-                manifests::remove(&table, produced.written).await;
+                remove_files(&table, produced.written).await;
             }
         }
     }

@@ -29,7 +29,7 @@ pub use error::{iceberg_error, io_error};
 pub use filesystem::FileSystemCatalog;
 pub use key::{KeyFold, KeyHash};
 pub use locate::{RowLocation, locate, locate_in};
-pub use manifests::remove as remove_files;
+pub use manifests::remove_files;
 pub use marks::{
     CREATED_BY, RowCounts, SYNC_BATCH, SYNC_EPOCH, SYNC_ID, SYNC_MARK, Stamp, committed, receipt,
     snapshot_of_batch,

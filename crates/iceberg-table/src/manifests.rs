@@ -169,7 +169,7 @@ pub(crate) async fn of_head(table: &TableHandle) -> Result<Vec<ManifestFile>> {
 }
 
 /// Removes files that no metadata refers to. Failures are logged only: an orphan harms nobody.
-pub async fn remove(table: &TableHandle, files: Vec<String>) {
+pub async fn remove_files(table: &TableHandle, files: Vec<String>) {
     for file in files {
         if let Err(error) = table.table().file_io().delete(&file).await {
             tracing::warn!(%error, file, "a file that was not committed is left behind");

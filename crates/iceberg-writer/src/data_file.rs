@@ -16,7 +16,7 @@ use model::{Error, ErrorKind, Ids, Result, TableSchema};
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::arrow::async_writer::{AsyncArrowWriter, AsyncFileWriter};
-use parquet::basic::{Compression, ZstdLevel};
+use parquet::basic::Compression;
 use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
@@ -128,6 +128,7 @@ impl DataFileWriter {
         options: &WriterOptions,
         ids: Arc<dyn Ids>,
     ) -> Result<Self> {
+        options.validate()?;
         let metadata = table.metadata();
         let target = metadata
             .properties()
@@ -277,15 +278,8 @@ impl AsyncFileWriter for Output {
 
 /// The properties that all our files share.
 pub(crate) fn properties(options: &WriterOptions) -> Result<WriterPropertiesBuilder> {
-    let level = ZstdLevel::try_new(options.zstd_level).map_err(|e| {
-        Error::new(
-            ErrorKind::Config,
-            format!("zstd_level is {}, which does not exist", options.zstd_level),
-        )
-        .hint("set zstd_level to a number from 1 to 22")
-        .caused_by(e)
-    })?;
-    Ok(WriterProperties::builder().set_compression(Compression::ZSTD(level)))
+    let compression = Compression::ZSTD(options.compression_level()?);
+    Ok(WriterProperties::builder().set_compression(compression))
 }
 
 /// The description that data files and delete files share; content and column metrics are the caller's.

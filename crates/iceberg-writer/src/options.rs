@@ -1,5 +1,7 @@
 //! How files are written.
 
+use model::{Error, ErrorKind, Result};
+use parquet::basic::ZstdLevel;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +29,93 @@ impl Default for WriterOptions {
             row_group_bytes: 64 << 20,
             row_group_rows: 1 << 20,
             lookup_bytes: 32 << 20,
+        }
+    }
+}
+
+impl WriterOptions {
+    /// Checks that files can be written like this.
+    ///
+    /// # Errors
+    ///
+    /// `Config`, naming the option that is out of range.
+    pub fn validate(&self) -> Result<()> {
+        self.compression_level()?;
+        let sizes = [
+            ("target_file_bytes", self.target_file_bytes == 0),
+            ("row_group_bytes", self.row_group_bytes == 0),
+            ("row_group_rows", self.row_group_rows == 0),
+        ];
+        match sizes.into_iter().find(|(_, is_zero)| *is_zero) {
+            Some((name, _)) => Err(Error::new(
+                ErrorKind::Config,
+                format!("{name} is 0, and no file can be so small"),
+            )
+            .hint(format!("leave {name} out to use the default"))),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn compression_level(&self) -> Result<ZstdLevel> {
+        ZstdLevel::try_new(self.zstd_level).map_err(|e| {
+            Error::new(
+                ErrorKind::Config,
+                format!("zstd_level is {}, which does not exist", self.zstd_level),
+            )
+            .hint("set zstd_level to a number from 1 to 22")
+            .caused_by(e)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_out_of_range_are_named() {
+        let default = WriterOptions::default;
+        default().validate().unwrap();
+        for (options, name) in [
+            (
+                WriterOptions {
+                    zstd_level: 0,
+                    ..default()
+                },
+                "zstd_level",
+            ),
+            (
+                WriterOptions {
+                    zstd_level: 23,
+                    ..default()
+                },
+                "zstd_level",
+            ),
+            (
+                WriterOptions {
+                    target_file_bytes: 0,
+                    ..default()
+                },
+                "target_file_bytes",
+            ),
+            (
+                WriterOptions {
+                    row_group_bytes: 0,
+                    ..default()
+                },
+                "row_group_bytes",
+            ),
+            (
+                WriterOptions {
+                    row_group_rows: 0,
+                    ..default()
+                },
+                "row_group_rows",
+            ),
+        ] {
+            let error = options.validate().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config);
+            assert!(error.message().starts_with(name), "{error}");
         }
     }
 }

@@ -43,6 +43,7 @@ pub(crate) struct StagedFile {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct DeletedRows {
     pub(crate) spec_id: i32,
+    #[serde(with = "runs")]
     pub(crate) positions: BTreeSet<u64>,
 }
 
@@ -114,5 +115,78 @@ impl StagedFile {
         .map_err(|e| {
             iceberg_error("cannot read the description of a staged file")(e).with("file", &self.path)
         })
+    }
+}
+
+/// Positions as text, runs of them by their ends: `3-7,9`. A list of numbers in JSON would take many times the memory.
+mod runs {
+    use std::collections::BTreeSet;
+    use std::fmt::Write;
+
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        positions: &BTreeSet<u64>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let mut text = String::new();
+        let mut positions = positions.iter().copied().peekable();
+        while let Some(first) = positions.next() {
+            let mut last = first;
+            while let Some(next) = positions.next_if(|next| *next == last + 1) {
+                last = next;
+            }
+            let comma = if text.is_empty() { "" } else { "," };
+            let written = if first == last {
+                write!(text, "{comma}{first}")
+            } else {
+                write!(text, "{comma}{first}-{last}")
+            };
+            written.map_err(serde::ser::Error::custom)?;
+        }
+        serializer.serialize_str(&text)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<u64>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let mut positions = BTreeSet::new();
+        for run in text.split(',').filter(|run| !run.is_empty()) {
+            let (first, last) = run.split_once('-').unwrap_or((run, run));
+            let ends = first.parse().and_then(|first: u64| Ok((first, last.parse()?)));
+            let (first, last): (u64, u64) = ends.map_err(|e: std::num::ParseIntError| D::Error::custom(e))?;
+            positions.extend(first..=last);
+        }
+        Ok(positions)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_survive_their_text() {
+        for (positions, text) in [
+            (vec![], ""),
+            (vec![0], "0"),
+            (vec![1, 2], "1-2"),
+            (
+                vec![3, 4, 5, 7, 9, 10, u64::MAX],
+                "3-5,7,9-10,18446744073709551615",
+            ),
+        ] {
+            let rows = DeletedRows {
+                spec_id: 1,
+                positions: positions.into_iter().collect(),
+            };
+            let json = serde_json::to_value(&rows).unwrap();
+            assert_eq!(json["positions"], text);
+            assert_eq!(serde_json::from_value::<DeletedRows>(json).unwrap(), rows);
+        }
+        for damaged in ["x", "1-", "-", "1,,x"] {
+            let json = serde_json::json!({"spec_id": 0, "positions": damaged});
+            assert!(serde_json::from_value::<DeletedRows>(json).is_err(), "{damaged}");
+        }
     }
 }

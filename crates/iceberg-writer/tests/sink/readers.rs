@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use test_support::SampleRow;
 
 use crate::history::run_history;
-use crate::warehouse::{Target, Warehouse};
+use crate::warehouse::{Target, Warehouse, upserts};
 
 fn compare(target: &Target<'_>, expected: &Value) {
     let python =
@@ -118,6 +118,20 @@ async fn every_type_reads_the_same_everywhere() {
         &target,
         &json!({"columns": columns, "snapshots": {}, "head": head}),
     );
+}
+
+#[tokio::test]
+#[ignore = "needs Python with PyIceberg and DuckDB"]
+async fn a_table_without_snapshots_and_one_without_rows_read_as_empty() {
+    let warehouse = Warehouse::new(23);
+    let target = Target::new(&warehouse).await;
+    let expected = json!({"columns": ["id", "name", "amount"], "snapshots": {}, "head": []});
+    compare(&target, &expected);
+    target.apply("empty", &[], Presence::Absent).await;
+    compare(&target, &expected);
+    target.apply("rows", &upserts(0..3, "x"), Presence::Absent).await;
+    target.replace("emptied", &[]).await;
+    compare(&target, &expected);
 }
 
 fn every_type() -> Arc<TableSchema> {
