@@ -13,9 +13,9 @@ pub struct WriterOptions {
     pub target_file_bytes: u64,
     /// The zstd level, 1 to 22.
     pub zstd_level: i32,
-    /// A row group is closed at about this many bytes, which are held in memory until then,
+    /// A row group is closed at about this many bytes, which are held in memory until then.
     pub row_group_bytes: usize,
-    /// or at this many rows.
+    /// A row group is closed at this many rows, if it has not reached its bytes before.
     pub row_group_rows: usize,
     /// Rows that may be dropped as unchanged are held in memory up to this many bytes, then looked up together.
     pub lookup_bytes: usize,
