@@ -1,8 +1,16 @@
 //! The server that all sessions share: databases, logins, clock, configuration.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 
+use crate::catalog::SessionFacts;
 use crate::clock::Clock;
+use crate::random::Random;
+use crate::store::Shared;
+use crate::sync::lock;
+
+/// In the order of their ids.
+const SYSTEM_DATABASES: [&str; 4] = ["master", "tempdb", "model", "msdb"];
 
 /// A login that may connect.
 #[derive(Clone, Debug)]
@@ -68,15 +76,28 @@ impl Default for EngineConfig {
 pub struct Engine {
     config: EngineConfig,
     clock: Clock,
+    store: Shared,
+    logins: Mutex<Vec<Login>>,
+    sessions: Mutex<BTreeMap<u16, SessionFacts>>,
 }
 
 impl Engine {
     /// A server with the databases and logins of `config`.
     pub fn new(config: EngineConfig) -> Arc<Self> {
-        Arc::new(Self {
-            config,
+        let engine = Self {
             clock: Clock::default(),
-        })
+            store: Shared::new(),
+            logins: Mutex::new(config.logins.clone()),
+            sessions: Mutex::default(),
+            config,
+        };
+        for name in SYSTEM_DATABASES {
+            engine.create_database(name);
+        }
+        for name in &engine.config.databases {
+            engine.create_database(name);
+        }
+        Arc::new(engine)
     }
 
     /// The clock that every time function reads.
@@ -87,5 +108,63 @@ impl Engine {
     /// What the engine was set up with.
     pub fn config(&self) -> &EngineConfig {
         &self.config
+    }
+
+    pub(crate) fn store(&self) -> &Shared {
+        &self.store
+    }
+
+    /// Adds a database and gives its id.
+    pub(crate) fn create_database(&self, name: &str) -> i32 {
+        let mut store = self.store.lock();
+        let number = store.databases.len() as u64;
+        let mut guid = [0; 16];
+        let mut random = Random::new(self.config.seed ^ number);
+        random.fill(&mut guid);
+        store.create_database(name, self.clock.now(), guid)
+    }
+
+    pub(crate) fn login(&self, name: &str) -> Option<Login> {
+        lock(&self.logins).iter().find(|login| login.name.eq_ignore_ascii_case(name)).cloned()
+    }
+
+    pub(crate) fn add_login(&self, login: Login) {
+        lock(&self.logins).push(login);
+    }
+
+    /// Changes a login, as GRANT VIEW SERVER STATE does.
+    pub(crate) fn change_login(&self, name: &str, change: impl FnOnce(&mut Login)) {
+        if let Some(login) = lock(&self.logins).iter_mut().find(|login| login.name.eq_ignore_ascii_case(name)) {
+            change(login);
+        }
+    }
+
+    pub(crate) fn drop_login(&self, name: &str) {
+        lock(&self.logins).retain(|login| !login.name.eq_ignore_ascii_case(name));
+    }
+
+    /// Registers a session under the least free number above 50.
+    pub(crate) fn register(&self, facts: impl FnOnce(u16) -> SessionFacts) -> u16 {
+        let mut sessions = lock(&self.sessions);
+        let mut id = 51;
+        while sessions.contains_key(&id) {
+            id += 1;
+        }
+        sessions.insert(id, facts(id));
+        id
+    }
+
+    pub(crate) fn unregister(&self, id: u16) {
+        lock(&self.sessions).remove(&id);
+    }
+
+    pub(crate) fn change_session(&self, id: u16, change: impl FnOnce(&mut SessionFacts)) {
+        if let Some(facts) = lock(&self.sessions).get_mut(&id) {
+            change(facts);
+        }
+    }
+
+    pub(crate) fn sessions(&self) -> Vec<SessionFacts> {
+        lock(&self.sessions).values().cloned().collect()
     }
 }

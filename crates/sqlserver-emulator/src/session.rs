@@ -1,12 +1,22 @@
 //! One client's session: what the protocol drives. Calls block; each session lives on its own thread.
 
+mod bulk;
+mod facts;
+mod options;
+mod state;
+
+pub(crate) use bulk::BulkLoad;
+pub(crate) use state::{Prepared, SessionState};
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::collation::Collation;
 use crate::engine::Engine;
 use crate::error::{SqlError, SqlResult};
-use crate::outcome::{Output, ResultColumn};
+use crate::exec::{Failure, Run};
+use crate::outcome::{Command, Done, EnvChange, Flow, Output, ResultColumn};
+use crate::parser::parse_batch;
 use crate::types::SqlType;
 use crate::value::Value;
 
@@ -65,121 +75,172 @@ pub struct BulkTarget {
 /// One client's session.
 #[derive(Debug)]
 pub struct Session {
-    engine: Arc<Engine>,
-    cancel: Arc<AtomicBool>,
+    state: SessionState,
+    database: String,
 }
 
 impl Session {
     /// Authenticates: error 18456 for a wrong login, 4060 for an unknown database.
     pub fn new(engine: &Arc<Engine>, login: LoginInfo) -> SqlResult<Self> {
-        let known = engine
-            .config()
-            .logins
-            .iter()
-            .any(|l| l.name.eq_ignore_ascii_case(&login.user) && l.password == login.password);
-        if !known {
+        let known = engine.login(&login.user).filter(|known| known.password == login.password);
+        let Some(known) = known else {
+            return Err(SqlError::new(18_456, 14, 1, format!("Login failed for user '{}'.", login.user)));
+        };
+        let name = login.database.clone().filter(|name| !name.is_empty()).unwrap_or_else(|| "master".to_owned());
+        let found = engine.store().lock().database_named(&name).map(|database| (database.id, database.name.clone()));
+        let Some((id, database)) = found else {
             return Err(SqlError::new(
-                18_456,
-                14,
+                4060,
+                11,
                 1,
-                format!("Login failed for user '{}'.", login.user),
+                format!("Cannot open database \"{name}\" requested by the login. The login failed."),
             ));
-        }
-        Ok(Self {
-            engine: Arc::clone(engine),
-            cancel: Arc::default(),
-        })
+        };
+        Ok(Self { state: SessionState::new(engine, known, login, id), database })
     }
 
     /// The server that this session is connected to.
     pub fn engine(&self) -> &Arc<Engine> {
-        &self.engine
+        &self.state.engine
     }
 
     /// `@@SPID`.
     pub fn id(&self) -> u16 {
-        51
+        self.state.id
     }
 
     /// The current database.
     pub fn database(&self) -> &str {
-        "master"
+        &self.database
     }
 
     /// Set by the protocol on ATTENTION; scans, lock waits and WAITFOR look at it. The protocol clears it
     /// when it acknowledges; the engine never does, or an early ATTENTION would be lost.
     pub fn cancel_flag(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.cancel)
+        Arc::clone(&self.state.cancel)
     }
 
     /// Whether a transaction is open.
     pub fn in_transaction(&self) -> bool {
-        false
+        self.state.transaction.is_some()
     }
 
     /// Runs a batch. Errors and results go to `out`; the last DONE of the batch is emitted here.
     /// A batch whose only statement is `INSERT BULK` leaves its target in `bulk_target`.
     pub fn batch(&mut self, sql: &str, out: &mut dyn Output) {
-        let _ = sql;
-        out.message(&SqlError::unsupported("batches"));
+        self.start_request();
+        let parsed = parse_batch(sql, self.state.options.quoted_identifier);
+        let mut run = Run::new(&mut self.state, out, false);
+        match parsed {
+            Ok(batch) => {
+                if let Err(Failure::Error { error, .. }) = run.batch(&batch) {
+                    run.report_error(error);
+                }
+                run.drop_table_variables();
+            }
+            Err(error) => run.report_error(error),
+        }
+        self.end_request(out);
     }
 
     /// Calls a procedure by name: `sp_executesql`, `sp_prepare`, `sp_prepexec`, `sp_execute`, `sp_unprepare` and the catalog's.
     /// Emits the statements' results (`in_proc`), then the return status and OUTPUT values; not DONEPROC, which is the protocol's.
     pub fn call(&mut self, procedure: &str, params: Vec<Param>, out: &mut dyn Output) {
-        let _ = params;
-        out.message(&SqlError::user(
-            2812,
-            format!("Could not find stored procedure '{procedure}'."),
-        ));
+        self.start_request();
+        let mut run = Run::new(&mut self.state, out, true);
+        run.remote_call(procedure, params);
+        self.end_request(out);
     }
 
     /// Transaction manager request: begin, with the isolation level if the client gave one.
     pub fn begin(&mut self, name: &str, isolation: Option<Isolation>, out: &mut dyn Output) -> SqlResult<()> {
-        let _ = (name, isolation, out);
-        Err(SqlError::unsupported("transactions"))
+        if let Some(isolation) = isolation {
+            self.state.isolation = isolation;
+        }
+        if let Some(tx) = self.state.begin(name) {
+            out.env(EnvChange::BeginTran(tx));
+        }
+        Ok(())
     }
 
-    /// Transaction manager request: commit.
+    /// Transaction manager request: commit. Errors: 3902 without a transaction, 3930 in a doomed one.
     pub fn commit(&mut self, name: &str, out: &mut dyn Output) -> SqlResult<()> {
-        let _ = (name, out);
-        Err(SqlError::unsupported("transactions"))
+        let _ = name;
+        Run::new(&mut self.state, out, false).commit_request()
     }
 
-    /// Transaction manager request: roll back, to a savepoint if `name` is one.
+    /// Transaction manager request: roll back, to a savepoint if `name` is one. Errors: 3903, 6401.
     pub fn rollback(&mut self, name: &str, out: &mut dyn Output) -> SqlResult<()> {
-        let _ = (name, out);
-        Err(SqlError::unsupported("transactions"))
+        Run::new(&mut self.state, out, false).rollback_request(name)
     }
 
-    /// Transaction manager request: set a savepoint.
+    /// Transaction manager request: set a savepoint. Error 628 without a transaction.
     pub fn save(&mut self, name: &str, out: &mut dyn Output) -> SqlResult<()> {
-        let _ = (name, out);
-        Err(SqlError::unsupported("transactions"))
-    }
-
-    /// The target of an `INSERT BULK` that waits for its rows.
-    pub fn bulk_target(&self) -> Option<&BulkTarget> {
-        None
-    }
-
-    /// One bulk row, in the target's column order. After an error the rest of the stream must be drained and `bulk_end` called.
-    pub fn bulk_row(&mut self, row: Vec<Value>) -> SqlResult<()> {
-        let _ = row;
-        Err(SqlError::unsupported("bulk load"))
-    }
-
-    /// The stream ended: emits the error that stopped it, if any, and DONE with the row count.
-    pub fn bulk_end(&mut self, out: &mut dyn Output) {
         let _ = out;
+        if self.state.save(name) {
+            return Ok(());
+        }
+        Err(SqlError::new(628, 16, 0, "Cannot issue SAVE TRANSACTION when there is no active transaction."))
     }
-
-    /// The client gave the load up or broke the stream: nothing of it stays.
-    pub fn bulk_cancel(&mut self) {}
 
     /// The connection is reused (RESETCONNECTION): rolls back, drops temporary tables, restores SET options.
     /// `keep_transaction` is RESETCONNECTIONSKIPTRAN.
     pub fn reset(&mut self, keep_transaction: bool) {
-        let _ = keep_transaction;
+        self.state.bulk = None;
+        if !keep_transaction {
+            self.state.rollback();
+        }
+        self.state.reset();
+        self.database = self.state.database_name(self.state.database);
+    }
+
+    fn start_request(&mut self) {
+        let now = self.state.engine.clock().now();
+        self.state.engine.change_session(self.state.id, |facts| facts.request = Some((now, "SELECT".to_owned())));
+    }
+
+    /// A doomed transaction does not outlive its batch (3998).
+    fn end_request(&mut self, out: &mut dyn Output) {
+        if self.state.doomed {
+            let error = SqlError::user(
+                3998,
+                "Uncommittable transaction is detected at the end of the batch. The transaction is rolled back.",
+            );
+            out.message(&error);
+            if let Some(tx) = self.state.rollback() {
+                out.env(EnvChange::RollbackTran(tx));
+            }
+            out.done(Done { command: Command::None, rows: None, error: true, in_proc: false });
+        }
+        self.state.engine.change_session(self.state.id, |facts| facts.request = None);
+        self.state.publish();
+        self.database = self.state.database_name(self.state.database);
+    }
+}
+
+impl Drop for Session {
+    /// A client that goes away leaves nothing behind: its transaction is rolled back, its temporary tables are gone.
+    fn drop(&mut self) {
+        self.bulk_cancel();
+        self.state.rollback();
+        self.state.drop_temporary();
+        self.state.engine.unregister(self.state.id);
+    }
+}
+
+impl Run<'_> {
+    fn commit_request(&mut self) -> SqlResult<()> {
+        if self.session.transaction.is_none() {
+            return Err(SqlError::user(3902, "The COMMIT TRANSACTION request has no corresponding BEGIN TRANSACTION."));
+        }
+        self.refuse_if_doomed()?;
+        self.end_outermost()
+    }
+
+    fn rollback_request(&mut self, name: &str) -> SqlResult<()> {
+        if self.session.transaction.is_none() {
+            return Err(SqlError::user(3903, "The ROLLBACK TRANSACTION request has no corresponding BEGIN TRANSACTION."));
+        }
+        self.rollback_named((!name.is_empty()).then_some(name))
     }
 }

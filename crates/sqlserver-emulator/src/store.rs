@@ -12,12 +12,12 @@ mod shared;
 mod table;
 mod transaction;
 
-pub(crate) use database::{Database, DatabaseOptions, Module, ModuleKind, ObjectId, Schema};
-pub(crate) use scan::{Access, Cursor, KeyRange, LockMode, Read, Scanned};
+pub(crate) use database::{Database, DatabaseOptions, Module, ModuleKind, ObjectId, Permission, Schema};
+pub(crate) use scan::{Access, Cursor, KeyRange, LockMode, Read, Scanned, successor};
 pub(crate) use schema::{
-    CheckConstraint, Column, Computed, DefaultConstraint, ForeignKey, Identity, Index, IndexKey, Table,
+    CheckConstraint, Column, Computed, DefaultConstraint, ForeignKey, Identity, Index, IndexKey, Table, same_name,
 };
-pub(crate) use shared::{Patience, Shared, Store};
+pub(crate) use shared::{Patience, Shared, Store, cancelled};
 pub(crate) use table::{Row, RowId, TableData};
 pub(crate) use transaction::{Transaction, Undo};
 

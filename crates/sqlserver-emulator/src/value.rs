@@ -94,6 +94,18 @@ impl Value {
         }
     }
 
+    /// Any number, as a float; none for other types.
+    pub fn as_f64(&self) -> Option<f64> {
+        match self {
+            Self::Decimal(d) => Some(d.unscaled as f64 / 10f64.powi(i32::from(d.scale))),
+            Self::Money(n) => Some(*n as f64 / 10_000.0),
+            Self::SmallMoney(n) => Some(f64::from(*n) / 10_000.0),
+            Self::Real(x) => Some(f64::from(*x)),
+            Self::Float(x) => Some(*x),
+            other => other.as_integer().map(|n| n as f64),
+        }
+    }
+
     /// Any integer type, widened; none for other types.
     pub fn as_integer(&self) -> Option<i64> {
         match *self {

@@ -23,6 +23,13 @@ impl ObjectReference {
     }
 }
 
+impl ObjectReference {
+    /// As the parser would have read it.
+    pub(crate) fn into_name(self) -> crate::ast::ObjectName {
+        crate::ast::ObjectName { server: None, database: self.database, schema: self.schema, name: self.name }
+    }
+}
+
 /// The parts between dots, without their brackets or quotes; an empty part is none.
 fn split(text: &str) -> Option<Vec<Option<String>>> {
     let mut parts = Vec::new();

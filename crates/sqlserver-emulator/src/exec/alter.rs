@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::ddl::stored_key;
 use super::define::{add_index, drop_items};
+use super::ddl::stored_key;
 use super::draft::table_columns;
 use super::output::spelled;
 use super::run::Run;
@@ -163,19 +163,19 @@ impl Run<'_> {
             let bound = self.bind(|binder| binder.over(columns, |binder| bind_predicate(&check.condition.expr, binder)).0)?;
             for (_, row) in data.newest_rows() {
                 if self.value_over(&bound, row)? == Value::Bit(false) {
-                    return Err(self.conflict(&table, "CHECK", &check.name));
+                    return Err(self.broken(&table, "CHECK", &check.name));
                 }
             }
         }
         for key in table.foreign_keys.iter().skip(known.1) {
             if !self.refers_to_rows(data, key) {
-                return Err(self.conflict(&table, "FOREIGN KEY", &key.name));
+                return Err(self.broken(&table, "FOREIGN KEY", &key.name));
             }
         }
         Ok(())
     }
 
-    fn conflict(&self, table: &Table, kind: &str, name: &str) -> SqlError {
+    fn broken(&self, table: &Table, kind: &str, name: &str) -> SqlError {
         SqlError::new(
             547,
             16,

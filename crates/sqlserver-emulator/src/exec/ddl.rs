@@ -248,8 +248,7 @@ impl Run<'_> {
     fn truncate(&mut self, name: &ObjectName) -> SqlResult<()> {
         let (id, table) = self.existing(name, 4701)?;
         self.session.allow(id, "ALTER")?;
-        if let Some(by) = self.referencing(id) {
-            let _ = by;
+        if self.is_referenced(id) {
             return Err(SqlError::user(
                 4712,
                 format!("Cannot truncate table '{}' because it is being referenced by a FOREIGN KEY constraint.", table.name),
@@ -261,12 +260,11 @@ impl Run<'_> {
         })
     }
 
-    /// The name of another table with a foreign key to this one.
-    pub(super) fn referencing(&self, id: TableId) -> Option<String> {
+    /// Whether another table has a foreign key to this one.
+    fn is_referenced(&self, id: TableId) -> bool {
         let store = self.session.engine.store().lock();
         let mut others = store.tables.iter().filter(|(other, _)| **other != id);
-        let refers = |data: &TableData| data.definition.foreign_keys.iter().any(|key| key.referenced == id);
-        others.find(|(_, data)| refers(data)).map(|(_, data)| data.definition.name.clone())
+        others.any(|(_, data)| data.definition.foreign_keys.iter().any(|key| key.referenced == id))
     }
 
     /// Removes an object. Errors: 3701 if it does not exist, 3726 if a foreign key needs it.
@@ -307,7 +305,7 @@ impl Run<'_> {
         let Some(id) = self.session.find_table(name)? else { return Ok(false) };
         let Ok(table) = self.session.table_definition(id) else { return Ok(false) };
         self.session.allow(id, "ALTER")?;
-        if self.referencing(id).is_some() {
+        if self.is_referenced(id) {
             let message = format!("Could not drop object '{}' because it is referenced by a FOREIGN KEY constraint.", spelled(name));
             return Err(SqlError::user(3726, message));
         }

@@ -171,6 +171,20 @@ impl Store {
         self.transactions.get_mut(&tx)
     }
 
+    /// Notes that a transaction writes a database from now on.
+    pub(crate) fn touch(&mut self, tx: TxId, database: i32, now: Instant) {
+        if let Some(transaction) = self.transactions.get_mut(&tx) {
+            transaction.databases.entry(database).or_default().get_or_insert(now);
+        }
+    }
+
+    /// Notes that a transaction uses a database.
+    pub(crate) fn touch_read(&mut self, tx: TxId, database: i32) {
+        if let Some(transaction) = self.transactions.get_mut(&tx) {
+            transaction.databases.entry(database).or_default();
+        }
+    }
+
     /// Makes the transaction's changes permanent and gives its locks back.
     pub(crate) fn commit(&mut self, tx: TxId) {
         let Some(transaction) = self.transactions.remove(&tx) else {

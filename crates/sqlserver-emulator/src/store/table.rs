@@ -20,7 +20,7 @@ pub(crate) type RowId = u32;
 pub(crate) type Key = Box<[u8]>;
 
 /// One version of a row.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Version {
     /// None: deleted.
     pub(super) row: Option<Row>,
@@ -32,7 +32,7 @@ pub(super) struct Version {
 }
 
 /// A range of an index (or of the whole table) that a transaction has locked against inserts.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct RangeLock {
     pub(super) owner: TxId,
     pub(super) mode: LockMode,
@@ -41,7 +41,7 @@ pub(super) struct RangeLock {
 }
 
 /// A table with its content.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct TableData {
     pub(crate) definition: Arc<Table>,
     pub(super) slots: Vec<Option<Version>>,
@@ -97,6 +97,15 @@ impl TableData {
     pub(crate) fn newest(&self, id: RowId) -> Option<(Option<&Row>, TxId)> {
         let version = self.slots.get(id as usize)?.as_ref()?;
         Some((version.row.as_ref(), version.writer))
+    }
+
+    /// Other transactions that have uncommitted rows here.
+    pub(crate) fn other_writers(&self, tx: TxId) -> Vec<TxId> {
+        let open = self.slots.iter().flatten().map(|version| version.writer);
+        let mut others: Vec<_> = open.filter(|writer| *writer != 0 && *writer != tx).collect();
+        others.sort_unstable();
+        others.dedup();
+        others
     }
 
     /// Adds a row.

@@ -1,0 +1,38 @@
+//! Execution: statements bound to the store as it is, and run.
+//!
+//! Every statement is bound anew each time it runs. Binding resolves names, places conditions and chooses indexes;
+//! running pushes rows from sources through joins, groups and sorts to the client.
+
+mod access;
+mod administration;
+mod aggregate;
+mod alter;
+mod bind_query;
+mod bulk;
+mod change;
+mod ddl;
+mod define;
+mod draft;
+mod insert;
+mod merge;
+mod messages;
+mod named;
+mod output;
+mod plan;
+mod procedures;
+mod query;
+mod result;
+mod rows;
+mod run;
+mod scope;
+mod statement;
+mod transactions;
+mod triggers;
+mod variables;
+mod walk;
+mod window;
+mod writer;
+
+pub(crate) use plan::ReadPlan;
+pub(crate) use run::Run;
+pub(crate) use statement::Failure;

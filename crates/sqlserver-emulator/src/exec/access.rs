@@ -1,0 +1,414 @@
+//! From drafts to sources: binding the placed conditions, choosing indexes and join keys.
+
+use super::draft::{Draft, LeafSource, places};
+use super::plan::{JoinPlan, Lookup, ScanPlan, Seek, SeekBound, Source};
+use super::scope::{Binder, BoundColumn, find_column};
+use super::walk::{conjuncts, has_subquery, walk};
+use crate::ast::{CompareOp, Expr, JoinKind};
+use crate::error::SqlResult;
+use crate::eval::{BoundExpr, bind, bind_predicate, convert_to};
+use crate::store::{Index, Table, TableId};
+use crate::types::{SqlType, TypeInfo};
+
+/// The order that a query wants: positions of the table's columns.
+pub(crate) type WantedOrder = Vec<(usize, bool)>;
+
+/// `column op value`, where the value does not depend on the table's row.
+struct Condition<'e> {
+    column: usize,
+    op: CompareOp,
+    value: &'e Expr,
+}
+
+impl Binder<'_> {
+    /// Binds what a draft has gathered. Says whether the rows come in the order wanted.
+    pub(crate) fn finish(&mut self, draft: Draft, wanted: Option<&WantedOrder>) -> SqlResult<(Source, bool)> {
+        match draft {
+            Draft::Nothing => Ok((Source::Nothing, false)),
+            Draft::Leaf { source, columns, conditions } => self.finish_leaf(source, columns, &conditions, wanted),
+            Draft::Join { kind, left, right, on } => {
+                Ok((self.finish_join(kind, *left, *right, &on)?, false))
+            }
+            Draft::Apply { outer, left, right } => {
+                let left_columns = left.columns();
+                let right_width = right.width();
+                let (left, _) = self.finish(*left, None)?;
+                let (right, _) = self.over(left_columns, |binder| binder.finish(*right, None));
+                let right = right?.0;
+                Ok((Source::Apply { outer, left: Box::new(left), right: Box::new(right), right_width }, false))
+            }
+        }
+    }
+
+    fn finish_leaf(
+        &mut self,
+        source: LeafSource,
+        columns: Vec<BoundColumn>,
+        conditions: &[Expr],
+        wanted: Option<&WantedOrder>,
+    ) -> SqlResult<(Source, bool)> {
+        let (bound, columns) = self.over(columns, |binder| binder.predicates(conditions));
+        let filter = bound?;
+        match source {
+            LeafSource::Rows(rows) => Ok((Source::Rows { rows, filter }, false)),
+            LeafSource::Query(query) => Ok((Source::Derived { query, filter }, false)),
+            LeafSource::Table { id, read, with_row_id } => {
+                let table = self.session.table_definition(id)?;
+                let (seek, order) = self.choose_index(&table, &columns, conditions, wanted)?;
+                let presorted = order.is_some();
+                let scan = ScanPlan { table: id, read, filter, seek, order, with_row_id };
+                Ok((Source::Scan(Box::new(scan)), presorted))
+            }
+        }
+    }
+
+    pub(crate) fn predicates(&mut self, conditions: &[Expr]) -> SqlResult<Vec<BoundExpr>> {
+        conditions.iter().map(|condition| bind_predicate(condition, self)).collect()
+    }
+
+    /// The index with the longest equal prefix, then a range, then the wanted order.
+    fn choose_index(
+        &mut self,
+        table: &Table,
+        columns: &[BoundColumn],
+        conditions: &[Expr],
+        wanted: Option<&WantedOrder>,
+    ) -> SqlResult<(Option<Seek>, Option<(usize, bool)>)> {
+        let all: Vec<&Expr> = conditions.iter().flat_map(conjuncts).collect();
+        let simple: Vec<Condition<'_>> = all.iter().flat_map(|e| simple_conditions(e, columns)).collect();
+        let mut best: Option<(usize, Option<Seek>, Option<(usize, bool)>)> = None;
+        for (at, index) in table.indexes.iter().enumerate() {
+            if index.disabled || index.columnstore || index.filter.is_some() {
+                continue;
+            }
+            let seek = self.seek(at, index, table, columns, &simple, &all)?;
+            let equal = seek.as_ref().map_or(0, |seek| seek.equal.len());
+            let order = wanted.and_then(|wanted| direction(index, equal, wanted)).map(|backwards| (at, backwards));
+            let ranged = seek.as_ref().is_some_and(|seek| seek.low.is_some() || seek.high.is_some());
+            let score = equal * 8 + usize::from(ranged) * 4 + usize::from(order.is_some()) * 3;
+            if score > best.as_ref().map_or(0, |(score, ..)| *score) {
+                best = Some((score, seek, order));
+            }
+        }
+        Ok(best.map_or((None, None), |(_, seek, order)| (seek, order)))
+    }
+
+    fn seek(
+        &mut self,
+        at: usize,
+        index: &Index,
+        table: &Table,
+        columns: &[BoundColumn],
+        simple: &[Condition<'_>],
+        all: &[&Expr],
+    ) -> SqlResult<Option<Seek>> {
+        let mut seek = Seek { index: at, equal: Vec::new(), low: None, high: None };
+        for key in &index.keys {
+            let info = table.columns[key.column].info;
+            let equal = simple.iter().find(|c| c.column == key.column && c.op == CompareOp::Equal);
+            if let Some(value) = equal.map(|c| self.seek_value(c.value, info)).transpose()?.flatten() {
+                seek.equal.push(value);
+                continue;
+            }
+            self.seek_range(&mut seek, key.column, info, simple)?;
+            break;
+        }
+        if seek.low.is_none() && seek.high.is_none() {
+            self.seek_lexicographic(&mut seek, index, table, columns, all)?;
+        }
+        let useful = !seek.equal.is_empty() || seek.low.is_some() || seek.high.is_some();
+        Ok(useful.then_some(seek))
+    }
+
+    fn seek_range(&mut self, seek: &mut Seek, column: usize, info: TypeInfo, simple: &[Condition<'_>]) -> SqlResult<()> {
+        for condition in simple.iter().filter(|c| c.column == column) {
+            let (low, inclusive) = match condition.op {
+                CompareOp::Greater => (true, false),
+                CompareOp::GreaterOrEqual => (true, true),
+                CompareOp::Less => (false, false),
+                CompareOp::LessOrEqual => (false, true),
+                _ => continue,
+            };
+            let bound = if low { &mut seek.low } else { &mut seek.high };
+            if bound.is_none()
+                && let Some(value) = self.seek_value(condition.value, info)?
+            {
+                *bound = Some(SeekBound { values: vec![value], inclusive });
+            }
+        }
+        Ok(())
+    }
+
+    /// `(a > @a) OR (a = @a AND b > @b)`, to any depth, over the key columns after the equal ones.
+    fn seek_lexicographic(
+        &mut self,
+        seek: &mut Seek,
+        index: &Index,
+        table: &Table,
+        columns: &[BoundColumn],
+        all: &[&Expr],
+    ) -> SqlResult<()> {
+        let keys = index.keys.get(seek.equal.len()..).unwrap_or_default();
+        if keys.iter().any(|key| key.descending) {
+            return Ok(());
+        }
+        for condition in all {
+            let Some((pairs, op)) = lexicographic(condition, columns) else { continue };
+            let fits = pairs.len() <= keys.len() && pairs.iter().zip(keys).all(|(pair, key)| pair.0 == key.column);
+            if !fits {
+                continue;
+            }
+            let mut values = Vec::new();
+            for (column, value) in pairs {
+                match self.seek_value(value, table.columns[column].info)? {
+                    Some(value) => values.push(value),
+                    None => break,
+                }
+            }
+            let inclusive = matches!(op, CompareOp::GreaterOrEqual | CompareOp::LessOrEqual);
+            let bound = Some(SeekBound { values, inclusive });
+            match op {
+                CompareOp::Greater | CompareOp::GreaterOrEqual => seek.low = bound,
+                _ => seek.high = bound,
+            }
+        }
+        Ok(())
+    }
+
+    /// A value to seek a column by, if comparing it as the column's type is what the comparison does anyway.
+    fn seek_value(&mut self, value: &Expr, column: TypeInfo) -> SqlResult<Option<BoundExpr>> {
+        if changes_collation(value) {
+            return Ok(None);
+        }
+        let (bound, _) = self.over(Vec::new(), |binder| bind(value, binder));
+        let bound = bound?;
+        if bound.info().ty.is_character() && !column.ty.is_character() {
+            return Ok(Some(convert_to(bound, column)?));
+        }
+        Ok(same_order(column.ty, bound.info().ty).then_some(bound))
+    }
+
+    fn finish_join(&mut self, kind: JoinKind, left: Draft, right: Draft, on: &[Expr]) -> SqlResult<Source> {
+        let (left_columns, right_columns) = (left.columns(), right.columns());
+        let (left_table, right_table) = (leaf_table(&left), leaf_table(&right));
+        let mut both = left_columns.clone();
+        both.extend(right_columns.iter().cloned());
+        let mut keys = Vec::new();
+        let mut key_columns = Vec::new();
+        let mut residual = Vec::new();
+        for condition in on {
+            match self.join_key(condition, &left_columns, &right_columns, &both)? {
+                Some((left_key, right_key, columns)) => {
+                    keys.push((left_key, right_key));
+                    key_columns.push(columns);
+                }
+                None => residual.push(condition.clone()),
+            }
+        }
+        let (residual, _) = self.over(both, |binder| binder.predicates(&residual));
+        let lefts: Vec<_> = key_columns.iter().map(|columns| columns.0).collect();
+        let rights: Vec<_> = key_columns.iter().map(|columns| columns.1).collect();
+        let lookup_left = self.lookup(left_table, &lefts)?;
+        let lookup_right = self.lookup(right_table, &rights)?;
+        Ok(Source::Join(Box::new(JoinPlan {
+            kind,
+            left_width: left.width(),
+            right_width: right.width(),
+            left: self.finish(left, None)?.0,
+            right: self.finish(right, None)?.0,
+            keys,
+            residual: residual?,
+            lookup_right,
+            lookup_left,
+        })))
+    }
+
+    /// Both sides of an equality that a hash can answer, and the plain columns that they are.
+    #[expect(clippy::type_complexity, reason = "two keys and the columns behind them")]
+    fn join_key(
+        &mut self,
+        condition: &Expr,
+        left: &[BoundColumn],
+        right: &[BoundColumn],
+        both: &[BoundColumn],
+    ) -> SqlResult<Option<(BoundExpr, BoundExpr, (Option<usize>, Option<usize>))>> {
+        let Expr::Compare { op: CompareOp::Equal, left: a, right: b } = condition else {
+            return Ok(None);
+        };
+        let (Some(at_a), Some(at_b)) = (places(a, both)?, places(b, both)?) else {
+            return Ok(None);
+        };
+        let is_left = |places: &[usize]| !places.is_empty() && places.iter().all(|place| *place < left.len());
+        let is_right = |places: &[usize]| !places.is_empty() && places.iter().all(|place| *place >= left.len());
+        let (a, b) = match () {
+            () if is_left(&at_a) && is_right(&at_b) => (a, b),
+            () if is_left(&at_b) && is_right(&at_a) => (b, a),
+            () => return Ok(None),
+        };
+        // Binding the whole condition reports what is wrong with it, a collation conflict for example.
+        let (whole, _) = self.over(both.to_vec(), |binder| bind_predicate(condition, binder));
+        whole?;
+        let (left_key, _) = self.over(left.to_vec(), |binder| bind(a, binder));
+        let (right_key, _) = self.over(right.to_vec(), |binder| bind(b, binder));
+        let (left_key, right_key) = (left_key?, right_key?);
+        if changes_collation(a) || changes_collation(b) || !same_hash(left_key.info(), right_key.info()) {
+            return Ok(None);
+        }
+        let same = same_order(left_key.info().ty, right_key.info().ty);
+        let column = |e: &Expr, columns: &[BoundColumn]| match e {
+            Expr::Column(name) if same => find_column(columns, name).ok().flatten(),
+            _ => None,
+        };
+        let columns = (column(a, left), column(b, right));
+        Ok(Some((left_key, right_key, columns)))
+    }
+
+    /// The index with the most leading columns among `columns`, which are the plain columns of the join's keys.
+    fn lookup(&mut self, table: Option<TableId>, columns: &[Option<usize>]) -> SqlResult<Option<Lookup>> {
+        let Some(id) = table else { return Ok(None) };
+        let table = self.session.table_definition(id)?;
+        let mut best: Option<Lookup> = None;
+        for (at, index) in table.indexes.iter().enumerate() {
+            if index.disabled || index.columnstore || index.filter.is_some() {
+                continue;
+            }
+            let covering = |key: &crate::store::IndexKey| columns.iter().position(|c| *c == Some(key.column));
+            let keys: Vec<usize> = index.keys.iter().map_while(covering).collect();
+            if keys.len() > best.as_ref().map_or(0, |lookup| lookup.keys.len()) {
+                best = Some(Lookup { index: at, keys });
+            }
+        }
+        Ok(best)
+    }
+}
+
+fn leaf_table(draft: &Draft) -> Option<TableId> {
+    match draft {
+        Draft::Leaf { source: LeafSource::Table { id, .. }, .. } => Some(*id),
+        _ => None,
+    }
+}
+
+/// Whether the order wanted is the index's after `equal` leading columns, and in which direction (true: backwards).
+fn direction(index: &Index, equal: usize, wanted: &WantedOrder) -> Option<bool> {
+    let fixed: Vec<usize> = index.keys.iter().take(equal).map(|key| key.column).collect();
+    let mut keys = index.keys.iter().skip(equal);
+    let mut backwards = None;
+    for (column, descending) in wanted.iter().filter(|(column, _)| !fixed.contains(column)) {
+        let key = keys.next()?;
+        if key.column != *column || *backwards.get_or_insert(key.descending != *descending) != (key.descending != *descending) {
+            return None;
+        }
+    }
+    backwards
+}
+
+fn simple_conditions<'e>(expr: &'e Expr, columns: &[BoundColumn]) -> Vec<Condition<'e>> {
+    match expr {
+        Expr::Compare { op, left, right } => {
+            let straight = condition(left, *op, right, columns);
+            straight.or_else(|| condition(right, flipped(*op), left, columns)).into_iter().collect()
+        }
+        Expr::Between { operand, low, high, negated: false } => [
+            condition(operand, CompareOp::GreaterOrEqual, low, columns),
+            condition(operand, CompareOp::LessOrEqual, high, columns),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn condition<'e>(left: &Expr, op: CompareOp, value: &'e Expr, columns: &[BoundColumn]) -> Option<Condition<'e>> {
+    let Expr::Column(name) = left else { return None };
+    let column = find_column(columns, name).ok().flatten()?;
+    is_constant(value, columns).then_some(Condition { column, op, value })
+}
+
+/// Whether it names none of `columns` and holds no subquery.
+fn is_constant(value: &Expr, columns: &[BoundColumn]) -> bool {
+    let mut constant = !has_subquery(value);
+    walk(value, &mut |e| {
+        if let Expr::Column(name) = e {
+            constant &= matches!(find_column(columns, name), Ok(None));
+        }
+        constant
+    });
+    constant
+}
+
+fn flipped(op: CompareOp) -> CompareOp {
+    match op {
+        CompareOp::Less => CompareOp::Greater,
+        CompareOp::LessOrEqual => CompareOp::GreaterOrEqual,
+        CompareOp::Greater => CompareOp::Less,
+        CompareOp::GreaterOrEqual => CompareOp::LessOrEqual,
+        same => same,
+    }
+}
+
+/// Takes `a > x OR (a = x AND (b > y OR …))` apart: the pairs in order, and the last operator.
+fn lexicographic<'e>(expr: &'e Expr, columns: &[BoundColumn]) -> Option<(Vec<(usize, &'e Expr)>, CompareOp)> {
+    if let [single] = simple_conditions(expr, columns).as_slice() {
+        let ranged = !matches!(single.op, CompareOp::Equal | CompareOp::NotEqual);
+        return ranged.then(|| (vec![(single.column, single.value)], single.op));
+    }
+    let Expr::Or(first, rest) = expr else { return None };
+    let strict = simple_conditions(first, columns);
+    let [strict] = strict.as_slice() else { return None };
+    let Expr::And(equal, inner) = &**rest else { return None };
+    let equal = simple_conditions(equal, columns);
+    let [equal] = equal.as_slice() else { return None };
+    let (mut pairs, op) = lexicographic(inner, columns)?;
+    let same_direction = match strict.op {
+        CompareOp::Greater => matches!(op, CompareOp::Greater | CompareOp::GreaterOrEqual),
+        CompareOp::Less => matches!(op, CompareOp::Less | CompareOp::LessOrEqual),
+        _ => false,
+    };
+    let fits = same_direction && equal.op == CompareOp::Equal && equal.column == strict.column && equal.value == strict.value;
+    pairs.insert(0, (strict.column, strict.value));
+    fits.then_some((pairs, op))
+}
+
+fn changes_collation(expr: &Expr) -> bool {
+    let mut found = false;
+    walk(expr, &mut |e| {
+        found |= matches!(e, Expr::Collate { .. });
+        !found
+    });
+    found
+}
+
+fn is_integer(ty: SqlType) -> bool {
+    matches!(ty, SqlType::TinyInt | SqlType::SmallInt | SqlType::Int | SqlType::BigInt)
+}
+
+/// Whether values of `value` can be found in an index on a column of type `column` by its own order.
+fn same_order(column: SqlType, value: SqlType) -> bool {
+    match (column, value) {
+        (a, b) if is_integer(a) && is_integer(b) => true,
+        (a, b) if a.is_character() && b.is_character() => true,
+        (a, SqlType::Decimal { scale: 0, .. } | SqlType::Numeric { scale: 0, .. }) if is_integer(a) => true,
+        (SqlType::Decimal { scale, .. } | SqlType::Numeric { scale, .. }, value) => match value {
+            SqlType::Decimal { scale: s, .. } | SqlType::Numeric { scale: s, .. } => s <= scale,
+            other => is_integer(other),
+        },
+        (
+            SqlType::Binary { .. } | SqlType::VarBinary { .. } | SqlType::RowVersion,
+            SqlType::Binary { .. } | SqlType::VarBinary { .. } | SqlType::RowVersion,
+        ) => true,
+        (a, b) => std::mem::discriminant(&a) == std::mem::discriminant(&b),
+    }
+}
+
+/// Whether equality of the two types is equality of their hash keys.
+fn same_hash(a: TypeInfo, b: TypeInfo) -> bool {
+    let exact = |ty: SqlType| is_integer(ty) || matches!(ty, SqlType::Decimal { .. } | SqlType::Numeric { .. });
+    match (a.ty, b.ty) {
+        (x, y) if exact(x) && exact(y) => true,
+        (x, y) if x.is_character() && y.is_character() => a.collation == b.collation,
+        (SqlType::SqlVariant, _) | (_, SqlType::SqlVariant) => false,
+        (x, y) => same_order(x, y),
+    }
+}

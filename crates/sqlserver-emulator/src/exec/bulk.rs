@@ -1,0 +1,135 @@
+//! INSERT BULK: rows arrive from the wire after the statement, and are written in groups.
+
+use super::bind_query::result_column;
+use super::output::unknown_object;
+use super::run::Run;
+use super::writer::{Change, TableWriter};
+use crate::ast::InsertBulk;
+use crate::error::{SqlError, SqlResult};
+use crate::eval::convert_value;
+use crate::session::{BulkLoad, BulkTarget};
+use crate::types::SqlType;
+use crate::value::Value;
+
+impl Run<'_> {
+    /// Notes the target of the rows to come.
+    pub(crate) fn begin_bulk(&mut self, bulk: &InsertBulk) -> SqlResult<()> {
+        self.refuse_if_doomed()?;
+        let id = self.session.find_table(&bulk.table)?.ok_or_else(|| unknown_object(&bulk.table))?;
+        self.session.allow(id, "INSERT")?;
+        let table = self.session.table_definition(id)?;
+        let mut places = Vec::new();
+        if bulk.columns.is_empty() {
+            let given = table.columns.iter().enumerate();
+            places.extend(given.filter(|(_, c)| c.computed.is_none() && c.info.ty != SqlType::RowVersion).map(|(at, _)| at));
+        }
+        for column in &bulk.columns {
+            let at = table.column(&column.name).ok_or_else(|| {
+                SqlError::user(4860, format!("Cannot bulk load. The column '{}' does not exist in table '{}'.", column.name, table.name))
+            })?;
+            places.push(at);
+        }
+        let columns = places.iter().map(|at| result_column(table.columns[*at].name.clone(), table.columns[*at].info));
+        self.session.bulk = Some(BulkLoad {
+            target: BulkTarget { columns: columns.collect() },
+            table: id,
+            places,
+            keep_nulls: bulk.keep_nulls,
+            check_constraints: bulk.check_constraints,
+            fire_triggers: bulk.fire_triggers,
+            rows: Vec::new(),
+            written: 0,
+            error: None,
+            transaction: None,
+        });
+        self.done(crate::outcome::Command::BulkInsert, None);
+        Ok(())
+    }
+
+    /// Writes the rows gathered so far.
+    pub(crate) fn write_bulk(&mut self, load: &mut BulkLoad) -> SqlResult<()> {
+        let rows = std::mem::take(&mut load.rows);
+        let writer = self.bind(|binder| TableWriter::prepare(binder, load.table, load.check_constraints))?;
+        let mut changes = Vec::with_capacity(rows.len());
+        for row in rows {
+            let mut given = Vec::with_capacity(row.len());
+            let mut places = Vec::with_capacity(row.len());
+            for ((value, at), column) in row.into_iter().zip(&load.places).zip(&load.target.columns) {
+                let target = &writer.table.columns[*at];
+                // Without KEEP_NULLS a NULL takes the column's default, and an identity its next value.
+                let generated = target.default.is_some() || target.identity.is_some();
+                if value.is_null() && generated && !load.keep_nulls {
+                    continue;
+                }
+                let from = super::bind_query::info_of(column);
+                given.push(convert_bulk(value, from, super::writer::unlimited(target.info))?);
+                places.push(*at);
+            }
+            let values = writer.values(self, &places, &given)?;
+            changes.push(Change { id: None, row: Some(writer.complete(self, values, "INSERT")?) });
+        }
+        load.written += changes.len() as u64;
+        let written = writer.write(self, changes)?;
+        if load.check_constraints {
+            self.check_references(&writer, written.iter().flatten(), "INSERT")?;
+        }
+        if load.fire_triggers {
+            let rows: Vec<_> = written.into_iter().flatten().collect();
+            self.fire(&writer, "INSERT", &rows, &[])?;
+        }
+        Ok(())
+    }
+}
+
+/// The protocol has decoded the value as the type that the client announced; most need nothing more.
+fn convert_bulk(value: Value, announced: crate::types::TypeInfo, target: crate::types::TypeInfo) -> SqlResult<Value> {
+    let fits = matches!(
+        (&value, target.ty),
+        (Value::Null, _)
+            | (Value::Int(_), SqlType::Int)
+            | (Value::BigInt(_), SqlType::BigInt)
+            | (Value::SmallInt(_), SqlType::SmallInt)
+            | (Value::TinyInt(_), SqlType::TinyInt)
+            | (Value::Bit(_), SqlType::Bit)
+            | (Value::Float(_), SqlType::Float)
+            | (Value::Real(_), SqlType::Real)
+            | (Value::Date(_), SqlType::Date)
+            | (Value::DateTime { .. }, SqlType::DateTime)
+            | (Value::Guid(_), SqlType::UniqueIdentifier)
+            | (Value::Bytes(_), SqlType::VarBinary { .. } | SqlType::Image)
+    ) || (matches!(value, Value::Str(_)) && target.ty.is_character());
+    if fits {
+        return Ok(value);
+    }
+    let from = type_of(&value).map_or(announced, crate::types::TypeInfo::new);
+    convert_value(value, from, target)
+}
+
+/// The type that a value has by itself.
+fn type_of(value: &Value) -> Option<SqlType> {
+    use crate::types::Length;
+    Some(match value {
+        Value::Null => return None,
+        Value::Bit(_) => SqlType::Bit,
+        Value::TinyInt(_) => SqlType::TinyInt,
+        Value::SmallInt(_) => SqlType::SmallInt,
+        Value::Int(_) => SqlType::Int,
+        Value::BigInt(_) => SqlType::BigInt,
+        Value::Decimal(d) => SqlType::Decimal { precision: d.precision, scale: d.scale },
+        Value::Money(_) => SqlType::Money,
+        Value::SmallMoney(_) => SqlType::SmallMoney,
+        Value::Real(_) => SqlType::Real,
+        Value::Float(_) => SqlType::Float,
+        Value::Date(_) => SqlType::Date,
+        Value::Time { scale, .. } => SqlType::Time { scale: *scale },
+        Value::SmallDateTime { .. } => SqlType::SmallDateTime,
+        Value::DateTime { .. } => SqlType::DateTime,
+        Value::DateTime2 { scale, .. } => SqlType::DateTime2 { scale: *scale },
+        Value::DateTimeOffset { scale, .. } => SqlType::DateTimeOffset { scale: *scale },
+        Value::Str(_) => SqlType::NVarChar { len: Length::Max },
+        Value::Bytes(_) => SqlType::VarBinary { len: Length::Max },
+        Value::Guid(_) => SqlType::UniqueIdentifier,
+        Value::RowVersion(_) => SqlType::RowVersion,
+        Value::Xml(_) => SqlType::Xml,
+    })
+}

@@ -1,0 +1,219 @@
+//! Bound queries: what a SELECT does, with every name resolved. Made anew for each execution.
+
+use std::sync::Arc;
+
+use crate::ast::{BinaryOp, JoinKind, SetOperator};
+use crate::eval::BoundExpr;
+use crate::outcome::ResultColumn;
+use crate::store::{LockMode, Read, Row, TableId};
+use crate::types::TypeInfo;
+
+/// A query with what it gives.
+#[derive(Debug)]
+pub(crate) struct QueryPlan {
+    pub(crate) columns: Vec<ResultColumn>,
+    pub(crate) node: Node,
+    /// Uses columns of a query around it: its result differs from row to row.
+    pub(crate) correlated: bool,
+}
+
+/// The forms of a query's body.
+#[derive(Debug)]
+pub(crate) enum Node {
+    Select(Box<SelectPlan>),
+    Values(Vec<Vec<BoundExpr>>),
+    SetOperation {
+        op: SetOperator,
+        left: Box<QueryPlan>,
+        right: Box<QueryPlan>,
+        /// Converts each side's columns to the common type; slots are the side's columns.
+        left_items: Vec<BoundExpr>,
+        right_items: Vec<BoundExpr>,
+    },
+    Sorted { input: Box<QueryPlan>, keys: Vec<SortKey>, page: Page },
+}
+
+/// OFFSET, FETCH and TOP.
+#[derive(Debug, Default)]
+pub(crate) struct Page {
+    pub(crate) offset: Option<BoundExpr>,
+    pub(crate) limit: Option<BoundExpr>,
+    pub(crate) percent: bool,
+    pub(crate) with_ties: bool,
+}
+
+/// One key of a sort.
+#[derive(Debug)]
+pub(crate) struct SortKey {
+    pub(crate) value: SortValue,
+    pub(crate) info: TypeInfo,
+    pub(crate) descending: bool,
+}
+
+/// Where a sort key's value comes from.
+#[derive(Debug)]
+pub(crate) enum SortValue {
+    /// A column of the result.
+    Output(usize),
+    /// An expression over the same rows as the select list.
+    Expr(BoundExpr),
+}
+
+/// One SELECT.
+#[derive(Debug)]
+pub(crate) struct SelectPlan {
+    pub(crate) source: Source,
+    pub(crate) filter: Vec<BoundExpr>,
+    pub(crate) group: Option<GroupPlan>,
+    pub(crate) having: Option<BoundExpr>,
+    pub(crate) windows: Vec<WindowPlan>,
+    pub(crate) items: Vec<BoundExpr>,
+    /// Variables that the items are assigned to; as many as items when this is an assignment.
+    pub(crate) assignments: Vec<VariableAssignment>,
+    pub(crate) distinct: bool,
+    pub(crate) order: Vec<SortKey>,
+    /// The source delivers rows in the order asked for.
+    pub(crate) presorted: bool,
+    pub(crate) page: Page,
+}
+
+/// `@v = item`, `@v += item`.
+#[derive(Debug)]
+pub(crate) struct VariableAssignment {
+    pub(crate) variable: String,
+    pub(crate) op: Option<BinaryOp>,
+}
+
+/// GROUP BY: rows of keys, then aggregates.
+#[derive(Debug)]
+pub(crate) struct GroupPlan {
+    pub(crate) keys: Vec<BoundExpr>,
+    pub(crate) aggregates: Vec<AggregatePlan>,
+    /// No GROUP BY clause: one row even over nothing.
+    pub(crate) scalar: bool,
+}
+
+/// One aggregate.
+#[derive(Debug)]
+pub(crate) struct AggregatePlan {
+    pub(crate) kind: AggregateKind,
+    pub(crate) argument: Option<BoundExpr>,
+    pub(crate) separator: Option<BoundExpr>,
+    pub(crate) distinct: bool,
+    pub(crate) info: TypeInfo,
+}
+
+/// The aggregate functions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AggregateKind {
+    Count,
+    CountBig,
+    Sum,
+    Avg,
+    Min,
+    Max,
+    StdDev { population: bool },
+    Variance { population: bool },
+    StringAgg,
+    ChecksumAgg,
+}
+
+/// A window function: appended to the row.
+#[derive(Debug)]
+pub(crate) struct WindowPlan {
+    pub(crate) function: WindowFunction,
+    pub(crate) partition: Vec<BoundExpr>,
+    pub(crate) order: Vec<(BoundExpr, bool)>,
+    pub(crate) info: TypeInfo,
+}
+
+/// The window functions.
+#[derive(Debug)]
+pub(crate) enum WindowFunction {
+    RowNumber,
+    Rank,
+    DenseRank,
+    Ntile(BoundExpr),
+    Aggregate { plan: AggregatePlan, running: bool, rows: bool },
+    /// LAG (negative direction) and LEAD.
+    Shift { value: BoundExpr, offset: Option<BoundExpr>, default: Option<BoundExpr>, ahead: bool },
+    FirstValue(BoundExpr),
+    LastValue(BoundExpr),
+}
+
+/// Where rows come from.
+#[derive(Debug)]
+pub(crate) enum Source {
+    /// No FROM: one row without columns.
+    Nothing,
+    Scan(Box<ScanPlan>),
+    Rows { rows: Arc<Vec<Row>>, filter: Vec<BoundExpr> },
+    Derived { query: Box<QueryPlan>, filter: Vec<BoundExpr> },
+    Join(Box<JoinPlan>),
+    Apply { outer: bool, left: Box<Source>, right: Box<Source>, right_width: usize },
+}
+
+/// Reading a table.
+#[derive(Debug)]
+pub(crate) struct ScanPlan {
+    pub(crate) table: TableId,
+    pub(crate) read: ReadPlan,
+    pub(crate) filter: Vec<BoundExpr>,
+    pub(crate) seek: Option<Seek>,
+    /// Rows must come in index order, forwards or backwards.
+    pub(crate) order: Option<(usize, bool)>,
+    /// Append the row id as a `bigint` column.
+    pub(crate) with_row_id: bool,
+}
+
+/// How a scan treats others' changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReadPlan {
+    /// As given; for snapshots the commit number is known when the statement starts.
+    As(Read),
+    /// A locking read that also locks the range of keys it looked at.
+    Range(LockMode),
+    /// The statement's or transaction's snapshot.
+    Snapshot,
+}
+
+/// Seeking in an index: equal leading columns, then perhaps a range on what follows.
+#[derive(Debug)]
+pub(crate) struct Seek {
+    /// Position among the table's indexes.
+    pub(crate) index: usize,
+    pub(crate) equal: Vec<BoundExpr>,
+    pub(crate) low: Option<SeekBound>,
+    pub(crate) high: Option<SeekBound>,
+}
+
+/// An end of a range: values of one or more columns after the equal ones.
+#[derive(Debug)]
+pub(crate) struct SeekBound {
+    pub(crate) values: Vec<BoundExpr>,
+    pub(crate) inclusive: bool,
+}
+
+/// A join.
+#[derive(Debug)]
+pub(crate) struct JoinPlan {
+    pub(crate) kind: JoinKind,
+    pub(crate) left: Source,
+    pub(crate) right: Source,
+    pub(crate) left_width: usize,
+    pub(crate) right_width: usize,
+    /// Equalities: a value of the left side's row, one of the right side's.
+    pub(crate) keys: Vec<(BoundExpr, BoundExpr)>,
+    /// What else must hold, over both.
+    pub(crate) residual: Vec<BoundExpr>,
+    /// Seek into one side for each row of the other, where that side is a table with a fitting index.
+    pub(crate) lookup_right: Option<Lookup>,
+    pub(crate) lookup_left: Option<Lookup>,
+}
+
+/// An index of a join's side that its equalities cover: which key gives the value of each leading column.
+#[derive(Debug)]
+pub(crate) struct Lookup {
+    pub(crate) index: usize,
+    pub(crate) keys: Vec<usize>,
+}

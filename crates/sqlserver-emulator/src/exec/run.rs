@@ -1,0 +1,250 @@
+//! One scope of execution: a batch, a procedure's body, `sp_executesql`, a trigger. Holds the rows that
+//! expressions stand over while a statement runs.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::plan::{QueryPlan, ReadPlan};
+use super::scope::{Binder, PseudoTable};
+use super::variables::Variables;
+use crate::ast::Expr;
+use crate::clock::Instant;
+use crate::error::{SqlError, SqlResult};
+use crate::eval::{BoundExpr, Context, EnvironmentFunction, Global, Slot, bind, bind_predicate, convert_to, holds};
+use crate::outcome::{Flow, Output};
+use crate::session::SessionState;
+use crate::store::{LockMode, Patience, Read, Row, TxId};
+use crate::types::TypeInfo;
+use crate::value::Value;
+
+/// How deep procedures, triggers and dynamic batches may nest (error 217).
+pub(crate) const MOST_NESTED: u32 = 32;
+
+/// What a statement reads under.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StatementState {
+    pub(crate) tx: TxId,
+    /// The commit that snapshot reads of this statement see.
+    pub(crate) snapshot: Option<u64>,
+    pub(crate) now: Instant,
+}
+
+/// A scope of execution.
+pub(crate) struct Run<'a> {
+    pub(crate) session: &'a mut SessionState,
+    pub(crate) out: &'a mut dyn Output,
+    pub(crate) variables: Variables,
+    /// `inserted` and `deleted`, in a trigger.
+    pub(crate) pseudo: HashMap<String, PseudoTable>,
+    pub(crate) statement: StatementState,
+    /// Errors that the CATCH blocks around the current statement handle, innermost last.
+    pub(crate) caught: Vec<SqlError>,
+    /// How many TRY blocks are around the current statement.
+    pub(crate) tries: u32,
+    /// Results come as from a procedure.
+    pub(crate) in_proc: bool,
+    /// Line of the module's body that is line 1 here, minus 1.
+    pub(crate) procedure: String,
+    /// The current row of each query around the expression being evaluated, innermost last.
+    pub(crate) rows: Vec<Row>,
+    subqueries: Vec<Arc<QueryPlan>>,
+    /// Results of subqueries that do not depend on outer rows.
+    cached: HashMap<usize, Arc<Vec<Value>>>,
+    /// The next select list's rows go here rather than to the client: INSERT … EXEC.
+    pub(crate) captured: Option<Vec<Row>>,
+    /// By column of the current result: how many bytes SET TEXTSIZE leaves of it.
+    pub(crate) text_limits: Vec<Option<usize>>,
+}
+
+impl<'a> Run<'a> {
+    pub(crate) fn new(session: &'a mut SessionState, out: &'a mut dyn Output, in_proc: bool) -> Self {
+        let now = session.engine.clock().now();
+        Self {
+            session,
+            out,
+            variables: Variables::default(),
+            pseudo: HashMap::new(),
+            statement: StatementState { tx: 0, snapshot: None, now },
+            caught: Vec::new(),
+            tries: 0,
+            in_proc,
+            procedure: String::new(),
+            rows: vec![Arc::from([])],
+            subqueries: Vec::new(),
+            cached: HashMap::new(),
+            captured: None,
+            text_limits: Vec::new(),
+        }
+    }
+
+    /// Binds with `bind`, and keeps the subqueries that it met for the evaluation.
+    pub(crate) fn bind<T>(&mut self, bind: impl FnOnce(&mut Binder<'_>) -> SqlResult<T>) -> SqlResult<T> {
+        let mut binder = Binder::new(self.session, &self.variables, &self.pseudo);
+        binder.subqueries = std::mem::take(&mut self.subqueries);
+        let known = binder.subqueries.len();
+        let result = bind(&mut binder);
+        self.subqueries = binder.subqueries;
+        if result.is_err() {
+            self.subqueries.truncate(known);
+        }
+        result
+    }
+
+    /// Forgets the statement's subqueries.
+    pub(crate) fn clear_plans(&mut self) {
+        self.subqueries.clear();
+        self.cached.clear();
+    }
+
+    /// The value of an expression over no rows, converted to `target` when given.
+    pub(crate) fn scalar(&mut self, expr: &Expr, target: Option<TypeInfo>) -> SqlResult<Value> {
+        let bound = self.bind(|binder| {
+            let bound = bind(expr, binder)?;
+            target.map_or(Ok(bound.clone()), |target| convert_to(bound, target))
+        })?;
+        self.value(&bound)
+    }
+
+    /// Whether a condition over no rows is true.
+    pub(crate) fn condition(&mut self, expr: &Expr) -> SqlResult<bool> {
+        let bound = self.bind(|binder| bind_predicate(expr, binder))?;
+        holds(&bound, self)
+    }
+
+    /// The value of a bound expression over the current rows.
+    pub(crate) fn value(&mut self, expr: &BoundExpr) -> SqlResult<Value> {
+        expr.eval(self)
+    }
+
+    /// The value of a bound expression over `row`.
+    pub(crate) fn value_over(&mut self, expr: &BoundExpr, row: &Row) -> SqlResult<Value> {
+        self.set_row(row.clone());
+        expr.eval(self)
+    }
+
+    /// Whether all conditions hold over `row`.
+    pub(crate) fn all_hold(&mut self, conditions: &[BoundExpr], row: &Row) -> SqlResult<bool> {
+        if conditions.is_empty() {
+            return Ok(true);
+        }
+        self.set_row(row.clone());
+        for condition in conditions {
+            if !holds(condition, self)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Makes `row` the innermost query's current row.
+    pub(crate) fn set_row(&mut self, row: Row) {
+        match self.rows.last_mut() {
+            Some(current) => *current = row,
+            None => self.rows.push(row),
+        }
+    }
+
+    /// Runs `body` with a further row around it: a query within the current one.
+    pub(crate) fn within<T>(&mut self, body: impl FnOnce(&mut Self) -> T) -> T {
+        self.rows.push(Arc::from([]));
+        let result = body(self);
+        self.rows.pop();
+        result
+    }
+
+    /// An error if the client has sent ATTENTION.
+    pub(crate) fn check_cancelled(&self) -> SqlResult<()> {
+        if self.session.cancel.load(Ordering::Relaxed) {
+            return Err(crate::store::cancelled());
+        }
+        Ok(())
+    }
+
+    /// How reads of a plan see the store now.
+    pub(crate) fn read(&self, plan: ReadPlan) -> (Read, Option<LockMode>) {
+        match plan {
+            ReadPlan::As(read) => (read, None),
+            ReadPlan::Range(mode) => (Read::Committed { lock: Some(mode) }, Some(mode)),
+            ReadPlan::Snapshot => (Read::Snapshot { at: self.statement.snapshot.unwrap_or(u64::MAX) }, None),
+        }
+    }
+
+    pub(crate) fn patience(&self) -> Patience {
+        self.session.patience()
+    }
+
+    /// Gives a row to the client, or to the INSERT … EXEC that waits for it.
+    pub(crate) fn emit(&mut self, row: &Row) -> SqlResult<()> {
+        if let Some(captured) = &mut self.captured {
+            captured.push(row.clone());
+            return Ok(());
+        }
+        if let Some(cut) = super::result::cut(row, &self.text_limits) {
+            return super::statement::wanted(self.out.row(&cut));
+        }
+        super::statement::wanted(self.out.row(row))
+    }
+}
+
+impl Context for Run<'_> {
+    fn column(&self, slot: Slot) -> &Value {
+        const NULL: &Value = &Value::Null;
+        let at = self.rows.len().checked_sub(1 + usize::from(slot.depth));
+        let row = at.and_then(|at| self.rows.get(at));
+        row.and_then(|row| row.get(slot.index as usize)).unwrap_or(NULL)
+    }
+
+    fn variable(&self, name: &str) -> SqlResult<Value> {
+        self.variables.value(name).cloned()
+    }
+
+    fn subquery(&mut self, id: usize, each: &mut dyn FnMut(&Value) -> SqlResult<bool>) -> SqlResult<()> {
+        let Some(plan) = self.subqueries.get(id).cloned() else {
+            return Err(SqlError::unsupported("a subquery here"));
+        };
+        if let Some(values) = self.cached.get(&id).cloned() {
+            for value in values.iter() {
+                if !each(value)? {
+                    break;
+                }
+            }
+            return Ok(());
+        }
+        let mut values = Vec::new();
+        let mut complete = true;
+        self.query(&plan, &mut |_, row| {
+            let value = row.first().unwrap_or(&Value::Null);
+            complete = each(value)?;
+            if complete && !plan.correlated {
+                values.push(value.clone());
+            }
+            Ok(if complete { Flow::Continue } else { Flow::Stop })
+        })?;
+        if complete && !plan.correlated {
+            self.cached.insert(id, Arc::new(values));
+        }
+        Ok(())
+    }
+
+    fn now(&self) -> Instant {
+        self.statement.now
+    }
+
+    fn random(&mut self, bytes: &mut [u8]) {
+        self.session.random(bytes);
+    }
+
+    fn global(&self, global: Global) -> SqlResult<Value> {
+        self.session.global(global)
+    }
+
+    fn environment(&mut self, function: EnvironmentFunction, arguments: &[Value]) -> SqlResult<Value> {
+        let tx = self.statement.tx;
+        self.session.environment(function, arguments, tx)
+    }
+
+    fn caught(&self) -> Option<&SqlError> {
+        self.caught.last()
+    }
+}

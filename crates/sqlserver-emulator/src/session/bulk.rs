@@ -1,0 +1,139 @@
+//! Bulk load: rows of an INSERT BULK, gathered and written in groups, all in one transaction.
+
+use std::sync::Arc;
+
+use super::{BulkTarget, Session, SessionState};
+use crate::error::{SqlError, SqlResult};
+use crate::exec::Run;
+use crate::outcome::{Command, Done, EnvChange, Flow, Output, ResultColumn, ReturnValue};
+use crate::store::{TableId, TxId};
+use crate::value::Value;
+
+/// Rows written at a time.
+const GROUP: usize = 2048;
+
+/// A bulk load in progress.
+#[derive(Debug)]
+pub(crate) struct BulkLoad {
+    pub(crate) target: BulkTarget,
+    pub(crate) table: TableId,
+    /// By bulk column: the table's column.
+    pub(crate) places: Vec<usize>,
+    pub(crate) keep_nulls: bool,
+    pub(crate) check_constraints: bool,
+    pub(crate) fire_triggers: bool,
+    pub(crate) rows: Vec<Vec<Value>>,
+    pub(crate) written: u64,
+    pub(crate) error: Option<SqlError>,
+    /// The transaction, whether it is only this load's, and the step to return to.
+    pub(crate) transaction: Option<(TxId, bool, usize)>,
+}
+
+impl Session {
+    /// The target of an `INSERT BULK` that waits for its rows.
+    pub fn bulk_target(&self) -> Option<&BulkTarget> {
+        self.state.bulk.as_ref().map(|load| &load.target)
+    }
+
+    /// One bulk row, in the target's column order. After an error the rest of the stream must be drained and `bulk_end` called.
+    pub fn bulk_row(&mut self, row: Vec<Value>) -> SqlResult<()> {
+        let Some(load) = &mut self.state.bulk else {
+            return Err(SqlError::user(4002, "The incoming tabular data stream (TDS) protocol stream is incorrect. No INSERT BULK statement awaits rows."));
+        };
+        load.rows.push(row);
+        if load.rows.len() < GROUP { Ok(()) } else { self.state.write_group() }
+    }
+
+    /// The stream ended: emits the error that stopped it, if any, and DONE with the row count.
+    pub fn bulk_end(&mut self, out: &mut dyn Output) {
+        let result = self.state.write_group();
+        let Some(load) = self.state.bulk.take() else { return };
+        let error = load.error.or(result.err());
+        self.state.end_bulk(load.transaction, error.is_none());
+        if let Some(error) = error {
+            out.message(&error);
+            if self.state.options.xact_abort
+                && let Some(tx) = self.state.rollback()
+            {
+                out.env(EnvChange::RollbackTran(tx));
+            }
+            self.state.last_error = error.number;
+            out.done(Done { command: Command::BulkInsert, rows: None, error: true, in_proc: false });
+            return;
+        }
+        self.state.row_count = load.written as i64;
+        out.done(Done { command: Command::BulkInsert, rows: Some(load.written), error: false, in_proc: false });
+    }
+
+    /// The client gave the load up or broke the stream: nothing of it stays.
+    pub fn bulk_cancel(&mut self) {
+        if let Some(load) = self.state.bulk.take() {
+            self.state.end_bulk(load.transaction, false);
+        }
+    }
+}
+
+impl SessionState {
+    fn write_group(&mut self) -> SqlResult<()> {
+        let Some(mut load) = self.bulk.take() else { return Ok(()) };
+        if load.rows.is_empty() {
+            self.bulk = Some(load);
+            return Ok(());
+        }
+        let (tx, own, _) = *load.transaction.get_or_insert_with(|| self.start_bulk());
+        if own {
+            self.statement_transaction = Some(tx);
+        }
+        let mut silence = Silence;
+        let mut run = Run::new(self, &mut silence, false);
+        let result = run.in_transaction("BULK INSERT", |run| run.write_bulk(&mut load));
+        if own {
+            self.statement_transaction = None;
+        }
+        if let Err(error) = &result {
+            load.error = Some(error.clone());
+            load.rows.clear();
+        }
+        self.bulk = Some(load);
+        result
+    }
+
+    fn start_bulk(&self) -> (TxId, bool, usize) {
+        let mut store = self.engine.store().lock();
+        match self.transaction {
+            Some(tx) => (tx, false, store.transaction(tx).map_or(0, |transaction| transaction.undo.len())),
+            None => (store.begin(self.id, "BULK INSERT", false, self.engine.clock()), true, 0),
+        }
+    }
+
+    fn end_bulk(&self, transaction: Option<(TxId, bool, usize)>, keep: bool) {
+        let Some((tx, own, step)) = transaction else { return };
+        let engine = Arc::clone(&self.engine);
+        let mut store = engine.store().lock();
+        match (own, keep) {
+            (true, true) => store.commit(tx),
+            (true, false) => store.rollback(tx),
+            (false, true) => {}
+            (false, false) => store.rollback_to(tx, step, false),
+        }
+        drop(store);
+        engine.store().notify();
+    }
+}
+
+/// Bulk writing says nothing until its end.
+struct Silence;
+
+impl Output for Silence {
+    fn columns(&mut self, _: &[ResultColumn]) -> Flow {
+        Flow::Continue
+    }
+    fn row(&mut self, _: &[Value]) -> Flow {
+        Flow::Continue
+    }
+    fn done(&mut self, _: Done) {}
+    fn message(&mut self, _: &SqlError) {}
+    fn env(&mut self, _: EnvChange) {}
+    fn return_value(&mut self, _: ReturnValue) {}
+    fn return_status(&mut self, _: i32) {}
+}
