@@ -20,7 +20,7 @@ use std::sync::Arc;
 use crate::clock::Instant;
 use crate::engine::{EngineConfig, Login};
 use crate::error::SqlResult;
-use crate::store::{Database, Row, Store, Table, TableId};
+use crate::store::{Database, Row, Store, Table, TableData, TableId};
 use crate::types::{Length, SqlType, TypeInfo};
 use crate::value::Value;
 
@@ -115,10 +115,20 @@ pub(crate) fn procedure(viewer: &Viewer<'_>, name: &str, arguments: &[Value]) ->
 }
 
 impl Viewer<'_> {
-    /// The tables of the database, by name.
+    /// The tables of the database with their content: by name, then, in tempdb, the temporary ones of all sessions.
+    fn table_contents(&self) -> impl Iterator<Item = &TableData> {
+        let named = self.database.tables.values().filter_map(|id| self.store.tables.get(id));
+        let all = self.store.tables.values();
+        let temporary = all.filter(|data| {
+            let table = &data.definition;
+            table.database == self.database.id && table.name.starts_with('#')
+        });
+        named.chain(temporary)
+    }
+
+    /// Their definitions.
     fn tables(&self) -> impl Iterator<Item = &Arc<Table>> {
-        let ids = self.database.tables.values();
-        ids.filter_map(|id| self.definition(*id))
+        self.table_contents().map(|data| &data.definition)
     }
 
     fn definition(&self, id: TableId) -> Option<&Arc<Table>> {

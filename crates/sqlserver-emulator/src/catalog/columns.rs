@@ -128,8 +128,8 @@ fn with_own(own: &[(&'static str, Kind)]) -> Vec<(&'static str, Kind)> {
 
 fn identity_columns(viewer: &Viewer<'_>) -> View {
     let last = |table: &Table| {
-        let id = viewer.database.table(&table.schema, &table.name)?;
-        viewer.store.tables.get(&id)?.identity
+        let mut contents = viewer.table_contents();
+        contents.find(|data| data.definition.object_id == table.object_id)?.identity
     };
     let rows = column_rows(viewer, |table, column| {
         let identity = column.identity?;

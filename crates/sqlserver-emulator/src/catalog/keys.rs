@@ -263,8 +263,7 @@ fn foreign_key_columns(viewer: &Viewer<'_>) -> View {
 
 fn partitions(viewer: &Viewer<'_>) -> View {
     let mut rows = Vec::new();
-    for id in viewer.database.tables.values() {
-        let Some(data) = viewer.store.tables.get(id) else { continue };
+    for data in viewer.table_contents() {
         let table = &data.definition;
         let count = data.row_count() as i64;
         let heap = (!has_clustered(table)).then_some(0);

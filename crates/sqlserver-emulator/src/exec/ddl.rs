@@ -13,7 +13,7 @@ use super::scope::same;
 use crate::ast::{Expr, ObjectKind, ObjectName, StatementKind, TableDefinition};
 use crate::error::{SqlError, SqlResult};
 use crate::eval::bind;
-use crate::outcome::{Command, ResultColumn};
+use crate::outcome::Command;
 use crate::store::{Column, Database, LockMode, ModuleKind, Refusal, Table, TableData, TableId, Undo};
 use crate::types::TypeInfo;
 
@@ -61,46 +61,30 @@ impl Run<'_> {
         self.add_table(&database, table)
     }
 
-    /// The table of SELECT … INTO: the result's columns, without keys and defaults.
-    pub(crate) fn create_table_for(&mut self, name: &ObjectName, columns: &[ResultColumn]) -> SqlResult<TableId> {
+    /// The table of SELECT … INTO, without keys.
+    pub(crate) fn create_table_of(&mut self, name: &ObjectName, columns: Vec<Column>) -> SqlResult<TableId> {
         let (database, schema) = self.place(name)?;
         self.refuse_existing(&database, &schema, name)?;
         let mut table = self.empty(&database, &schema, &name.name);
-        for (column, id) in columns.iter().zip(1..) {
-            if column.name.is_empty() {
-                return Err(SqlError::user(
-                    1038,
-                    "An object or column name is missing or empty. For SELECT INTO statements, verify each column has a name. For other statements, look for empty alias names. Aliases defined as \"\" or [] are not allowed. Change the alias to a valid name.",
-                ));
-            }
-            table.columns.push(plain_column(id, column));
-            table.last_column_id = id;
-        }
+        table.last_column_id = columns.iter().map(|column| column.id).max().unwrap_or(0);
+        table.columns = columns;
         self.add_table(&database, table)
     }
 
-    /// DECLARE @t TABLE. A second visit, in a loop, finds the table as it is.
-    pub(crate) fn declare_table(&mut self, name: &str, definition: &TableDefinition) -> SqlResult<()> {
-        if self.variables.table(name).is_ok() {
-            return Ok(());
+    /// The table of DECLARE @t TABLE; it has no name in a database, and a rollback leaves it alone.
+    pub(crate) fn create_variable_table(&mut self, name: &str, definition: &TableDefinition) -> SqlResult<TableId> {
+        let database = self.tempdb()?;
+        let mut table = self.empty(&database, "dbo", name);
+        table.variable = true;
+        self.definer(&database, |definer| definer.add(&mut table, definition, true))?;
+        let tx = self.statement.tx;
+        let engine = Arc::clone(&self.session.engine);
+        let mut store = engine.store().lock();
+        let id = store.add_table(tx, Arc::new(table));
+        if let Some(transaction) = store.transaction(tx) {
+            transaction.undo.retain(|step| !matches!(step, Undo::Created(created) if *created == id));
         }
-        self.in_transaction("DECLARE", |run| {
-            let database = run.tempdb()?;
-            let mut table = run.empty(&database, "dbo", name);
-            table.variable = true;
-            run.definer(&database, |definer| definer.add(&mut table, definition, true))?;
-            let engine = Arc::clone(&run.session.engine);
-            let mut store = engine.store().lock();
-            let tx = run.statement.tx;
-            let id = store.add_table(tx, Arc::new(table));
-            // A rollback leaves table variables alone.
-            if let Some(transaction) = store.transaction(tx) {
-                transaction.undo.retain(|step| !matches!(step, Undo::Created(created) if *created == id));
-            }
-            drop(store);
-            run.variables.declare_table(name, id);
-            Ok(())
-        })
+        Ok(id)
     }
 
     fn tempdb(&self) -> SqlResult<Arc<Database>> {
@@ -333,24 +317,6 @@ impl Run<'_> {
             database.permissions.retain(|permission| permission.table != Some(id));
         });
         Ok(true)
-    }
-}
-
-fn plain_column(id: i32, column: &ResultColumn) -> Column {
-    Column {
-        id,
-        name: column.name.clone(),
-        info: TypeInfo {
-            ty: column.ty,
-            collation: column.collation,
-            nullable: column.nullable,
-        },
-        alias: None,
-        identity: column.identity.then_some(crate::store::Identity { seed: 1, increment: 1 }),
-        computed: None,
-        default: None,
-        rowguid: false,
-        sparse: false,
     }
 }
 
