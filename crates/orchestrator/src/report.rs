@@ -101,7 +101,7 @@ impl TableOutcome {
             error: ended
                 .err()
                 .filter(|_| failed)
-                .map(|error| error_report(Some(sync), &error)),
+                .map(|error| error_report(sync, &error)),
             report,
             state_version: tally.state_version,
             warnings: tally.warnings,
@@ -124,16 +124,12 @@ impl TableOutcome {
     }
 
     /// A table whose task ended by a defect.
-    pub(crate) fn defect(error: &Error) -> Self {
-        Self {
-            report: TableReport {
-                status: RunStatus::Failed,
-                ..TableReport::default()
-            },
-            state_version: 0,
-            warnings: Vec::new(),
-            error: Some(error_report(None, error)),
-        }
+    pub(crate) fn defect(sync: &TableSync, error: &Error) -> Self {
+        let mut outcome = Self::skipped(sync);
+        outcome.report.status = RunStatus::Failed;
+        outcome.report.statistics.errors = 1;
+        outcome.error = Some(error_report(sync, error));
+        outcome
     }
 }
 
@@ -190,7 +186,7 @@ fn worst(statuses: impl Iterator<Item = RunStatus>) -> RunStatus {
     statuses.max_by_key(severity).unwrap_or_default()
 }
 
-fn error_report(sync: Option<&TableSync>, error: &Error) -> ErrorReport {
+fn error_report(sync: &TableSync, error: &Error) -> ErrorReport {
     let mut message = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -198,7 +194,7 @@ fn error_report(sync: Option<&TableSync>, error: &Error) -> ErrorReport {
         cause = error.source();
     }
     ErrorReport {
-        table: sync.map(|sync| sync.source_table.to_string()),
+        table: Some(sync.source_table.to_string()),
         kind: error.kind().name().to_owned(),
         message,
         advice: error.advice().to_owned(),

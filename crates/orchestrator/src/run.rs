@@ -120,12 +120,15 @@ impl Runner {
     }
 
     async fn spawn(self, route: Route, cancel: CancellationToken) -> Vec<TableOutcome> {
-        let task = tokio::spawn(async move { self.run_route(&route, &cancel).await });
+        let spawned = route.clone();
+        let task = tokio::spawn(async move { self.run_route(&spawned, &cancel).await });
         match AbortOnDropHandle::new(task).await {
             Ok(outcomes) => outcomes,
-            Err(error) => vec![TableOutcome::defect(
-                &Error::internal("a table's task ended early").caused_by(error),
-            )],
+            Err(error) => {
+                let defect = Error::internal("a table's task ended early").caused_by(error);
+                let outcomes = route.0.iter().map(|sync| TableOutcome::defect(sync, &defect));
+                outcomes.collect()
+            }
         }
     }
 

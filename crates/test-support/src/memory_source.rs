@@ -1,6 +1,7 @@
 //! A source in memory: sample tables, open transactions, and the ways in which a database tells of changes.
 
-use std::collections::BTreeMap;
+mod database;
+
 use std::ops::Bound as Edge;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -16,6 +17,9 @@ use model::{
 use tokio::task::yield_now;
 
 use crate::{SampleRow, SimClock, sample_batch, sample_schema};
+use database::{Database, Stamped, Table};
+
+pub use database::Transaction;
 
 /// Rows per batch: small, so that a few rows make several batches.
 const ROWS_PER_BATCH: usize = 3;
@@ -54,38 +58,6 @@ pub struct MemorySource {
     off: Vec<SourceRule>,
 }
 
-#[derive(Debug, Default)]
-struct Database {
-    incarnation: u64,
-    version: i64,
-    oldest_version: i64,
-    open: BTreeMap<u64, i64>,
-    next_transaction: u64,
-    tables: BTreeMap<TableName, Table>,
-    acknowledged: BTreeMap<TableName, Position>,
-}
-
-#[derive(Debug, Default)]
-struct Table {
-    keyed: bool,
-    rows: BTreeMap<(i32, u64), Stamped>,
-    history: Vec<Told>,
-    next_twin: u64,
-}
-
-#[derive(Debug, Clone)]
-struct Stamped {
-    row: SampleRow,
-    stamp: i64,
-}
-
-#[derive(Debug, Clone)]
-struct Told {
-    version: i64,
-    op: Op,
-    row: SampleRow,
-}
-
 impl MemorySource {
     /// A source without tables.
     pub fn new(clock: Arc<SimClock>, tracking: MemoryTracking) -> Self {
@@ -105,11 +77,7 @@ impl MemorySource {
 
     /// Creates an empty table of the sample schema, with `id` as its key or without a key.
     pub fn create(&self, table: &TableName, keyed: bool) {
-        let created = Table {
-            keyed,
-            ..Table::default()
-        };
-        self.database().tables.insert(table.clone(), created);
+        self.database().tables.insert(table.clone(), Table::new(keyed));
     }
 
     /// Writes rows in a transaction of their own: in a keyed table they replace the rows with their keys.
@@ -132,15 +100,7 @@ impl MemorySource {
 
     /// Opens a transaction. Dropping it without a commit rolls it back.
     pub fn begin(&self) -> Transaction {
-        let mut database = self.database();
-        let id = database.next_transaction;
-        database.next_transaction += 1;
-        database.open.insert(id, self.clock.now().0);
-        Transaction {
-            source: self.clone(),
-            id,
-            writes: Vec::new(),
-        }
+        Transaction::begin(self)
     }
 
     /// The rows that are committed, in order of `id`.
@@ -258,93 +218,6 @@ impl MemorySource {
         let images: Vec<_> = rows.iter().map(|(_, row)| row.clone()).collect();
         let ops = rows.iter().map(|(op, _)| *op as i8).collect::<Vec<_>>().into();
         ChangeBatch::new(table.clone(), schema, sample_batch(&images), ops, presence)
-    }
-}
-
-/// Writes that become visible together. Their stamps are those of the moment of each write.
-#[derive(Debug)]
-pub struct Transaction {
-    source: MemorySource,
-    id: u64,
-    writes: Vec<(TableName, Op, Stamped)>,
-}
-
-impl Transaction {
-    /// Writes a row; in a keyed table it replaces the row with its key.
-    pub fn put(&mut self, table: &TableName, row: SampleRow) {
-        let stamp = self.source.clock.now().0;
-        self.writes
-            .push((table.clone(), Op::Upsert, Stamped { row, stamp }));
-    }
-
-    /// Deletes the rows with this `id`.
-    pub fn delete(&mut self, table: &TableName, id: i32) {
-        let row = SampleRow {
-            id,
-            name: None,
-            amount: None,
-        };
-        let stamp = self.source.clock.now().0;
-        self.writes
-            .push((table.clone(), Op::Delete, Stamped { row, stamp }));
-    }
-
-    /// Makes the writes visible.
-    pub fn commit(mut self) {
-        let writes = std::mem::take(&mut self.writes);
-        let mut database = self.source.database();
-        database.version += 1;
-        let version = database.version;
-        for (table, op, written) in writes {
-            let table = database
-                .tables
-                .get_mut(&table)
-                .unwrap_or_else(|| panic!("a test wrote to {table}, which it did not create"));
-            table.write(version, op, written);
-        }
-    }
-}
-
-impl Drop for Transaction {
-    fn drop(&mut self) {
-        if let Ok(mut database) = self.source.database.lock() {
-            database.open.remove(&self.id);
-        }
-    }
-}
-
-impl Table {
-    fn write(&mut self, version: i64, op: Op, written: Stamped) {
-        let id = written.row.id;
-        self.history.push(Told {
-            version,
-            op,
-            row: written.row.clone(),
-        });
-        if self.keyed || op == Op::Delete {
-            self.rows.retain(|(have, _), _| *have != id);
-        }
-        if op != Op::Delete {
-            self.rows.insert((id, self.next_twin), written);
-            self.next_twin += 1;
-        }
-    }
-}
-
-impl Database {
-    fn table(&self, table: &TableName) -> Result<&Table> {
-        self.tables.get(table).ok_or_else(|| {
-            Error::new(ErrorKind::NotFound, "the memory source has no such table").with("table", table)
-        })
-    }
-
-    fn position(&self, value: i64) -> Position {
-        Position {
-            kind: "memory".into(),
-            incarnation: self.incarnation.to_string(),
-            value: value.to_string(),
-            label: format!("@{value}"),
-        }
     }
 }
 
@@ -549,65 +422,4 @@ fn complete(upto: Position, holding: Option<String>) -> Cut {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{SourceUnderTest, source_conformance};
-
-    struct InMemory {
-        source: MemorySource,
-        table: TableName,
-    }
-
-    #[async_trait]
-    impl SourceUnderTest for InMemory {
-        fn source(&self) -> Arc<dyn ChangeSource> {
-            Arc::new(self.source.clone())
-        }
-
-        fn table(&self) -> TableName {
-            self.table.clone()
-        }
-
-        async fn put(&self, rows: &[SampleRow]) {
-            self.source.put(&self.table, rows.iter().cloned());
-        }
-
-        async fn delete(&self, ids: &[i32]) {
-            self.source.delete(&self.table, ids.iter().copied());
-        }
-
-        async fn settle(&self) {
-            self.source.clock.advance(1_000);
-        }
-    }
-
-    async fn conforms(tracking: MemoryTracking, off: Option<SourceRule>) {
-        source_conformance(|| async move {
-            let mut source = MemorySource::new(Arc::default(), tracking);
-            if let Some(rule) = off {
-                source = source.without(rule);
-            }
-            let table = TableName::new("dbo", "Sample");
-            source.create(&table, true);
-            Box::new(InMemory { source, table }) as Box<dyn SourceUnderTest>
-        })
-        .await;
-    }
-
-    #[tokio::test]
-    async fn the_source_in_memory_keeps_the_contract() {
-        for tracking in [
-            MemoryTracking::Timestamp { tolerance: 10_000 },
-            MemoryTracking::Versions,
-            MemoryTracking::Nothing,
-        ] {
-            conforms(tracking, None).await;
-        }
-    }
-
-    #[tokio::test]
-    async fn the_suite_finds_a_source_that_forgets_its_incarnation() {
-        let broken = conforms(MemoryTracking::Versions, Some(SourceRule::Incarnation));
-        assert!(tokio::spawn(broken).await.is_err());
-    }
-}
+mod tests;

@@ -196,3 +196,22 @@ async fn a_run_holds_its_lease_to_the_end() {
     let free = shop.store.lease("shop", "next").await.unwrap();
     assert!(matches!(free, LeaseOutcome::Held(_)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_defect_in_one_table_is_that_tables_failure() {
+    struct Defect;
+    impl Progress for Defect {
+        fn hear(&self, sync: &SyncId, _event: &ProgressEvent) {
+            assert!(!sync.as_str().contains("dbo.B"), "the test's defect");
+        }
+    }
+    let shop = Shop::new(&["A", "B"]);
+    let mut runner = shop.runner();
+    runner.progress = Arc::new(Defect);
+    let routes = ["A", "B"].map(|table| Route(vec![shop.export(table, Faults::never())]));
+    let report = finished(&runner, routes.into()).await;
+    let statuses: Vec<_> = report.tables.iter().map(|table| table.status).collect();
+    assert_eq!(statuses, [RunStatus::Succeeded, RunStatus::Failed]);
+    assert_eq!(report.errors[0].table.as_deref(), Some("dbo.B"));
+    assert_eq!(report.errors[0].kind, "internal");
+}

@@ -46,6 +46,7 @@ impl TableRun<'_> {
     /// Cancelling the run does not interrupt a commit that was sent.
     pub(super) async fn settle(&mut self, commit: &Commit) -> Result<Settled> {
         if self.cancel.is_cancelled() {
+            self.throw_away(commit, false).await;
             return Err(Error::cancelled());
         }
         let mut in_doubt = false;

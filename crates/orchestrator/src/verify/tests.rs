@@ -1,5 +1,5 @@
 use futures::stream::BoxStream;
-use model::{Batches, Bound, Chunk, Description, TableSchema};
+use model::{Batches, Bound, Chunk, Cut, Description, SourceEvent, TableSchema, VerifyColumn};
 use test_support::{MemorySource, MemoryTracking, SampleRow, SimClock, sample_schema};
 
 use super::*;

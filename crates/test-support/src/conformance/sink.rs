@@ -1,16 +1,18 @@
 //! The suite of [`ChangeSink`].
 
+mod case;
+
 use std::sync::Arc;
 
-use arrow_array::{Int8Array, RecordBatch};
+use arrow_array::RecordBatch;
 use async_trait::async_trait;
-use futures::stream;
 use model::{
-    BatchId, Batches, ChangeBatch, ChangeSink, Commit, CommitOutcome, Committed, Epoch, Mark, Op, Position,
-    Prepare, Presence, Receipt, Replace, StageOutcome, Staged, SyncId, TableName, TableSchema,
+    BatchId, ChangeSink, CommitOutcome, Committed, Epoch, Mark, Op, Prepare, Presence, Replace, SyncId,
+    TableName,
 };
 
-use crate::{SampleRow, kill_after, sample_batch, sample_rows, sample_schema};
+use crate::{SampleRow, kill_after, sample_schema};
+use case::{Case, at, inserts, position, rows_of};
 
 /// A target to test: a fresh place without tables.
 #[async_trait]
@@ -55,156 +57,6 @@ where
         a_cancelled_commit_is_all_or_nothing(keyed().await, polls).await;
     }
     twins_survive_without_a_key(Case::new(make().await, false).await).await;
-}
-
-struct Case {
-    place: Box<dyn SinkUnderTest>,
-    sink: Arc<dyn ChangeSink>,
-    sync: SyncId,
-    table: TableName,
-    schema: Arc<TableSchema>,
-}
-
-impl Case {
-    async fn new(place: Box<dyn SinkUnderTest>, keyed: bool) -> Self {
-        let (sink, table) = (place.open().await, place.table());
-        let case = Self {
-            place,
-            sink,
-            sync: SyncId::new("conformance/dbo.Sample/to"),
-            table,
-            schema: sample_schema(keyed),
-        };
-        let prepared = case
-            .sink
-            .prepare(&case.prepare())
-            .await
-            .expect("the table is created");
-        assert!(prepared.created);
-        case
-    }
-
-    fn prepare(&self) -> Prepare {
-        Prepare {
-            sync: self.sync.clone(),
-            table: self.table.clone(),
-            schema: self.schema.clone(),
-            create: true,
-            adopt: false,
-            dry_run: false,
-        }
-    }
-
-    async fn committed(&self) -> Committed {
-        let newest = self.sink.committed(&self.sync, &self.table).await;
-        newest.expect("the target tells how far it has got")
-    }
-
-    async fn rows(&self) -> Vec<SampleRow> {
-        sample_rows(&self.place.rows(&self.table).await)
-    }
-
-    async fn stage(&self, changes: &[(Op, SampleRow)], presence: Presence) -> StageOutcome {
-        let batches: Vec<_> = changes.chunks(2).map(|part| self.batch(part, presence)).collect();
-        let batches: Batches = Box::pin(stream::iter(batches.into_iter().map(Ok)));
-        let staged = self
-            .sink
-            .stage(&self.sync, &self.table, &self.schema, batches)
-            .await;
-        let staged = staged.expect("rows are staged");
-        assert_eq!(staged.read, changes.len() as u64, "rows taken from the stream");
-        staged
-    }
-
-    fn batch(&self, changes: &[(Op, SampleRow)], presence: Presence) -> ChangeBatch {
-        let rows: Vec<_> = changes.iter().map(|(_, row)| row.clone()).collect();
-        let ops: Int8Array = changes.iter().map(|(op, _)| Some(*op as i8)).collect();
-        let batch = ChangeBatch::new(
-            self.table.clone(),
-            self.schema.clone(),
-            sample_batch(&rows),
-            ops,
-            presence,
-        );
-        batch.expect("the batch fits the sample schema")
-    }
-
-    /// A commit on what the target says now.
-    async fn next(&self, batch: &str, mark: Mark, staged: Vec<Staged>) -> Commit {
-        let newest = self.committed().await;
-        Commit {
-            sync: self.sync.clone(),
-            table: self.table.clone(),
-            schema: self.schema.clone(),
-            batch: BatchId::new(batch),
-            epoch: Epoch(1).max(newest.epoch),
-            after: newest.mark,
-            mark,
-            staged,
-            replace: Replace::No,
-        }
-    }
-
-    async fn commit(&self, commit: &Commit) -> Receipt {
-        match self.sink.commit(commit).await {
-            Ok(CommitOutcome::Committed(receipt)) => receipt,
-            other => panic!("committing {} ended as {other:?}", commit.batch),
-        }
-    }
-
-    /// Stages and commits upserts.
-    async fn apply(
-        &self,
-        batch: &str,
-        changes: &[(Op, SampleRow)],
-        presence: Presence,
-    ) -> (StageOutcome, Receipt) {
-        let staged = self.stage(changes, presence).await;
-        let commit = self.next(batch, at(batch), staged.staged.clone()).await;
-        let receipt = self.commit(&commit).await;
-        (staged, receipt)
-    }
-
-    /// Expects a conflict, and that it changed nothing.
-    async fn conflicts(&self, commit: &Commit) -> Committed {
-        let (rows, before) = (self.rows().await, self.committed().await);
-        let outcome = self.sink.commit(commit).await;
-        let Ok(CommitOutcome::Conflict { newest }) = outcome else {
-            panic!("a commit that must conflict ended as {outcome:?}");
-        };
-        assert_eq!(newest, before, "the conflict tells what the target says");
-        assert_eq!(self.rows().await, rows, "a conflict changed rows");
-        assert_eq!(self.committed().await, before, "a conflict moved the mark");
-        newest
-    }
-}
-
-fn at(value: &str) -> Mark {
-    Mark::At(position(value))
-}
-
-fn position(value: &str) -> Position {
-    Position {
-        kind: "sample".into(),
-        incarnation: "i".into(),
-        value: value.into(),
-        label: value.into(),
-    }
-}
-
-fn inserts(ids: impl IntoIterator<Item = i32>) -> Vec<(Op, SampleRow)> {
-    ids.into_iter()
-        .map(|id| {
-            (
-                Op::Insert,
-                SampleRow::new(id, &format!("row {id}"), i64::from(id)),
-            )
-        })
-        .collect()
-}
-
-fn rows_of(changes: &[(Op, SampleRow)]) -> Vec<SampleRow> {
-    changes.iter().map(|(_, row)| row.clone()).collect()
 }
 
 async fn preparing_creates_once(place: Box<dyn SinkUnderTest>) {

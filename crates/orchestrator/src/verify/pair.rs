@@ -1,0 +1,210 @@
+//! Two sides: from differing buckets to the keys that differ.
+
+use std::collections::{BTreeMap, HashSet};
+
+use arrow_array::RecordBatch;
+use futures::StreamExt;
+use model::{Cut, Presence, Result, Selection, SourceEvent, Tracking, VerifyColumn};
+
+use super::Upstream;
+use super::buckets::Buckets;
+use super::difference::{Collected, Counts};
+use super::layout::Layout;
+use super::reader::Reader;
+
+/// So many rows of differing buckets are held at once.
+const HELD_ROWS: u64 = 500_000;
+
+/// So many suspicious keys are looked at again at once.
+const KEYS_AT_ONCE: usize = 500;
+
+/// Two sides that are compared.
+pub(super) struct Pair<'a> {
+    pub(super) layout: &'a Layout,
+    pub(super) first: &'a Reader<'a>,
+    pub(super) other: &'a Reader<'a>,
+    pub(super) keys_named: usize,
+}
+
+/// A key whose rows differ, with what is known of it.
+struct Suspect {
+    counts: Counts,
+    text: String,
+}
+
+impl Pair<'_> {
+    pub(super) async fn compare(&self, mut first: Buckets, mut other: Buckets) -> Result<VerifyColumn> {
+        first.widen_to(other.shift());
+        other.widen_to(first.shift());
+        let mut column = VerifyColumn {
+            side: self.other.side.name.clone(),
+            rows: first.rows(),
+            rows_here: other.rows(),
+            ..VerifyColumn::default()
+        };
+        let (equal, groups) = first.compare(&other, HELD_ROWS);
+        column.matched = equal;
+        let mut suspects = BTreeMap::new();
+        for group in groups {
+            column.matched += self.second_pass(first.shift(), &group, &mut suspects).await?;
+        }
+        let pending = self.pending(&suspects).await?;
+        self.count(&mut column, suspects, &pending);
+        Ok(column)
+    }
+
+    /// Reads the buckets of one group again and looks at their suspicious keys once more. Returns how many rows match.
+    async fn second_pass(
+        &self,
+        shift: u32,
+        group: &HashSet<i64>,
+        suspects: &mut BTreeMap<Vec<u8>, Suspect>,
+    ) -> Result<u64> {
+        let (first, other) = futures::future::try_join(
+            self.collect(self.first, Selection::All, |place, _| {
+                group.contains(&(place >> shift))
+            }),
+            self.collect(self.other, Selection::All, |place, _| {
+                group.contains(&(place >> shift))
+            }),
+        )
+        .await?;
+        let mut matched = 0;
+        let mut differing = Vec::new();
+        for (key, counts) in first.compare(&other) {
+            if counts.all_match() {
+                matched += counts.matched;
+            } else {
+                differing.push((key, counts));
+            }
+        }
+        for part in differing.chunks(KEYS_AT_ONCE) {
+            let keys: Vec<&[u8]> = part.iter().map(|(key, _)| key.as_slice()).collect();
+            let rows = first.key_rows(&other, &keys)?;
+            let again = self.second_look(&keys, &rows).await?;
+            for (i, (key, counts)) in part.iter().enumerate() {
+                let counts = match &again {
+                    Some(again) => again.get(key).copied().unwrap_or_default(),
+                    None => *counts,
+                };
+                if counts.all_match() {
+                    matched += counts.matched;
+                } else {
+                    let text = self.layout.key_text(&rows, i)?;
+                    suspects.insert(key.clone(), Suspect { counts, text });
+                }
+            }
+        }
+        Ok(matched)
+    }
+
+    /// Reads single keys of both sides again. `None` where rows cannot be selected by key.
+    async fn second_look(
+        &self,
+        keys: &[&[u8]],
+        rows: &RecordBatch,
+    ) -> Result<Option<BTreeMap<Vec<u8>, Counts>>> {
+        let (Some(of_first), Some(of_other)) = (self.first.keys(rows)?, self.other.keys(rows)?) else {
+            return Ok(None);
+        };
+        let wanted: HashSet<&[u8]> = keys.iter().copied().collect();
+        let (first, other) = futures::future::try_join(
+            self.collect(self.first, of_first, |_, key| wanted.contains(key)),
+            self.collect(self.other, of_other, |_, key| wanted.contains(key)),
+        )
+        .await?;
+        Ok(Some(first.compare(&other).collect()))
+    }
+
+    async fn collect(
+        &self,
+        reader: &Reader<'_>,
+        selection: Selection,
+        wanted: impl Fn(i64, &[u8]) -> bool,
+    ) -> Result<Collected> {
+        let mut collected = Collected::default();
+        let mut rows = reader.read(selection).await?;
+        while let Some(batch) = rows.next().await {
+            collected.push(self.layout, &batch?, &wanted)?;
+        }
+        Ok(collected)
+    }
+
+    /// Which suspicious keys have changed upstream after what was applied.
+    async fn pending(&self, suspects: &BTreeMap<Vec<u8>, Suspect>) -> Result<HashSet<Vec<u8>>> {
+        let mut pending = HashSet::new();
+        if suspects.is_empty() || self.layout.is_keyless() {
+            return Ok(pending);
+        }
+        for upstream in &self.other.side.upstream {
+            upstream.changed(self.layout, suspects, &mut pending).await?;
+        }
+        Ok(pending)
+    }
+
+    fn count(
+        &self,
+        column: &mut VerifyColumn,
+        suspects: BTreeMap<Vec<u8>, Suspect>,
+        pending: &HashSet<Vec<u8>>,
+    ) {
+        for (key, Suspect { counts, text }) in suspects {
+            column.matched += counts.matched;
+            if pending.contains(&key) {
+                column.pending += 1;
+                continue;
+            }
+            column.different += counts.different;
+            column.missing += counts.missing;
+            column.extra += counts.extra;
+            for (kind, rows) in [
+                ("different", counts.different),
+                ("missing", counts.missing),
+                ("extra", counts.extra),
+            ] {
+                if rows > 0 && column.keys.len() < self.keys_named {
+                    column.keys.push(format!("{kind} {text}"));
+                }
+            }
+        }
+    }
+}
+
+impl Upstream {
+    /// Adds the keys among `suspects` that changed after what was applied. Rows that a window only reads again do not
+    /// count.
+    async fn changed(
+        &self,
+        layout: &Layout,
+        suspects: &BTreeMap<Vec<u8>, Suspect>,
+        pending: &mut HashSet<Vec<u8>>,
+    ) -> Result<()> {
+        let description = self.source.describe(&self.table).await?;
+        if matches!(description.tracking, Tracking::Full { .. }) {
+            return Ok(());
+        }
+        let cut = self
+            .source
+            .cut(std::slice::from_ref(&self.table), Some(&self.applied))
+            .await?;
+        // Without the history nothing can be said to be pending.
+        let Cut::Complete { upto, .. } = cut else {
+            return Ok(());
+        };
+        let mut events = self
+            .source
+            .changes(&self.table, &description.schema, &self.applied, &upto)
+            .await?;
+        while let Some(event) = events.next().await {
+            let SourceEvent::Changes(batch) = event? else {
+                continue;
+            };
+            if batch.presence == Presence::PerhapsIdentical {
+                continue;
+            }
+            let keys = layout.keys_of(&batch.rows)?;
+            pending.extend(keys.into_iter().filter(|key| suspects.contains_key(key)));
+        }
+        Ok(())
+    }
+}
