@@ -7,11 +7,12 @@ mod arithmetic;
 mod bind;
 mod bound;
 mod calendar;
+mod compare;
 mod context;
-pub(crate) mod compare;
-pub(crate) mod convert;
+mod convert;
 mod decimal;
 mod environment;
+mod function;
 mod like;
 mod number_text;
 mod time_format;
@@ -19,12 +20,18 @@ mod time_parse;
 mod types;
 mod wide;
 
-pub(crate) use bind::{bind, bind_predicate, convert_to, convert_value, unify};
+#[cfg(test)]
+mod tests;
+
+pub(crate) use bind::{bind, bind_predicate, convert_to};
 pub(crate) use bound::BoundExpr;
+pub(crate) use compare::compare;
 pub(crate) use context::{Context, Scope, Slot, SlotInfo, SubqueryInfo};
 pub(crate) use environment::{EnvironmentFunction, Global};
+pub(crate) use types::unify;
 
 use crate::error::SqlResult;
+use crate::types::TypeInfo;
 use crate::value::Value;
 
 /// The value of `expr` for the row and session that `context` stands for.
@@ -35,4 +42,9 @@ pub(crate) fn eval(expr: &BoundExpr, context: &mut dyn Context) -> SqlResult<Val
 /// Whether a predicate is true; false and unknown are alike for WHERE, ON, IF and WHILE.
 pub(crate) fn holds(predicate: &BoundExpr, context: &mut dyn Context) -> SqlResult<bool> {
     Ok(matches!(predicate.eval(context)?, Value::Bit(true)))
+}
+
+/// `value` as a value of another type, cut where it is longer, as variables and parameters take it.
+pub(crate) fn convert_value(value: Value, from: TypeInfo, to: TypeInfo) -> SqlResult<Value> {
+    convert::convert(value, from.ty, to, 0)
 }

@@ -10,6 +10,7 @@ mod to_time;
 mod tests;
 
 pub(super) use allowed::{Way, check};
+pub(super) use to_text::plain_text;
 
 
 use crate::collation::Collation;
@@ -17,22 +18,13 @@ use crate::error::{SqlError, SqlResult};
 use crate::types::{Length, SqlType, TypeInfo};
 use crate::value::Value;
 
-/// What becomes of text and bytes that are longer than the target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fit {
-    /// They are cut: CAST, variables, parameters.
-    Cut,
-    /// Error 2628, unless only blanks or zeros are lost: columns.
-    Refuse,
-}
-
-/// `value` of type `from` as a value of type `to`. Style 0 is CONVERT's default.
-pub(crate) fn convert(value: Value, from: SqlType, to: TypeInfo, style: i32, fit: Fit) -> SqlResult<Value> {
+/// `value` of type `from` as a value of type `to`, cut where it is longer. Style 0 is CONVERT's default.
+pub(crate) fn convert(value: Value, from: SqlType, to: TypeInfo, style: i32) -> SqlResult<Value> {
     if value.is_null() {
         return Ok(Value::Null);
     }
     let from = if matches!(from, SqlType::SqlVariant) { type_of(&value) } else { from };
-    let target = Target { from, to: to.ty, collation: to.collation, style, fit };
+    let target = Target { from, to: to.ty, collation: to.collation, style };
     match to.ty {
         SqlType::Bit | SqlType::TinyInt | SqlType::SmallInt | SqlType::Int | SqlType::BigInt => {
             to_number::integer(&value, target)
@@ -69,7 +61,6 @@ struct Target {
     to: SqlType,
     collation: Option<&'static Collation>,
     style: i32,
-    fit: Fit,
 }
 
 impl Target {

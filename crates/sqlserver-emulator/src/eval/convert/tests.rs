@@ -12,7 +12,7 @@ fn varchar(len: u16) -> SqlType {
 }
 
 fn run(value: Value, from: SqlType, to: SqlType, style: i32) -> SqlResult<Value> {
-    convert(value, from, TypeInfo::new(to), style, Fit::Cut)
+    convert(value, from, TypeInfo::new(to), style)
 }
 
 fn decimal(unscaled: i128, precision: u8, scale: u8) -> Value {
@@ -99,15 +99,6 @@ fn what_does_not_fit_has_its_own_error() {
         let error = run(value, from, to, 0).unwrap_err();
         assert_eq!(error.number, number, "{shown}: {error}");
     }
-}
-
-#[test]
-fn columns_refuse_what_variables_cut() {
-    let to = TypeInfo::new(varchar(3));
-    let refuse = |text: &str| convert(Value::text(text), nvarchar(9), to, 0, Fit::Refuse);
-    assert_eq!(refuse("abc  "), Ok(Value::text("abc")));
-    let error = refuse("abcd").unwrap_err();
-    assert_eq!((error.number, error.message.as_str()), (2628, "abc"));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! To binary types, uniqueidentifier and rowversion.
 
-use super::{Fit, Target};
+use super::Target;
 use crate::collation::Collation;
 use crate::error::{SqlError, SqlResult};
 use crate::types::SqlType;
@@ -50,7 +50,7 @@ pub(super) fn convert(value: &Value, target: Target) -> SqlResult<Value> {
         }
         Value::Null => return Ok(Value::Null),
     };
-    fit(bytes, target)
+    Ok(fit(bytes, target))
 }
 
 fn storage_bytes(precision: u8) -> u8 {
@@ -111,17 +111,14 @@ fn fit_number(bytes: &[u8], target: Target) -> Value {
     }
 }
 
-fn fit(mut bytes: Vec<u8>, target: Target) -> SqlResult<Value> {
+fn fit(mut bytes: Vec<u8>, target: Target) -> Value {
     if let Some(limit) = target.limit() {
-        if target.fit == Fit::Refuse && bytes.iter().skip(limit).any(|byte| *byte != 0) {
-            return Err(SqlError::new(2628, 16, 1, String::new()));
-        }
         bytes.truncate(limit);
         if matches!(target.to, SqlType::Binary { .. }) {
             bytes.resize(limit, 0);
         }
     }
-    Ok(Value::Bytes(bytes.into()))
+    Value::Bytes(bytes.into())
 }
 
 /// The storage form: the first three groups are little-endian.

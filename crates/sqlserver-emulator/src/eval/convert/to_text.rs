@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Fit, Target};
+use super::Target;
 use crate::collation::{CodePage, Collation};
 use crate::error::{SqlError, SqlResult};
 use crate::eval::{number_text, time_format};
@@ -55,8 +55,8 @@ fn guid_text(guid: &[u8; 16]) -> String {
 pub(super) fn convert(value: Value, target: Target) -> SqlResult<Value> {
     let units: Arc<[u16]> = match &value {
         Value::Str(text) | Value::Xml(text) => Arc::clone(text),
-        Value::Bytes(bytes) => return from_bytes(bytes, target),
-        Value::RowVersion(n) => return from_bytes(&n.to_be_bytes(), target),
+        Value::Bytes(bytes) => return Ok(from_bytes(bytes, target)),
+        Value::RowVersion(n) => return Ok(from_bytes(&n.to_be_bytes(), target)),
         _ => plain_text(&value, target.from, target.style)?.encode_utf16().collect(),
     };
     if let Some(limit) = target.limit()
@@ -65,14 +65,14 @@ pub(super) fn convert(value: Value, target: Target) -> SqlResult<Value> {
     {
         return outcome;
     }
-    fit(units, target)
+    Ok(fit(units, target))
 }
 
 /// Numbers are never cut: an asterisk stands for integers in `varchar`, all else is an error.
 fn too_long(value: &Value, target: Target) -> Option<SqlResult<Value>> {
     match value {
         Value::TinyInt(_) | Value::SmallInt(_) | Value::Int(_) if !target.to.is_unicode() => {
-            Some(fit([u16::from(b'*')].as_slice().into(), target))
+            Some(Ok(fit([u16::from(b'*')].as_slice().into(), target)))
         }
         Value::Guid(_) => {
             let message = "Insufficient result space to convert uniqueidentifier value to char.";
@@ -98,7 +98,7 @@ fn too_long(value: &Value, target: Target) -> Option<SqlResult<Value>> {
 }
 
 /// Styles 1 and 2 are hexadecimal; otherwise the bytes are the text.
-fn from_bytes(bytes: &[u8], target: Target) -> SqlResult<Value> {
+fn from_bytes(bytes: &[u8], target: Target) -> Value {
     let units = match target.style {
         1 | 2 => {
             let prefix = if target.style == 1 { "0x" } else { "" };
@@ -126,7 +126,7 @@ fn code_page(collation: Option<&'static Collation>) -> CodePage {
 }
 
 /// Through the target's code page, cut or padded to its length.
-fn fit(units: Arc<[u16]>, target: Target) -> SqlResult<Value> {
+fn fit(units: Arc<[u16]>, target: Target) -> Value {
     let ascii = units.iter().all(|unit| *unit < 0x80);
     if target.to.is_unicode() || ascii {
         return fit_units(units, target, None);
@@ -134,39 +134,25 @@ fn fit(units: Arc<[u16]>, target: Target) -> SqlResult<Value> {
     let page = code_page(target.collation);
     let bytes = page.encode(&units);
     let kept = match target.limit() {
-        Some(limit) if bytes.len() > limit => {
-            if target.fit == Fit::Refuse && bytes.iter().skip(limit).any(|byte| *byte != b' ') {
-                return Err(truncated(&units));
-            }
-            page.decode(&bytes[..limit])
-        }
+        Some(limit) if bytes.len() > limit => page.decode(&bytes[..limit]),
         _ => page.decode(&bytes),
     };
     fit_units(kept.into(), target, Some(bytes.len()))
 }
 
 /// `length` is the length in bytes where it is not that in units.
-fn fit_units(units: Arc<[u16]>, target: Target, length: Option<usize>) -> SqlResult<Value> {
+fn fit_units(units: Arc<[u16]>, target: Target, length: Option<usize>) -> Value {
     let Some(limit) = target.limit() else {
-        return Ok(Value::Str(units));
+        return Value::Str(units);
     };
     if units.len() > limit {
-        let lost = units.get(limit..).unwrap_or_default();
-        if target.fit == Fit::Refuse && lost.iter().any(|unit| *unit != u16::from(b' ')) {
-            return Err(truncated(units.get(..limit).unwrap_or_default()));
-        }
-        return Ok(Value::Str(units.get(..limit).unwrap_or_default().into()));
+        return Value::Str(units.get(..limit).unwrap_or_default().into());
     }
     let padding = limit.saturating_sub(length.unwrap_or(units.len()));
     if matches!(target.to, SqlType::Char { .. } | SqlType::NChar { .. }) && padding > 0 {
         let mut padded = units.to_vec();
         padded.resize(units.len() + padding, u16::from(b' '));
-        return Ok(Value::Str(padded.into()));
+        return Value::Str(padded.into());
     }
-    Ok(Value::Str(units))
-}
-
-/// 2628; whoever knows the column completes the message.
-fn truncated(kept: &[u16]) -> SqlError {
-    SqlError::new(2628, 16, 1, String::from_utf16_lossy(kept))
+    Value::Str(units)
 }

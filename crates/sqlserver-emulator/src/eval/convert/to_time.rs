@@ -62,7 +62,7 @@ fn from_number(value: &Value, target: Target) -> SqlResult<Moment> {
         return Err(target.refused());
     }
     let float = super::TypeInfo::new(SqlType::Float);
-    let Value::Float(days) = super::convert(value.clone(), target.from, float, 0, target.fit)? else {
+    let Value::Float(days) = super::convert(value.clone(), target.from, float, 0)? else {
         return Err(target.refused());
     };
     if days.abs() > 3_000_000.0 {
