@@ -27,7 +27,7 @@ WHERE o.type IN ('U', 'V') AND s.name = @schema AND o.name = @name";
 const COLUMNS: &str = "\
 SELECT c.column_id AS column_id, c.name AS column_name, \
  CASE WHEN ut.is_assembly_type = 1 THEN ut.name ELSE bt.name END AS type_name, c.max_length AS max_length, \
- c.precision AS type_precision, c.scale AS type_scale, CONVERT(nvarchar(128), c.collation_name) AS collation_name, \
+ c.[precision] AS type_precision, c.[scale] AS type_scale, CONVERT(nvarchar(128), c.collation_name) AS collation_name, \
  CONVERT(int, COLLATIONPROPERTY(c.collation_name, 'CodePage')) AS code_page, c.is_nullable AS is_nullable, \
  c.is_identity AS is_identity, c.is_computed AS is_computed, c.generated_always_type AS generated_always_type, \
  c.is_masked AS is_masked, c.encryption_type AS encryption_type, c.is_column_set AS is_column_set, \

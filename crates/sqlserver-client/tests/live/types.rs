@@ -196,7 +196,7 @@ async fn the_edge_vectors_arrive_as_they_should() {
     run(
         &mut connection,
         &[
-            "CREATE TABLE dbo.edges (id int NOT NULL PRIMARY KEY, dt datetime, dt2 datetime2(7), off datetimeoffset(7), m money, g uniqueidentifier)",
+            "CREATE TABLE dbo.edges (id int NOT NULL PRIMARY KEY, dt datetime, dt2 datetime2(7), utc datetimeoffset(7), m money, g uniqueidentifier)",
             "INSERT INTO dbo.edges VALUES (1, '1753-01-01', '0001-01-01', '2026-01-01T12:00:00.0000000+14:00', 1.2345, '00112233-4455-6677-8899-AABBCCDDEEFF'), \
              (2, '9999-12-31T23:59:59.997', '9999-12-31T23:59:59.9999999', '1970-01-01T00:00:00.0000019-01:00', -922337203685477.5808, NULL)",
         ],
@@ -212,7 +212,7 @@ async fn the_edge_vectors_arrive_as_they_should() {
     };
     assert_eq!(micros(1), [-6_847_804_800_000_000, 253_402_300_799_997_000]);
     assert_eq!(micros(2), [-62_135_596_800_000_000, 253_402_300_799_999_999]);
-    assert_eq!(micros(3), [1_767_175_200_000_000, 3_600_000_001]);
+    assert_eq!(micros(3), [1_767_218_400_000_000, 3_600_000_001]);
     let money = batch.column(4).as_primitive::<Decimal128Type>().values().to_vec();
     assert_eq!(money, [12_345, i128::from(i64::MIN)]);
     let guid = batch.column(5).as_fixed_size_binary().value(0);
