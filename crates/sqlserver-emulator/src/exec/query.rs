@@ -114,6 +114,8 @@ impl Run<'_> {
         if streams {
             return self.stream(plan, each);
         }
+        // `SELECT @v = @v + c … ORDER BY c` computes its items row by row after sorting: each sees what the last one assigned.
+        let late = !plan.assignments.is_empty() && !plan.distinct;
         let mut rows: Vec<Keyed> = Vec::new();
         let mut seen = HashSet::new();
         let infos: Vec<TypeInfo> = plan.items.iter().map(BoundExpr::info).collect();
@@ -123,10 +125,13 @@ impl Run<'_> {
                 return Ok(Flow::Continue);
             }
             let key = run.sort_key(&plan.order, &row, &input)?;
-            rows.push((key, row));
+            rows.push((key, if late { input } else { row }));
             Ok(Flow::Continue)
         })?;
-        self.deliver(rows, !plan.order.is_empty(), &plan.page, each)
+        self.deliver(rows, !plan.order.is_empty(), &plan.page, &mut |run, row| {
+            let row = if late { run.row_of(&plan.items, &row)? } else { row };
+            each(run, row)
+        })
     }
 
     fn stream(&mut self, plan: &SelectPlan, each: Each<'_>) -> SqlResult<()> {
