@@ -11,6 +11,7 @@ use sqlserver_client::{ArrowRows, BulkColumn, Connection, Param, values_from_bou
 use crate::keyset::Keyset;
 use crate::plan::TablePlan;
 use crate::pool::Pool;
+use crate::window::Window;
 
 /// Rows of one Arrow batch.
 const BATCH_ROWS: usize = 16_384;
@@ -83,6 +84,10 @@ pub(crate) async fn read(
             run(pool, plan, selected(plan, schema, &conditions, params, &order)?).await?
         }
         Selection::Keys(keys) => by_keys(pool, plan, schema, &keyset, keys).await?,
+        Selection::ChangedAfter(cut) => {
+            let (condition, params) = Window::new(plan, &cut, &cut)?.beyond()?;
+            run(pool, plan, selected(plan, schema, &[condition], params, "")?).await?
+        }
     };
     let (table, schema) = (plan.table.name.clone(), schema.clone());
     Ok(rows.map(move |batch| images(&table, &schema, batch?)).boxed())

@@ -138,6 +138,25 @@ impl Window {
         Ok((format!("({})", any.join(" OR ")), params))
     }
 
+    /// The condition on rows that the cut at the window's end leaves for later, with its parameters. Values that time will not
+    /// reach are not among them: they are read by every increment.
+    pub(crate) fn beyond(&self) -> Result<(String, Vec<Param>)> {
+        let column = self.column.quoted();
+        Ok(match &self.reach {
+            Reach::Timestamp { window, .. } => (
+                format!("({column} >= @hi AND {column} <= @future)"),
+                vec![
+                    self.moment("hi", window.hi)?,
+                    self.moment("future", window.future)?,
+                ],
+            ),
+            Reach::Id { window, .. } => match window.upto {
+                Some(upto) => (format!("{column} > @upto"), vec![self.number("upto", upto)]),
+                None => (format!("{column} IS NOT NULL"), Vec::new()),
+            },
+        })
+    }
+
     fn moment(&self, name: &str, moment: Ticks) -> Result<Param> {
         Ok(Param::typed(name, value(self.column.ty, moment)?, self.column.ty))
     }
@@ -246,4 +265,34 @@ fn numbers(column: &ArrayRef) -> Result<Box<dyn Iterator<Item = Option<i64>> + '
         .as_primitive_opt::<Int32Type>()
         .ok_or_else(|| Error::internal(format!("the tracking column arrived as {}", column.data_type())))?;
     Ok(Box::new(column.iter().map(|id| id.map(i64::from))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::WindowOptions;
+
+    #[test]
+    fn the_hour_that_local_time_repeats_is_in_the_window() {
+        let second = 10_000_000;
+        let at = |seconds: i64| Ticks((1_000_000 + seconds) * second);
+        let position = |watermark, repeated_from: Option<i64>| TimestampPosition {
+            column: "c".into(),
+            declared: "datetime2(7)".into(),
+            watermark: at(watermark),
+            now: at(watermark),
+            offset_minutes: 0,
+            repeated_from: repeated_from.map(at),
+        };
+        let rules = WindowOptions::default().rules(std::time::Duration::ZERO);
+        for (after, upto, lo) in [
+            (position(5_000, None), position(6_000, None), 4_990),
+            (position(5_000, None), position(5_000, Some(1_400)), 1_390),
+            (position(5_000, Some(1_400)), position(6_000, None), 1_390),
+        ] {
+            let window = timestamp_window(&after, &upto, &rules);
+            assert_eq!((window.lo, window.hi), (at(lo), upto.watermark));
+            assert_eq!(window.class(Some(at(4_000))), RowClass::ReadAgain);
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use model::{ChangeSource, Cut, Selection};
-use sqlserver_client::Isolation;
+use sqlserver_client::{Isolation, Param};
 
 use crate::shop::{Shop, Target, collect, complete, everything, rows, schema, table};
 
@@ -76,6 +76,28 @@ async fn an_update_that_took_its_time_before_it_waited_is_not_lost() {
         target.increment_with(tamper).await;
         first.commit().await;
         blocked.await.unwrap();
+        shop.pass(60);
+        target.increment_with(tamper).await;
+        assert_eq!(target.is_equal().await, survives);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_has_taken_its_time_and_written_nothing_yet_is_not_lost() {
+    for (tamper, survives) in [(untouched as fn(&mut _, &mut _), true), (blind, false)] {
+        let shop = Shop::open(TABLE).await;
+        let mut target = copied(&shop, "{}").await;
+        let mut late = shop.writer().await;
+        late.begin(Isolation::ReadCommitted).await.unwrap();
+        let now = late.query("SELECT SYSUTCDATETIME() AS now", &[]).await.unwrap();
+        let time = Param::new("now", now.one().unwrap().get("now").unwrap().clone());
+        shop.pass(120);
+        shop.sql("INSERT INTO dbo.T (id, v) VALUES (11, N'early')");
+        shop.pass(30);
+        target.increment_with(tamper).await;
+        let insert = "INSERT INTO dbo.T (id, v, updated_at) VALUES (10, N'late', @now)";
+        late.execute(insert, &[time]).await.unwrap();
+        late.commit().await;
         shop.pass(60);
         target.increment_with(tamper).await;
         assert_eq!(target.is_equal().await, survives);
@@ -200,14 +222,18 @@ async fn what_is_read_again_is_said_to_be() {
     shop.pass(30);
     target.increment().await;
     assert_eq!((target.fresh, target.again), (2, 0));
-    let before = target.position.clone();
     target.increment().await;
     assert_eq!(
         (target.fresh, target.again),
         (0, 2),
         "the tolerance reads them again"
     );
-    assert_eq!(target.position.label, before.label, "and moves nothing");
+    target.increment().await;
+    assert_eq!(
+        (target.fresh, target.again),
+        (0, 0),
+        "but a table at rest only once"
+    );
     shop.sql("UPDATE dbo.T SET v = N'c', updated_at = SYSUTCDATETIME() WHERE id = 10");
     shop.pass(30);
     target.increment().await;
@@ -246,12 +272,18 @@ async fn every_type_of_time_is_bound_as_itself() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_delivers_what_was_committed_just_before_it() {
-    let shop = Shop::open(TABLE).await;
-    let mut target = copied(&shop, r#"{"window":{"settle_seconds":10}}"#).await;
-    shop.emulator.clock().unfreeze();
-    shop.sql("INSERT INTO dbo.T (id, v) VALUES (10, N'just now')");
-    target.increment().await;
-    assert!(target.is_equal().await);
+    for (settle, delivers) in [(10, true), (0, false)] {
+        let shop = Shop::open(TABLE).await;
+        let options = format!(r#"{{"window":{{"settle_seconds":{settle}}}}}"#);
+        let mut target = copied(&shop, &options).await;
+        // An increment that follows its copy does not wait.
+        shop.pass(30);
+        shop.emulator.clock().unfreeze();
+        target.increment().await;
+        shop.sql("INSERT INTO dbo.T (id, v) VALUES (10, N'just now')");
+        target.increment().await;
+        assert_eq!(target.is_equal().await, delivers, "settle {settle} s");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -376,4 +408,33 @@ async fn single_rows_are_read_by_key() {
     assert_eq!(read(vec![3, 99, 1]).await.len(), 2);
     assert_eq!(read((1..4_000).collect()).await.len(), 3);
     assert_eq!(read(vec![]).await.len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_cut_leaves_for_later_can_be_selected() {
+    let shop = Shop::open(TABLE).await;
+    shop.pass(60);
+    let source = shop.source("{}");
+    let schema = schema(&source).await;
+    let mut open = shop.writer().await;
+    open.begin(Isolation::ReadCommitted).await.unwrap();
+    open.execute("UPDATE dbo.T SET v = N'uncommitted' WHERE id = 1", &[])
+        .await
+        .unwrap();
+    shop.pass(60);
+    shop.sql("INSERT INTO dbo.T (id, v) VALUES (10, N'later')");
+    shop.sql("INSERT INTO dbo.T (id, v, updated_at) VALUES (11, N'never', '9999-12-31')");
+    let Cut::Complete { upto, .. } = source.cut(&[table()], None).await.unwrap() else {
+        panic!("a first cut is a gap");
+    };
+    let left = source
+        .read(&table(), &schema, Selection::ChangedAfter(upto), None)
+        .await
+        .unwrap();
+    let batches = collect(left).await;
+    let ids: Vec<_> = batches
+        .iter()
+        .flat_map(|batch| rows(&batch.rows).into_keys())
+        .collect();
+    assert_eq!(ids, [10]);
 }
