@@ -198,7 +198,7 @@ async fn a_key_that_is_spelled_anew_is_the_same_row() {
         assert_eq!((receipt.updated, receipt.inserted), (1, 0), "{statement:?}");
         assert_eq!(
             case.place
-                .value("SELECT code + N'/' + name AS v FROM dbo.T")
+                .value("SELECT code COLLATE DATABASE_DEFAULT + N'/' + name AS v FROM dbo.T")
                 .await,
             "ABC/y"
         );
