@@ -1,0 +1,163 @@
+//! What sessions see and do to each other: locks, snapshots, deadlocks, rowversions, time.
+
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use sqlserver_emulator::{Engine, Session};
+
+use crate::collect::{Collected, connect, engine, errors, query, run};
+
+/// Runs a batch on a thread of its own, and gives the session back with what it said.
+fn spawn(mut session: Session, sql: &'static str) -> JoinHandle<(Session, Collected)> {
+    thread::spawn(move || {
+        let out = run(&mut session, sql);
+        (session, out)
+    })
+}
+
+/// Waits until `count` requests are blocked by another session.
+fn wait_until_blocked(engine: &Arc<Engine>, count: &str) {
+    let mut watcher = connect(engine);
+    while query(&mut watcher, "SELECT COUNT(*) FROM sys.dm_exec_requests WHERE blocking_session_id > 0") != count {
+        thread::yield_now();
+    }
+}
+
+fn with_rows(engine: &Arc<Engine>) -> Session {
+    let mut session = connect(engine);
+    query(
+        &mut session,
+        "CREATE TABLE t (id int NOT NULL PRIMARY KEY, v int NULL, at datetime2(7) NULL, rv rowversion);
+         INSERT t (id, v) VALUES (1, 10), (2, 20), (3, 30)",
+    );
+    session
+}
+
+#[test]
+fn a_reader_waits_for_an_uncommitted_row_and_for_no_other() {
+    let engine = engine();
+    let mut writer = with_rows(&engine);
+    query(&mut writer, "BEGIN TRAN; UPDATE t SET v = 11 WHERE id = 1");
+    let mut other = connect(&engine);
+    assert_eq!(query(&mut other, "SELECT v FROM t WHERE id = 2"), "20");
+    assert_eq!(query(&mut other, "SELECT v FROM t WITH (NOLOCK) WHERE id = 1"), "11");
+    assert_eq!(query(&mut other, "SELECT id FROM t WITH (READPAST) ORDER BY id"), "2;3");
+    assert_eq!(errors(&mut other, "SET LOCK_TIMEOUT 0; SELECT v FROM t WHERE id = 1"), [1222]);
+    let reader = spawn(connect(&engine), "SELECT SUM(v) FROM t");
+    wait_until_blocked(&engine, "1");
+    query(&mut writer, "COMMIT");
+    assert_eq!(reader.join().unwrap().1.text(), "61");
+}
+
+#[test]
+fn row_versions_let_readers_pass() {
+    let engine = engine();
+    let mut writer = with_rows(&engine);
+    query(&mut writer, "ALTER DATABASE db SET ALLOW_SNAPSHOT_ISOLATION ON");
+    let mut snapshot = connect(&engine);
+    query(&mut snapshot, "SET TRANSACTION ISOLATION LEVEL SNAPSHOT; BEGIN TRAN");
+    assert_eq!(query(&mut snapshot, "SELECT SUM(v) FROM t"), "60");
+    query(&mut writer, "UPDATE t SET v = 0 WHERE id = 1; DELETE t WHERE id = 2; INSERT t (id, v) VALUES (4, 40)");
+    assert_eq!(query(&mut snapshot, "SELECT SUM(v), COUNT(*) FROM t"), "60|3");
+    assert_eq!(query(&mut snapshot, "SELECT id FROM t WHERE id >= 2 ORDER BY id"), "2;3");
+    assert_eq!(errors(&mut snapshot, "UPDATE t SET v = 1 WHERE id = 1"), [3960]);
+    assert_eq!(query(&mut snapshot, "SELECT @@TRANCOUNT; SELECT SUM(v) FROM t"), "0\n70");
+    query(&mut writer, "ALTER DATABASE db SET READ_COMMITTED_SNAPSHOT ON; BEGIN TRAN; UPDATE t SET v = 99 WHERE id = 1");
+    let mut reader = connect(&engine);
+    assert_eq!(query(&mut reader, "SELECT v FROM t WHERE id = 1"), "0");
+}
+
+#[test]
+fn snapshot_isolation_has_to_be_allowed() {
+    let engine = engine();
+    let mut session = with_rows(&engine);
+    assert_eq!(errors(&mut session, "SET TRANSACTION ISOLATION LEVEL SNAPSHOT; SELECT v FROM t"), [3952]);
+}
+
+#[test]
+fn a_deadlock_has_a_victim_and_a_survivor() {
+    let engine = engine();
+    let mut first = with_rows(&engine);
+    let mut second = connect(&engine);
+    query(&mut first, "BEGIN TRAN; UPDATE t SET v = 1 WHERE id = 1");
+    query(&mut second, "SET DEADLOCK_PRIORITY LOW; BEGIN TRAN; UPDATE t SET v = 2 WHERE id = 2");
+    let first = spawn(first, "UPDATE t SET v = 1 WHERE id = 2; COMMIT");
+    wait_until_blocked(&engine, "1");
+    let out = run(&mut second, "UPDATE t SET v = 2 WHERE id = 1");
+    assert_eq!(out.errors(), [1205]);
+    assert_eq!(query(&mut second, "SELECT @@TRANCOUNT"), "0");
+    assert_eq!(first.join().unwrap().1.errors(), [0; 0]);
+    assert_eq!(query(&mut second, "SELECT v FROM t ORDER BY id"), "1;1;30");
+}
+
+#[test]
+fn two_writers_may_commit_out_of_order() {
+    let engine = engine();
+    let mut first = with_rows(&engine);
+    let mut second = connect(&engine);
+    let mut reader = connect(&engine);
+    let before = query(&mut reader, "SELECT CAST(MIN_ACTIVE_ROWVERSION() AS bigint)").parse::<i64>().unwrap();
+    query(&mut first, "BEGIN TRAN; INSERT t (id, v) VALUES (10, 1)");
+    query(&mut second, "INSERT t (id, v) VALUES (11, 1)");
+    // The second row is committed with a greater rowversion while the first is still open.
+    let least = query(&mut reader, "SELECT CAST(MIN_ACTIVE_ROWVERSION() AS bigint), CAST(@@DBTS AS bigint)");
+    assert_eq!(least, format!("{before}|{}", before + 1));
+    query(&mut first, "COMMIT");
+    assert_eq!(query(&mut reader, "SELECT id FROM t WHERE id >= 10 ORDER BY rv"), "10;11");
+    let after = query(&mut reader, "SELECT CAST(MIN_ACTIVE_ROWVERSION() AS bigint)");
+    assert_eq!(after, (before + 2).to_string());
+}
+
+#[test]
+fn a_blocked_update_wrote_down_its_time_before_it_waited() {
+    let engine = engine();
+    engine.clock().freeze();
+    let mut holder = with_rows(&engine);
+    query(&mut holder, "BEGIN TRAN; UPDATE t SET v = 0 WHERE id = 1");
+    let started = query(&mut holder, "SELECT SYSUTCDATETIME()");
+    let blocked = spawn(connect(&engine), "UPDATE t SET at = SYSUTCDATETIME() WHERE id = 1");
+    wait_until_blocked(&engine, "1");
+    engine.clock().step_ms(60_000);
+    let mut watcher = connect(&engine);
+    assert_eq!(
+        query(&mut watcher, "SELECT DATEDIFF(second, start_time, GETDATE()) FROM sys.dm_exec_requests WHERE blocking_session_id > 0"),
+        "60"
+    );
+    query(&mut holder, "COMMIT");
+    assert_eq!(blocked.join().unwrap().1.errors(), [0; 0]);
+    assert_eq!(query(&mut watcher, "SELECT at FROM t WHERE id = 1"), started);
+}
+
+#[test]
+fn open_transactions_are_seen_by_others() {
+    let engine = engine();
+    let mut writer = with_rows(&engine);
+    let mut watcher = connect(&engine);
+    let transactions = "SELECT COUNT(*) FROM sys.dm_tran_session_transactions st
+        JOIN sys.dm_tran_active_transactions at ON at.transaction_id = st.transaction_id
+        JOIN sys.dm_exec_sessions s ON s.session_id = st.session_id
+        WHERE s.session_id <> @@SPID AND s.is_user_process = 1";
+    assert_eq!(query(&mut watcher, transactions), "0");
+    query(&mut writer, "BEGIN TRAN");
+    assert_eq!(query(&mut watcher, transactions), "1");
+    query(&mut writer, "UPDATE t SET v = 1 WHERE id = 1");
+    assert_eq!(
+        query(&mut watcher, "SELECT COUNT(*) FROM sys.dm_tran_database_transactions WHERE database_id = DB_ID() AND database_transaction_begin_time IS NOT NULL"),
+        "1"
+    );
+    drop(writer);
+    assert_eq!(query(&mut watcher, transactions), "0");
+    assert_eq!(query(&mut watcher, "SELECT v FROM t WHERE id = 1"), "10");
+}
+
+#[test]
+fn a_range_that_is_held_admits_no_insert() {
+    let engine = engine();
+    let mut holder = with_rows(&engine);
+    query(&mut holder, "BEGIN TRAN; SELECT id FROM t WITH (UPDLOCK, HOLDLOCK) WHERE id = 7");
+    let mut other = connect(&engine);
+    assert_eq!(errors(&mut other, "SET LOCK_TIMEOUT 0; INSERT t (id) VALUES (7)"), [1222]);
+    query(&mut other, "INSERT t (id) VALUES (8)");
+    query(&mut holder, "COMMIT");
+    query(&mut other, "INSERT t (id) VALUES (7)");
+}
