@@ -271,6 +271,8 @@ impl Lexer<'_> {
 
     fn money(&mut self) -> SqlResult<TokenKind> {
         self.advance(1);
+        let sign = usize::from(matches!(self.byte(0), b'-' | b'+') && self.byte(1).is_ascii_digit());
+        let negative = self.take(sign) == "-";
         let text = self.take(self.span(|c| c.is_ascii_digit() || c == '.'));
         let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
         let mut digits: String = fraction.chars().take(5).collect();
@@ -284,7 +286,11 @@ impl Lexer<'_> {
             all.parse().unwrap_or(i128::MAX)
         };
         match i64::try_from(hundred_thousandths.saturating_add(5) / 10) {
-            Ok(money) => Ok(TokenKind::Constant(Literal::Money(money))),
+            Ok(money) => Ok(TokenKind::Constant(Literal::Money(if negative {
+                -money
+            } else {
+                money
+            }))),
             Err(_) => Err(syntax_error(&text)),
         }
     }
@@ -407,6 +413,7 @@ mod tests {
             ("2E-2", Literal::Float(0.02)),
             ("$1234.56785", Literal::Money(12_345_679)),
             ("$", Literal::Money(0)),
+            ("$-1.5", Literal::Money(-15_000)),
             ("0xABC", Literal::Binary([0x0A, 0xBC].as_slice().into())),
             ("0x", Literal::Binary([].as_slice().into())),
             (

@@ -25,20 +25,29 @@ pub(crate) fn calculate(op: BinaryOp, left: &Value, right: &Value, to: SqlType) 
     match (left, right) {
         (Value::Decimal(a), Value::Decimal(b)) => {
             let calculated = decimal::calculate(op, *a, *b, to.precision(), to.scale());
-            calculated.map(Value::Decimal).ok_or_else(|| overflow("numeric", to))
+            calculated
+                .map(Value::Decimal)
+                .ok_or_else(|| overflow("numeric", to))
         }
         (Value::Float(a), Value::Float(b)) => float(op, *a, *b, to).map(Value::Float),
         (Value::Real(a), Value::Real(b)) => {
             let result = float(op, f64::from(*a), f64::from(*b), to)? as f32;
-            if result.is_finite() { Ok(Value::Real(result)) } else { Err(overflow("expression", to)) }
+            if result.is_finite() {
+                Ok(Value::Real(result))
+            } else {
+                Err(overflow("expression", to))
+            }
         }
         (Value::Money(a), Value::Money(b)) => {
             let result = money(op, *a, *b).ok_or_else(|| overflow("expression", to))?;
             Ok(Value::Money(result))
         }
         (Value::SmallMoney(a), Value::SmallMoney(b)) => {
-            let result = money(op, i64::from(*a), i64::from(*b)).and_then(|result| i32::try_from(result).ok());
-            result.map(Value::SmallMoney).ok_or_else(|| overflow("expression", to))
+            let result =
+                money(op, i64::from(*a), i64::from(*b)).and_then(|result| i32::try_from(result).ok());
+            result
+                .map(Value::SmallMoney)
+                .ok_or_else(|| overflow("expression", to))
         }
         (Value::DateTime { .. }, Value::DateTime { .. }) => datetime(op, left, right, to),
         (Value::SmallDateTime { .. }, Value::SmallDateTime { .. }) => datetime(op, left, right, to),
@@ -110,7 +119,11 @@ fn float(op: BinaryOp, a: f64, b: f64, to: SqlType) -> SqlResult<f64> {
         BinaryOp::Divide => a / b,
         _ => return Err(invalid_operand(to, op)),
     };
-    if result.is_finite() { Ok(result) } else { Err(overflow("expression", to)) }
+    if result.is_finite() {
+        Ok(result)
+    } else {
+        Err(overflow("expression", to))
+    }
 }
 
 /// Ten-thousandths; a quotient is cut: `$100 / $339 * 10000` is 2949.
@@ -136,7 +149,12 @@ fn datetime(op: BinaryOp, left: &Value, right: &Value, to: SqlType) -> SqlResult
         let message = "Adding a value to a 'datetime' column caused an overflow.";
         SqlError::new(517, 16, 1, message)
     };
-    let epoch = Moment { days: DAYS_TO_1900, ticks: 0, offset: 0 }.total();
+    let epoch = Moment {
+        days: DAYS_TO_1900,
+        ticks: 0,
+        offset: 0,
+    }
+    .total();
     let (Some(a), Some(b)) = (Moment::of(left), Moment::of(right)) else {
         return Err(invalid_operand(to, op));
     };
@@ -146,7 +164,11 @@ fn datetime(op: BinaryOp, left: &Value, right: &Value, to: SqlType) -> SqlResult
         _ => return Err(invalid_operand(to, op)),
     };
     let moment = Moment::from_total(total, 0).ok_or_else(range)?;
-    let value = if to == SqlType::SmallDateTime { calendar::smalldatetime(moment) } else { calendar::datetime(moment) };
+    let value = if to == SqlType::SmallDateTime {
+        calendar::smalldatetime(moment)
+    } else {
+        calendar::datetime(moment)
+    };
     value.ok_or_else(range)
 }
 
@@ -155,14 +177,22 @@ pub(super) fn negate(value: &Value, to: SqlType) -> SqlResult<Value> {
     let failed = || overflow("expression", to);
     Ok(match value {
         Value::Null => Value::Null,
-        Value::Decimal(d) => Value::Decimal(crate::value::Decimal { unscaled: -d.unscaled, ..*d }),
+        Value::Decimal(d) => Value::Decimal(crate::value::Decimal {
+            unscaled: -d.unscaled,
+            ..*d
+        }),
         Value::Float(x) => Value::Float(-x),
         Value::Real(x) => Value::Real(-x),
         Value::Money(n) => Value::Money(n.checked_neg().ok_or_else(failed)?),
         Value::SmallMoney(n) => Value::SmallMoney(n.checked_neg().ok_or_else(failed)?),
         other => {
-            let number = other.as_integer().ok_or_else(|| invalid_operand(to, BinaryOp::Subtract))?;
-            number.checked_neg().and_then(|number| integer_value(number, to)).ok_or_else(failed)?
+            let number = other
+                .as_integer()
+                .ok_or_else(|| invalid_operand(to, BinaryOp::Subtract))?;
+            number
+                .checked_neg()
+                .and_then(|number| integer_value(number, to))
+                .ok_or_else(failed)?
         }
     })
 }

@@ -39,25 +39,57 @@ pub(super) enum Node {
     Column(Slot),
     Variable(Arc<str>),
     Global(Global),
-    Convert { operand: Box<BoundExpr>, style: Option<Box<BoundExpr>>, attempt: bool },
-    Arithmetic { op: BinaryOp, left: Box<BoundExpr>, right: Box<BoundExpr> },
+    Convert {
+        operand: Box<BoundExpr>,
+        style: Option<Box<BoundExpr>>,
+        attempt: bool,
+    },
+    Arithmetic {
+        op: BinaryOp,
+        left: Box<BoundExpr>,
+        right: Box<BoundExpr>,
+    },
     Negate(Box<BoundExpr>),
     BitNot(Box<BoundExpr>),
-    Compare { op: CompareOp, left: Box<BoundExpr>, right: Box<BoundExpr>, collation: Option<&'static Collation> },
-    Distinct { left: Box<BoundExpr>, right: Box<BoundExpr>, collation: Option<&'static Collation>, negated: bool },
+    Compare {
+        op: CompareOp,
+        left: Box<BoundExpr>,
+        right: Box<BoundExpr>,
+        collation: Option<&'static Collation>,
+    },
+    Distinct {
+        left: Box<BoundExpr>,
+        right: Box<BoundExpr>,
+        collation: Option<&'static Collation>,
+        negated: bool,
+    },
     And(Box<BoundExpr>, Box<BoundExpr>),
     Or(Box<BoundExpr>, Box<BoundExpr>),
     Not(Box<BoundExpr>),
-    IsNull { operand: Box<BoundExpr>, negated: bool },
+    IsNull {
+        operand: Box<BoundExpr>,
+        negated: bool,
+    },
     Like(Box<Like>),
-    InList { operand: Box<BoundExpr>, list: Vec<BoundExpr>, collation: Option<&'static Collation>, negated: bool },
+    InList {
+        operand: Box<BoundExpr>,
+        list: Vec<BoundExpr>,
+        collation: Option<&'static Collation>,
+        negated: bool,
+    },
     Quantified(Box<Quantified>),
     Exists(usize),
     Subquery(usize),
-    Case { branches: Vec<(BoundExpr, BoundExpr)>, otherwise: Option<Box<BoundExpr>> },
+    Case {
+        branches: Vec<(BoundExpr, BoundExpr)>,
+        otherwise: Option<Box<BoundExpr>>,
+    },
     Coalesce(Vec<BoundExpr>),
     Call(Box<Call>),
-    Environment { function: EnvironmentFunction, arguments: Vec<BoundExpr> },
+    Environment {
+        function: EnvironmentFunction,
+        arguments: Vec<BoundExpr>,
+    },
     /// The time of the statement's start, as the type of the expression. The server's local time is UTC.
     Now,
 }
@@ -88,16 +120,28 @@ pub(super) struct Quantified {
 impl BoundExpr {
     /// A column's value.
     pub(crate) fn column(column: SlotInfo) -> Self {
-        Self { node: Node::Column(column.slot), info: column.info, label: Label::Implicit }
+        Self {
+            node: Node::Column(column.slot),
+            info: column.info,
+            label: Label::Implicit,
+        }
     }
 
     /// A value of a known type.
     pub(crate) fn constant(value: Value, info: TypeInfo) -> Self {
-        Self { node: Node::Constant(value), info, label: Label::Default }
+        Self {
+            node: Node::Constant(value),
+            info,
+            label: Label::Default,
+        }
     }
 
     pub(super) fn new(node: Node, info: TypeInfo) -> Self {
-        Self { node, info, label: Label::Default }
+        Self {
+            node,
+            info,
+            label: Label::Default,
+        }
     }
 
     /// A predicate: a bit that may be NULL for unknown.
@@ -126,7 +170,11 @@ impl BoundExpr {
             Node::Variable(name) => context.variable(name),
             Node::Global(global) => context.global(*global),
             Node::Now => super::function::now(context, self.info.ty),
-            Node::Convert { operand, style, attempt } => self.convert(operand, style.as_deref(), *attempt, context),
+            Node::Convert {
+                operand,
+                style,
+                attempt,
+            } => self.convert(operand, style.as_deref(), *attempt, context),
             Node::Arithmetic { op, left, right } => {
                 let (left, right) = (left.eval(context)?, right.eval(context)?);
                 arithmetic::calculate(*op, &left, &right, self.info.ty)
@@ -138,7 +186,10 @@ impl BoundExpr {
             Node::Coalesce(list) => coalesce(list, context),
             Node::Call(call) => call.eval(self.info, context),
             Node::Environment { function, arguments } => {
-                let values = arguments.iter().map(|argument| argument.eval(context)).collect::<SqlResult<Vec<_>>>()?;
+                let values = arguments
+                    .iter()
+                    .map(|argument| argument.eval(context))
+                    .collect::<SqlResult<Vec<_>>>()?;
                 context.environment(*function, &values)
             }
             _ => Ok(self.truth(context)?.map_or(Value::Null, Value::Bit)),
@@ -148,11 +199,21 @@ impl BoundExpr {
     /// A predicate's value; none for unknown.
     pub(super) fn truth(&self, context: &mut dyn Context) -> SqlResult<Option<bool>> {
         match &self.node {
-            Node::Compare { op, left, right, collation } => {
+            Node::Compare {
+                op,
+                left,
+                right,
+                collation,
+            } => {
                 let (left, right) = (left.eval(context)?, right.eval(context)?);
                 Ok(compare(&left, &right, *collation).map(|order| satisfies(*op, order)))
             }
-            Node::Distinct { left, right, collation, negated } => {
+            Node::Distinct {
+                left,
+                right,
+                collation,
+                negated,
+            } => {
                 let (left, right) = (left.eval(context)?, right.eval(context)?);
                 let equal = match (left.is_null(), right.is_null()) {
                     (false, false) => compare(&left, &right, *collation).is_some_and(|order| order.is_eq()),
@@ -179,7 +240,12 @@ impl BoundExpr {
             Node::Not(operand) => Ok(operand.truth(context)?.map(|truth| !truth)),
             Node::IsNull { operand, negated } => Ok(Some(operand.eval(context)?.is_null() != *negated)),
             Node::Like(like) => like.truth(context),
-            Node::InList { operand, list, collation, negated } => {
+            Node::InList {
+                operand,
+                list,
+                collation,
+                negated,
+            } => {
                 let found = in_list(&operand.eval(context)?, list, *collation, context)?;
                 Ok(found.map(|found| found != *negated))
             }
@@ -284,20 +350,28 @@ impl Like {
         if let Some(pattern) = &self.prepared {
             return Ok(Some(pattern.matches(&text) != self.negated));
         }
-        let escape = match self.escape.as_ref().map(|escape| escape.eval(context)).transpose()? {
+        let escape = match self
+            .escape
+            .as_ref()
+            .map(|escape| escape.eval(context))
+            .transpose()?
+        {
             None => None,
             Some(Value::Str(escape)) if escape.len() == 1 => escape.first().copied(),
             Some(Value::Null) => return Ok(None),
             Some(other) => {
                 let shown = other.as_text().unwrap_or_default();
-                let message = format!("The invalid escape character \"{shown}\" was specified in a LIKE predicate.");
+                let message =
+                    format!("The invalid escape character \"{shown}\" was specified in a LIKE predicate.");
                 return Err(SqlError::user(506, message));
             }
         };
         let Value::Str(pattern) = self.pattern.eval(context)? else {
             return Ok(None);
         };
-        Ok(Some(Pattern::new(&pattern, escape, self.collation).matches(&text) != self.negated))
+        Ok(Some(
+            Pattern::new(&pattern, escape, self.collation).matches(&text) != self.negated,
+        ))
     }
 }
 

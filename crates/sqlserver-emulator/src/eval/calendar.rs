@@ -33,7 +33,11 @@ impl Date {
         let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
         let month_from_march = (5 * of_year + 2) / 153;
         let day = (of_year - (153 * month_from_march + 2) / 5 + 1) as u32;
-        let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 } as u32;
+        let month = if month_from_march < 10 {
+            month_from_march + 3
+        } else {
+            month_from_march - 9
+        } as u32;
         let year = (year_of_era + era * 400) as i32 + i32::from(month <= 2);
         Self { year, month, day }
     }
@@ -59,7 +63,11 @@ impl Date {
 
     /// 1 for 1 January.
     pub(super) fn day_of_year(self) -> u32 {
-        let first = Self { month: 1, day: 1, ..self };
+        let first = Self {
+            month: 1,
+            day: 1,
+            ..self
+        };
         (self.days() - first.days() + 1) as u32
     }
 }
@@ -95,7 +103,9 @@ impl Moment {
     pub(super) fn from_total(total: i64, offset: i16) -> Option<Self> {
         let days = i32::try_from(total.div_euclid(TICKS_PER_DAY as i64)).ok()?;
         let ticks = total.rem_euclid(TICKS_PER_DAY as i64) as u64;
-        (0..=MAX_DAYS).contains(&days).then_some(Self { days, ticks, offset })
+        (0..=MAX_DAYS)
+            .contains(&days)
+            .then_some(Self { days, ticks, offset })
     }
 
     /// What a temporal value says; dates are midnight, times are on 1900-01-01.
@@ -103,12 +113,16 @@ impl Moment {
         let (days, ticks, offset) = match *value {
             Value::Date(days) => (days, 0, 0),
             Value::Time { ticks, .. } => (DAYS_TO_1900, ticks, 0),
-            Value::SmallDateTime { days, minutes } => {
-                (DAYS_TO_1900 + i32::from(days), u64::from(minutes) * 60 * TICKS_PER_SECOND, 0)
-            }
+            Value::SmallDateTime { days, minutes } => (
+                DAYS_TO_1900 + i32::from(days),
+                u64::from(minutes) * 60 * TICKS_PER_SECOND,
+                0,
+            ),
             Value::DateTime { days, ticks } => (DAYS_TO_1900 + days, three_hundredths_to_ticks(ticks), 0),
             Value::DateTime2 { days, ticks, .. } => (days, ticks, 0),
-            Value::DateTimeOffset { days, ticks, offset, .. } => {
+            Value::DateTimeOffset {
+                days, ticks, offset, ..
+            } => {
                 let utc = Self { days, ticks, offset };
                 let local = utc.total() + i64::from(offset) * 60 * TICKS_PER_SECOND as i64;
                 return Self::from_total(local, offset);
@@ -130,7 +144,11 @@ impl Moment {
 
 impl From<Instant> for Moment {
     fn from(instant: Instant) -> Self {
-        Self { days: instant.days, ticks: instant.ticks, offset: 0 }
+        Self {
+            days: instant.days,
+            ticks: instant.ticks,
+            offset: 0,
+        }
     }
 }
 
@@ -146,7 +164,7 @@ pub(super) fn datetime(moment: Moment) -> Option<Value> {
     if ticks == 300 * 86_400 {
         (days, ticks) = (days + 1, 0);
     }
-    let in_range = days >= MIN_DATETIME_DAYS && days <= MAX_DAYS - DAYS_TO_1900;
+    let in_range = (MIN_DATETIME_DAYS..=MAX_DAYS - DAYS_TO_1900).contains(&days);
     in_range.then_some(Value::DateTime { days, ticks })
 }
 
@@ -154,7 +172,10 @@ pub(super) fn datetime(moment: Moment) -> Option<Value> {
 pub(super) fn smalldatetime(moment: Moment) -> Option<Value> {
     let rounded = (moment.ticks + 30 * TICKS_PER_SECOND) / (60 * TICKS_PER_SECOND);
     let days = moment.days - DAYS_TO_1900 + (rounded / 1440) as i32;
-    Some(Value::SmallDateTime { days: u16::try_from(days).ok()?, minutes: (rounded % 1440) as u16 })
+    Some(Value::SmallDateTime {
+        days: u16::try_from(days).ok()?,
+        minutes: (rounded % 1440) as u16,
+    })
 }
 
 /// The moment with its fraction rounded to `scale` digits; None beyond 9999.
@@ -167,7 +188,11 @@ pub(super) fn rounded(moment: Moment, scale: u8) -> Option<Moment> {
 /// The value as a datetime2.
 pub(super) fn datetime2(moment: Moment, scale: u8) -> Option<Value> {
     let moment = rounded(moment, scale)?;
-    Some(Value::DateTime2 { days: moment.days, ticks: moment.ticks, scale })
+    Some(Value::DateTime2 {
+        days: moment.days,
+        ticks: moment.ticks,
+        scale,
+    })
 }
 
 /// The value as a time; what rounds up to midnight starts again at zero.
@@ -181,7 +206,12 @@ pub(super) fn time(moment: Moment, scale: u8) -> Value {
 pub(super) fn datetimeoffset(moment: Moment, scale: u8) -> Option<Value> {
     let local = rounded(moment, scale)?;
     let utc = Moment::from_total(local.utc(), 0)?;
-    Some(Value::DateTimeOffset { days: utc.days, ticks: utc.ticks, scale, offset: moment.offset })
+    Some(Value::DateTimeOffset {
+        days: utc.days,
+        ticks: utc.ticks,
+        scale,
+        offset: moment.offset,
+    })
 }
 
 #[cfg(test)]
@@ -190,22 +220,45 @@ mod tests {
 
     #[test]
     fn dates_and_days_agree() {
-        for (year, month, day, days) in
-            [(1, 1, 1, 0), (1900, 1, 1, DAYS_TO_1900), (1970, 1, 1, 719_162), (9999, 12, 31, MAX_DAYS), (2024, 2, 29, 738_944)]
-        {
+        for (year, month, day, days) in [
+            (1, 1, 1, 0),
+            (1900, 1, 1, DAYS_TO_1900),
+            (1970, 1, 1, 719_162),
+            (9999, 12, 31, MAX_DAYS),
+            (2024, 2, 29, 738_944),
+        ] {
             let date = Date::new(year, month, day).unwrap();
             assert_eq!((date.days(), Date::from_days(days)), (days, date));
         }
         assert_eq!(Date::new(2023, 2, 29), None);
-        assert_eq!(Date::new(1753, 1, 1).unwrap().days() - DAYS_TO_1900, MIN_DATETIME_DAYS);
+        assert_eq!(
+            Date::new(1753, 1, 1).unwrap().days() - DAYS_TO_1900,
+            MIN_DATETIME_DAYS
+        );
     }
 
     /// Documentation: "datetime (Transact-SQL)", rounding of fractional seconds.
     #[test]
     fn datetime_rounds_to_increments_of_three_hundredths() {
-        for (milliseconds, expected) in [(999, 0), (998, 299), (997, 299), (995, 299), (994, 298), (993, 298), (992, 298), (991, 297), (990, 297)] {
-            let moment = Moment { days: DAYS_TO_1900, ticks: milliseconds * 10_000, offset: 0 };
-            let Some(Value::DateTime { ticks, .. }) = datetime(moment) else { panic!() };
+        for (milliseconds, expected) in [
+            (999, 0),
+            (998, 299),
+            (997, 299),
+            (995, 299),
+            (994, 298),
+            (993, 298),
+            (992, 298),
+            (991, 297),
+            (990, 297),
+        ] {
+            let moment = Moment {
+                days: DAYS_TO_1900,
+                ticks: milliseconds * 10_000,
+                offset: 0,
+            };
+            let Some(Value::DateTime { ticks, .. }) = datetime(moment) else {
+                panic!()
+            };
             assert_eq!(ticks % 300, expected, ".{milliseconds}");
         }
     }

@@ -11,9 +11,11 @@ use crate::value::{Decimal, Value};
 pub(crate) fn compare(a: &Value, b: &Value, collation: Option<&'static Collation>) -> Option<Ordering> {
     match (a, b) {
         (Value::Null, _) | (_, Value::Null) => None,
-        (Value::Str(a) | Value::Xml(a), Value::Str(b) | Value::Xml(b)) => {
-            Some(compare_text(a, b, collation.unwrap_or_else(Collation::server_default)))
-        }
+        (Value::Str(a) | Value::Xml(a), Value::Str(b) | Value::Xml(b)) => Some(compare_text(
+            a,
+            b,
+            collation.unwrap_or_else(Collation::server_default),
+        )),
         (Value::Bytes(a), Value::Bytes(b)) => Some(trimmed(a).cmp(trimmed(b))),
         (Value::Decimal(a), Value::Decimal(b)) => Some(compare_decimals(*a, *b)),
         (Value::Real(a), Value::Real(b)) => a.partial_cmp(b),
@@ -25,11 +27,25 @@ pub(crate) fn compare(a: &Value, b: &Value, collation: Option<&'static Collation
         (Value::SmallDateTime { days: a, minutes: c }, Value::SmallDateTime { days: b, minutes: d }) => {
             Some((a, c).cmp(&(b, d)))
         }
-        (Value::DateTime { days: a, ticks: c }, Value::DateTime { days: b, ticks: d }) => Some((a, c).cmp(&(b, d))),
-        (Value::DateTime2 { days: a, ticks: c, .. }, Value::DateTime2 { days: b, ticks: d, .. })
-        | (Value::DateTimeOffset { days: a, ticks: c, .. }, Value::DateTimeOffset { days: b, ticks: d, .. }) => {
+        (Value::DateTime { days: a, ticks: c }, Value::DateTime { days: b, ticks: d }) => {
             Some((a, c).cmp(&(b, d)))
         }
+        (
+            Value::DateTime2 {
+                days: a, ticks: c, ..
+            },
+            Value::DateTime2 {
+                days: b, ticks: d, ..
+            },
+        )
+        | (
+            Value::DateTimeOffset {
+                days: a, ticks: c, ..
+            },
+            Value::DateTimeOffset {
+                days: b, ticks: d, ..
+            },
+        ) => Some((a, c).cmp(&(b, d))),
         (Value::Guid(a), Value::Guid(b)) => Some(guid_order(a).cmp(&guid_order(b))),
         (Value::RowVersion(a), Value::RowVersion(b)) => Some(a.cmp(b)),
         (Value::RowVersion(a), Value::Bytes(b)) => Some(trimmed(&a.to_be_bytes()).cmp(trimmed(b))),
@@ -89,13 +105,29 @@ mod tests {
     #[test]
     fn values_compare_as_documented() {
         let binary = Collation::find("Latin1_General_BIN2");
-        let decimal = |unscaled, scale| Value::Decimal(Decimal { unscaled, precision: 38, scale });
+        let decimal = |unscaled, scale| {
+            Value::Decimal(Decimal {
+                unscaled,
+                precision: 38,
+                scale,
+            })
+        };
         for (a, b, collation, expected) in [
             (Value::text("a"), Value::text("A  "), None, Some(Ordering::Equal)),
-            (Value::text("a"), Value::text("A"), binary, Some(Ordering::Greater)),
+            (
+                Value::text("a"),
+                Value::text("A"),
+                binary,
+                Some(Ordering::Greater),
+            ),
             (Value::bytes(&[]), Value::bytes(&[0]), None, Some(Ordering::Equal)),
             (decimal(150, 2), decimal(15, 1), None, Some(Ordering::Equal)),
-            (decimal(i128::pow(10, 37), 0), decimal(1, 30), None, Some(Ordering::Greater)),
+            (
+                decimal(i128::pow(10, 37), 0),
+                decimal(1, 30),
+                None,
+                Some(Ordering::Greater),
+            ),
             (Value::Null, Value::Null, None, None),
             (Value::Int(-1), Value::Int(1), None, Some(Ordering::Less)),
         ] {

@@ -12,7 +12,6 @@ mod tests;
 pub(super) use allowed::{Way, check};
 pub(super) use to_text::plain_text;
 
-
 use crate::collation::Collation;
 use crate::error::{SqlError, SqlResult};
 use crate::types::{Length, SqlType, TypeInfo};
@@ -23,8 +22,17 @@ pub(crate) fn convert(value: Value, from: SqlType, to: TypeInfo, style: i32) -> 
     if value.is_null() {
         return Ok(Value::Null);
     }
-    let from = if matches!(from, SqlType::SqlVariant) { type_of(&value) } else { from };
-    let target = Target { from, to: to.ty, collation: to.collation, style };
+    let from = if matches!(from, SqlType::SqlVariant) {
+        type_of(&value)
+    } else {
+        from
+    };
+    let target = Target {
+        from,
+        to: to.ty,
+        collation: to.collation,
+        style,
+    };
     match to.ty {
         SqlType::Bit | SqlType::TinyInt | SqlType::SmallInt | SqlType::Int | SqlType::BigInt => {
             to_number::integer(&value, target)
@@ -46,10 +54,14 @@ pub(crate) fn convert(value: Value, from: SqlType, to: TypeInfo, style: i32) -> 
         | SqlType::NVarChar { .. }
         | SqlType::Text
         | SqlType::NText => to_text::convert(value, target),
-        SqlType::Binary { .. } | SqlType::VarBinary { .. } | SqlType::Image => to_binary::convert(&value, target),
+        SqlType::Binary { .. } | SqlType::VarBinary { .. } | SqlType::Image => {
+            to_binary::convert(&value, target)
+        }
         SqlType::UniqueIdentifier => to_binary::guid(&value, target),
         SqlType::RowVersion => to_binary::rowversion(&value, target),
-        SqlType::Xml => Ok(Value::Xml(to_text::plain_text(&value, from, style)?.encode_utf16().collect())),
+        SqlType::Xml => Ok(Value::Xml(
+            to_text::plain_text(&value, from, style)?.encode_utf16().collect(),
+        )),
         SqlType::SqlVariant | SqlType::Null => Ok(value),
     }
 }
@@ -67,7 +79,9 @@ impl Target {
     /// The wider length of the target, in units or bytes; none for `(max)`.
     fn limit(self) -> Option<usize> {
         match self.to {
-            SqlType::Char { len } | SqlType::NChar { len } | SqlType::Binary { len } => Some(usize::from(len)),
+            SqlType::Char { len } | SqlType::NChar { len } | SqlType::Binary { len } => {
+                Some(usize::from(len))
+            }
             SqlType::VarChar { len } | SqlType::NVarChar { len } | SqlType::VarBinary { len } => match len {
                 Length::Chars(len) => Some(usize::from(len)),
                 Length::Max => None,
@@ -87,7 +101,11 @@ impl Target {
 
     /// 8114, for text that is no number of the target's kind.
     fn not_a_number(self) -> SqlError {
-        let message = format!("Error converting data type {} to {}.", self.from.name(), numeric_name(self.to));
+        let message = format!(
+            "Error converting data type {} to {}.",
+            self.from.name(),
+            numeric_name(self.to)
+        );
         SqlError::new(8114, 16, 5, message)
     }
 
@@ -99,7 +117,10 @@ impl Target {
 
 /// 8115
 pub(super) fn overflow(what: &str, to: SqlType) -> SqlError {
-    let message = format!("Arithmetic overflow error converting {what} to data type {}.", numeric_name(to));
+    let message = format!(
+        "Arithmetic overflow error converting {what} to data type {}.",
+        numeric_name(to)
+    );
     SqlError::new(8115, 16, 2, message)
 }
 
@@ -120,7 +141,10 @@ pub(super) fn type_of(value: &Value) -> SqlType {
         Value::SmallInt(_) => SqlType::SmallInt,
         Value::Int(_) => SqlType::Int,
         Value::BigInt(_) => SqlType::BigInt,
-        Value::Decimal(d) => SqlType::Decimal { precision: d.precision, scale: d.scale },
+        Value::Decimal(d) => SqlType::Decimal {
+            precision: d.precision,
+            scale: d.scale,
+        },
         Value::Money(_) => SqlType::Money,
         Value::SmallMoney(_) => SqlType::SmallMoney,
         Value::Real(_) => SqlType::Real,
@@ -131,8 +155,12 @@ pub(super) fn type_of(value: &Value) -> SqlType {
         Value::DateTime { .. } => SqlType::DateTime,
         Value::DateTime2 { scale, .. } => SqlType::DateTime2 { scale },
         Value::DateTimeOffset { scale, .. } => SqlType::DateTimeOffset { scale },
-        Value::Str(ref text) => SqlType::NVarChar { len: length_of(text.len(), 4000) },
-        Value::Bytes(ref bytes) => SqlType::VarBinary { len: length_of(bytes.len(), 8000) },
+        Value::Str(ref text) => SqlType::NVarChar {
+            len: length_of(text.len(), 4000),
+        },
+        Value::Bytes(ref bytes) => SqlType::VarBinary {
+            len: length_of(bytes.len(), 8000),
+        },
         Value::Guid(_) => SqlType::UniqueIdentifier,
         Value::RowVersion(_) => SqlType::RowVersion,
         Value::Xml(_) => SqlType::Xml,

@@ -27,7 +27,11 @@ pub(super) fn result_type(op: BinaryOp, left: (u8, u8), right: (u8, u8)) -> (u8,
         _ => {
             let scale = s1.max(s2);
             let precision = scale + whole + 1;
-            return if precision > 38 { (38, scale.min(38 - whole) as u8) } else { (precision as u8, scale as u8) };
+            return if precision > 38 {
+                (38, scale.min(38 - whole) as u8)
+            } else {
+                (precision as u8, scale as u8)
+            };
         }
     };
     if precision <= 38 {
@@ -42,7 +46,11 @@ pub(super) fn result_type(op: BinaryOp, left: (u8, u8), right: (u8, u8)) -> (u8,
 pub(super) fn common_type(left: (u8, u8), right: (u8, u8)) -> (u8, u8) {
     let scale = left.1.max(right.1);
     let whole = (left.0 - left.1).max(right.0 - right.1);
-    if whole + scale > MAX_PRECISION { (MAX_PRECISION, MAX_PRECISION - whole) } else { (whole + scale, scale) }
+    if whole + scale > MAX_PRECISION {
+        (MAX_PRECISION, MAX_PRECISION - whole)
+    } else {
+        (whole + scale, scale)
+    }
 }
 
 /// The value at another scale, rounded half away from zero. None if it has more than `precision` digits.
@@ -67,18 +75,32 @@ fn finish(negative: bool, magnitude: u128, precision: u8, scale: u8) -> Option<D
         return None;
     }
     let unscaled = i128::try_from(magnitude).ok()?;
-    Some(Decimal { unscaled: if negative { -unscaled } else { unscaled }, precision, scale })
+    Some(Decimal {
+        unscaled: if negative { -unscaled } else { unscaled },
+        precision,
+        scale,
+    })
 }
 
 /// `left op right` as `decimal(precision, scale)`; the divisor is not zero. None is an overflow.
-pub(super) fn calculate(op: BinaryOp, left: Decimal, right: Decimal, precision: u8, scale: u8) -> Option<Decimal> {
+pub(super) fn calculate(
+    op: BinaryOp,
+    left: Decimal,
+    right: Decimal,
+    precision: u8,
+    scale: u8,
+) -> Option<Decimal> {
     match op {
         BinaryOp::Multiply => multiply(left, right, precision, scale),
         BinaryOp::Divide => divide(left, right, precision, scale),
         BinaryOp::Modulo => {
             let common = left.scale.max(right.scale);
             let (a, b) = (rescale(left, 38, common)?, rescale(right, 38, common)?);
-            let rest = Decimal { unscaled: a.unscaled % b.unscaled, precision: 38, scale: common };
+            let rest = Decimal {
+                unscaled: a.unscaled % b.unscaled,
+                precision: 38,
+                scale: common,
+            };
             rescale(rest, precision, scale)
         }
         _ => {
@@ -88,7 +110,15 @@ pub(super) fn calculate(op: BinaryOp, left: Decimal, right: Decimal, precision: 
                 BinaryOp::Subtract => a.unscaled.checked_sub(b.unscaled)?,
                 _ => a.unscaled.checked_add(b.unscaled)?,
             };
-            rescale(Decimal { unscaled, precision: 38, scale: common }, precision, scale)
+            rescale(
+                Decimal {
+                    unscaled,
+                    precision: 38,
+                    scale: common,
+                },
+                precision,
+                scale,
+            )
         }
     }
 }
@@ -105,7 +135,12 @@ fn multiply(left: Decimal, right: Decimal, precision: u8, scale: u8) -> Option<D
     } else {
         divide_rounded(quotient, power_of_ten(second))
     };
-    finish((left.unscaled < 0) != (right.unscaled < 0), rounded, precision, scale)
+    finish(
+        (left.unscaled < 0) != (right.unscaled < 0),
+        rounded,
+        precision,
+        scale,
+    )
 }
 
 /// Cuts what the result's scale cannot hold, as SQL Server does: `2.0 / 3` is `0.666666`.
@@ -124,7 +159,12 @@ fn divide(left: Decimal, right: Decimal, precision: u8, scale: u8) -> Option<Dec
         let (quotient, _) = Wide::product(left.unscaled.unsigned_abs(), 1).divide(divisor)?;
         quotient / power_of_ten(shift.unsigned_abs())
     };
-    finish((left.unscaled < 0) != (right.unscaled < 0), quotient, precision, scale)
+    finish(
+        (left.unscaled < 0) != (right.unscaled < 0),
+        quotient,
+        precision,
+        scale,
+    )
 }
 
 #[cfg(test)]
@@ -132,7 +172,11 @@ mod tests {
     use super::*;
 
     fn decimal(unscaled: i128, precision: u8, scale: u8) -> Decimal {
-        Decimal { unscaled, precision, scale }
+        Decimal {
+            unscaled,
+            precision,
+            scale,
+        }
     }
 
     /// Documentation: "Precision, scale, and length (Transact-SQL)", with its examples.
@@ -144,22 +188,29 @@ mod tests {
             (Multiply, (38, 9), (3, 2), (38, 7)),
             (Multiply, (5, 2), (4, 1), (10, 3)),
             (Multiply, (20, 10), (20, 10), (38, 17)),
-            (Divide, (2, 1), (1, 0), (8, 6)),
+            (Divide, (2, 1), (1, 0), (7, 6)),
             (Divide, (38, 10), (38, 10), (38, 6)),
             (Add, (5, 2), (4, 3), (7, 3)),
             (Add, (38, 10), (38, 10), (38, 10)),
             (Modulo, (5, 2), (3, 0), (5, 2)),
         ] {
-            assert_eq!(result_type(op, left, right), expected, "{op:?} {left:?} {right:?}");
+            assert_eq!(
+                result_type(op, left, right),
+                expected,
+                "{op:?} {left:?} {right:?}"
+            );
         }
     }
 
     #[test]
     fn products_round_and_quotients_are_cut() {
         let big = decimal(12_345_678_901, 38, 10);
-        assert_eq!(calculate(BinaryOp::Multiply, big, big, 38, 6), Some(decimal(1_524_158, 38, 6)));
-        let two_thirds = calculate(BinaryOp::Divide, decimal(20, 2, 1), decimal(3, 1, 0), 8, 6);
-        assert_eq!(two_thirds, Some(decimal(666_666, 8, 6)));
+        assert_eq!(
+            calculate(BinaryOp::Multiply, big, big, 38, 6),
+            Some(decimal(1_524_158, 38, 6))
+        );
+        let two_thirds = calculate(BinaryOp::Divide, decimal(20, 2, 1), decimal(3, 1, 0), 7, 6);
+        assert_eq!(two_thirds, Some(decimal(666_666, 7, 6)));
         let overflow = calculate(BinaryOp::Add, decimal(99, 2, 0), decimal(1, 1, 0), 2, 0);
         assert_eq!(overflow, None);
         assert_eq!(rescale(decimal(-125, 3, 2), 3, 1), Some(decimal(-13, 3, 1)));

@@ -14,7 +14,6 @@ macro_rules! environment {
     ($($variant:ident $name:literal ($($argument:expr),*) $least:literal -> $result:expr;)*) => {
         /// A function about the session, the catalog or the server.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        #[expect(missing_docs, reason = "the variants are T-SQL's own function names")]
         pub(crate) enum EnvironmentFunction { $($variant),* }
 
         impl EnvironmentFunction {
@@ -118,7 +117,6 @@ macro_rules! globals {
     ($($variant:ident $name:literal -> $ty:expr;)*) => {
         /// A value written `@@name`.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        #[expect(missing_docs, reason = "the variants are T-SQL's own names")]
         pub(crate) enum Global { $($variant),* }
 
         impl Global {

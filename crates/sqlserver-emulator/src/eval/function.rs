@@ -8,9 +8,6 @@ mod strings;
 mod table;
 mod times;
 
-#[cfg(test)]
-mod tests;
-
 pub(super) use times::now;
 
 use super::bind::{convert_to, unify_all};
@@ -34,8 +31,10 @@ enum Param {
     Of(SqlType),
     /// A number; text becomes a float.
     Number,
-    /// A point in time; text becomes a datetime.
+    /// A point in time; text becomes a datetime, which shows in the result's type.
     Time,
+    /// A point in time; text is read with all of its digits and its offset.
+    Instant,
 }
 
 /// The type of a function's result.
@@ -103,7 +102,12 @@ impl Call {
             }
             values.push(value);
         }
-        (self.function.run)(&mut Arguments { values, call: self, info, context })
+        (self.function.run)(&mut Arguments {
+            values,
+            call: self,
+            info,
+            context,
+        })
     }
 }
 
@@ -114,7 +118,10 @@ impl Arguments<'_> {
     }
 
     fn info_of(&self, at: usize) -> TypeInfo {
-        self.call.arguments.get(at).map_or(TypeInfo::new(SqlType::Null), BoundExpr::info)
+        self.call
+            .arguments
+            .get(at)
+            .map_or(TypeInfo::new(SqlType::Null), BoundExpr::info)
     }
 
     fn text(&self, at: usize) -> &[u16] {
@@ -175,18 +182,34 @@ pub(super) fn bind(call: &FunctionCall, scope: &mut dyn Scope) -> SqlResult<Boun
     let mut arguments = Vec::with_capacity(call.arguments.len());
     for (at, argument) in call.arguments.iter().enumerate() {
         let bound = bind_expr(argument, scope)?;
-        let param = function.params.get(at).or(function.params.last()).copied().unwrap_or(Param::Any);
+        let param = function
+            .params
+            .get(at)
+            .or(function.params.last())
+            .copied()
+            .unwrap_or(Param::Any);
         arguments.push(fit(bound, param)?);
     }
     let infos: Vec<TypeInfo> = arguments.iter().map(BoundExpr::info).collect();
-    let label = arguments.iter().filter(|a| a.info.ty.is_character()).map(|a| a.label).max();
+    let label = arguments
+        .iter()
+        .filter(|a| a.info.ty.is_character())
+        .map(|a| a.label)
+        .max();
     let mut info = result(function.returns, &infos);
     if info.ty.is_character() {
-        let inherited = infos.iter().find(|info| info.ty.is_character()).and_then(|info| info.collation);
+        let inherited = infos
+            .iter()
+            .find(|info| info.ty.is_character())
+            .and_then(|info| info.collation);
         info.collation = inherited.or(Some(scope.collation()));
     }
     let node = Node::Call(Box::new(Call { function, arguments }));
-    Ok(BoundExpr { node, info, label: label.unwrap_or(Label::Default) })
+    Ok(BoundExpr {
+        node,
+        info,
+        label: label.unwrap_or(Label::Default),
+    })
 }
 
 fn count(call: &FunctionCall, least: usize, most: usize) -> SqlResult<()> {
@@ -196,7 +219,12 @@ fn count(call: &FunctionCall, least: usize, most: usize) -> SqlResult<()> {
     }
     let name = call.name.to_lowercase();
     if least == most {
-        return Err(SqlError::new(174, 15, 1, format!("The {name} function requires {least} argument(s).")));
+        return Err(SqlError::new(
+            174,
+            15,
+            1,
+            format!("The {name} function requires {least} argument(s)."),
+        ));
     }
     let message = format!("The {name} function requires {least} to {most} arguments.");
     Err(SqlError::new(189, 15, 1, message))
@@ -210,7 +238,10 @@ fn unknown(name: &str) -> SqlError {
         );
         return SqlError::user(4121, message);
     }
-    let message = format!("'{}' is not a recognized built-in function name.", name.to_lowercase());
+    let message = format!(
+        "'{}' is not a recognized built-in function name.",
+        name.to_lowercase()
+    );
     SqlError::new(195, 15, 10, message)
 }
 
@@ -220,16 +251,26 @@ fn fit(argument: BoundExpr, param: Param) -> SqlResult<BoundExpr> {
         Param::Any => return Ok(argument),
         Param::Text if info.ty.is_character() => return Ok(argument),
         Param::Text if info.ty == SqlType::Xml => SqlType::NVarChar { len: Length::Max },
-        Param::Text => SqlType::VarChar { len: Length::Chars(8000) },
+        Param::Text => SqlType::VarChar {
+            len: Length::Chars(8000),
+        },
         Param::Of(ty) => ty,
         Param::Number if is_number(info.ty) => return Ok(argument),
         Param::Number => SqlType::Float,
-        Param::Time if times::is_temporal(info.ty) => return Ok(argument),
-        Param::Time => SqlType::DateTime,
+        Param::Time | Param::Instant if times::is_temporal(info.ty) => return Ok(argument),
+        Param::Instant if info.ty.is_character() => SqlType::DateTimeOffset { scale: 7 },
+        Param::Time | Param::Instant => SqlType::DateTime,
     };
     check(Way::Explicit, info.ty, target)?;
-    let collation = if info.ty.is_character() { info.collation } else { TypeInfo::new(target).collation };
-    let target = TypeInfo { collation: collation.filter(|_| target.is_character()), ..TypeInfo::new(target) };
+    let collation = if info.ty.is_character() {
+        info.collation
+    } else {
+        TypeInfo::new(target).collation
+    };
+    let target = TypeInfo {
+        collation: collation.filter(|_| target.is_character()),
+        ..TypeInfo::new(target)
+    };
     Ok(super::bind::implicit(argument, target))
 }
 
@@ -263,7 +304,11 @@ fn variable(ty: SqlType, len: Length) -> SqlType {
     with_length(flexible, len)
 }
 
-fn environment(function: EnvironmentFunction, call: &FunctionCall, scope: &mut dyn Scope) -> SqlResult<BoundExpr> {
+fn environment(
+    function: EnvironmentFunction,
+    call: &FunctionCall,
+    scope: &mut dyn Scope,
+) -> SqlResult<BoundExpr> {
     count(call, function.required(), function.arguments().len())?;
     let mut arguments = Vec::with_capacity(call.arguments.len());
     for (argument, ty) in call.arguments.iter().zip(function.arguments()) {
@@ -274,20 +319,31 @@ fn environment(function: EnvironmentFunction, call: &FunctionCall, scope: &mut d
 }
 
 fn bind_all(arguments: &[Expr], scope: &mut dyn Scope) -> SqlResult<Vec<BoundExpr>> {
-    arguments.iter().map(|argument| bind_expr(argument, scope)).collect()
+    arguments
+        .iter()
+        .map(|argument| bind_expr(argument, scope))
+        .collect()
 }
 
 /// The type of highest precedence.
 fn coalesce(call: &FunctionCall, scope: &mut dyn Scope) -> SqlResult<BoundExpr> {
     count(call, 2, usize::MAX)?;
     let arguments = bind_all(&call.arguments, scope)?;
-    if arguments.iter().all(|argument| argument.constant_value() == Some(&Value::Null)) {
-        let message = "At least one of the arguments to COALESCE must be an expression that is not the NULL constant.";
+    if arguments
+        .iter()
+        .all(|argument| argument.constant_value() == Some(&Value::Null))
+    {
+        let message =
+            "At least one of the arguments to COALESCE must be an expression that is not the NULL constant.";
         return Err(SqlError::user(4127, message));
     }
     let (list, info, label) = unify_all(arguments, "COALESCE")?;
     let nullable = list.iter().all(|argument| argument.info.nullable);
-    Ok(BoundExpr { node: Node::Coalesce(list), info: TypeInfo { nullable, ..info }, label })
+    Ok(BoundExpr {
+        node: Node::Coalesce(list),
+        info: TypeInfo { nullable, ..info },
+        label,
+    })
 }
 
 /// The type of the first argument, which cuts the second.
@@ -297,12 +353,20 @@ fn is_null(call: &FunctionCall, scope: &mut dyn Scope) -> SqlResult<BoundExpr> {
     let (Some(first), Some(second)) = (arguments.next(), arguments.next()) else {
         return Err(unknown(&call.name));
     };
-    let ty = if first.info.ty == SqlType::Null { second.info } else { first.info };
+    let ty = if first.info.ty == SqlType::Null {
+        second.info
+    } else {
+        first.info
+    };
     let nullable = first.info.nullable && second.info.nullable;
     let info = TypeInfo { nullable, ..ty };
     let label = first.label;
     let list = vec![convert_to(first, info)?, convert_to(second, info)?];
-    Ok(BoundExpr { node: Node::Coalesce(list), info, label })
+    Ok(BoundExpr {
+        node: Node::Coalesce(list),
+        info,
+        label,
+    })
 }
 
 /// `NULLIF(a, b)` is `CASE WHEN a = b THEN NULL ELSE a END`, with the type of `a`.
@@ -312,11 +376,21 @@ fn null_if(call: &FunctionCall, scope: &mut dyn Scope) -> SqlResult<BoundExpr> {
     let (Some(first), Some(second)) = (arguments.next(), arguments.next()) else {
         return Err(unknown(&call.name));
     };
-    let info = TypeInfo { nullable: true, ..first.info };
+    let info = TypeInfo {
+        nullable: true,
+        ..first.info
+    };
     let label = first.label;
     let equal = super::bind::comparison(CompareOp::Equal, first.clone(), second)?;
     let branches = vec![(equal, BoundExpr::constant(Value::Null, info))];
-    Ok(BoundExpr { node: Node::Case { branches, otherwise: Some(Box::new(first)) }, info, label })
+    Ok(BoundExpr {
+        node: Node::Case {
+            branches,
+            otherwise: Some(Box::new(first)),
+        },
+        info,
+        label,
+    })
 }
 
 /// A value's text, for functions that take anything.

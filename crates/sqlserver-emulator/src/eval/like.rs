@@ -35,7 +35,9 @@ impl Pattern {
             rest = tail;
             let element = match char::from_u32(u32::from(unit)) {
                 _ if Some(unit) == escape => {
-                    let Some((&literal, tail)) = rest.split_first() else { break };
+                    let Some((&literal, tail)) = rest.split_first() else {
+                        break;
+                    };
                     rest = tail;
                     Element::Exact(literal)
                 }
@@ -84,9 +86,9 @@ impl Pattern {
             Element::One => true,
             Element::Exact(expected) => self.order(unit, *expected).is_eq(),
             Element::Class { negated, ranges } => {
-                let within = ranges.iter().any(|(low, high)| {
-                    self.order(unit, *low).is_ge() && self.order(unit, *high).is_le()
-                });
+                let within = ranges
+                    .iter()
+                    .any(|(low, high)| self.order(unit, *low).is_ge() && self.order(unit, *high).is_le());
                 within != *negated
             }
         }
@@ -115,7 +117,10 @@ fn class(rest: &mut &[u16], escape: Option<u16>) -> Element {
     let mut members = Vec::new();
     loop {
         let Some((&unit, tail)) = rest.split_first() else {
-            return Element::Class { negated: false, ranges: Vec::new() };
+            return Element::Class {
+                negated: false,
+                ranges: Vec::new(),
+            };
         };
         *rest = tail;
         if Some(unit) == escape
@@ -176,7 +181,11 @@ mod tests {
         ] {
             let escape = escape.map(|c: char| c as u16);
             let pattern_ = Pattern::new(&units(pattern), escape, Collation::server_default());
-            assert_eq!(pattern_.matches(&units(text)), expected, "{text:?} LIKE {pattern:?}");
+            assert_eq!(
+                pattern_.matches(&units(text)),
+                expected,
+                "{text:?} LIKE {pattern:?}"
+            );
         }
     }
 }

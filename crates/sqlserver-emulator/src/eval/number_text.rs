@@ -15,7 +15,12 @@ fn fixed_point(unscaled: i128, scale: u32) -> String {
         return format!("{sign}{magnitude}");
     }
     let unit = decimal::power_of_ten(scale);
-    format!("{sign}{}.{:0width$}", magnitude / unit, magnitude % unit, width = scale as usize)
+    format!(
+        "{sign}{}.{:0width$}",
+        magnitude / unit,
+        magnitude % unit,
+        width = scale as usize
+    )
 }
 
 /// Style 0: two digits; 1: two digits and commas; 2: four digits.
@@ -73,14 +78,22 @@ fn general(value: f64, digits: usize) -> String {
     let exponent: i32 = exponent.parse().unwrap_or(0);
     if exponent < -4 || exponent >= digits as i32 {
         let mantissa = trim_zeros(mantissa);
-        return format!("{mantissa}e{}{:03}", if exponent < 0 { '-' } else { '+' }, exponent.abs());
+        return format!(
+            "{mantissa}e{}{:03}",
+            if exponent < 0 { '-' } else { '+' },
+            exponent.abs()
+        );
     }
     let fraction = (digits as i32 - 1 - exponent).max(0) as usize;
     trim_zeros(&format!("{value:.fraction$}")).to_owned()
 }
 
 fn trim_zeros(text: &str) -> &str {
-    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { text }
+    if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.')
+    } else {
+        text
+    }
 }
 
 /// An exact number; None for other text. Digits beyond what fits are an error of the caller's target type.
@@ -99,7 +112,11 @@ pub(super) fn parse_decimal(text: &str) -> Option<Decimal> {
     let fraction = fraction.get(..fraction.len().min(38 - whole.len().min(38)))?;
     let unscaled: i128 = format!("0{whole}{fraction}").parse().ok()?;
     let precision = (whole.len() + fraction.len()).max(1) as u8;
-    Some(Decimal { unscaled: if negative { -unscaled } else { unscaled }, precision, scale: fraction.len() as u8 })
+    Some(Decimal {
+        unscaled: if negative { -unscaled } else { unscaled },
+        precision,
+        scale: fraction.len() as u8,
+    })
 }
 
 /// A number with an exponent or without; None for other text.
@@ -108,7 +125,9 @@ pub(super) fn parse_float(text: &str) -> Option<f64> {
     if text.is_empty() {
         return Some(0.0);
     }
-    let numeric = text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b'.' | b'e' | b'E'));
+    let numeric = text
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b'.' | b'e' | b'E'));
     let value: f64 = if numeric { text.parse().ok()? } else { return None };
     value.is_finite().then_some(value)
 }

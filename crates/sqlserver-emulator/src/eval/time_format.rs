@@ -1,31 +1,32 @@
 //! Points in time as text, by the styles of CONVERT.
 
 use super::calendar::{Date, Moment, TICKS_PER_SECOND};
-use crate::types::SqlType;
 use crate::value::Value;
 
-const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+const MONTHS: [&str; 12] = [
+    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+];
 
 /// The text of a temporal value in a style; None for a style that does not exist.
 pub(super) fn format(value: &Value, style: i32) -> Option<String> {
     let moment = Moment::of(value)?;
     let kind = Kind::of(value);
-    let style = if style == 0 && kind.is_iso_by_default() { 121 } else { style };
-    let moment = if style == 127 { Moment::from_total(moment.utc(), 0)? } else { moment };
-    let text = Formatter { moment, date: moment.date(), kind };
+    let style = if style == 0 && kind.is_iso_by_default() {
+        121
+    } else {
+        style
+    };
+    let moment = if style == 127 {
+        Moment::from_total(moment.utc(), 0)?
+    } else {
+        moment
+    };
+    let text = Formatter {
+        moment,
+        date: moment.date(),
+        kind,
+    };
     text.format(style)
-}
-
-/// The text that a value of this type takes without a style.
-pub(super) fn width(ty: SqlType) -> u16 {
-    let fraction = |scale: u8| if scale == 0 { 0 } else { u16::from(scale) + 1 };
-    match ty {
-        SqlType::Date => 10,
-        SqlType::Time { scale } => 8 + fraction(scale),
-        SqlType::DateTime2 { scale } => 19 + fraction(scale),
-        SqlType::DateTimeOffset { scale } => 26 + fraction(scale),
-        _ => 30,
-    }
 }
 
 /// What parts a value has, and digits of its fraction.
@@ -40,7 +41,12 @@ struct Kind {
 
 impl Kind {
     fn of(value: &Value) -> Self {
-        let kind = |has_date, has_time, scale, has_offset| Self { has_date, has_time, scale, has_offset };
+        let kind = |has_date, has_time, scale, has_offset| Self {
+            has_date,
+            has_time,
+            scale,
+            has_offset,
+        };
         match *value {
             Value::Date(_) => kind(true, false, Some(0), false),
             Value::Time { scale, .. } => kind(false, true, Some(scale), false),
@@ -94,8 +100,16 @@ impl Formatter {
         };
         let date = if self.kind.has_date { date } else { String::new() };
         let time = if self.kind.has_time { time } else { String::new() };
-        let space = if date.is_empty() || time.is_empty() { "" } else { " " };
-        let offset = if self.kind.has_offset && !time.is_empty() { format!(" {}", self.offset()) } else { String::new() };
+        let space = if date.is_empty() || time.is_empty() {
+            ""
+        } else {
+            " "
+        };
+        let offset = if self.kind.has_offset && !time.is_empty() {
+            format!(" {}", self.offset())
+        } else {
+            String::new()
+        };
         Some(format!("{date}{space}{time}{offset}"))
     }
 
@@ -107,13 +121,21 @@ impl Formatter {
             return date;
         }
         let fraction = self.moment.ticks % TICKS_PER_SECOND;
-        let time = if fraction == 0 { self.seconds() } else { self.with_fraction(".") };
+        let time = if fraction == 0 {
+            self.seconds()
+        } else {
+            self.with_fraction(".")
+        };
         let zone = match (utc, self.kind.has_offset) {
             (true, _) => "Z".to_owned(),
             (false, true) => self.offset(),
             (false, false) => String::new(),
         };
-        if self.kind.has_date { format!("{date}T{time}{zone}") } else { format!("{time}{zone}") }
+        if self.kind.has_date {
+            format!("{date}T{time}{zone}")
+        } else {
+            format!("{time}{zone}")
+        }
     }
 
     fn clock(&self) -> (u64, u64, u64) {
@@ -139,7 +161,11 @@ impl Formatter {
     fn with_fraction(&self, separator: &str) -> String {
         let fraction = self.fraction();
         let separator = if self.kind.scale.is_some() { "." } else { separator };
-        if fraction.is_empty() { self.seconds() } else { format!("{}{separator}{fraction}", self.seconds()) }
+        if fraction.is_empty() {
+            self.seconds()
+        } else {
+            format!("{}{separator}{fraction}", self.seconds())
+        }
     }
 
     fn twelve_hours(&self, with_seconds: bool) -> String {
@@ -170,11 +196,28 @@ mod tests {
     /// Documentation: "CAST and CONVERT", date and time styles.
     #[test]
     fn styles_give_the_documented_text() {
-        let days = Date { year: 2024, month: 3, day: 5 }.days();
+        let days = Date {
+            year: 2024,
+            month: 3,
+            day: 5,
+        }
+        .days();
         let ticks = 49_332 * TICKS_PER_SECOND + 1_230_000;
-        let datetime = Value::DateTime { days: days - DAYS_TO_1900, ticks: 49_332 * 300 + 37 };
-        let datetime2 = Value::DateTime2 { days, ticks, scale: 7 };
-        let offset = Value::DateTimeOffset { days, ticks, scale: 3, offset: 90 };
+        let datetime = Value::DateTime {
+            days: days - DAYS_TO_1900,
+            ticks: 49_332 * 300 + 37,
+        };
+        let datetime2 = Value::DateTime2 {
+            days,
+            ticks,
+            scale: 7,
+        };
+        let offset = Value::DateTimeOffset {
+            days,
+            ticks,
+            scale: 3,
+            offset: 90,
+        };
         let date = Value::Date(days);
         for (value, style, expected) in [
             (&datetime, 0, "Mar  5 2024  1:42PM"),

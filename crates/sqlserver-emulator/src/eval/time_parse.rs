@@ -3,7 +3,9 @@
 
 use super::calendar::{DAYS_TO_1900, Date, Moment, TICKS_PER_SECOND};
 
-const MONTHS: [&str; 12] = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
+const MONTHS: [&str; 12] = [
+    "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
+];
 
 /// The order of day, month and year in `01/02/03`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +40,11 @@ pub(super) struct Parsed {
 pub(super) fn parse(text: &str, order: FieldOrder) -> Option<Parsed> {
     let text = text.trim();
     let mut parsed = Parsed {
-        moment: Moment { days: DAYS_TO_1900, ticks: 0, offset: 0 },
+        moment: Moment {
+            days: DAYS_TO_1900,
+            ticks: 0,
+            offset: 0,
+        },
         fraction_digits: 0,
         has_offset: false,
     };
@@ -62,7 +68,10 @@ fn split_date(text: &str, order: FieldOrder) -> Option<(Option<Date>, &str)> {
     if after == Some(b':') || (digits > 0 && digits <= 2 && is_meridiem(text.get(digits..)?.trim_start())) {
         return Some((None, text));
     }
-    let rest = |at: usize| text.get(at..).map(|rest| rest.strip_prefix('T').unwrap_or(rest).trim_start());
+    let rest = |at: usize| {
+        text.get(at..)
+            .map(|rest| rest.strip_prefix('T').unwrap_or(rest).trim_start())
+    };
     if digits == 8 || digits == 6 {
         let year_digits = digits - 4;
         let year = full_year(text.get(..year_digits)?)?;
@@ -99,7 +108,11 @@ fn separated(text: &str, order: FieldOrder) -> Option<(Date, usize)> {
             at += 1;
         }
     }
-    let order = if fields[0].len() == 4 { FieldOrder::YearMonthDay } else { order };
+    let order = if fields[0].len() == 4 {
+        FieldOrder::YearMonthDay
+    } else {
+        order
+    };
     let [year, month, day] = match order {
         FieldOrder::YearMonthDay => fields,
         FieldOrder::MonthDayYear => [fields[2], fields[0], fields[1]],
@@ -136,10 +149,17 @@ fn named(text: &str) -> Option<(Date, &str)> {
     }
     let month_at = words.iter().position(|word| month(word).is_some())?;
     let month = month(words[month_at])?;
-    let numbers: Vec<&str> =
-        words.iter().enumerate().filter(|(index, _)| *index != month_at).map(|(_, word)| *word).collect();
-    let (day, year) =
-        if numbers[0].len() == 4 { (numbers[1], numbers[0]) } else { (numbers[0], numbers[1]) };
+    let numbers: Vec<&str> = words
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| *index != month_at)
+        .map(|(_, word)| *word)
+        .collect();
+    let (day, year) = if numbers[0].len() == 4 {
+        (numbers[1], numbers[0])
+    } else {
+        (numbers[0], numbers[1])
+    };
     let date = Date::new(full_year(year)?, month, day.parse().ok()?)?;
     Some((date, text.get(at..)?.trim_start()))
 }
@@ -156,7 +176,10 @@ fn is_meridiem(text: &str) -> bool {
 
 /// `hh:mm[:ss[.fffffff]] [AM|PM] [Z|±hh:mm]`
 fn time_of_day(text: &str, parsed: &mut Parsed) -> Option<()> {
-    let clock_length = text.bytes().take_while(|byte| byte.is_ascii_digit() || matches!(byte, b':' | b'.')).count();
+    let clock_length = text
+        .bytes()
+        .take_while(|byte| byte.is_ascii_digit() || matches!(byte, b':' | b'.'))
+        .count();
     let (clock, rest) = text.split_at(clock_length);
     let mut rest = rest.trim_start();
     let mut fields = clock.splitn(3, ':');
@@ -240,12 +263,27 @@ mod tests {
         for (text, date, ticks, offset) in [
             ("2024-03-05", (2024, 3, 5), 0, 0),
             ("20240305", (2024, 3, 5), 0, 0),
-            ("2024-03-05T10:11:12.1234567", (2024, 3, 5), (36_672 * second) + 1_234_567, 0),
-            ("2024-03-05 10:11:12.5 +02:00", (2024, 3, 5), 36_672 * second + second / 2, 120),
+            (
+                "2024-03-05T10:11:12.1234567",
+                (2024, 3, 5),
+                (36_672 * second) + 1_234_567,
+                0,
+            ),
+            (
+                "2024-03-05 10:11:12.5 +02:00",
+                (2024, 3, 5),
+                36_672 * second + second / 2,
+                120,
+            ),
             ("2024-03-05T00:00:00Z", (2024, 3, 5), 0, 0),
             ("3/5/24 1:02PM", (2024, 3, 5), (13 * 60 + 2) * 60 * second, 0),
             ("Mar  5 2024 12:30AM", (2024, 3, 5), 30 * 60 * second, 0),
-            ("5 March 2024 08:09:10:123", (2024, 3, 5), 29_350 * second + 1_230_000, 0),
+            (
+                "5 March 2024 08:09:10:123",
+                (2024, 3, 5),
+                29_350 * second + 1_230_000,
+                0,
+            ),
             ("12:00", (1900, 1, 1), 43_200 * second, 0),
             ("", (1900, 1, 1), 0, 0),
             ("1999", (1999, 1, 1), 0, 0),
@@ -253,9 +291,20 @@ mod tests {
             let parsed = parse(text, FieldOrder::MonthDayYear).unwrap_or_else(|| panic!("{text}"));
             let (year, month, day) = date;
             assert_eq!(parsed.moment.date(), Date { year, month, day }, "{text}");
-            assert_eq!((parsed.moment.ticks, parsed.moment.offset), (ticks, offset), "{text}");
+            assert_eq!(
+                (parsed.moment.ticks, parsed.moment.offset),
+                (ticks, offset),
+                "{text}"
+            );
         }
-        for text in ["2024-02-30", "13/13/2024", "abc", "2024-01-01 25:00", "10:11:12 +15:00", "2024-01-01 1"] {
+        for text in [
+            "2024-02-30",
+            "13/13/2024",
+            "abc",
+            "2024-01-01 25:00",
+            "10:11:12 +15:00",
+            "2024-01-01 1",
+        ] {
             assert_eq!(parse(text, FieldOrder::MonthDayYear), None, "{text}");
         }
     }

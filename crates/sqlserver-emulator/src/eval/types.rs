@@ -44,15 +44,27 @@ fn precedence(ty: SqlType) -> u8 {
 /// The type that both operands of a comparison, CASE or UNION become.
 pub(crate) fn unify(a: TypeInfo, b: TypeInfo) -> TypeInfo {
     let ty = common_type(a.ty, b.ty);
-    let collation = if ty.is_character() { a.collation.or(b.collation) } else { None };
-    TypeInfo { ty, collation, nullable: a.nullable || b.nullable }
+    let collation = if ty.is_character() {
+        a.collation.or(b.collation)
+    } else {
+        None
+    };
+    TypeInfo {
+        ty,
+        collation,
+        nullable: a.nullable || b.nullable,
+    }
 }
 
 pub(super) fn common_type(a: SqlType, b: SqlType) -> SqlType {
     if a == b {
         return a;
     }
-    let (high, low) = if precedence(a) >= precedence(b) { (a, b) } else { (b, a) };
+    let (high, low) = if precedence(a) >= precedence(b) {
+        (a, b)
+    } else {
+        (b, a)
+    };
     match high {
         SqlType::Decimal { precision, scale } | SqlType::Numeric { precision, scale } => {
             let Some(other) = as_decimal(low) else { return high };
@@ -62,7 +74,9 @@ pub(super) fn common_type(a: SqlType, b: SqlType) -> SqlType {
                 _ => SqlType::Numeric { precision, scale },
             }
         }
-        SqlType::Time { .. } | SqlType::DateTime2 { .. } | SqlType::DateTimeOffset { .. } => with_scale(high, low),
+        SqlType::Time { .. } | SqlType::DateTime2 { .. } | SqlType::DateTimeOffset { .. } => {
+            with_scale(high, low)
+        }
         _ => match (length(high), length(low)) {
             (Some(x), Some(y)) => with_length(high, longer(x, y)),
             _ => high,
@@ -77,9 +91,15 @@ fn with_scale(high: SqlType, low: SqlType) -> SqlType {
         _ => 0,
     };
     match high {
-        SqlType::Time { scale } => SqlType::Time { scale: scale.max(least) },
-        SqlType::DateTime2 { scale } => SqlType::DateTime2 { scale: scale.max(least) },
-        SqlType::DateTimeOffset { scale } => SqlType::DateTimeOffset { scale: scale.max(least) },
+        SqlType::Time { scale } => SqlType::Time {
+            scale: scale.max(least),
+        },
+        SqlType::DateTime2 { scale } => SqlType::DateTime2 {
+            scale: scale.max(least),
+        },
+        SqlType::DateTimeOffset { scale } => SqlType::DateTimeOffset {
+            scale: scale.max(least),
+        },
         other => other,
     }
 }
@@ -101,6 +121,30 @@ fn longer(a: Length, b: Length) -> Length {
     }
 }
 
+/// The longest text that a value of this type has; none for `(max)`.
+pub(super) fn text_width(ty: SqlType) -> Option<u16> {
+    let fraction = |scale: u8| if scale == 0 { 0 } else { u16::from(scale) + 1 };
+    Some(match ty {
+        SqlType::Null | SqlType::Bit => 1,
+        SqlType::TinyInt => 4,
+        SqlType::SmallInt => 6,
+        SqlType::Int => 12,
+        SqlType::BigInt => 24,
+        SqlType::Decimal { .. } | SqlType::Numeric { .. } => 41,
+        SqlType::Date => 10,
+        SqlType::Time { scale } => 8 + fraction(scale),
+        SqlType::DateTime2 { scale } => 19 + fraction(scale),
+        SqlType::DateTimeOffset { scale } => 26 + fraction(scale),
+        SqlType::UniqueIdentifier => 36,
+        SqlType::Xml => return None,
+        other => match length(other) {
+            Some(Length::Chars(len)) => len,
+            Some(Length::Max) => return None,
+            None => 30,
+        },
+    })
+}
+
 /// The variable-length form of a character or binary type with another length.
 pub(super) fn with_length(ty: SqlType, len: Length) -> SqlType {
     let limit = |most: u16| match len {
@@ -111,8 +155,12 @@ pub(super) fn with_length(ty: SqlType, len: Length) -> SqlType {
         (SqlType::Char { .. }, Length::Chars(len)) => SqlType::Char { len },
         (SqlType::NChar { .. }, Length::Chars(len)) => SqlType::NChar { len: len.min(4000) },
         (SqlType::Binary { .. }, Length::Chars(len)) => SqlType::Binary { len },
-        (SqlType::NChar { .. } | SqlType::NVarChar { .. } | SqlType::NText, _) => SqlType::NVarChar { len: limit(4000) },
-        (SqlType::Binary { .. } | SqlType::VarBinary { .. } | SqlType::Image, _) => SqlType::VarBinary { len: limit(8000) },
+        (SqlType::NChar { .. } | SqlType::NVarChar { .. } | SqlType::NText, _) => {
+            SqlType::NVarChar { len: limit(4000) }
+        }
+        (SqlType::Binary { .. } | SqlType::VarBinary { .. } | SqlType::Image, _) => {
+            SqlType::VarBinary { len: limit(8000) }
+        }
         _ => SqlType::VarChar { len: limit(8000) },
     }
 }
@@ -123,7 +171,9 @@ pub(super) fn as_decimal(ty: SqlType) -> Option<(u8, u8)> {
         SqlType::Bit => Some((1, 0)),
         SqlType::TinyInt | SqlType::SmallInt | SqlType::Int | SqlType::BigInt => Some((ty.precision(), 0)),
         SqlType::Money | SqlType::SmallMoney => Some((ty.precision(), 4)),
-        SqlType::Decimal { precision, scale } | SqlType::Numeric { precision, scale } => Some((precision, scale)),
+        SqlType::Decimal { precision, scale } | SqlType::Numeric { precision, scale } => {
+            Some((precision, scale))
+        }
         _ => None,
     }
 }
@@ -138,7 +188,10 @@ pub(super) struct Operation {
 
 impl Operation {
     fn uniform(ty: SqlType) -> Self {
-        Self { operands: [Some(ty); 2], result: ty }
+        Self {
+            operands: [Some(ty); 2],
+            result: ty,
+        }
     }
 }
 
@@ -162,19 +215,30 @@ pub(super) fn operation(
     match common {
         SqlType::Decimal { .. } | SqlType::Numeric { .. } => {
             let exact = |ty, digits: Option<(u8, u8)>| digits.or_else(|| as_decimal(ty)).unwrap_or((38, 0));
-            let operand = if length(left).is_some() || length(right).is_some() { None } else { Some(()) };
+            let operand = if length(left).is_some() || length(right).is_some() {
+                None
+            } else {
+                Some(())
+            };
             let [a, b] = [(left, digits[0]), (right, digits[1])].map(|(ty, digits)| match operand {
                 Some(()) => exact(ty, digits),
                 None => as_decimal(common).unwrap_or((38, 0)),
             });
             let (precision, scale) = decimal::result_type(op, a, b);
             let operand = |(precision, scale)| Some(SqlType::Numeric { precision, scale });
-            Ok(Operation { operands: [operand(a), operand(b)], result: SqlType::Numeric { precision, scale } })
+            Ok(Operation {
+                operands: [operand(a), operand(b)],
+                result: SqlType::Numeric { precision, scale },
+            })
         }
         SqlType::Bit => Err(super::arithmetic::invalid_operand(SqlType::Bit, op)),
-        SqlType::TinyInt | SqlType::SmallInt | SqlType::Int | SqlType::BigInt => Ok(Operation::uniform(common)),
+        SqlType::TinyInt | SqlType::SmallInt | SqlType::Int | SqlType::BigInt => {
+            Ok(Operation::uniform(common))
+        }
         SqlType::Money | SqlType::SmallMoney if !is_bitwise(op) => Ok(Operation::uniform(common)),
-        SqlType::Float | SqlType::Real if !is_bitwise(op) && op != BinaryOp::Modulo => Ok(Operation::uniform(common)),
+        SqlType::Float | SqlType::Real if !is_bitwise(op) && op != BinaryOp::Modulo => {
+            Ok(Operation::uniform(common))
+        }
         SqlType::DateTime | SqlType::SmallDateTime if matches!(op, BinaryOp::Add | BinaryOp::Subtract) => {
             Ok(Operation::uniform(common))
         }
@@ -182,7 +246,11 @@ pub(super) fn operation(
             if left != right =>
         {
             let other = if common == left { right } else { left };
-            let message = format!("Operand type clash: {} is incompatible with {}", common.name(), other.name());
+            let message = format!(
+                "Operand type clash: {} is incompatible with {}",
+                common.name(),
+                other.name()
+            );
             Err(SqlError::new(206, 16, 2, message))
         }
         other => Err(super::arithmetic::invalid_operand(other, op)),
@@ -199,7 +267,11 @@ fn concatenation(op: BinaryOp, left: SqlType, right: SqlType) -> SqlResult<Opera
     }
     let binary = |ty| matches!(ty, SqlType::Binary { .. } | SqlType::VarBinary { .. });
     if binary(left) != binary(right) {
-        let (from, to) = if binary(left) { (right, left) } else { (left, right) };
+        let (from, to) = if binary(left) {
+            (right, left)
+        } else {
+            (left, right)
+        };
         super::convert::check(super::convert::Way::Implicit, from, to)?;
     }
     let total = match (length(left), length(right)) {
@@ -217,7 +289,10 @@ fn concatenation(op: BinaryOp, left: SqlType, right: SqlType) -> SqlResult<Opera
         let same_kind = binary(ty) == binary(result) && ty.is_unicode() == result.is_unicode();
         (!same_kind).then(|| with_length(result, length(ty).unwrap_or(Length::Max)))
     };
-    Ok(Operation { operands: [operand(left), operand(right)], result })
+    Ok(Operation {
+        operands: [operand(left), operand(right)],
+        result,
+    })
 }
 
 #[cfg(test)]
@@ -227,24 +302,50 @@ mod tests {
     /// Documentation: "Data type precedence" and "+ (String concatenation)".
     #[test]
     fn types_combine_as_documented() {
-        let varchar = |n| SqlType::VarChar { len: Length::Chars(n) };
-        let nvarchar = |n| SqlType::NVarChar { len: Length::Chars(n) };
+        let varchar = |n| SqlType::VarChar {
+            len: Length::Chars(n),
+        };
+        let nvarchar = |n| SqlType::NVarChar {
+            len: Length::Chars(n),
+        };
         let numeric = |precision, scale| SqlType::Numeric { precision, scale };
         for (a, b, expected) in [
             (varchar(5), nvarchar(3), nvarchar(5)),
             (SqlType::Char { len: 3 }, varchar(2), varchar(3)),
             (SqlType::Int, varchar(5), SqlType::Int),
             (SqlType::Int, numeric(5, 2), numeric(12, 2)),
-            (SqlType::Date, SqlType::DateTime2 { scale: 3 }, SqlType::DateTime2 { scale: 3 }),
+            (
+                SqlType::Date,
+                SqlType::DateTime2 { scale: 3 },
+                SqlType::DateTime2 { scale: 3 },
+            ),
             (SqlType::Null, SqlType::Money, SqlType::Money),
-            (SqlType::VarBinary { len: Length::Max }, nvarchar(3), SqlType::NVarChar { len: Length::Max }),
+            (
+                SqlType::VarBinary { len: Length::Max },
+                nvarchar(3),
+                SqlType::NVarChar { len: Length::Max },
+            ),
         ] {
-            assert_eq!((common_type(a, b), common_type(b, a)), (expected, expected), "{a} {b}");
+            assert_eq!(
+                (common_type(a, b), common_type(b, a)),
+                (expected, expected),
+                "{a} {b}"
+            );
         }
         let result = |a, b| operation(BinaryOp::Add, a, b, [None, None]).unwrap().result;
         assert_eq!(result(varchar(5), nvarchar(3)), nvarchar(8));
         assert_eq!(result(SqlType::Money, SqlType::Int), SqlType::Money);
-        assert_eq!(operation(BinaryOp::Add, SqlType::Bit, SqlType::Bit, [None, None]).unwrap_err().number, 8117);
-        assert_eq!(operation(BinaryOp::Add, SqlType::Date, SqlType::Int, [None, None]).unwrap_err().number, 206);
+        assert_eq!(
+            operation(BinaryOp::Add, SqlType::Bit, SqlType::Bit, [None, None])
+                .unwrap_err()
+                .number,
+            8117
+        );
+        assert_eq!(
+            operation(BinaryOp::Add, SqlType::Date, SqlType::Int, [None, None])
+                .unwrap_err()
+                .number,
+            206
+        );
     }
 }

@@ -47,7 +47,12 @@ mod tests {
 
     #[test]
     fn products_divide_back() {
-        for (a, b) in [(3, 5), (u128::MAX, 7), (10_u128.pow(38) - 1, 10_u128.pow(38) - 1), (u128::MAX, u128::MAX - 1)] {
+        for (a, b) in [
+            (3, 5),
+            (u128::MAX, 7),
+            (10_u128.pow(38) - 1, 10_u128.pow(38) - 1),
+            (u128::MAX, u128::MAX - 1),
+        ] {
             assert_eq!(Wide::product(a, b).divide(b), Some((a, 0)), "{a} {b}");
         }
         assert_eq!(Wide::product(10_u128.pow(38), 10_u128.pow(20)).divide(10), None);

@@ -3,10 +3,10 @@
 use super::{bind, common_collation, implicit, unify_all};
 use crate::ast::{BinaryOp, CompareOp, Expr, UnaryOp};
 use crate::error::{SqlError, SqlResult};
+use crate::eval::Scope;
 use crate::eval::bound::{BoundExpr, Node};
 use crate::eval::convert::{Way, check};
 use crate::eval::types::{as_decimal, operation};
-use crate::eval::Scope;
 use crate::types::{SqlType, TypeInfo};
 use crate::value::Value;
 
@@ -19,7 +19,10 @@ pub(super) fn unary(op: UnaryOp, operand: &Expr, scope: &mut dyn Scope) -> SqlRe
             Ok(BoundExpr::new(Node::Negate(Box::new(operand)), info))
         }
         UnaryOp::Negate => {
-            let message = format!("Operand data type {} is invalid for minus operator.", info.ty.name());
+            let message = format!(
+                "Operand data type {} is invalid for minus operator.",
+                info.ty.name()
+            );
             Err(SqlError::new(8117, 16, 1, message))
         }
         UnaryOp::BitNot => Ok(BoundExpr::new(Node::BitNot(Box::new(operand)), info)),
@@ -41,12 +44,24 @@ pub(super) fn arithmetic(op: BinaryOp, left: BoundExpr, right: BoundExpr) -> Sql
     let digits = [constant_digits(&left), constant_digits(&right)];
     let types = operation(op, left.info.ty, right.info.ty, digits)?;
     let label = left.label.max(right.label);
-    let collation = if types.result.is_character() { common_collation(&left, &right, "add")? } else { None };
-    let info = TypeInfo { ty: types.result, collation, nullable: left.info.nullable || right.info.nullable };
+    let collation = if types.result.is_character() {
+        common_collation(&left, &right, "add")?
+    } else {
+        None
+    };
+    let info = TypeInfo {
+        ty: types.result,
+        collation,
+        nullable: left.info.nullable || right.info.nullable,
+    };
     let [left_type, right_type] = types.operands;
     let left = Box::new(operand(left, left_type, info)?);
     let right = Box::new(operand(right, right_type, info)?);
-    Ok(BoundExpr { node: Node::Arithmetic { op, left, right }, info, label })
+    Ok(BoundExpr {
+        node: Node::Arithmetic { op, left, right },
+        info,
+        label,
+    })
 }
 
 fn operand(expr: BoundExpr, ty: Option<SqlType>, result: TypeInfo) -> SqlResult<BoundExpr> {
@@ -83,7 +98,9 @@ pub(super) fn case(
     if let Some(otherwise) = otherwise {
         values.push(bind(otherwise, scope)?);
     }
-    let all_null = values.iter().all(|value| value.constant_value() == Some(&Value::Null));
+    let all_null = values
+        .iter()
+        .all(|value| value.constant_value() == Some(&Value::Null));
     if all_null {
         let message = "At least one of the result expressions in a CASE specification must be an expression other than the \
                        NULL constant.";
@@ -91,8 +108,16 @@ pub(super) fn case(
     }
     let (mut values, info, label) = unify_all(values, "CASE")?;
     let nullable = otherwise.is_none() || values.iter().any(|value| value.info.nullable);
-    let otherwise = if otherwise.is_some() { values.pop().map(Box::new) } else { None };
+    let otherwise = if otherwise.is_some() {
+        values.pop().map(Box::new)
+    } else {
+        None
+    };
     let branches = conditions.into_iter().zip(values).collect();
     let info = TypeInfo { nullable, ..info };
-    Ok(BoundExpr { node: Node::Case { branches, otherwise }, info, label })
+    Ok(BoundExpr {
+        node: Node::Case { branches, otherwise },
+        info,
+        label,
+    })
 }

@@ -18,21 +18,49 @@ pub(super) fn bind(expr: &Expr, scope: &mut dyn Scope) -> SqlResult<BoundExpr> {
         Expr::And(left, right) => Node::And(boxed(left, scope)?, boxed(right, scope)?),
         Expr::Or(left, right) => Node::Or(boxed(left, scope)?, boxed(right, scope)?),
         Expr::Not(operand) => Node::Not(boxed(operand, scope)?),
-        Expr::IsNull { operand, negated } => Node::IsNull { operand: boxed(operand, scope)?, negated: *negated },
+        Expr::IsNull { operand, negated } => Node::IsNull {
+            operand: boxed(operand, scope)?,
+            negated: *negated,
+        },
         Expr::IsDistinct { left, right, negated } => {
             let (left, right) = (super::bind(left, scope)?, super::bind(right, scope)?);
             let (left, right) = unified(left, right, "is distinct from")?;
             let collation = left.info.collation;
-            Node::Distinct { left: Box::new(left), right: Box::new(right), collation, negated: *negated }
+            Node::Distinct {
+                left: Box::new(left),
+                right: Box::new(right),
+                collation,
+                negated: *negated,
+            }
         }
-        Expr::Like { operand, pattern, escape, negated } => {
-            like(operand, pattern, escape.as_deref(), *negated, scope)?
-        }
-        Expr::Between { operand, low, high, negated } => return between(operand, low, high, *negated, scope),
-        Expr::InList { operand, list, negated } => in_list(operand, list, *negated, scope)?,
-        Expr::InQuery { operand, query, negated } => {
+        Expr::Like {
+            operand,
+            pattern,
+            escape,
+            negated,
+        } => like(operand, pattern, escape.as_deref(), *negated, scope)?,
+        Expr::Between {
+            operand,
+            low,
+            high,
+            negated,
+        } => return between(operand, low, high, *negated, scope),
+        Expr::InList {
+            operand,
+            list,
+            negated,
+        } => in_list(operand, list, *negated, scope)?,
+        Expr::InQuery {
+            operand,
+            query,
+            negated,
+        } => {
             // `NOT IN` is `<> ALL`, by their definitions.
-            let op = if *negated { CompareOp::NotEqual } else { CompareOp::Equal };
+            let op = if *negated {
+                CompareOp::NotEqual
+            } else {
+                CompareOp::Equal
+            };
             quantified(op, operand, *negated, query, scope)?
         }
         Expr::Quantified { op, left, all, query } => quantified(*op, left, *all, query, scope)?,
@@ -52,7 +80,12 @@ pub(in crate::eval) fn comparison(op: CompareOp, left: BoundExpr, right: BoundEx
     refuse_incomparable(right.info.ty, op)?;
     let (left, right) = unified(left, right, operation_name(op))?;
     let collation = left.info.collation;
-    let node = Node::Compare { op, left: Box::new(left), right: Box::new(right), collation };
+    let node = Node::Compare {
+        op,
+        left: Box::new(left),
+        right: Box::new(right),
+        collation,
+    };
     Ok(BoundExpr::predicate(node))
 }
 
@@ -85,10 +118,18 @@ fn between(
     scope: &mut dyn Scope,
 ) -> SqlResult<BoundExpr> {
     let operand = super::bind(operand, scope)?;
-    let low = comparison(CompareOp::GreaterOrEqual, operand.clone(), super::bind(low, scope)?)?;
+    let low = comparison(
+        CompareOp::GreaterOrEqual,
+        operand.clone(),
+        super::bind(low, scope)?,
+    )?;
     let high = comparison(CompareOp::LessOrEqual, operand, super::bind(high, scope)?)?;
     let within = BoundExpr::predicate(Node::And(Box::new(low), Box::new(high)));
-    Ok(if negated { BoundExpr::predicate(Node::Not(Box::new(within))) } else { within })
+    Ok(if negated {
+        BoundExpr::predicate(Node::Not(Box::new(within)))
+    } else {
+        within
+    })
 }
 
 fn in_list(operand: &Expr, list: &[Expr], negated: bool, scope: &mut dyn Scope) -> SqlResult<Node> {
@@ -98,18 +139,43 @@ fn in_list(operand: &Expr, list: &[Expr], negated: bool, scope: &mut dyn Scope) 
     }
     let (all, info, _) = unify_all(all, "equal to")?;
     let mut all = all.into_iter();
-    let operand = all.next().map(Box::new).ok_or_else(|| SqlError::unsupported("an empty IN list"))?;
-    Ok(Node::InList { operand, list: all.collect(), collation: info.collation, negated })
+    let operand = all
+        .next()
+        .map(Box::new)
+        .ok_or_else(|| SqlError::unsupported("an empty IN list"))?;
+    Ok(Node::InList {
+        operand,
+        list: all.collect(),
+        collation: info.collation,
+        negated,
+    })
 }
 
-fn quantified(op: CompareOp, operand: &Expr, all: bool, query: &Query, scope: &mut dyn Scope) -> SqlResult<Node> {
+fn quantified(
+    op: CompareOp,
+    operand: &Expr,
+    all: bool,
+    query: &Query,
+    scope: &mut dyn Scope,
+) -> SqlResult<Node> {
     let operand = super::bind(operand, scope)?;
     let planned = scope.subquery(query)?;
     require_one_column(planned.columns)?;
-    let element = BoundExpr { node: Node::Subquery(planned.id), info: planned.info, label: Label::Implicit };
+    let element = BoundExpr {
+        node: Node::Subquery(planned.id),
+        info: planned.info,
+        label: Label::Implicit,
+    };
     let (operand, element) = unified(operand, element, operation_name(op))?;
     let common = element.info;
-    let quantified = Quantified { op, all, operand, query: planned.id, from: planned.info.ty, common };
+    let quantified = Quantified {
+        op,
+        all,
+        operand,
+        query: planned.id,
+        from: planned.info.ty,
+        common,
+    };
     Ok(Node::Quantified(Box::new(quantified)))
 }
 
@@ -122,16 +188,30 @@ fn like(
 ) -> SqlResult<Node> {
     let operand = text(super::bind(operand, scope)?)?;
     let pattern = text(super::bind(pattern, scope)?)?;
-    let escape = escape.map(|escape| super::bind(escape, scope)).transpose()?.map(text).transpose()?;
+    let escape = escape
+        .map(|escape| super::bind(escape, scope))
+        .transpose()?
+        .map(text)
+        .transpose()?;
     let collation = common_collation(&operand, &pattern, "like")?.unwrap_or_else(|| scope.collation());
-    let prepared = match (pattern.constant_value(), escape.as_ref().map(BoundExpr::constant_value)) {
+    let prepared = match (
+        pattern.constant_value(),
+        escape.as_ref().map(BoundExpr::constant_value),
+    ) {
         (Some(Value::Str(pattern)), None) => Some(Pattern::new(pattern, None, collation)),
         (Some(Value::Str(pattern)), Some(Some(Value::Str(escape)))) if escape.len() == 1 => {
             Some(Pattern::new(pattern, escape.first().copied(), collation))
         }
         _ => None,
     };
-    Ok(Node::Like(Box::new(Like { operand, pattern, escape, prepared, collation, negated })))
+    Ok(Node::Like(Box::new(Like {
+        operand,
+        pattern,
+        escape,
+        prepared,
+        collation,
+        negated,
+    })))
 }
 
 /// What is not text becomes text.
@@ -139,6 +219,12 @@ fn text(expr: BoundExpr) -> SqlResult<BoundExpr> {
     if expr.info.ty.is_character() {
         return Ok(expr);
     }
-    let target = TypeInfo::new(SqlType::VarChar { len: Length::Chars(8000) });
-    if matches!(expr.info.ty, SqlType::Null) { Ok(implicit(expr, target)) } else { convert_to(expr, target) }
+    let target = TypeInfo::new(SqlType::VarChar {
+        len: Length::Chars(8000),
+    });
+    if matches!(expr.info.ty, SqlType::Null) {
+        Ok(implicit(expr, target))
+    } else {
+        convert_to(expr, target)
+    }
 }

@@ -33,13 +33,17 @@ enum Family {
 
 fn family(ty: SqlType) -> Family {
     match ty {
-        SqlType::Char { .. } | SqlType::VarChar { .. } | SqlType::NChar { .. } | SqlType::NVarChar { .. } => Family::Text,
+        SqlType::Char { .. } | SqlType::VarChar { .. } | SqlType::NChar { .. } | SqlType::NVarChar { .. } => {
+            Family::Text
+        }
         SqlType::Text | SqlType::NText => Family::LongText,
         SqlType::Binary { .. } | SqlType::VarBinary { .. } => Family::Binary,
         SqlType::Image => Family::Image,
         SqlType::Real | SqlType::Float => Family::Approximate,
         SqlType::DateTime | SqlType::SmallDateTime => Family::OldTime,
-        SqlType::Date | SqlType::Time { .. } | SqlType::DateTime2 { .. } | SqlType::DateTimeOffset { .. } => Family::NewTime,
+        SqlType::Date | SqlType::Time { .. } | SqlType::DateTime2 { .. } | SqlType::DateTimeOffset { .. } => {
+            Family::NewTime
+        }
         SqlType::UniqueIdentifier => Family::Guid,
         SqlType::RowVersion => Family::RowVersion,
         SqlType::Xml => Family::Xml,
@@ -50,11 +54,17 @@ fn family(ty: SqlType) -> Family {
 
 /// Errors: 529 for an explicit conversion that does not exist, 206 or 257 for an implicit one.
 pub(in crate::eval) fn check(way: Way, from: SqlType, to: SqlType) -> SqlResult<()> {
-    if is_allowed(way, from, to) { Ok(()) } else { Err(not_allowed(way, from, to)) }
+    if is_allowed(way, from, to) {
+        Ok(())
+    } else {
+        Err(not_allowed(way, from, to))
+    }
 }
 
 fn is_allowed(way: Way, from: SqlType, to: SqlType) -> bool {
-    use Family::{Any, Approximate, Binary, Guid, Image, LongText, NewTime, Number, OldTime, RowVersion, Text, Xml};
+    use Family::{
+        Any, Approximate, Binary, Guid, Image, LongText, NewTime, Number, OldTime, RowVersion, Text, Xml,
+    };
     let explicit = way == Way::Explicit;
     let is_date = |ty| matches!(ty, SqlType::Date);
     let is_time = |ty| matches!(ty, SqlType::Time { .. });
@@ -95,5 +105,10 @@ pub(super) fn not_allowed(way: Way, from: SqlType, to: SqlType) -> SqlError {
         );
         return SqlError::new(257, 16, 3, message);
     }
-    SqlError::new(206, 16, 2, format!("Operand type clash: {from_name} is incompatible with {to_name}"))
+    SqlError::new(
+        206,
+        16,
+        2,
+        format!("Operand type clash: {from_name} is incompatible with {to_name}"),
+    )
 }

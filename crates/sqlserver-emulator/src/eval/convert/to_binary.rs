@@ -10,7 +10,9 @@ pub(super) fn convert(value: &Value, target: Target) -> SqlResult<Value> {
     let number = |bytes: &[u8]| Ok(fit_number(bytes, target));
     let bytes = match value {
         Value::Bytes(bytes) => bytes.to_vec(),
-        Value::Str(text) if matches!(target.style, 1 | 2) => from_hex(&String::from_utf16_lossy(text), target)?,
+        Value::Str(text) if matches!(target.style, 1 | 2) => {
+            from_hex(&String::from_utf16_lossy(text), target)?
+        }
         Value::Str(text) | Value::Xml(text) => text_bytes(text, target),
         Value::Guid(guid) => stored_guid(guid).to_vec(),
         Value::Bit(bit) => return number(&[u8::from(*bit)]),
@@ -41,7 +43,12 @@ pub(super) fn convert(value: &Value, target: Target) -> SqlResult<Value> {
             bytes.extend(&days.to_le_bytes()[..3]);
             bytes
         }
-        Value::DateTimeOffset { days, ticks, scale, offset } => {
+        Value::DateTimeOffset {
+            days,
+            ticks,
+            scale,
+            offset,
+        } => {
             let mut bytes = vec![*scale];
             bytes.extend(time_bytes(*ticks, *scale));
             bytes.extend(&days.to_le_bytes()[..3]);
@@ -79,13 +86,20 @@ fn text_bytes(text: &[u16], target: Target) -> Vec<u8> {
     if national {
         return text.iter().flat_map(|unit| unit.to_le_bytes()).collect();
     }
-    target.collation.unwrap_or_else(Collation::server_default).code_page.encode(text)
+    target
+        .collation
+        .unwrap_or_else(Collation::server_default)
+        .code_page
+        .encode(text)
 }
 
 /// Style 1 demands the `0x`, style 2 forbids it.
 fn from_hex(text: &str, target: Target) -> SqlResult<Vec<u8>> {
     let failed = || target.not_a_number();
-    let digits = match (target.style, text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"))) {
+    let digits = match (
+        target.style,
+        text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")),
+    ) {
         (1, Some(digits)) => digits,
         (2, None) => text,
         _ => return Err(failed()),
@@ -94,7 +108,9 @@ fn from_hex(text: &str, target: Target) -> SqlResult<Vec<u8>> {
         return Err(failed());
     }
     let pairs = (0..digits.len()).step_by(2);
-    pairs.map(|at| u8::from_str_radix(&digits[at..at + 2], 16).map_err(|_| failed())).collect()
+    pairs
+        .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).map_err(|_| failed()))
+        .collect()
 }
 
 /// Numbers are aligned to the right: `binary(2)` of the int 0x01020304 is 0x0304.
@@ -159,10 +175,15 @@ fn guid_from_text(text: &str) -> SqlResult<Value> {
 }
 
 pub(super) fn rowversion(value: &Value, target: Target) -> SqlResult<Value> {
-    let binary = Target { to: SqlType::Binary { len: 8 }, ..target };
+    let binary = Target {
+        to: SqlType::Binary { len: 8 },
+        ..target
+    };
     let Value::Bytes(bytes) = convert(value, binary)? else {
         return Err(target.refused());
     };
-    let number = bytes.iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+    let number = bytes
+        .iter()
+        .fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
     Ok(Value::RowVersion(number))
 }

@@ -9,7 +9,9 @@ use crate::value::{Decimal, Value};
 
 pub(super) fn integer(value: &Value, target: Target) -> SqlResult<Value> {
     let number = match value {
-        Value::Str(text) | Value::Xml(text) => return integer_from_text(&String::from_utf16_lossy(text), target),
+        Value::Str(text) | Value::Xml(text) => {
+            return integer_from_text(&String::from_utf16_lossy(text), target);
+        }
         Value::Decimal(d) if target.to == SqlType::Bit => i128::from(d.unscaled != 0),
         Value::Decimal(d) => d.unscaled / decimal::power_of_ten(u32::from(d.scale)) as i128,
         Value::Money(n) => rounded_money(*n, target),
@@ -39,14 +41,28 @@ fn from_float(x: f64, target: Target) -> SqlResult<i128> {
     if target.to == SqlType::Bit {
         return Ok(i128::from(x != 0.0));
     }
-    if x.abs() < 1e30 { Ok(x.trunc() as i128) } else { Err(target.overflow()) }
+    let number = if x.abs() < 1e30 {
+        x.trunc() as i128
+    } else {
+        i128::MAX
+    };
+    if target.to != SqlType::BigInt && integer_value(number, target.to).is_none() {
+        let message = format!(
+            "Arithmetic overflow error for type {}, value = {x:.6}.",
+            target.to.name()
+        );
+        return Err(SqlError::new(232, 16, 3, message));
+    }
+    Ok(number)
 }
 
 /// The last bytes count, as many as the type has.
 fn from_bytes(bytes: &[u8], to: SqlType) -> i128 {
     let width = to.max_length().unsigned_abs() as usize;
     let kept = &bytes[bytes.len().saturating_sub(width)..];
-    let unsigned = kept.iter().fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
+    let unsigned = kept
+        .iter()
+        .fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
     match to {
         SqlType::SmallInt => i128::from(unsigned as u16 as i16),
         SqlType::Int => i128::from(unsigned as u32 as i32),
@@ -70,11 +86,19 @@ fn integer_value(number: i128, to: SqlType) -> Option<Value> {
 /// 220 from an integer to a smaller one, 8115 otherwise.
 fn integer_overflow(number: i128, target: Target) -> SqlError {
     let small = matches!(target.to, SqlType::TinyInt | SqlType::SmallInt);
-    let integral = matches!(target.from, SqlType::TinyInt | SqlType::SmallInt | SqlType::Int | SqlType::BigInt);
+    let integral = matches!(
+        target.from,
+        SqlType::TinyInt | SqlType::SmallInt | SqlType::Int | SqlType::BigInt
+    );
     if small && integral && i32::try_from(number).is_ok() {
         let name = target.to.name();
         let message = format!("Arithmetic overflow error for data type {name}, value = {number}.");
-        return SqlError::new(220, 16, if target.to == SqlType::TinyInt { 2 } else { 1 }, message);
+        return SqlError::new(
+            220,
+            16,
+            if target.to == SqlType::TinyInt { 2 } else { 1 },
+            message,
+        );
     }
     target.overflow()
 }
@@ -93,7 +117,11 @@ fn integer_from_text(text: &str, target: Target) -> SqlResult<Value> {
         return Err(not_an_integer(text, target));
     }
     let magnitude: i128 = format!("0{digits}").parse().unwrap_or(i128::MAX);
-    let number = if trimmed.starts_with('-') { -magnitude } else { magnitude };
+    let number = if trimmed.starts_with('-') {
+        -magnitude
+    } else {
+        magnitude
+    };
     integer_value(number, target.to).ok_or_else(|| text_overflow(trimmed, target))
 }
 
@@ -114,11 +142,16 @@ fn not_an_integer(text: &str, target: Target) -> SqlError {
 fn text_overflow(text: &str, target: Target) -> SqlError {
     let from = target.from.name();
     match target.to {
-        SqlType::Int => {
-            SqlError::user(248, format!("The conversion of the {from} value '{text}' overflowed an int column."))
-        }
+        SqlType::Int => SqlError::user(
+            248,
+            format!("The conversion of the {from} value '{text}' overflowed an int column."),
+        ),
         SqlType::TinyInt | SqlType::SmallInt => {
-            let (column, state) = if target.to == SqlType::TinyInt { ("INT1", 1) } else { ("INT2", 2) };
+            let (column, state) = if target.to == SqlType::TinyInt {
+                ("INT1", 1)
+            } else {
+                ("INT2", 2)
+            };
             let message = format!(
                 "The conversion of the {from} value '{text}' overflowed an {column} column. Use a larger integer column."
             );
@@ -135,15 +168,27 @@ pub(super) fn decimal(value: &Value, target: Target, precision: u8, scale: u8) -
             number_text::parse_decimal(&text).ok_or_else(|| target.not_a_number())?
         }
         Value::Decimal(d) => *d,
-        Value::Money(n) => Decimal { unscaled: i128::from(*n), precision: 19, scale: 4 },
-        Value::SmallMoney(n) => Decimal { unscaled: i128::from(*n), precision: 10, scale: 4 },
+        Value::Money(n) => Decimal {
+            unscaled: i128::from(*n),
+            precision: 19,
+            scale: 4,
+        },
+        Value::SmallMoney(n) => Decimal {
+            unscaled: i128::from(*n),
+            precision: 10,
+            scale: 4,
+        },
         Value::Real(x) => from_float_exactly(f64::from(*x), scale).ok_or_else(|| target.overflow())?,
         Value::Float(x) => from_float_exactly(*x, scale).ok_or_else(|| target.overflow())?,
         Value::DateTime { .. } | Value::SmallDateTime { .. } => {
             from_float_exactly(days_since_1900(value), scale).ok_or_else(|| target.overflow())?
         }
         other => match other.as_integer() {
-            Some(number) => Decimal { unscaled: i128::from(number), precision: 19, scale: 0 },
+            Some(number) => Decimal {
+                unscaled: i128::from(number),
+                precision: 19,
+                scale: 0,
+            },
             None => return Err(target.refused()),
         },
     };
@@ -161,10 +206,21 @@ fn from_float_exactly(x: f64, scale: u8) -> Option<Decimal> {
     let scaled = if shift >= 0 {
         unscaled.checked_mul(10_i128.checked_pow(shift.unsigned_abs())?)?
     } else {
-        let rounded = decimal::divide_rounded(unscaled.unsigned_abs(), decimal::power_of_ten(shift.unsigned_abs()));
-        if unscaled < 0 { -(rounded as i128) } else { rounded as i128 }
+        let rounded = decimal::divide_rounded(
+            unscaled.unsigned_abs(),
+            decimal::power_of_ten(shift.unsigned_abs()),
+        );
+        if unscaled < 0 {
+            -(rounded as i128)
+        } else {
+            rounded as i128
+        }
     };
-    Some(Decimal { unscaled: scaled, precision: 38, scale })
+    Some(Decimal {
+        unscaled: scaled,
+        precision: 38,
+        scale,
+    })
 }
 
 pub(super) fn money(value: &Value, target: Target) -> SqlResult<Value> {
@@ -172,26 +228,50 @@ pub(super) fn money(value: &Value, target: Target) -> SqlResult<Value> {
         Value::Str(text) | Value::Xml(text) => {
             let text = String::from_utf16_lossy(text);
             let cleaned: String = text.trim().chars().filter(|c| !matches!(c, ',' | '$')).collect();
-            let empty = cleaned.is_empty().then_some(Decimal { unscaled: 0, precision: 1, scale: 0 });
-            empty.or_else(|| number_text::parse_decimal(&cleaned)).ok_or_else(|| {
-                let message = "Cannot convert a char value to money. The char value has incorrect syntax.";
-                SqlError::user(235, message)
-            })?
+            let empty = cleaned.is_empty().then_some(Decimal {
+                unscaled: 0,
+                precision: 1,
+                scale: 0,
+            });
+            empty
+                .or_else(|| number_text::parse_decimal(&cleaned))
+                .ok_or_else(|| {
+                    let message =
+                        "Cannot convert a char value to money. The char value has incorrect syntax.";
+                    SqlError::user(235, message)
+                })?
         }
         Value::Bytes(bytes) => {
-            let number = from_bytes(bytes, if target.to == SqlType::Money { SqlType::BigInt } else { SqlType::Int });
-            Decimal { unscaled: number, precision: 19, scale: 4 }
+            let number = from_bytes(
+                bytes,
+                if target.to == SqlType::Money {
+                    SqlType::BigInt
+                } else {
+                    SqlType::Int
+                },
+            );
+            Decimal {
+                unscaled: number,
+                precision: 19,
+                scale: 4,
+            }
         }
         other => match decimal(other, target, 38, 4)? {
             Value::Decimal(d) => d,
             _ => return Err(target.refused()),
         },
     };
-    let ten_thousandths = decimal::rescale(exact, 38, 4).ok_or_else(|| target.overflow())?.unscaled;
+    let ten_thousandths = decimal::rescale(exact, 38, 4)
+        .ok_or_else(|| target.overflow())?
+        .unscaled;
     if target.to == SqlType::SmallMoney {
-        return i32::try_from(ten_thousandths).map(Value::SmallMoney).map_err(|_| target.overflow());
+        return i32::try_from(ten_thousandths)
+            .map(Value::SmallMoney)
+            .map_err(|_| target.overflow());
     }
-    i64::try_from(ten_thousandths).map(Value::Money).map_err(|_| target.overflow())
+    i64::try_from(ten_thousandths)
+        .map(Value::Money)
+        .map_err(|_| target.overflow())
 }
 
 pub(super) fn float(value: &Value, target: Target) -> SqlResult<Value> {
@@ -214,7 +294,11 @@ pub(super) fn float(value: &Value, target: Target) -> SqlResult<Value> {
         return Ok(Value::Float(x));
     }
     let real = x as f32;
-    if real.is_finite() { Ok(Value::Real(real)) } else { Err(target.overflow()) }
+    if real.is_finite() {
+        Ok(Value::Real(real))
+    } else {
+        Err(target.overflow())
+    }
 }
 
 fn days_since_1900(value: &Value) -> f64 {

@@ -49,7 +49,14 @@ fn hex(bytes: &[u8]) -> String {
 fn guid_text(guid: &[u8; 16]) -> String {
     let digits = hex(guid);
     let part = |from: usize, to: usize| digits.get(from..to).unwrap_or_default();
-    format!("{}-{}-{}-{}-{}", part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32))
+    format!(
+        "{}-{}-{}-{}-{}",
+        part(0, 8),
+        part(8, 12),
+        part(12, 16),
+        part(16, 20),
+        part(20, 32)
+    )
 }
 
 pub(super) fn convert(value: Value, target: Target) -> SqlResult<Value> {
@@ -57,7 +64,9 @@ pub(super) fn convert(value: Value, target: Target) -> SqlResult<Value> {
         Value::Str(text) | Value::Xml(text) => Arc::clone(text),
         Value::Bytes(bytes) => return Ok(from_bytes(bytes, target)),
         Value::RowVersion(n) => return Ok(from_bytes(&n.to_be_bytes(), target)),
-        _ => plain_text(&value, target.from, target.style)?.encode_utf16().collect(),
+        _ => plain_text(&value, target.from, target.style)?
+            .encode_utf16()
+            .collect(),
     };
     if let Some(limit) = target.limit()
         && units.len() > limit
@@ -107,14 +116,20 @@ fn from_bytes(bytes: &[u8], target: Target) -> Value {
                 // Only whole bytes are shown.
                 let limit = target.limit().unwrap_or(0);
                 let whole = limit.saturating_sub(prefix.len()) / 2 * 2 + prefix.len();
-                digits.get(..whole.min(limit)).unwrap_or_default().encode_utf16().collect()
+                digits
+                    .get(..whole.min(limit))
+                    .unwrap_or_default()
+                    .encode_utf16()
+                    .collect()
             } else {
                 digits.encode_utf16().collect()
             }
         }
         _ if target.to.is_unicode() => {
             let pairs = bytes.chunks(2);
-            pairs.map(|pair| u16::from_le_bytes([pair[0], pair.get(1).copied().unwrap_or(0)])).collect()
+            pairs
+                .map(|pair| u16::from_le_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]))
+                .collect()
         }
         _ => code_page(target.collation).decode(bytes).into(),
     };

@@ -37,7 +37,11 @@ fn from_text(text: &str, target: Target) -> SqlResult<Moment> {
     let Some(parsed) = parse(text, FieldOrder::of_style(target.style)) else {
         // A date that has the form of one and does not exist is out of range for the older types.
         let digits = text.bytes().filter(u8::is_ascii_digit).count();
-        let dated = old && digits >= 6 && text.bytes().all(|byte| !byte.is_ascii_alphabetic() || byte == b'T');
+        let dated = old
+            && digits >= 6
+            && text
+                .bytes()
+                .all(|byte| !byte.is_ascii_alphabetic() || byte == b'T');
         return Err(if dated { out_of_range(target) } else { failed() });
     };
     if old && (parsed.fraction_digits > 3 || (parsed.has_offset && parsed.moment.offset != 0)) {
@@ -70,7 +74,11 @@ fn from_number(value: &Value, target: Target) -> SqlResult<Moment> {
     }
     let whole = days.floor();
     let ticks = ((days - whole) * TICKS_PER_DAY as f64).round() as u64;
-    let moment = Moment { days: whole as i32 + DAYS_TO_1900, ticks: ticks.min(TICKS_PER_DAY - 1), offset: 0 };
+    let moment = Moment {
+        days: whole as i32 + DAYS_TO_1900,
+        ticks: ticks.min(TICKS_PER_DAY - 1),
+        offset: 0,
+    };
     Ok(moment)
 }
 
@@ -83,6 +91,9 @@ fn from_bytes(bytes: &[u8], target: Target) -> SqlResult<Moment> {
     let kept = &bytes[bytes.len().saturating_sub(8)..];
     padded[8 - kept.len()..].copy_from_slice(kept);
     let [a, b, c, d, e, f, g, h] = padded;
-    let value = Value::DateTime { days: i32::from_be_bytes([a, b, c, d]), ticks: u32::from_be_bytes([e, f, g, h]) };
+    let value = Value::DateTime {
+        days: i32::from_be_bytes([a, b, c, d]),
+        ticks: u32::from_be_bytes([e, f, g, h]),
+    };
     Moment::of(&value).ok_or_else(|| out_of_range(target))
 }

@@ -32,10 +32,20 @@ pub(super) fn data_length(arguments: &mut Arguments<'_>) -> SqlResult<Value> {
     let length = match arguments.value(0) {
         Value::Str(_) | Value::Bytes(_) => stored(arguments.value(0), info)?.len() as i64,
         Value::Xml(text) => text.len() as i64 * 2,
-        Value::Decimal(d) => i64::from(SqlType::Decimal { precision: d.precision, scale: d.scale }.max_length()),
+        Value::Decimal(d) => i64::from(
+            SqlType::Decimal {
+                precision: d.precision,
+                scale: d.scale,
+            }
+            .max_length(),
+        ),
         value => i64::from(crate::eval::convert::type_of(value).max_length()),
     };
-    Ok(if arguments.info.ty == SqlType::BigInt { Value::BigInt(length) } else { Value::Int(length as i32) })
+    Ok(if arguments.info.ty == SqlType::BigInt {
+        Value::BigInt(length)
+    } else {
+        Value::Int(length as i32)
+    })
 }
 
 /// NULL for an algorithm that does not exist.
@@ -49,11 +59,15 @@ pub(super) fn hash_bytes(arguments: &mut Arguments<'_>) -> SqlResult<Value> {
     };
     let info = arguments.info_of(1);
     if !matches!(arguments.value(1), Value::Str(_) | Value::Bytes(_)) {
-        let message = format!("Argument data type {} is invalid for argument 2 of hashbytes function.", info.ty.name());
+        let message = format!(
+            "Argument data type {} is invalid for argument 2 of hashbytes function.",
+            info.ty.name()
+        );
         return Err(SqlError::user(8116, message));
     }
     let bytes = stored(arguments.value(1), info)?;
-    let digest = hash(digest, &bytes).map_err(|error| SqlError::unsupported(format_args!("this hash ({error})")))?;
+    let digest =
+        hash(digest, &bytes).map_err(|error| SqlError::unsupported(format_args!("this hash ({error})")))?;
     Ok(Value::bytes(&digest))
 }
 
@@ -62,9 +76,11 @@ pub(super) fn checksum(arguments: &mut Arguments<'_>) -> SqlResult<Value> {
     let mut sum = 0_u32;
     for at in 0..arguments.values.len() {
         let key = match arguments.value(at) {
-            Value::Str(text) => {
-                arguments.info_of(at).collation.unwrap_or_else(Collation::server_default).sort_key(text)
-            }
+            Value::Str(text) => arguments
+                .info_of(at)
+                .collation
+                .unwrap_or_else(Collation::server_default)
+                .sort_key(text),
             Value::Null => vec![0xFF],
             value => stored(value, arguments.info_of(at))?,
         };
@@ -87,11 +103,16 @@ pub(super) fn binary_checksum(arguments: &mut Arguments<'_>) -> SqlResult<Value>
 }
 
 fn mix(sum: u32, bytes: &[u8]) -> u32 {
-    bytes.iter().fold(sum.rotate_left(4), |sum, byte| sum.rotate_left(4) ^ u32::from(*byte))
+    bytes.iter().fold(sum.rotate_left(4), |sum, byte| {
+        sum.rotate_left(4) ^ u32::from(*byte)
+    })
 }
 
 pub(super) fn crypt_gen_random(arguments: &mut Arguments<'_>) -> SqlResult<Value> {
-    let Some(length) = usize::try_from(arguments.integer(0)).ok().filter(|length| (1..=8000).contains(length)) else {
+    let Some(length) = usize::try_from(arguments.integer(0))
+        .ok()
+        .filter(|length| (1..=8000).contains(length))
+    else {
         return Ok(Value::Null);
     };
     let mut bytes = vec![0; length];

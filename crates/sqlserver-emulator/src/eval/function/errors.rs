@@ -22,7 +22,11 @@ pub(super) fn number(arguments: &mut Arguments<'_>) -> SqlResult<Value> {
 
 pub(super) fn procedure(arguments: &mut Arguments<'_>) -> SqlResult<Value> {
     caught(arguments, |error| {
-        if error.procedure.is_empty() { Value::Null } else { Value::text(&error.procedure) }
+        if error.procedure.is_empty() {
+            Value::Null
+        } else {
+            Value::text(&error.procedure)
+        }
     })
 }
 

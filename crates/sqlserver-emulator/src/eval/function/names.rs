@@ -6,7 +6,11 @@ use crate::value::Value;
 
 /// NULL for names over 128 characters and for quotes that are none.
 pub(super) fn quote_name(arguments: &mut Arguments<'_>) -> SqlResult<Value> {
-    let quote = if arguments.given(1) { arguments.string(1) } else { "[".to_owned() };
+    let quote = if arguments.given(1) {
+        arguments.string(1)
+    } else {
+        "[".to_owned()
+    };
     let (open, close) = match quote.as_str() {
         "[" | "]" => ('[', ']'),
         "(" | ")" => ('(', ')'),

@@ -20,7 +20,11 @@ pub(super) fn whole_type(arguments: &[TypeInfo]) -> TypeInfo {
 
 pub(super) fn abs(arguments: &mut Arguments<'_>) -> SqlResult<Value> {
     let value = arguments.value(0);
-    if sign_of(value) < 0 { arithmetic::negate(value, arguments.info.ty) } else { Ok(value.clone()) }
+    if sign_of(value) < 0 {
+        arithmetic::negate(value, arguments.info.ty)
+    } else {
+        Ok(value.clone())
+    }
 }
 
 fn sign_of(value: &Value) -> i8 {
@@ -49,13 +53,18 @@ pub(super) fn floor(arguments: &mut Arguments<'_>) -> SqlResult<Value> {
 }
 
 fn to_whole(arguments: &Arguments<'_>, up: bool) -> SqlResult<Value> {
-    let round = |value: i128, unit: i128| value.div_euclid(unit) + i128::from(up && value.rem_euclid(unit) != 0);
+    let round =
+        |value: i128, unit: i128| value.div_euclid(unit) + i128::from(up && value.rem_euclid(unit) != 0);
     Ok(match arguments.value(0) {
         Value::Float(x) => Value::Float(if up { x.ceil() } else { x.floor() }),
         Value::Real(x) => Value::Real(if up { x.ceil() } else { x.floor() }),
         Value::Decimal(d) => {
             let unit = decimal::power_of_ten(u32::from(d.scale)) as i128;
-            Value::Decimal(Decimal { unscaled: round(d.unscaled, unit), precision: d.precision, scale: 0 })
+            Value::Decimal(Decimal {
+                unscaled: round(d.unscaled, unit),
+                precision: d.precision,
+                scale: 0,
+            })
         }
         Value::Money(n) => Value::Money(round(i128::from(*n), 10_000) as i64 * 10_000),
         Value::SmallMoney(n) => Value::SmallMoney(round(i128::from(*n), 10_000) as i32 * 10_000),
@@ -74,20 +83,29 @@ pub(super) fn round(arguments: &mut Arguments<'_>) -> SqlResult<Value> {
         }
         let unit = decimal::power_of_ten(drop.unsigned_abs());
         let magnitude = unscaled.unsigned_abs();
-        let kept = if cut { magnitude / unit } else { decimal::divide_rounded(magnitude, unit) };
+        let kept = if cut {
+            magnitude / unit
+        } else {
+            decimal::divide_rounded(magnitude, unit)
+        };
         let value = kept.saturating_mul(unit) as i128;
         if unscaled < 0 { -value } else { value }
     };
     let failed = || overflow("expression", arguments.info.ty);
     Ok(match arguments.value(0) {
         Value::Decimal(d) => {
-            let value = Decimal { unscaled: scaled(d.unscaled, i32::from(d.scale)), ..*d };
+            let value = Decimal {
+                unscaled: scaled(d.unscaled, i32::from(d.scale)),
+                ..*d
+            };
             let ty = arguments.info.ty;
             let fitted = decimal::rescale(value, ty.precision(), ty.scale());
             Value::Decimal(fitted.ok_or_else(|| overflow("numeric", ty))?)
         }
         Value::Money(n) => Value::Money(i64::try_from(scaled(i128::from(*n), 4)).map_err(|_| failed())?),
-        Value::SmallMoney(n) => Value::SmallMoney(i32::try_from(scaled(i128::from(*n), 4)).map_err(|_| failed())?),
+        Value::SmallMoney(n) => {
+            Value::SmallMoney(i32::try_from(scaled(i128::from(*n), 4)).map_err(|_| failed())?)
+        }
         Value::Float(x) => Value::Float(round_float(*x, length, cut)),
         Value::Real(x) => Value::Real(round_float(f64::from(*x), length, cut) as f32),
         other => {
@@ -101,14 +119,21 @@ pub(super) fn round(arguments: &mut Arguments<'_>) -> SqlResult<Value> {
 fn round_float(x: f64, length: i32, cut: bool) -> f64 {
     let unit = 10_f64.powi(length);
     let scaled = x * unit;
-    if cut { scaled.trunc() / unit } else { scaled.round() / unit }
+    if cut {
+        scaled.trunc() / unit
+    } else {
+        scaled.round() / unit
+    }
 }
 
 /// A float function; 3623 where it is not defined.
 fn float(arguments: &Arguments<'_>, of: impl Fn(f64) -> f64) -> SqlResult<Value> {
     let result = of(arguments.float(0));
     if result.is_nan() {
-        return Err(SqlError::user(3623, "An invalid floating point operation occurred."));
+        return Err(SqlError::user(
+            3623,
+            "An invalid floating point operation occurred.",
+        ));
     }
     if result.is_infinite() {
         return Err(overflow("expression", SqlType::Float));
@@ -157,7 +182,11 @@ pub(super) fn log10(arguments: &mut Arguments<'_>) -> SqlResult<Value> {
 }
 
 pub(super) fn log(arguments: &mut Arguments<'_>) -> SqlResult<Value> {
-    let base = if arguments.given(1) { arguments.float(1) } else { std::f64::consts::E };
+    let base = if arguments.given(1) {
+        arguments.float(1)
+    } else {
+        std::f64::consts::E
+    };
     float(arguments, |x| if x > 0.0 { x.ln() / base.ln() } else { f64::NAN })
 }
 
@@ -168,11 +197,21 @@ pub(super) fn pi(_: &mut Arguments<'_>) -> SqlResult<Value> {
 /// In the type of the first argument.
 pub(super) fn power(arguments: &mut Arguments<'_>) -> SqlResult<Value> {
     let from = arguments.info_of(0);
-    let base = convert(arguments.value(0).clone(), from.ty, TypeInfo::new(SqlType::Float), 0)?;
-    let Value::Float(base) = base else { return Ok(Value::Null) };
+    let base = convert(
+        arguments.value(0).clone(),
+        from.ty,
+        TypeInfo::new(SqlType::Float),
+        0,
+    )?;
+    let Value::Float(base) = base else {
+        return Ok(Value::Null);
+    };
     let result = base.powf(arguments.float(1));
     if result.is_nan() {
-        return Err(SqlError::user(3623, "An invalid floating point operation occurred."));
+        return Err(SqlError::user(
+            3623,
+            "An invalid floating point operation occurred.",
+        ));
     }
     if result.is_infinite() {
         return Err(overflow("expression", from.ty));
@@ -196,7 +235,11 @@ pub(super) fn rand(arguments: &mut Arguments<'_>) -> SqlResult<Value> {
 
 /// `STR(number, length = 10, decimals = 0)`: right-aligned; asterisks where it does not fit.
 pub(super) fn str(arguments: &mut Arguments<'_>) -> SqlResult<Value> {
-    let length = if arguments.given(1) { arguments.integer(1).clamp(0, 8000) as usize } else { 10 };
+    let length = if arguments.given(1) {
+        arguments.integer(1).clamp(0, 8000) as usize
+    } else {
+        10
+    };
     let decimals = arguments.integer(2).clamp(0, 16) as usize;
     let x = arguments.float(0);
     let whole = format!("{:.0}", x.trunc()).len();
@@ -215,9 +258,15 @@ pub(super) fn is_numeric(arguments: &mut Arguments<'_>) -> SqlResult<Value> {
         Value::Null => false,
         Value::Str(text) => {
             let text = String::from_utf16_lossy(text);
-            let bare: String = text.trim().trim_start_matches(['$', '+', '-']).chars().filter(|c| *c != ',').collect();
+            let bare: String = text
+                .trim()
+                .trim_start_matches(['$', '+', '-'])
+                .chars()
+                .filter(|c| *c != ',')
+                .collect();
             !text.trim().is_empty()
-                && (number_text::parse_decimal(&bare).is_some() || number_text::parse_float(text.trim()).is_some()
+                && (number_text::parse_decimal(&bare).is_some()
+                    || number_text::parse_float(text.trim()).is_some()
                     || bare.is_empty())
         }
         value => super::is_number(info.ty) && !shown(value, info)?.is_empty(),

@@ -1,9 +1,10 @@
 //! String functions. Positions and lengths count UTF-16 units.
 
-use super::{Arguments, length, shown, text, with_length};
+use super::{Arguments, length, shown, text};
 use crate::collation::Collation;
 use crate::error::{SqlError, SqlResult};
 use crate::eval::like::Pattern;
+use crate::eval::types::text_width;
 use crate::types::{Length, SqlType, TypeInfo};
 use crate::value::Value;
 
@@ -11,7 +12,9 @@ const BLANK: u16 = b' ' as u16;
 
 /// LEN, DATALENGTH: bigint for the `(max)` types.
 pub(super) fn length_type(arguments: &[TypeInfo]) -> TypeInfo {
-    let max = arguments.first().is_some_and(|info| length(info.ty) == Some(Length::Max));
+    let max = arguments
+        .first()
+        .is_some_and(|info| length(info.ty) == Some(Length::Max));
     TypeInfo::new(if max { SqlType::BigInt } else { SqlType::Int })
 }
 
@@ -22,27 +25,48 @@ pub(super) fn position_type(arguments: &[TypeInfo]) -> TypeInfo {
 
 /// CONCAT: the lengths added, in Unicode if anything is.
 pub(super) fn concat_type(arguments: &[TypeInfo]) -> TypeInfo {
+    let widths: Option<Vec<u16>> = arguments.iter().map(|info| text_width(info.ty)).collect();
+    joined_type(
+        arguments,
+        widths.map(|widths| widths.iter().map(|width| usize::from(*width)).sum()),
+    )
+}
+
+/// CONCAT_WS: as CONCAT, with the separator between every two.
+pub(super) fn concat_ws_type(arguments: &[TypeInfo]) -> TypeInfo {
+    let widths: Option<Vec<u16>> = arguments.iter().map(|info| text_width(info.ty)).collect();
+    let total = widths.map(|widths| {
+        let separators =
+            widths.first().map_or(0, |width| usize::from(*width)) * widths.len().saturating_sub(2);
+        separators
+            + widths
+                .iter()
+                .skip(1)
+                .map(|width| usize::from(*width))
+                .sum::<usize>()
+    });
+    joined_type(arguments, total)
+}
+
+fn joined_type(arguments: &[TypeInfo], total: Option<usize>) -> TypeInfo {
     let unicode = arguments.iter().any(|info| info.ty.is_unicode());
-    let mut total = 0_u32;
-    for info in arguments {
-        total += match length(info.ty) {
-            Some(Length::Max) => 100_000,
-            Some(Length::Chars(len)) => u32::from(len),
-            None => u32::from(crate::eval::time_format::width(info.ty)),
-        };
-    }
     let limit = if unicode { 4000 } else { 8000 };
-    let len = match total {
-        100_000.. => Length::Max,
-        total => Length::Chars(total.clamp(1, limit) as u16),
+    let len = total.map_or(Length::Max, |total| Length::Chars(total.clamp(1, limit) as u16));
+    let ty = if unicode {
+        SqlType::NVarChar { len }
+    } else {
+        SqlType::VarChar { len }
     };
-    let kind = if unicode { SqlType::NVarChar { len } } else { SqlType::VarChar { len } };
-    TypeInfo { nullable: false, ..TypeInfo::new(with_length(kind, len)) }
+    TypeInfo::new(ty).not_null()
 }
 
 /// A position or length as the result type wants it.
 fn counted(arguments: &Arguments<'_>, count: usize) -> Value {
-    if arguments.info.ty == SqlType::BigInt { Value::BigInt(count as i64) } else { Value::Int(count as i32) }
+    if arguments.info.ty == SqlType::BigInt {
+        Value::BigInt(count as i64)
+    } else {
+        Value::Int(count as i32)
+    }
 }
 
 fn collation(arguments: &Arguments<'_>) -> &'static Collation {
@@ -61,7 +85,9 @@ fn non_negative(length: i64, function: &str) -> SqlResult<usize> {
 pub(super) fn ascii(arguments: &mut Arguments<'_>) -> SqlResult<Value> {
     let page = collation(arguments).code_page;
     let first = arguments.text(0).get(..1).map(|unit| page.encode(unit));
-    Ok(first.and_then(|bytes| bytes.first().copied()).map_or(Value::Null, |byte| Value::Int(i32::from(byte))))
+    Ok(first
+        .and_then(|bytes| bytes.first().copied())
+        .map_or(Value::Null, |byte| Value::Int(i32::from(byte))))
 }
 
 pub(super) fn char(arguments: &mut Arguments<'_>) -> SqlResult<Value> {
@@ -75,7 +101,10 @@ pub(super) fn nchar(arguments: &mut Arguments<'_>) -> SqlResult<Value> {
 }
 
 pub(super) fn unicode(arguments: &mut Arguments<'_>) -> SqlResult<Value> {
-    Ok(arguments.text(0).first().map_or(Value::Null, |unit| Value::Int(i32::from(*unit))))
+    Ok(arguments
+        .text(0)
+        .first()
+        .map_or(Value::Null, |unit| Value::Int(i32::from(*unit))))
 }
 
 pub(super) fn char_index(arguments: &mut Arguments<'_>) -> SqlResult<Value> {
@@ -157,8 +186,14 @@ pub(super) fn right(arguments: &mut Arguments<'_>) -> SqlResult<Value> {
 /// Blanks at the end do not count.
 pub(super) fn len(arguments: &mut Arguments<'_>) -> SqlResult<Value> {
     let units = arguments.text(0);
-    let length = units.iter().rposition(|unit| *unit != BLANK).map_or(0, |at| at + 1);
-    let counts_code_points = arguments.info_of(0).collation.is_some_and(|collation| collation.supplementary);
+    let length = units
+        .iter()
+        .rposition(|unit| *unit != BLANK)
+        .map_or(0, |at| at + 1);
+    let counts_code_points = arguments
+        .info_of(0)
+        .collation
+        .is_some_and(|collation| collation.supplementary);
     let length = if counts_code_points {
         char::decode_utf16(units[..length].iter().copied()).count()
     } else {
@@ -193,14 +228,26 @@ pub(super) fn rtrim(arguments: &mut Arguments<'_>) -> SqlResult<Value> {
 }
 
 pub(super) fn trim(arguments: &mut Arguments<'_>) -> SqlResult<Value> {
-    let set = if arguments.given(1) { arguments.text(1).to_vec() } else { vec![BLANK] };
+    let set = if arguments.given(1) {
+        arguments.text(1).to_vec()
+    } else {
+        vec![BLANK]
+    };
     Ok(text(trimmed(arguments.text(0), &set, true, true)))
 }
 
 fn trimmed<'a>(units: &'a [u16], set: &[u16], start: bool, end: bool) -> &'a [u16] {
     let kept = |unit: &u16| !set.contains(unit);
-    let from = if start { units.iter().position(kept).unwrap_or(units.len()) } else { 0 };
-    let to = if end { units.iter().rposition(kept).map_or(0, |at| at + 1) } else { units.len() };
+    let from = if start {
+        units.iter().position(kept).unwrap_or(units.len())
+    } else {
+        0
+    };
+    let to = if end {
+        units.iter().rposition(kept).map_or(0, |at| at + 1)
+    } else {
+        units.len()
+    };
     units.get(from..to).unwrap_or_default()
 }
 
@@ -228,7 +275,11 @@ pub(super) fn replicate(arguments: &mut Arguments<'_>) -> SqlResult<Value> {
         _ => i32::MAX as usize / 2,
     };
     let units = arguments.text(0);
-    let repeated = units.iter().copied().cycle().take((units.len().saturating_mul(count)).min(limit));
+    let repeated = units
+        .iter()
+        .copied()
+        .cycle()
+        .take((units.len().saturating_mul(count)).min(limit));
     Ok(text(repeated.collect::<Vec<_>>()))
 }
 
@@ -244,9 +295,13 @@ pub(super) fn space(arguments: &mut Arguments<'_>) -> SqlResult<Value> {
 /// NULL when the start is outside of the text or the length is negative.
 pub(super) fn stuff(arguments: &mut Arguments<'_>) -> SqlResult<Value> {
     let units = arguments.text(0);
-    let start = usize::try_from(arguments.integer(1)).ok().and_then(|start| start.checked_sub(1));
-    let (Some(start), Ok(count)) = (start.filter(|start| *start < units.len()), usize::try_from(arguments.integer(2)))
-    else {
+    let start = usize::try_from(arguments.integer(1))
+        .ok()
+        .and_then(|start| start.checked_sub(1));
+    let (Some(start), Ok(count)) = (
+        start.filter(|start| *start < units.len()),
+        usize::try_from(arguments.integer(2)),
+    ) else {
         return Ok(Value::Null);
     };
     let end = start.saturating_add(count).min(units.len());
@@ -267,7 +322,8 @@ pub(super) fn substring(arguments: &mut Arguments<'_>) -> SqlResult<Value> {
         Value::Str(units) => Value::Str(units[range(units.len())].into()),
         _ => {
             let name = arguments.info_of(0).ty.name();
-            let message = format!("Argument data type {name} is invalid for argument 1 of substring function.");
+            let message =
+                format!("Argument data type {name} is invalid for argument 1 of substring function.");
             return Err(SqlError::user(8116, message));
         }
     })
@@ -281,6 +337,10 @@ pub(super) fn translate(arguments: &mut Arguments<'_>) -> SqlResult<Value> {
                        characters.";
         return Err(SqlError::user(9828, message));
     }
-    let replaced = |unit: &u16| from.iter().position(|known| known == unit).map_or(*unit, |at| to[at]);
+    let replaced = |unit: &u16| {
+        from.iter()
+            .position(|known| known == unit)
+            .map_or(*unit, |at| to[at])
+    };
     Ok(text(arguments.text(0).iter().map(replaced).collect::<Vec<_>>()))
 }

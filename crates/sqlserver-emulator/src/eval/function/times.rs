@@ -10,10 +10,28 @@ use crate::types::{SqlType, TypeInfo};
 use crate::value::Value;
 
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
     "December",
 ];
-const WEEKDAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
+const WEEKDAYS: [&str; 7] = [
+    "Sunday",
+    "Monday",
+    "Tuesday",
+    "Wednesday",
+    "Thursday",
+    "Friday",
+    "Saturday",
+];
 
 pub(super) fn is_temporal(ty: SqlType) -> bool {
     matches!(
@@ -126,8 +144,14 @@ pub(super) fn date_add(arguments: &mut Arguments<'_>) -> SqlResult<Value> {
     let part = Part::find(&arguments.string(0), "dateadd")?;
     let count = arguments.integer(1);
     let (ty, start) = (arguments.info.ty, moment(arguments, 2)?);
-    if ty == SqlType::Date && part.ticks().is_none_or(|ticks| ticks < TICKS_PER_DAY as i64) && months_in(part).is_none() {
-        let message = format!("The datepart {} is not supported by date function dateadd for data type date.", arguments.string(0));
+    if ty == SqlType::Date
+        && part.ticks().is_none_or(|ticks| ticks < TICKS_PER_DAY as i64)
+        && months_in(part).is_none()
+    {
+        let message = format!(
+            "The datepart {} is not supported by date function dateadd for data type date.",
+            arguments.string(0)
+        );
         return Err(SqlError::user(9810, message));
     }
     let failed = || {
@@ -138,7 +162,9 @@ pub(super) fn date_add(arguments: &mut Arguments<'_>) -> SqlResult<Value> {
         let ticks = added(start, part, count).ok_or_else(failed)?.ticks;
         return of_type(Moment { ticks, ..start }, ty).ok_or_else(failed);
     }
-    added(start, part, count).and_then(|moment| of_type(moment, ty)).ok_or_else(failed)
+    added(start, part, count)
+        .and_then(|moment| of_type(moment, ty))
+        .ok_or_else(failed)
 }
 
 fn months_in(part: Part) -> Option<i64> {
@@ -155,13 +181,19 @@ fn added(start: Moment, part: Part, count: i64) -> Option<Moment> {
     if let Some(months) = months_in(part) {
         let date = start.date();
         let total = i64::from(date.year) * 12 + i64::from(date.month) - 1 + count.checked_mul(months)?;
-        let (year, month) = (i32::try_from(total.div_euclid(12)).ok()?, total.rem_euclid(12) as u32 + 1);
+        let (year, month) = (
+            i32::try_from(total.div_euclid(12)).ok()?,
+            total.rem_euclid(12) as u32 + 1,
+        );
         if !(1..=9999).contains(&year) {
             return None;
         }
         // The last day of a shorter month stands in for one that it lacks.
         let day = date.day.min(days_in_month(year, month));
-        return Some(Moment { days: Date::new(year, month, day)?.days(), ..start });
+        return Some(Moment {
+            days: Date::new(year, month, day)?.days(),
+            ..start
+        });
     }
     let span = match part {
         Part::Nanosecond => (count + if count < 0 { -50 } else { 50 }) / 100,
@@ -177,7 +209,11 @@ pub(super) fn date_diff(arguments: &mut Arguments<'_>) -> SqlResult<Value> {
     let part = Part::find(&arguments.string(0), name)?;
     let (from, to) = (moment(arguments, 1)?, moment(arguments, 2)?);
     let count = boundaries(part, from, to);
-    let fits = if big { true } else { count.is_some_and(|count| i32::try_from(count).is_ok()) };
+    let fits = if big {
+        true
+    } else {
+        count.is_some_and(|count| i32::try_from(count).is_ok())
+    };
     let Some(count) = count.filter(|_| fits) else {
         let message = format!(
             "The {name} function resulted in an overflow. The number of dateparts separating two date/time instances is too \
@@ -185,12 +221,19 @@ pub(super) fn date_diff(arguments: &mut Arguments<'_>) -> SqlResult<Value> {
         );
         return Err(SqlError::new(535, 16, 0, message));
     };
-    Ok(if big { Value::BigInt(count) } else { Value::Int(count as i32) })
+    Ok(if big {
+        Value::BigInt(count)
+    } else {
+        Value::Int(count as i32)
+    })
 }
 
 fn boundaries(part: Part, from: Moment, to: Moment) -> Option<i64> {
     // Offsets are taken into account: both are compared in UTC.
-    let (from, to) = (Moment::from_total(from.utc(), 0)?, Moment::from_total(to.utc(), 0)?);
+    let (from, to) = (
+        Moment::from_total(from.utc(), 0)?,
+        Moment::from_total(to.utc(), 0)?,
+    );
     let months = |moment: Moment| {
         let date = moment.date();
         i64::from(date.year) * 12 + i64::from(date.month) - 1
@@ -227,7 +270,11 @@ pub(super) fn date_name(arguments: &mut Arguments<'_>) -> SqlResult<Value> {
         Part::Weekday => Value::text(WEEKDAYS.get(number as usize - 1).copied().unwrap_or_default()),
         Part::Offset => {
             let sign = if number < 0 { '-' } else { '+' };
-            Value::text(&format!("{sign}{:02}:{:02}", number.abs() / 60, number.abs() % 60))
+            Value::text(&format!(
+                "{sign}{:02}:{:02}",
+                number.abs() / 60,
+                number.abs() % 60
+            ))
         }
         _ => Value::text(&number.to_string()),
     })
@@ -246,7 +293,11 @@ fn number(part: Part, moment: Moment) -> i32 {
         Part::DayOfYear => date.day_of_year() as i32,
         Part::Day => date.day as i32,
         Part::Week => {
-            let first = Date { month: 1, day: 1, ..date };
+            let first = Date {
+                month: 1,
+                day: 1,
+                ..date
+            };
             let first_weekday = (first.days() + 1).rem_euclid(7);
             (date.day_of_year() as i32 - 1 + first_weekday) / 7 + 1
         }
@@ -282,15 +333,22 @@ pub(super) fn year(arguments: &mut Arguments<'_>) -> SqlResult<Value> {
 
 pub(super) fn end_of_month(arguments: &mut Arguments<'_>) -> SqlResult<Value> {
     let start = moment(arguments, 0)?;
-    let shifted = added(start, Part::Month, arguments.integer(1)).ok_or_else(|| overflow("expression", SqlType::Date))?;
+    let shifted = added(start, Part::Month, arguments.integer(1))
+        .ok_or_else(|| overflow("expression", SqlType::Date))?;
     let date = shifted.date();
-    let last = Date { day: days_in_month(date.year, date.month), ..date };
+    let last = Date {
+        day: days_in_month(date.year, date.month),
+        ..date
+    };
     Ok(Value::Date(last.days()))
 }
 
 /// 289: parts that make no date.
 fn parts_error(ty: &str) -> SqlError {
-    SqlError::user(289, format!("Cannot construct data type {ty}, some of the arguments have values which are not valid."))
+    SqlError::user(
+        289,
+        format!("Cannot construct data type {ty}, some of the arguments have values which are not valid."),
+    )
 }
 
 fn date_of_parts(arguments: &Arguments<'_>) -> Option<Date> {
@@ -300,7 +358,11 @@ fn date_of_parts(arguments: &Arguments<'_>) -> Option<Date> {
 
 /// Hours, minutes and seconds from the fourth argument on, as ticks.
 fn time_of_parts(arguments: &Arguments<'_>) -> Option<u64> {
-    let part = |at: usize, limit: u64| u64::try_from(arguments.integer(at)).ok().filter(|value| *value < limit);
+    let part = |at: usize, limit: u64| {
+        u64::try_from(arguments.integer(at))
+            .ok()
+            .filter(|value| *value < limit)
+    };
     Some(((part(3, 24)? * 60 + part(4, 60)?) * 60 + part(5, 60)?) * TICKS_PER_SECOND)
 }
 
@@ -313,7 +375,11 @@ pub(super) fn datetime_from_parts(arguments: &mut Arguments<'_>) -> SqlResult<Va
     let made = || {
         let days = date_of_parts(arguments)?.days();
         let milliseconds = u64::try_from(arguments.integer(6)).ok().filter(|ms| *ms < 1000)?;
-        calendar::datetime(Moment { days, ticks: time_of_parts(arguments)? + milliseconds * 10_000, offset: 0 })
+        calendar::datetime(Moment {
+            days,
+            ticks: time_of_parts(arguments)? + milliseconds * 10_000,
+            offset: 0,
+        })
     };
     made().ok_or_else(|| parts_error("datetime"))
 }
@@ -322,10 +388,18 @@ pub(super) fn datetime_from_parts(arguments: &mut Arguments<'_>) -> SqlResult<Va
 pub(super) fn datetime2_from_parts(arguments: &mut Arguments<'_>) -> SqlResult<Value> {
     let made = || {
         let days = date_of_parts(arguments)?.days();
-        let scale = u32::try_from(arguments.integer(7)).ok().filter(|scale| *scale <= 7)?;
-        let fraction = u64::try_from(arguments.integer(6)).ok().filter(|value| *value < 10_u64.pow(scale))?;
+        let scale = u32::try_from(arguments.integer(7))
+            .ok()
+            .filter(|scale| *scale <= 7)?;
+        let fraction = u64::try_from(arguments.integer(6))
+            .ok()
+            .filter(|value| *value < 10_u64.pow(scale))?;
         let ticks = time_of_parts(arguments)? + fraction * 10_u64.pow(7 - scale);
-        Some(Value::DateTime2 { days, ticks, scale: 7 })
+        Some(Value::DateTime2 {
+            days,
+            ticks,
+            scale: 7,
+        })
     };
     made().ok_or_else(|| parts_error("datetime2"))
 }
@@ -357,9 +431,14 @@ fn offset_argument(arguments: &Arguments<'_>) -> SqlResult<i16> {
 pub(super) fn switch_offset(arguments: &mut Arguments<'_>) -> SqlResult<Value> {
     let offset = offset_argument(arguments)?;
     match arguments.value(0) {
-        Value::DateTimeOffset { days, ticks, scale, .. } => {
-            Ok(Value::DateTimeOffset { days: *days, ticks: *ticks, scale: *scale, offset })
-        }
+        Value::DateTimeOffset {
+            days, ticks, scale, ..
+        } => Ok(Value::DateTimeOffset {
+            days: *days,
+            ticks: *ticks,
+            scale: *scale,
+            offset,
+        }),
         _ => Ok(Value::Null),
     }
 }
