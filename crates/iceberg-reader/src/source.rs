@@ -257,6 +257,13 @@ async fn selected(
     let chosen = match selection {
         Selection::All => files.as_slice(),
         Selection::Keys(keys) => return keyed(handle, files, schema, keys).await,
+        Selection::ChangedAfter(_) => {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "a cut of an Iceberg table leaves nothing for later",
+            )
+            .with("table", handle.name()));
+        }
         Selection::Range { lower, upper } => {
             let lower = lower.as_ref().map(FileBound::parse).transpose()?;
             let group = lower.map_or(0, |lower| lower.files)..FileBound::parse(upper)?.files;

@@ -109,6 +109,9 @@ pub enum Selection {
     },
     /// Rows whose key columns equal one of these rows. The batch holds the key columns in key order.
     Keys(RecordBatch),
+    /// What a cut left for later: rows that changed after it, as far as they can be seen, complete or not. Only `verify`
+    /// asks for them; a source that cannot select them refuses as unsupported.
+    ChangedAfter(Position),
 }
 
 /// A database, or an Iceberg catalog, that rows and changes are read from: one per source, not one per table.

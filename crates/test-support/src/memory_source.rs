@@ -165,6 +165,16 @@ impl MemorySource {
                 let ids = keys.column(0).as_primitive::<Int32Type>().values();
                 of(&mut rows.iter().filter(|((id, _), _)| ids.contains(id)))
             }
+            Selection::ChangedAfter(cut) if matches!(self.tracking, MemoryTracking::Timestamp { .. }) => {
+                let upto = value_of(cut)?;
+                of(&mut rows.iter().filter(|(_, stamped)| stamped.stamp >= upto))
+            }
+            Selection::ChangedAfter(_) => {
+                return Err(Error::new(
+                    ErrorKind::Unsupported,
+                    "this memory source's cuts leave nothing for later",
+                ));
+            }
         })
     }
 

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashSet};
 
 use arrow_array::RecordBatch;
-use futures::StreamExt;
-use model::{Cut, Presence, Result, Selection, SourceEvent, Tracking, VerifyColumn};
+use futures::{StreamExt, TryStreamExt};
+use model::{Cut, Description, ErrorKind, Presence, Result, Selection, SourceEvent, Tracking, VerifyColumn};
 
 use super::Upstream;
 use super::buckets::Buckets;
@@ -171,37 +171,40 @@ impl Pair<'_> {
 }
 
 impl Upstream {
-    /// Adds the keys among `suspects` that changed after what was applied. Rows that a window only reads again do not
-    /// count.
+    /// Adds the keys among `suspects` that changed after what was applied: up to a cut, deletes included, and what the cut
+    /// leaves for later. Rows that a window only reads again do not count.
     async fn changed(
         &self,
         layout: &Layout,
         suspects: &BTreeMap<Vec<u8>, Suspect>,
         pending: &mut HashSet<Vec<u8>>,
     ) -> Result<()> {
-        let description = self.source.describe(&self.table).await?;
-        if matches!(description.tracking, Tracking::Full { .. }) {
+        let Description { schema, tracking, .. } = self.source.describe(&self.table).await?;
+        if matches!(tracking, Tracking::Full { .. }) {
             return Ok(());
         }
-        let cut = self
-            .source
-            .cut(std::slice::from_ref(&self.table), Some(&self.applied))
-            .await?;
+        let tables = std::slice::from_ref(&self.table);
         // Without the history nothing can be said to be pending.
-        let Cut::Complete { upto, .. } = cut else {
+        let Cut::Complete { upto, .. } = self.source.cut(tables, Some(&self.applied)).await? else {
             return Ok(());
         };
-        let mut events = self
+        let events = self
             .source
-            .changes(&self.table, &description.schema, &self.applied, &upto)
+            .changes(&self.table, &schema, &self.applied, &upto)
             .await?;
-        while let Some(event) = events.next().await {
-            let SourceEvent::Changes(batch) = event? else {
-                continue;
-            };
-            if batch.presence == Presence::PerhapsIdentical {
-                continue;
-            }
+        let told = events.try_filter_map(|event| async move {
+            Ok(match event {
+                SourceEvent::Changes(batch) if batch.presence != Presence::PerhapsIdentical => Some(batch),
+                SourceEvent::Changes(_) | SourceEvent::Boundary { .. } => None,
+            })
+        });
+        let later = Selection::ChangedAfter(upto);
+        let left = match self.source.read(&self.table, &schema, later, None).await {
+            Err(error) if error.kind() == ErrorKind::Unsupported => futures::stream::empty().boxed(),
+            read => read?,
+        };
+        let mut changed = std::pin::pin!(told.chain(left));
+        while let Some(batch) = changed.try_next().await? {
             let keys = layout.keys_of(&batch.rows)?;
             pending.extend(keys.into_iter().filter(|key| suspects.contains_key(key)));
         }

@@ -163,6 +163,27 @@ async fn what_changed_after_the_position_is_pending() {
     );
 }
 
+/// An open transaction holds the cut back; what was committed since is not captured yet.
+#[tokio::test]
+async fn what_a_cut_leaves_for_later_is_pending() {
+    let sides = Sides::new(10, true);
+    let open = sides.source.begin();
+    sides.clock.advance(10);
+    let applied = sides.applied().await;
+    sides
+        .source
+        .put(&sides.table, [SampleRow::new(5, "newer", 5), row(50)]);
+    sides.clock.advance(10);
+    let column = sides.verify(vec![applied]).await;
+    assert_eq!(
+        (column.pending, column.different, column.missing),
+        (2, 0, 0),
+        "{:?}",
+        column.keys
+    );
+    drop(open);
+}
+
 /// Rows of the tolerance window are only read again; they must not excuse a difference.
 #[tokio::test]
 async fn a_row_that_a_window_reads_again_is_not_pending() {
