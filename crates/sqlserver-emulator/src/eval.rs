@@ -26,7 +26,7 @@ mod tests;
 pub(crate) use bind::{bind, bind_predicate, convert_to};
 pub(crate) use bound::BoundExpr;
 pub(crate) use compare::compare;
-pub(crate) use context::{Context, Scope, Slot, SlotInfo, SubqueryInfo};
+pub(crate) use context::{Context, Members, Scope, Slot, SlotInfo, SubqueryInfo};
 pub(crate) use environment::{EnvironmentFunction, Global};
 pub(crate) use types::unify;
 

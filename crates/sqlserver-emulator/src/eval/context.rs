@@ -1,10 +1,13 @@
 //! What evaluation asks of the engine: names while binding, rows and facts while running.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use super::{EnvironmentFunction, Global};
 use crate::ast::{ColumnName, Expr, Query};
 use crate::clock::Instant;
 use crate::error::{SqlError, SqlResult};
-use crate::types::TypeInfo;
+use crate::types::{SqlType, TypeInfo};
 use crate::value::Value;
 
 /// Where a column's value is found: in the row of the query `depth` levels out, at `index`.
@@ -60,6 +63,30 @@ pub(crate) trait Scope {
     }
 }
 
+/// A subquery's values as a set, for IN and NOT IN.
+#[derive(Debug, Default)]
+pub(crate) struct Members {
+    /// The values' index keys.
+    pub(crate) keys: HashSet<Vec<u8>>,
+    /// NULL is among them.
+    pub(crate) null: bool,
+}
+
+impl Members {
+    /// Whether `value` is among them; none for unknown.
+    pub(crate) fn contain(&self, value: &Value, info: TypeInfo) -> Option<bool> {
+        if self.keys.is_empty() && !self.null {
+            return Some(false);
+        }
+        if value.is_null() {
+            return None;
+        }
+        let mut key = Vec::new();
+        crate::store::key::append(value, info.collation, false, &mut key);
+        if self.keys.contains(&key) { Some(true) } else { (!self.null).then_some(false) }
+    }
+}
+
 /// What an expression is evaluated against: the current rows, the variables, the session and the server.
 pub(crate) trait Context {
     /// The value of a column.
@@ -70,6 +97,12 @@ pub(crate) trait Context {
 
     /// Runs a subquery and hands over its first column, row by row, until `each` returns false.
     fn subquery(&mut self, id: usize, each: &mut dyn FnMut(&Value) -> SqlResult<bool>) -> SqlResult<()>;
+
+    /// The values of a subquery that depends on no outer row, converted to `common`; none if it does depend.
+    fn members(&mut self, id: usize, from: SqlType, common: TypeInfo) -> SqlResult<Option<Arc<Members>>> {
+        let _ = (id, from, common);
+        Ok(None)
+    }
 
     /// The time of the statement's start, in UTC.
     fn now(&self) -> Instant;

@@ -1,7 +1,7 @@
 //! From drafts to sources: binding the placed conditions, choosing indexes and join keys.
 
 use super::draft::{Draft, LeafSource, places};
-use super::plan::{JoinPlan, Lookup, ScanPlan, Seek, SeekBound, Source};
+use super::plan::{JoinPlan, Lookup, Probe, ScanPlan, Seek, SeekBound, Source};
 use super::scope::{Binder, BoundColumn, find_column};
 use super::walk::{conjuncts, has_subquery, walk};
 use crate::ast::{CompareOp, Expr, JoinKind};
@@ -56,10 +56,31 @@ impl Binder<'_> {
                 let table = self.session.table_definition(id)?;
                 let (seek, order) = self.choose_index(&table, &columns, conditions, wanted)?;
                 let presorted = order.is_some();
-                let scan = ScanPlan { table: id, read, filter, seek, order, with_row_id };
+                let probe = if seek.is_none() && !presorted { self.probe(&columns, conditions)? } else { None };
+                let scan = ScanPlan { table: id, read, filter, seek, probe, order, with_row_id };
                 Ok((Source::Scan(Box::new(scan)), presorted))
             }
         }
+    }
+
+    /// The equalities with outer rows' values that a hash of the table can answer.
+    fn probe(&mut self, columns: &[BoundColumn], conditions: &[Expr]) -> SqlResult<Option<Probe>> {
+        let mut keys = Vec::new();
+        for condition in conditions.iter().flat_map(conjuncts).flat_map(|e| simple_conditions(e, columns)) {
+            if condition.op != CompareOp::Equal || !names_columns(condition.value) || changes_collation(condition.value) {
+                continue;
+            }
+            let (bound, _) = self.over(Vec::new(), |binder| bind(condition.value, binder));
+            let bound = bound?;
+            if same_hash(columns[condition.column].info, bound.info()) {
+                keys.push((condition.column, bound));
+            }
+        }
+        if keys.is_empty() {
+            return Ok(None);
+        }
+        self.probes += 1;
+        Ok(Some(Probe { number: self.probes, keys }))
     }
 
     pub(crate) fn predicates(&mut self, conditions: &[Expr]) -> SqlResult<Vec<BoundExpr>> {
@@ -375,6 +396,15 @@ fn changes_collation(expr: &Expr) -> bool {
     let mut found = false;
     walk(expr, &mut |e| {
         found |= matches!(e, Expr::Collate { .. });
+        !found
+    });
+    found
+}
+
+fn names_columns(expr: &Expr) -> bool {
+    let mut found = false;
+    walk(expr, &mut |e| {
+        found |= matches!(e, Expr::Column(_));
         !found
     });
     found

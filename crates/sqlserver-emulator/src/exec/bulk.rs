@@ -68,6 +68,9 @@ impl Run<'_> {
             let values = writer.values(self, &places, &given)?;
             changes.push(Change { id: None, row: Some(writer.complete(self, values, "INSERT")?) });
         }
+        if !load.check_constraints {
+            self.distrust(&writer);
+        }
         load.written += changes.len() as u64;
         let written = writer.write(self, changes)?;
         if load.check_constraints {
@@ -78,6 +81,20 @@ impl Run<'_> {
             self.fire(&writer, "INSERT", &rows, &[])?;
         }
         Ok(())
+    }
+
+    /// Constraints that a load has passed by are not trusted any more.
+    fn distrust(&mut self, writer: &TableWriter) {
+        let trusted = writer.table.checks.iter().any(|c| c.trusted) || writer.table.foreign_keys.iter().any(|k| k.trusted);
+        if !trusted {
+            return;
+        }
+        let mut table = (*writer.table).clone();
+        table.checks.iter_mut().for_each(|check| check.trusted = false);
+        table.foreign_keys.iter_mut().for_each(|key| key.trusted = false);
+        if let Some(data) = self.session.engine.store().lock().tables.get_mut(&writer.id) {
+            data.definition = std::sync::Arc::new(table);
+        }
     }
 }
 

@@ -160,10 +160,20 @@ pub(crate) struct ScanPlan {
     pub(crate) read: ReadPlan,
     pub(crate) filter: Vec<BoundExpr>,
     pub(crate) seek: Option<Seek>,
+    pub(crate) probe: Option<Probe>,
     /// Rows must come in index order, forwards or backwards.
     pub(crate) order: Option<(usize, bool)>,
     /// Append the row id as a `bigint` column.
     pub(crate) with_row_id: bool,
+}
+
+/// Equalities with values of outer rows where no index helps: the table is hashed once per statement.
+#[derive(Debug)]
+pub(crate) struct Probe {
+    /// Tells the statement's probes apart.
+    pub(crate) number: u64,
+    /// Columns and what they equal.
+    pub(crate) keys: Vec<(usize, BoundExpr)>,
 }
 
 /// How a scan treats others' changes.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::plan::{JoinPlan, Lookup, ReadPlan, ScanPlan, Seek, SeekBound, Source};
+use super::plan::{JoinPlan, Lookup, Probe, ScanPlan, Seek, SeekBound, Source};
 use super::run::Run;
 use crate::ast::JoinKind;
 use crate::error::{SqlError, SqlResult};
@@ -17,6 +17,9 @@ use crate::value::{Decimal, Value};
 const PAGE: usize = 1024;
 /// A side is driven by the other through its index when it has this many times its rows.
 const LOOKUP_RATIO: usize = 8;
+
+/// A table's rows by the hash key of some columns.
+pub(crate) type HashedRows = HashMap<Vec<u8>, Vec<Row>>;
 
 /// Receives rows.
 pub(crate) type Each<'e> = &'e mut dyn FnMut(&mut Run<'_>, Row) -> SqlResult<Flow>;
@@ -72,6 +75,9 @@ impl Run<'_> {
 
     fn scan(&mut self, scan: &ScanPlan, each: Each<'_>) -> SqlResult<Flow> {
         let table = self.session.table_definition(scan.table)?;
+        if let Some(probe) = &scan.probe {
+            return self.probe(scan, probe, &table, each);
+        }
         let access = match (&scan.seek, scan.order) {
             (Some(seek), order) => match self.seek_range(seek, &table)? {
                 None => return Ok(Flow::Continue),
@@ -83,7 +89,50 @@ impl Run<'_> {
             (None, Some((index, backwards))) => Access::Index { index, range: KeyRange::default(), backwards },
             (None, None) => Access::Heap { start: self.scan_start(scan) },
         };
-        self.visit(scan, access, each)
+        self.visit(scan, &scan.filter, access, each)
+    }
+
+    /// Visits the rows that a hash finds equal to the outer row's values. The hash is made at the first visit.
+    fn probe(&mut self, scan: &ScanPlan, probe: &Probe, table: &Table, each: Each<'_>) -> SqlResult<Flow> {
+        let mut wanted = Vec::new();
+        for (_, value) in &probe.keys {
+            let found = self.value(value)?;
+            if found.is_null() {
+                return Ok(Flow::Continue);
+            }
+            append_hash(&found, value.info(), &mut wanted);
+        }
+        let hashed = match self.hashed.get(&probe.number) {
+            Some(hashed) => Arc::clone(hashed),
+            None => {
+                let hashed = Arc::new(self.hash_table(scan, probe, table)?);
+                self.hashed.insert(probe.number, Arc::clone(&hashed));
+                hashed
+            }
+        };
+        for row in hashed.get(&wanted).map(Vec::as_slice).unwrap_or_default() {
+            if self.all_hold(&scan.filter, row)? && each(self, row.clone())? == Flow::Stop {
+                return Ok(Flow::Stop);
+            }
+        }
+        Ok(Flow::Continue)
+    }
+
+    fn hash_table(&mut self, scan: &ScanPlan, probe: &Probe, table: &Table) -> SqlResult<HashedRows> {
+        let mut hashed = HashedRows::new();
+        self.visit(scan, &[], Access::Heap { start: 0 }, &mut |_, row| {
+            let mut key = Vec::new();
+            for (column, _) in &probe.keys {
+                let value = &row[*column];
+                if value.is_null() {
+                    return Ok(Flow::Continue);
+                }
+                append_hash(value, table.columns[*column].info, &mut key);
+            }
+            hashed.entry(key).or_default().push(row);
+            Ok(Flow::Continue)
+        })?;
+        Ok(hashed)
     }
 
     /// Where a scan without order begins: anywhere.
@@ -92,7 +141,7 @@ impl Run<'_> {
         if rows == 0 { 0 } else { (self.session.dice() % rows as u64) as RowId }
     }
 
-    fn visit(&mut self, scan: &ScanPlan, access: Access, each: Each<'_>) -> SqlResult<Flow> {
+    fn visit(&mut self, scan: &ScanPlan, filter: &[BoundExpr], access: Access, each: Each<'_>) -> SqlResult<Flow> {
         let (read, range_lock) = self.read(scan.read);
         let tx = self.statement.tx;
         let patience = self.patience();
@@ -120,7 +169,7 @@ impl Run<'_> {
             })?;
             let more = refused(found)?;
             for (id, row) in page.drain(..) {
-                if !self.all_hold(&scan.filter, &row)? {
+                if !self.all_hold(filter, &row)? {
                     continue;
                 }
                 let row = if scan.with_row_id { with_row_id(&row, id) } else { row };
@@ -257,7 +306,7 @@ impl Run<'_> {
             let mut found = Vec::new();
             if let Some(range) = self.lookup_range(join, lookup, &table, &driver, driver_is_right)? {
                 let access = Access::Index { index: lookup.index, range, backwards: false };
-                self.visit(scan, access, &mut |_, row| {
+                self.visit(scan, &scan.filter, access, &mut |_, row| {
                     found.push(row);
                     Ok(Flow::Continue)
                 })?;

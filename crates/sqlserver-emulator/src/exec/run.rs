@@ -6,16 +6,19 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::plan::{QueryPlan, ReadPlan};
+use super::rows::HashedRows;
 use super::scope::{Binder, PseudoTable};
 use super::variables::Variables;
 use crate::ast::Expr;
 use crate::clock::Instant;
 use crate::error::{SqlError, SqlResult};
-use crate::eval::{BoundExpr, Context, EnvironmentFunction, Global, Slot, bind, bind_predicate, convert_to, holds};
+use crate::eval::{
+    BoundExpr, Context, EnvironmentFunction, Global, Members, Slot, bind, bind_predicate, convert_to, convert_value, holds,
+};
 use crate::outcome::{Flow, Output};
 use crate::session::SessionState;
-use crate::store::{LockMode, Patience, Read, Row, TxId};
-use crate::types::TypeInfo;
+use crate::store::{LockMode, Patience, Read, Row, TxId, key};
+use crate::types::{SqlType, TypeInfo};
 use crate::value::Value;
 
 /// How deep procedures, triggers and dynamic batches may nest (error 217).
@@ -51,6 +54,11 @@ pub(crate) struct Run<'a> {
     subqueries: Vec<Arc<QueryPlan>>,
     /// Results of subqueries that do not depend on outer rows.
     cached: HashMap<usize, Arc<Vec<Value>>>,
+    /// Subqueries as sets, for IN.
+    members: HashMap<usize, Arc<Members>>,
+    /// Tables hashed for probing, by the probe's number.
+    pub(crate) hashed: HashMap<u64, Arc<HashedRows>>,
+    probes: u64,
     /// The next select list's rows go here rather than to the client: INSERT … EXEC.
     pub(crate) captured: Option<Vec<Row>>,
     /// By column of the current result: how many bytes SET TEXTSIZE leaves of it.
@@ -73,6 +81,9 @@ impl<'a> Run<'a> {
             rows: vec![Arc::from([])],
             subqueries: Vec::new(),
             cached: HashMap::new(),
+            members: HashMap::new(),
+            hashed: HashMap::new(),
+            probes: 0,
             captured: None,
             text_limits: Vec::new(),
         }
@@ -82,9 +93,11 @@ impl<'a> Run<'a> {
     pub(crate) fn bind<T>(&mut self, bind: impl FnOnce(&mut Binder<'_>) -> SqlResult<T>) -> SqlResult<T> {
         let mut binder = Binder::new(self.session, &self.variables, &self.pseudo);
         binder.subqueries = std::mem::take(&mut self.subqueries);
+        binder.probes = self.probes;
         let known = binder.subqueries.len();
         let result = bind(&mut binder);
         self.subqueries = binder.subqueries;
+        self.probes = binder.probes;
         if result.is_err() {
             self.subqueries.truncate(known);
         }
@@ -95,6 +108,8 @@ impl<'a> Run<'a> {
     pub(crate) fn clear_plans(&mut self) {
         self.subqueries.clear();
         self.cached.clear();
+        self.members.clear();
+        self.hashed.clear();
     }
 
     /// The value of an expression over no rows, converted to `target` when given.
@@ -225,6 +240,31 @@ impl Context for Run<'_> {
             self.cached.insert(id, Arc::new(values));
         }
         Ok(())
+    }
+
+    fn members(&mut self, id: usize, from: SqlType, common: TypeInfo) -> SqlResult<Option<Arc<Members>>> {
+        if self.subqueries.get(id).is_none_or(|plan| plan.correlated) {
+            return Ok(None);
+        }
+        if let Some(known) = self.members.get(&id) {
+            return Ok(Some(Arc::clone(known)));
+        }
+        let mut members = Members::default();
+        let from = TypeInfo { ty: from, ..common };
+        self.subquery(id, &mut |value| {
+            let value = convert_value(value.clone(), from, common)?;
+            if value.is_null() {
+                members.null = true;
+            } else {
+                let mut key = Vec::new();
+                key::append(&value, common.collation, false, &mut key);
+                members.keys.insert(key);
+            }
+            Ok(true)
+        })?;
+        let members = Arc::new(members);
+        self.members.insert(id, Arc::clone(&members));
+        Ok(Some(members))
     }
 
     fn now(&self) -> Instant {

@@ -58,6 +58,8 @@ pub(crate) struct Binder<'b> {
     pub(crate) subqueries: Vec<Arc<QueryPlan>>,
     /// Reads take update locks: the statement will write.
     pub(crate) for_update: bool,
+    /// Probes numbered so far, in the whole statement.
+    pub(crate) probes: u64,
 }
 
 impl<'b> Binder<'b> {
@@ -74,6 +76,7 @@ impl<'b> Binder<'b> {
             ctes: Vec::new(),
             subqueries: Vec::new(),
             for_update: false,
+            probes: 0,
         }
     }
 

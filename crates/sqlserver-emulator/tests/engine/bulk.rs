@@ -58,12 +58,10 @@ fn large_tables_join_and_page_without_quadratic_work() {
         ("SELECT COUNT(*) FROM b WHERE NOT EXISTS (SELECT 1 FROM a WHERE a.id = b.id)", "0"),
         ("SELECT COUNT(*) FROM a WHERE NOT EXISTS (SELECT 1 FROM b WHERE b.id = a.id)", "0"),
         ("SELECT TOP (2) id FROM a WHERE id > 59000 ORDER BY id", "59001;59002"),
-        ("SELECT COUNT(*) FROM a WHERE id IN (SELECT id FROM b WHERE v = 1)", "8571"),
+        ("SELECT COUNT(*) FROM a WHERE id IN (SELECT id FROM b WHERE v = 1)", "8572"),
         ("UPDATE a SET v = b.v + 1 FROM a JOIN b ON a.id = b.id; SELECT @@ROWCOUNT", "60000"),
         ("DELETE TOP (10) FROM b WHERE v = 3; SELECT COUNT(*) FROM b", "59990"),
     ] {
-        let started = std::time::Instant::now();
         assert_eq!(query(&mut s, sql), expected, "{sql}");
-        eprintln!("{:?} {sql}", started.elapsed());
     }
 }
