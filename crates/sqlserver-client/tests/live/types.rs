@@ -1,6 +1,6 @@
 //! Every type from the server to Arrow, from Arrow to the server, and as a parameter.
 
-use arrow_array::RecordBatch;
+use arrow_array::{Array, RecordBatch};
 use futures::{StreamExt, TryStreamExt, stream};
 use model::{ErrorKind, TableName};
 use sqlserver_client::{BulkColumn, Connection, Param, TypePolicy, Value};
@@ -306,5 +306,64 @@ async fn parameters_keep_their_type_and_value() {
         let params = [Param::typed("p", Value::Null, ty.parse().unwrap())];
         let rows = connection.query("SELECT @p AS v", &params).await.unwrap();
         assert!(rows.one().unwrap().get("v").unwrap().is_null(), "{ty}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_large_types_xml_and_rowversions_are_read() {
+    use arrow_array::cast::AsArray;
+
+    let emulator = start().await;
+    let mut connection = connect(&emulator).await;
+    run(
+        &mut connection,
+        &[
+            "CREATE TABLE dbo.old (id int NOT NULL PRIMARY KEY, t text, n ntext, i image, x xml, rv rowversion)",
+            "INSERT INTO dbo.old (id, t, n, i, x) VALUES (1, 'été', N'日本', 0x00FF, N'<a b=\"1\">ü</a>')",
+            "INSERT INTO dbo.old (id) VALUES (2)",
+        ],
+    )
+    .await;
+    let (_, batch) = read(connection, "old").await;
+    let texts = |i: usize| batch.column(i).as_string::<i64>().value(0).to_owned();
+    assert_eq!(
+        (texts(1), texts(2), texts(4)),
+        ("été".into(), "日本".into(), "<a b=\"1\">ü</a>".into())
+    );
+    assert_eq!(batch.column(3).as_binary::<i64>().value(0), [0, 255]);
+    let versions = batch.column(5).as_binary::<i32>();
+    assert!(versions.value(0).len() == 8 && versions.value(0) < versions.value(1));
+    for column in [1, 2, 3, 4] {
+        assert!(batch.column(column).is_null(1), "column {column}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn code_pages_arrive_as_their_characters() {
+    use arrow_array::cast::AsArray;
+
+    let emulator = start().await;
+    let mut connection = connect(&emulator).await;
+    for (i, (collation, text)) in [
+        ("Latin1_General_CI_AS", "Ä€œÿ"),
+        ("Cyrillic_General_CI_AS", "Жя"),
+        ("Japanese_CI_AS", "日本ｱ"),
+        ("Latin1_General_100_CI_AS_SC_UTF8", "ж日\u{1F600}"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let table = format!("cp{i}");
+        run(
+            &mut connection,
+            &[
+                &format!("CREATE TABLE dbo.{table} (id int NOT NULL PRIMARY KEY, c varchar(40) COLLATE {collation})"),
+                &format!("INSERT INTO dbo.{table} VALUES (1, N'{text}')"),
+            ],
+        )
+        .await;
+        let batch;
+        (connection, batch) = read(connection, &table).await;
+        assert_eq!(batch.column(1).as_string::<i32>().value(0), text, "{collation}");
     }
 }

@@ -75,3 +75,38 @@ async fn a_refused_row_commits_nothing_and_the_session_goes_on() {
         .unwrap();
     assert_eq!(sample_rows(&case.place.rows(&case.table).await), rows[..1]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn asking_waits_for_a_commit_that_may_still_happen() {
+    let place = Place::new(ApplyOptions::default()).await;
+    place.run(&[CREATE]).await;
+    let case = Case::new(place, sample_schema(true));
+    case.sink.prepare(&case.prepare(true)).await.unwrap();
+    case.apply(
+        "first",
+        sample_batch(&[SampleRow::new(1, "one", 1)]),
+        &[Op::Insert],
+    )
+    .await
+    .unwrap();
+    let mut open = case.place.connect().await;
+    open.begin(sqlserver_client::Isolation::ReadCommitted)
+        .await
+        .unwrap();
+    open.execute("UPDATE [_sync].[applied] SET [batch_id] = N'still open'", &[])
+        .await
+        .unwrap();
+    let hasty = sqlserver_client::ConnectOptions {
+        lock_timeout_seconds: 1,
+        ..case.place.options()
+    };
+    let hasty = sqlserver_import::SqlServerSink::new(hasty, ApplyOptions::default()).unwrap();
+    let error = hasty.committed(&case.sync, &case.table).await.unwrap_err();
+    assert_eq!(error.kind(), model::ErrorKind::Transient, "{error}");
+    assert!(matches!(
+        open.commit().await,
+        sqlserver_client::CommitEnd::Committed
+    ));
+    let newest = hasty.committed(&case.sync, &case.table).await.unwrap();
+    assert_eq!(newest.batch, Some(model::BatchId::new("still open")));
+}

@@ -287,3 +287,43 @@ async fn replacing_deletes_only_what_is_not_staged() {
         assert_eq!(sample_rows(&case.place.rows(&case.table).await), rows);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deprecated_types_and_xml_are_written_and_compared() {
+    let create =
+        "CREATE TABLE dbo.T (k varchar(10) NOT NULL PRIMARY KEY, t text NULL, n ntext NULL, x xml NULL)";
+    let columns: [(&str, &[&str]); 4] = [
+        ("k", &["a", "b"]),
+        ("t", &["text", ""]),
+        ("n", &["日本", "n"]),
+        ("x", &["<a>1</a>", "<b/>"]),
+    ];
+    for statement in FORMS {
+        let apply = ApplyOptions {
+            statement,
+            ..ApplyOptions::default()
+        };
+        let (schema, rows) = texts(&columns, &[0]);
+        let case = case(create, schema, apply).await;
+        case.apply("first", rows.clone(), &[Op::Upsert; 2]).await.unwrap();
+        assert_eq!(
+            case.apply("same", rows, &[Op::Upsert; 2])
+                .await
+                .unwrap()
+                .unchanged,
+            2,
+            "{statement:?}"
+        );
+        let mut changed = columns;
+        changed[1].1 = &["TEXT", ""];
+        let (_, rows) = texts(&changed, &[0]);
+        let receipt = case.apply("case", rows, &[Op::Upsert; 2]).await.unwrap();
+        assert_eq!((receipt.updated, receipt.unchanged), (1, 1), "{statement:?}");
+        assert_eq!(
+            case.place
+                .value("SELECT CAST(t AS varchar(max)) AS v FROM dbo.T WHERE k = 'a'")
+                .await,
+            "TEXT"
+        );
+    }
+}
