@@ -71,7 +71,8 @@ impl IdLook {
             seen,
             pending: waiting.or(newest),
         };
-        (position, Some(oldest.who.clone()))
+        let holder = (complete < seen).then(|| oldest.who.clone());
+        (position, holder)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cdc::{IdLook, IdPosition, OldestWriter, Ticks, TimestampCut, Writers, timestamp_cut};
+use cdc::{IdLook, OldestWriter, TimestampCut, Writers, timestamp_cut};
 use model::{Cut, Position, Result};
 use sqlserver_client::{Connection, OpenWork};
 use tokio::time::Instant;
@@ -37,7 +37,7 @@ pub(crate) async fn cut(
                 Continued::Gap(gap) => return Ok(gap),
                 Continued::From(after) => after,
             };
-            id(connection, plan, column, after, Settle::new(plan, settle)).await
+            id(connection, plan, column, after).await
         }
     }
 }
@@ -108,8 +108,8 @@ async fn timestamp(
             break (server, taken);
         }
     };
-    let assumed = stepped_back(clock.now(&server), after.as_ref(), rules.tolerance);
-    let upto = next_position(column, &server, clock, &taken, after)?;
+    let upto = next_position(column, &server, clock, &taken, after.as_ref())?;
+    let assumed = after.and_then(|after| stepped_back(&after, &upto, rules.tolerance));
     Ok(Cut::Complete {
         upto: upto.position(&plan.incarnation().to_string())?,
         holding: taken.holding,
@@ -122,7 +122,7 @@ fn next_position(
     server: &ServerClock,
     clock: ColumnClock,
     taken: &TimestampCut,
-    after: Option<TimestampPosition>,
+    after: Option<&TimestampPosition>,
 ) -> Result<TimestampPosition> {
     let hi = floor(column.ty, taken.hi)?;
     let offset_minutes = if clock == ColumnClock::Utc {
@@ -130,9 +130,7 @@ fn next_position(
     } else {
         server.offset_minutes()
     };
-    let repeated_from = after
-        .as_ref()
-        .and_then(|after| after.repeated_from(offset_minutes, taken.hi));
+    let repeated_from = after.and_then(|after| after.repeated_from(offset_minutes, taken.hi));
     Ok(TimestampPosition {
         column: column.name.clone(),
         declared: column.ty.to_string(),
@@ -143,74 +141,50 @@ fn next_position(
     })
 }
 
-/// Whether the clock has gone back by more than the window reads again.
-fn stepped_back(now: Ticks, after: Option<&TimestampPosition>, tolerance: Duration) -> Option<String> {
-    let back = after?.now.since(now);
-    // The repeated hour of autumn is read again by another rule.
-    let is_repeated_hour = (3_500..=3_600).contains(&back.as_secs());
-    (back > tolerance && !is_repeated_hour).then(|| {
+/// Whether the clock has gone back by more than the window reads again. The hour that local time repeats is read again by another rule.
+fn stepped_back(after: &TimestampPosition, upto: &TimestampPosition, tolerance: Duration) -> Option<String> {
+    let back = after.now.since(upto.now);
+    (back > tolerance && upto.repeated_from.is_none()).then(|| {
         format!(
             "the server's clock has gone back by {} s or more since the last run; rows that were written meanwhile with \
              times before {} are found by `sync-cli verify` only",
             back.as_secs(),
-            after.map_or(Ticks::MIN, |after| after.watermark)
+            after.watermark
         )
     })
 }
 
+/// Ids need no settling: what is there is delivered, whether everything below it is complete or not.
 async fn id(
     connection: &mut Connection,
     plan: &TablePlan,
     column: &TrackingColumn,
     after: Option<IdColumnPosition>,
-    settle: Settle,
 ) -> Result<Cut> {
-    let tolerance = plan.options.window.rules(Duration::ZERO).tolerance;
-    let mut ids = after.map(|after| after.ids);
-    let mut goal = None;
-    loop {
-        let now = ServerClock::ask(connection).await?.utc;
-        let greatest = greatest(connection, plan, column).await?;
-        let look = IdLook {
-            now,
-            greatest,
-            writers: writers(connection, plan).await?,
-        };
-        let (position, holding) = look.position(ids.as_ref(), tolerance);
-        let goal = *goal.get_or_insert(greatest);
-        if position.complete < goal && settle.again(Duration::ZERO, true).await {
-            ids = Some(position);
-            continue;
-        }
-        return id_cut(plan, column, position, holding, &look.writers);
-    }
-}
-
-fn id_cut(
-    plan: &TablePlan,
-    column: &TrackingColumn,
-    ids: IdPosition,
-    holding: Option<String>,
-    writers: &Writers,
-) -> Result<Cut> {
-    let why = match writers {
-        Writers::Unseen { why } => Some(why),
-        Writers::Known(_) => None,
+    let window = &plan.options.window;
+    let now = ServerClock::ask(connection).await?.utc;
+    let greatest = greatest(connection, plan, column).await?;
+    let look = IdLook {
+        now,
+        greatest,
+        writers: writers(connection, plan).await?,
     };
-    let assumed = why.map(|why| {
-        format!(
+    let before = after.map(|after| after.ids);
+    let (ids, holding) = look.position(before.as_ref(), window.rules(Duration::ZERO).tolerance);
+    let assumed = match &look.writers {
+        Writers::Known(_) => None,
+        Writers::Unseen { why } => Some(format!(
             "ids are assumed to be committed before {} further ones are given out: {why}",
-            plan.options.window.overlap_ids
-        )
-    });
+            window.overlap_ids
+        )),
+    };
     let upto = IdColumnPosition {
         column: column.name.clone(),
         ids,
         assumed: assumed.is_some(),
     };
-    let upto = upto.position(&plan.incarnation().to_string())?;
     Ok(Cut::Complete {
-        upto,
+        upto: upto.position(&plan.incarnation().to_string())?,
         holding,
         assumed,
     })
