@@ -17,18 +17,18 @@ type Rows = BTreeMap<i32, SampleRow>;
 
 #[test]
 fn differences_lead_from_one_snapshot_to_the_other() {
-    for_each_seed(0..6, |seed| async move {
+    for_each_seed(0..4, |seed| async move {
         let mut rng = StdRng::seed_from_u64(seed);
         let lake = Lake::new(sample_schema(true), seed).await;
         let mut rows = Rows::new();
         let mut history = vec![(cut(&lake, None).await, rows.clone())];
-        for _ in 0..10 {
+        for _ in 0..7 {
             let change = random_change(&mut rng, &mut rows);
             lake.commit(change).await;
             check_reads(&lake, &rows, &mut rng).await;
             history.push((cut(&lake, None).await, rows.clone()));
         }
-        for _ in 0..15 {
+        for _ in 0..8 {
             let (from, to) = (
                 history.choose(&mut rng).unwrap(),
                 history.choose(&mut rng).unwrap(),
@@ -97,7 +97,7 @@ fn in_files(rng: &mut StdRng, mut rows: Vec<SampleRow>) -> Vec<RecordBatch> {
     if rng.random_bool(0.5) {
         rows.shuffle(rng);
     }
-    let size = rng.random_range(4..=30);
+    let size = rng.random_range(8..=30);
     rows.chunks(size).map(sample_batch).collect()
 }
 
