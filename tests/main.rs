@@ -8,3 +8,5 @@
 )]
 
 mod arrows;
+mod losses;
+mod world;

@@ -38,7 +38,7 @@ enum Kind {
 impl Server {
     /// Starts the emulator with these databases on a free port.
     pub(crate) fn emulator(programs: &Programs, databases: &[&str], directory: &Path) -> Result<Self> {
-        let ca_file = directory.join("server-ca.pem");
+        let ca_file = directory.join("server.pem");
         let mut command = Command::new(programs.path("sqlserver-emulator"));
         command
             .args([
@@ -48,7 +48,7 @@ impl Server {
                 USER,
                 "--password",
                 PASSWORD,
-                "--ca-file",
+                "--certificate-file",
             ])
             .arg(&ca_file);
         for database in databases {

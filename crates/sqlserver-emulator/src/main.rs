@@ -18,6 +18,7 @@ Usage: sqlserver-emulator [OPTIONS]
   --password TEXT    its password (Emulator!2022)
   --host-name NAME   a name or address that the certificate is good for; may be repeated (localhost, 127.0.0.1)
   --ca-file PATH     write the certificate authority's PEM there
+  --certificate-file PATH  write the server's own certificate there, for clients that pin it
   --tls              turn away clients that do not encrypt
   --no-tls           offer no encryption at all
   --seed NUMBER      decides the order of rows in results without ORDER BY (0)
@@ -27,6 +28,7 @@ When it is ready it prints one line of JSON with the address, the port and the l
 struct Options {
     config: EmulatorConfig,
     ca_file: Option<PathBuf>,
+    certificate_file: Option<PathBuf>,
 }
 
 fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String> {
@@ -35,6 +37,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String>
         ..EmulatorConfig::default()
     };
     let mut ca_file = None;
+    let mut certificate_file = None;
     let mut host_names = Vec::new();
     let mut user = "sa".to_owned();
     let mut password = "Emulator!2022".to_owned();
@@ -52,6 +55,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String>
             "--password" => password = value()?,
             "--host-name" => host_names.push(value()?),
             "--ca-file" => ca_file = Some(PathBuf::from(value()?)),
+            "--certificate-file" => certificate_file = Some(PathBuf::from(value()?)),
             "--tls" => config.encryption = Encryption::Required,
             "--no-tls" => config.encryption = Encryption::NotSupported,
             "--seed" => {
@@ -65,7 +69,11 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String>
     if !host_names.is_empty() {
         config.host_names = host_names;
     }
-    Ok(Options { config, ca_file })
+    Ok(Options {
+        config,
+        ca_file,
+        certificate_file,
+    })
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -84,14 +92,21 @@ async fn main() -> ExitCode {
 }
 
 async fn run() -> Result<(), String> {
-    let Options { config, ca_file } = parse(std::env::args().skip(1))?;
+    let Options {
+        config,
+        ca_file,
+        certificate_file,
+    } = parse(std::env::args().skip(1))?;
     let listen = config.listen;
     let emulator = Emulator::start(config)
         .await
         .map_err(|error| format!("cannot listen on {listen}: {error}"))?;
-    if let Some(path) = ca_file {
-        std::fs::write(&path, emulator.ca_pem())
-            .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+    let files = [
+        (ca_file, emulator.ca_pem()),
+        (certificate_file, emulator.certificate_pem()),
+    ];
+    for (path, pem) in files.into_iter().filter_map(|(path, pem)| Some((path?, pem))) {
+        std::fs::write(&path, pem).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
     }
     let (address, user) = (emulator.address(), emulator.user());
     println!(

@@ -1,0 +1,284 @@
+//! A relay on the emulator: `shop` → Iceberg → `mirror`, wired by hand from the crates, as a program of its own would.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use iceberg_reader::IcebergSource;
+use iceberg_table::{Catalog, FileSystemCatalog};
+use iceberg_writer::{IcebergSink, WriterOptions};
+use model::{ChangeSink, ChangeSource, RunReport, RunStatus, StateStore, SyncId, TableName, VerifyReport};
+use orchestrator::{Progress, Route, Run, RunOutcome, Runner, Side, TableSync, Upstream, Verify};
+use sqlserver_client::{ConnectOptions, Connection, Secret, TypePolicy};
+use sqlserver_emulator::{Emulator, EmulatorConfig, EngineConfig, ResultSet};
+use sqlserver_import::{ApplyOptions, SqlServerSink};
+use sqlserver_source::{CaptureOptions, SqlServerSource};
+use state_store::FileStore;
+use tempfile::TempDir;
+use test_support::{SeededIds, SimClock};
+use tokio_util::sync::CancellationToken;
+
+/// The databases on the emulator.
+pub(crate) const SHOP: &str = "shop";
+pub(crate) const MIRROR: &str = "mirror";
+
+/// An emulator, a warehouse and a state directory.
+pub(crate) struct World {
+    pub(crate) emulator: Emulator,
+    directory: TempDir,
+    clock: Arc<SimClock>,
+    ids: Arc<SeededIds>,
+    pub(crate) catalog: Arc<dyn Catalog>,
+    /// How every table is captured.
+    pub(crate) capture: CaptureOptions,
+}
+
+impl World {
+    pub(crate) async fn start() -> Self {
+        let engine = EngineConfig {
+            databases: vec![SHOP.into(), MIRROR.into()],
+            ..EngineConfig::default()
+        };
+        let emulator = Emulator::start(EmulatorConfig {
+            engine,
+            ..EmulatorConfig::default()
+        })
+        .await
+        .unwrap();
+        emulator
+            .execute(
+                "master",
+                &format!("ALTER DATABASE {SHOP} SET ALLOW_SNAPSHOT_ISOLATION ON"),
+            )
+            .unwrap();
+        let directory = TempDir::new().unwrap();
+        let (clock, ids) = (Arc::new(SimClock::default()), Arc::new(SeededIds::new(7)));
+        let warehouse = directory.path().join("warehouse");
+        let catalog =
+            FileSystemCatalog::new(warehouse.to_str().unwrap(), clock.clone(), ids.clone()).unwrap();
+        let types = TypePolicy::lenient();
+        let capture = CaptureOptions {
+            types,
+            ..CaptureOptions::default()
+        };
+        Self {
+            emulator,
+            directory,
+            clock,
+            ids,
+            catalog: Arc::new(catalog),
+            capture,
+        }
+    }
+
+    /// Runs a batch in the source database, without the wire.
+    pub(crate) fn sql(&self, batch: &str) -> Vec<ResultSet> {
+        self.emulator
+            .execute(SHOP, batch)
+            .unwrap_or_else(|error| panic!("{batch}: {error:?}"))
+    }
+
+    pub(crate) fn connect_options(&self, database: &str) -> ConnectOptions {
+        let password = Secret::new(self.emulator.password());
+        let port = self.emulator.address().port();
+        let mut options = ConnectOptions::new("localhost", port, database, self.emulator.user(), password);
+        options.trust_server_certificate = true;
+        options
+    }
+
+    /// A session of an application.
+    pub(crate) async fn session(&self) -> Connection {
+        Connection::open(&self.connect_options(SHOP)).await.unwrap()
+    }
+
+    /// Waits until a session of the source database waits for another one.
+    pub(crate) async fn until_blocked(&self) {
+        for _ in 0..500 {
+            let waiting =
+                self.sql("SELECT session_id FROM sys.dm_exec_requests WHERE blocking_session_id <> 0");
+            if !waiting[0].rows.is_empty() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("no session waits for another one");
+    }
+
+    pub(crate) fn store(&self) -> Arc<dyn StateStore> {
+        Arc::new(FileStore::new(
+            self.directory.path().join("state"),
+            self.clock.clone(),
+        ))
+    }
+
+    /// Loses the state store, as a disk does.
+    pub(crate) fn lose_state(&self) {
+        let _ = std::fs::remove_dir_all(self.directory.path().join("state"));
+    }
+
+    pub(crate) fn source(&self, table: &TableName) -> Arc<dyn ChangeSource> {
+        Arc::new(SqlServerSource::new(
+            self.connect_options(SHOP),
+            [(table.clone(), self.capture.clone())],
+        ))
+    }
+
+    pub(crate) fn iceberg_sink(&self) -> Arc<dyn ChangeSink> {
+        let options = WriterOptions::default();
+        Arc::new(IcebergSink::new(
+            self.catalog.clone(),
+            options,
+            self.clock.clone(),
+            self.ids.clone(),
+        ))
+    }
+
+    pub(crate) fn iceberg_source(&self) -> Arc<dyn ChangeSource> {
+        Arc::new(IcebergSource::new(self.catalog.clone()))
+    }
+
+    pub(crate) fn target_sink(&self) -> Arc<dyn ChangeSink> {
+        Arc::new(SqlServerSink::new(self.connect_options(MIRROR), ApplyOptions::default()).unwrap())
+    }
+
+    fn target_source(&self, table: &TableName) -> Arc<dyn ChangeSource> {
+        let options = CaptureOptions {
+            types: TypePolicy::lenient(),
+            ..CaptureOptions::default()
+        };
+        Arc::new(SqlServerSource::new(
+            self.connect_options(MIRROR),
+            [(table.clone(), options)],
+        ))
+    }
+
+    /// The way of a table through Iceberg into the target, between these sinks.
+    pub(crate) fn route(
+        &self,
+        table: &TableName,
+        iceberg: Arc<dyn ChangeSink>,
+        target: Arc<dyn ChangeSink>,
+    ) -> Route {
+        let capture = TableSync::new(
+            capture_id(table),
+            "source → iceberg",
+            (self.source(table), table.clone()),
+            (iceberg, table.clone()),
+        );
+        let apply = TableSync::new(
+            apply_id(table),
+            "iceberg → target",
+            (self.iceberg_source(), table.clone()),
+            (target, table.clone()),
+        );
+        Route(vec![capture, apply])
+    }
+
+    /// Runs one route with this store.
+    pub(crate) async fn run_route(&self, route: Route, store: Arc<dyn StateStore>) -> RunReport {
+        let runner = Runner::new(store, self.clock.clone(), self.ids.clone());
+        finished(runner, route, &CancellationToken::new()).await
+    }
+
+    /// Runs one route until it is cancelled by whoever hears of its progress.
+    pub(crate) async fn run_until(
+        &self,
+        route: Route,
+        progress: Arc<dyn Progress>,
+        cancel: &CancellationToken,
+    ) -> RunReport {
+        let mut runner = Runner::new(self.store(), self.clock.clone(), self.ids.clone());
+        runner.progress = progress;
+        finished(runner, route, cancel).await
+    }
+
+    /// Brings Iceberg and the target up to date, and expects success.
+    pub(crate) async fn run(&self, table: &TableName) -> RunReport {
+        let report = self
+            .run_route(
+                self.route(table, self.iceberg_sink(), self.target_sink()),
+                self.store(),
+            )
+            .await;
+        assert_eq!(
+            report.metadata.status,
+            RunStatus::Succeeded,
+            "{:#?} {:#?}",
+            report.errors,
+            report.tables
+        );
+        report
+    }
+
+    /// Compares source, Iceberg and target.
+    pub(crate) async fn verify(&self, table: &TableName) -> VerifyReport {
+        let source = self.source(table);
+        let captured = self
+            .iceberg_sink()
+            .committed(&capture_id(table), table)
+            .await
+            .unwrap();
+        let applied = self
+            .target_sink()
+            .committed(&apply_id(table), table)
+            .await
+            .unwrap();
+        let upstream = |source: &Arc<dyn ChangeSource>, committed: model::Committed| Upstream {
+            source: source.clone(),
+            table: table.clone(),
+            applied: committed.mark.unwrap().position().clone(),
+        };
+        let by_capture = upstream(&source, captured);
+        let by_apply = upstream(&self.iceberg_source(), applied);
+        let side = |name: &str, source, upstream| Side {
+            name: name.into(),
+            source,
+            table: table.clone(),
+            upstream,
+        };
+        let verify = Verify {
+            table: table.to_string(),
+            first: side("source", source, vec![]),
+            others: vec![
+                side("iceberg", self.iceberg_source(), vec![by_capture.clone()]),
+                side("target", self.target_source(table), vec![by_capture, by_apply]),
+            ],
+            keys_named: 10,
+        };
+        verify.run(&CancellationToken::new()).await.unwrap()
+    }
+
+    /// Expects every row on every side, with nothing pending.
+    pub(crate) async fn expect_equal(&self, table: &TableName) {
+        let report = self.verify(table).await;
+        let nothing_pending = report.columns.iter().all(|side| side.pending == 0);
+        assert!(report.all_match() && nothing_pending, "{report:#?}");
+    }
+
+    /// How many snapshots the Iceberg table has.
+    pub(crate) async fn snapshots(&self, table: &TableName) -> usize {
+        let handle = self.catalog.load(table).await.unwrap().unwrap();
+        iceberg_reader::snapshots(&handle).len()
+    }
+}
+
+async fn finished(runner: Runner, route: Route, cancel: &CancellationToken) -> RunReport {
+    let run = Run {
+        name: "world".into(),
+        holder: "a test".into(),
+        source: SHOP.into(),
+        destination: MIRROR.into(),
+        routes: vec![route],
+    };
+    match runner.run(&run, cancel).await {
+        RunOutcome::Finished(report) => *report,
+        RunOutcome::Busy { holder } => panic!("the sync is held by {holder}"),
+    }
+}
+
+fn capture_id(table: &TableName) -> SyncId {
+    SyncId::new(format!("world/{table}/capture"))
+}
+
+fn apply_id(table: &TableName) -> SyncId {
+    SyncId::new(format!("world/{table}/apply"))
+}
