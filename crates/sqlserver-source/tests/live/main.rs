@@ -1,6 +1,8 @@
 //! The source against a server: seeded histories that lose rows in a naive engine. Each has a twin in which the rule that saves it is
 //! switched off, and which must find the loss.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests may say what they expect")]
+
 mod conformance;
 mod copy;
 mod describe;
