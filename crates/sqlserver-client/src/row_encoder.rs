@@ -429,24 +429,35 @@ fn push_guid(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend(ORDER.iter().filter_map(|&i| bytes.get(i)));
 }
 
-fn push_limited(value: &[u8], limit: usize, out: &mut Vec<u8>) -> std::result::Result<(), &'static str> {
-    if value.len() > limit {
-        return Err(LENGTH);
+/// Writes a value behind its length: two bytes up to `limit` bytes, or the form of the MAX types, one chunk of a known total
+/// length and the terminator.
+fn framed(
+    limit: Option<usize>,
+    out: &mut Vec<u8>,
+    write: impl FnOnce(&mut Vec<u8>),
+) -> std::result::Result<(), &'static str> {
+    let header = out.len();
+    out.resize(header + if limit.is_some() { 2 } else { 12 }, 0);
+    let body = out.len();
+    write(out);
+    let length = out.len() - body;
+    let mut patch = |at: usize, bytes: &[u8]| {
+        if let Some(place) = out.get_mut(at..at + bytes.len()) {
+            place.copy_from_slice(bytes);
+        }
+    };
+    match limit {
+        Some(limit) if length > limit => return Err(LENGTH),
+        Some(_) => patch(header, &(length as u16).to_le_bytes()),
+        // No chunk: the four bytes of its length are the terminator.
+        None if length == 0 => {}
+        None => {
+            let chunk = i32::try_from(length).map_err(|_| LENGTH)?;
+            patch(header, &(length as u64).to_le_bytes());
+            patch(header + 8, &chunk.to_le_bytes());
+            out.extend([0; 4]);
+        }
     }
-    out.extend((value.len() as u16).to_le_bytes());
-    out.extend(value);
-    Ok(())
-}
-
-/// One chunk of a known total length, and the terminator.
-fn push_max(value: &[u8], out: &mut Vec<u8>) -> std::result::Result<(), &'static str> {
-    let length = i32::try_from(value.len()).map_err(|_| LENGTH)?;
-    out.extend((value.len() as u64).to_le_bytes());
-    if length > 0 {
-        out.extend(length.to_le_bytes());
-        out.extend(value);
-    }
-    out.extend([0; 4]);
     Ok(())
 }
 
@@ -465,25 +476,29 @@ fn text_of<'a>(array: &'a dyn Array) -> Box<dyn Fn(usize) -> &'a str + Send + 'a
 
 fn national_text<'a>(array: &'a dyn Array, limit: Option<u16>) -> Encode<'a> {
     let text = text_of(array);
+    let limit = limit.map(|units| usize::from(units) * 2);
     Box::new(move |row, out| {
         let text = text(row);
-        let bytes: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
-        match limit {
-            Some(limit) => push_limited(&bytes, usize::from(limit) * 2, out),
-            None => push_max(&bytes, out),
-        }
+        framed(limit, out, |out| {
+            if text.is_ascii() {
+                out.extend(text.bytes().flat_map(|byte| [byte, 0]));
+            } else {
+                out.extend(text.encode_utf16().flat_map(u16::to_le_bytes));
+            }
+        })
     })
 }
 
 fn code_page_text<'a>(array: &'a dyn Array, limit: Option<u16>, code_page: &'a CodePage) -> Encode<'a> {
     let text = text_of(array);
+    let limit = limit.map(usize::from);
     Box::new(move |row, out| {
-        let bytes =
-            (code_page.0)(text(row)).ok_or("it holds a character that the column's code page lacks")?;
-        match limit {
-            Some(limit) => push_limited(&bytes, usize::from(limit), out),
-            None => push_max(&bytes, out),
+        let text = text(row);
+        if text.is_ascii() {
+            return framed(limit, out, |out| out.extend_from_slice(text.as_bytes()));
         }
+        let bytes = (code_page.0)(text).ok_or("it holds a character that the column's code page lacks")?;
+        framed(limit, out, |out| out.extend_from_slice(&bytes))
     })
 }
 
@@ -498,10 +513,8 @@ fn binary<'a>(array: &'a dyn Array, limit: Option<u16>) -> Encode<'a> {
             Box::new(move |row| values.value(row))
         }
     };
-    Box::new(move |row, out| match limit {
-        Some(limit) => push_limited(bytes(row), usize::from(limit), out),
-        None => push_max(bytes(row), out),
-    })
+    let limit = limit.map(usize::from);
+    Box::new(move |row, out| framed(limit, out, |out| out.extend_from_slice(bytes(row))))
 }
 
 #[cfg(test)]

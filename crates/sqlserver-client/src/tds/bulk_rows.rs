@@ -250,7 +250,7 @@ fn has_type(column: &BulkColumn, on_server: &BulkCopyColumnMetadata) -> bool {
     }
 }
 
-/// How a `varchar` column's characters become bytes. Code pages whose tables differ between Windows and here take ASCII only.
+/// How a `varchar` column's characters beyond ASCII become bytes. Code pages whose tables differ between Windows and here take ASCII only.
 fn code_page(column: &BulkColumn, metadata: &BulkCopyColumnMetadata) -> Result<Option<CodePage>> {
     if !column.ty.is_code_page() {
         return Ok(None);
@@ -271,9 +271,6 @@ fn code_page(column: &BulkColumn, metadata: &BulkCopyColumnMetadata) -> Result<O
 }
 
 fn encode(encoding: ResolvedEncoding, text: &str) -> Option<Vec<u8>> {
-    if text.is_ascii() {
-        return Some(text.as_bytes().to_vec());
-    }
     let name = encoding.name();
     let exact = name == "UTF-8" || (name.starts_with("windows-125") && name != "windows-1258");
     let (bytes, _, lost) = encoding.encode(text);

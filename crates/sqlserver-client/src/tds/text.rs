@@ -51,6 +51,15 @@ pub(super) fn decode_utf16(bytes: &[u8], out: &mut String) -> Result<(), TextErr
         return Err(TextError::Malformed);
     }
     out.clear();
+    let seen = pairs
+        .iter()
+        .fold([0_u8; 2], |seen, pair| [seen[0] | pair[0], seen[1] | pair[1]]);
+    if seen[0].is_ascii() && seen[1] == 0 {
+        let mut bytes = std::mem::take(out).into_bytes();
+        bytes.extend(pairs.iter().map(|pair| pair[0]));
+        *out = String::from_utf8(bytes).map_err(|_| TextError::Malformed)?;
+        return Ok(());
+    }
     out.reserve(pairs.len());
     let units = pairs.iter().map(|pair| u16::from_le_bytes(*pair));
     for character in char::decode_utf16(units) {

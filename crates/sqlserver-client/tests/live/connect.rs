@@ -62,7 +62,8 @@ async fn tls_works_with_the_servers_certificate_and_with_trust() {
     let folder = tempfile::tempdir().unwrap();
     let certificate = folder.path().join("server.pem");
     std::fs::write(&certificate, emulator.certificate_pem()).unwrap();
-    let cases: [(&str, Encrypt, bool, bool); 3] = [
+    let cases: [(&str, Encrypt, bool, bool); 4] = [
+        ("strict", Encrypt::Strict, false, true),
         ("pinned", Encrypt::Required, false, true),
         ("trusted", Encrypt::Required, true, false),
         ("login only", Encrypt::Optional, true, false),
