@@ -100,9 +100,11 @@ struct Session {
     schema: Arc<TableSchema>,
     tracking: Tracking,
     epoch: Epoch,
-    /// What is known of the target's rows where a copy begins.
+    /// What is known of the target's rows above those that a copy has reached: nothing, unless this run created the table.
     presence: Presence,
     checkpoint: Checkpoint,
+    /// Whether everything is still to be copied again.
+    full: bool,
 }
 
 /// How an attempt ended that did not fail.
@@ -166,44 +168,47 @@ impl<'a> TableRun<'a> {
         self.refuse_findings(&description)?;
         let newest = self.committed().await?;
         let checkpoint = self.load_checkpoint().await;
-        self.way(&description.schema, &description.tracking, &newest, &checkpoint)?;
-        let prepared = {
-            let prepare = Prepare {
-                sync: self.sync.sync.clone(),
-                table: self.sync.target_table.clone(),
-                schema: description.schema.clone(),
-                create: self.sync.create && newest.mark.is_none(),
-                adopt: self.sync.adopt,
-                dry_run: false,
-            };
-            self.retried(|| self.sync.sink.prepare(&prepare)).await?
+        let mut session = Session {
+            schema: description.schema,
+            tracking: description.tracking,
+            epoch: newest.epoch.max(checkpoint.state.epoch).next(),
+            presence: Presence::Unknown,
+            checkpoint,
+            full: self.sync.full,
         };
+        self.way(&session, &newest)?;
+        if self.prepare(&session, &newest).await? {
+            session.presence = Presence::Absent;
+        }
+        let copied = matches!(newest.mark, Some(Mark::At(_)));
+        self.hear(&ProgressEvent::Started {
+            rows: description.approximate_rows.filter(|_| !copied),
+        });
+        Ok((session, newest))
+    }
+
+    /// Gets the target ready. Returns whether the table was created.
+    async fn prepare(&mut self, session: &Session, newest: &Committed) -> Result<bool> {
+        let prepare = Prepare {
+            sync: self.sync.sync.clone(),
+            table: self.sync.target_table.clone(),
+            schema: session.schema.clone(),
+            create: self.sync.create && newest.mark.is_none(),
+            adopt: self.sync.adopt,
+            dry_run: false,
+        };
+        let prepared = self.retried(|| self.sync.sink.prepare(&prepare)).await?;
         for action in &prepared.actions {
             tracing::info!(action, "prepared the target");
         }
         for loss in prepared.losses {
             self.tally.warn(loss);
         }
-        let rows = description
-            .approximate_rows
-            .filter(|_| !matches!(newest.mark, Some(Mark::At(_))));
-        self.hear(&ProgressEvent::Started { rows });
-        let session = Session {
-            epoch: newest.epoch.max(checkpoint.state.epoch).next(),
-            presence: if prepared.created {
-                Presence::Absent
-            } else {
-                Presence::Unknown
-            },
-            schema: description.schema,
-            tracking: description.tracking,
-            checkpoint,
-        };
-        Ok((session, newest))
+        Ok(prepared.created)
     }
 
     async fn attempt(&mut self, session: &mut Session, newest: &Committed) -> Result<Attempt> {
-        match self.way(&session.schema, &session.tracking, newest, &session.checkpoint)? {
+        match self.way(session, newest)? {
             Way::Copy { start, through } => self.copy(session, newest, start, through).await,
             Way::Increment { from } => self.increment(session, newest.clone(), from).await,
             Way::Replace => self.replace(session, newest).await,
@@ -229,17 +234,11 @@ impl<'a> TableRun<'a> {
     }
 
     /// Decides by what the target says; the checkpoint only shortens the way.
-    fn way(
-        &self,
-        schema: &TableSchema,
-        tracking: &Tracking,
-        newest: &Committed,
-        checkpoint: &Checkpoint,
-    ) -> Result<Way> {
-        if self.sync.full {
+    fn way(&self, session: &Session, newest: &Committed) -> Result<Way> {
+        if session.full {
             return Ok(Way::Replace);
         }
-        if !schema.has_key() {
+        if !session.schema.has_key() {
             return match newest.mark {
                 None => Ok(Way::Copy {
                     start: None,
@@ -249,7 +248,7 @@ impl<'a> TableRun<'a> {
                 Some(_) => Err(self.keyless()),
             };
         }
-        if matches!(tracking, Tracking::Full { .. }) {
+        if matches!(session.tracking, Tracking::Full { .. }) {
             return Ok(Way::Replace);
         }
         Ok(match newest.mark.clone() {
@@ -262,7 +261,7 @@ impl<'a> TableRun<'a> {
                 through,
             },
             Some(Mark::At(position)) => Way::Increment {
-                from: checkpoint.beyond(newest).unwrap_or(position),
+                from: session.checkpoint.beyond(newest).unwrap_or(position),
             },
         })
     }

@@ -1,7 +1,7 @@
 //! The first copy: chunk by chunk in key order, each committed with the bound that it reaches.
 
 use futures::StreamExt;
-use model::{Bound, Committed, Mark, Position, Presence, Replace, Result, Staged};
+use model::{Bound, Committed, Mark, Position, Replace, Result, Staged};
 
 use super::settle::Settled;
 use super::stage::{StagedChunk, StagedChunks};
@@ -28,13 +28,9 @@ impl TableRun<'_> {
             }
         };
         self.tally.mode = "copy".into();
-        // Rows may have been written behind our back since the first chunk; only a copy from the beginning knows better.
-        let presence = if newest.mark.is_none() {
-            session.presence
-        } else {
-            Presence::Unknown
-        };
-        let mut chunks = self.staged_chunks(&session.schema, through, presence).await?;
+        let mut chunks = self
+            .staged_chunks(&session.schema, through, session.presence)
+            .await?;
         let mut newest = newest.clone();
         let copied = self
             .commit_chunks(session, &mut newest, &start, &mut chunks)

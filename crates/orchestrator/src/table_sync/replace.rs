@@ -13,7 +13,7 @@ impl TableRun<'_> {
         let start = self.cut(None).await?;
         self.tally.mode = "full".into();
         let done = Mark::At(start.clone());
-        if !self.sync.full && newest.mark.as_ref() == Some(&done) {
+        if !session.full && newest.mark.as_ref() == Some(&done) {
             // The source is where it was, an Iceberg table for example at the same snapshot.
             self.tally.reached(newest, start);
             return Ok(Attempt::Done);
@@ -40,6 +40,7 @@ impl TableRun<'_> {
         if let Settled::Overtaken = self.settle(&commit).await? {
             return Ok(Attempt::Overtaken);
         }
+        session.full = false;
         // A target that held the same rows already may have left its mark where it was.
         let newest = self.committed().await?;
         if session.schema.has_key() && matches!(session.tracking, Tracking::Incremental { .. }) {

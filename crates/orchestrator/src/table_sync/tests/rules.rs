@@ -293,6 +293,32 @@ async fn a_full_run_removes_what_timestamps_cannot_see() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_full_run_copies_once_although_its_increment_is_repeated() {
+    for yields in 0..30 {
+        let world = World::new(1, MemoryTracking::Versions, true);
+        world.put(0..12, "row");
+        world.succeeds().await;
+        let faults = Faults::scripted([None, Some(Fault::Conflict)]);
+        let sink = FaultySink::new(world.sink.clone(), faults).commits_only();
+        let process = world
+            .process_with(world.store.clone(), world.source.clone(), sink)
+            .full();
+        let update = async {
+            for _ in 0..yields {
+                tokio::task::yield_now().await;
+            }
+            world.put([3], "meanwhile");
+        };
+        let (outcome, ()) = tokio::join!(process.run(), update);
+        assert_eq!(outcome.report.status, RunStatus::Succeeded);
+        assert!(
+            outcome.report.statistics.records_processed < 24,
+            "it was copied twice"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_damaged_state_is_told_and_rebuilt() {
     let world = World::new(1, TIMESTAMP, true);
     world.put(0..5, "row");
