@@ -20,7 +20,9 @@ mod types;
 #[cfg(test)]
 mod tests;
 
-use crate::ast::{Batch, Expr, ParameterDefinition};
+use std::collections::HashSet;
+
+use crate::ast::{Batch, ParameterDefinition};
 use crate::error::{SqlError, SqlResult};
 use crate::lexer::{Token, TokenKind, syntax_error, tokenize};
 use keywords::is_reserved;
@@ -30,18 +32,22 @@ pub(crate) fn parse_batch(sql: &str, quoted_identifier: bool) -> SqlResult<Batch
     Parser::new(sql, quoted_identifier)?.batch()
 }
 
-/// Parses the second argument of `sp_executesql`: `@a int, @b nvarchar(10) OUTPUT`.
+/// Parses the second argument of `sp_executesql`: `@a int, @b nvarchar(10) OUTPUT`; empty text declares nothing.
 pub(crate) fn parse_parameters(sql: &str) -> SqlResult<Vec<ParameterDefinition>> {
+    if sql.trim().is_empty() {
+        return Ok(Vec::new());
+    }
     let mut parser = Parser::new(sql, true)?;
     let parameters = parser.parameters()?;
     parser.expect_end()?;
     Ok(parameters)
 }
 
-/// Parses one expression, as the catalog keeps them for defaults, checks and computed columns.
-pub(crate) fn parse_expression(sql: &str) -> SqlResult<Expr> {
+/// Parses one expression.
+#[cfg(test)]
+pub(crate) fn parse_expression(sql: &str) -> SqlResult<crate::ast::Expr> {
     let mut parser = Parser::new(sql, true)?;
-    let expr = parser.any_expression()?;
+    let expr = parser.nested(Parser::disjunction)?;
     parser.expect_end()?;
     Ok(expr)
 }
@@ -50,6 +56,8 @@ struct Parser<'a> {
     sql: &'a str,
     tokens: Vec<Token>,
     at: usize,
+    /// Variables of the batch so far, in lower case.
+    declared: HashSet<String>,
     /// How many expressions and queries the current place is nested in.
     depth: u32,
 }
@@ -63,6 +71,7 @@ impl<'a> Parser<'a> {
             sql,
             tokens: tokenize(sql, quoted_identifier)?,
             at: 0,
+            declared: HashSet::new(),
             depth: 0,
         })
     }

@@ -15,7 +15,7 @@ use crate::collation::Collation;
 use crate::engine::Engine;
 use crate::error::{SqlError, SqlResult};
 use crate::exec::{Failure, Run};
-use crate::outcome::{Command, Done, EnvChange, Flow, Output, ResultColumn};
+use crate::outcome::{Command, Done, EnvChange, Output, ResultColumn};
 use crate::parser::parse_batch;
 use crate::types::SqlType;
 use crate::value::Value;
@@ -37,6 +37,8 @@ pub struct LoginInfo {
     pub process_id: u32,
     /// Negotiated packet size.
     pub packet_size: u32,
+    /// Logged in as ODBC drivers and most others do: TEXTSIZE starts at its greatest value rather than 4096.
+    pub odbc: bool,
 }
 
 /// A parameter of a remote procedure call.
@@ -82,12 +84,27 @@ pub struct Session {
 impl Session {
     /// Authenticates: error 18456 for a wrong login, 4060 for an unknown database.
     pub fn new(engine: &Arc<Engine>, login: LoginInfo) -> SqlResult<Self> {
-        let known = engine.login(&login.user).filter(|known| known.password == login.password);
+        let known = engine
+            .login(&login.user)
+            .filter(|known| known.password == login.password);
         let Some(known) = known else {
-            return Err(SqlError::new(18_456, 14, 1, format!("Login failed for user '{}'.", login.user)));
+            return Err(SqlError::new(
+                18_456,
+                14,
+                1,
+                format!("Login failed for user '{}'.", login.user),
+            ));
         };
-        let name = login.database.clone().filter(|name| !name.is_empty()).unwrap_or_else(|| "master".to_owned());
-        let found = engine.store().lock().database_named(&name).map(|database| (database.id, database.name.clone()));
+        let name = login
+            .database
+            .clone()
+            .filter(|name| !name.is_empty())
+            .unwrap_or_else(|| "master".to_owned());
+        let found = engine
+            .store()
+            .lock()
+            .database_named(&name)
+            .map(|database| (database.id, database.name.clone()));
         let Some((id, database)) = found else {
             return Err(SqlError::new(
                 4060,
@@ -96,7 +113,10 @@ impl Session {
                 format!("Cannot open database \"{name}\" requested by the login. The login failed."),
             ));
         };
-        Ok(Self { state: SessionState::new(engine, known, login, id), database })
+        Ok(Self {
+            state: SessionState::new(engine, known, login, id),
+            database,
+        })
     }
 
     /// The server that this session is connected to.
@@ -180,7 +200,12 @@ impl Session {
         if self.state.save(name) {
             return Ok(());
         }
-        Err(SqlError::new(628, 16, 0, "Cannot issue SAVE TRANSACTION when there is no active transaction."))
+        Err(SqlError::new(
+            628,
+            16,
+            0,
+            "Cannot issue SAVE TRANSACTION when there is no active transaction.",
+        ))
     }
 
     /// The connection is reused (RESETCONNECTION): rolls back, drops temporary tables, restores SET options.
@@ -196,7 +221,9 @@ impl Session {
 
     fn start_request(&mut self) {
         let now = self.state.engine.clock().now();
-        self.state.engine.change_session(self.state.id, |facts| facts.request = Some((now, "SELECT".to_owned())));
+        self.state.engine.change_session(self.state.id, |facts| {
+            facts.request = Some((now, "SELECT".to_owned()))
+        });
     }
 
     /// A doomed transaction does not outlive its batch (3998).
@@ -210,9 +237,16 @@ impl Session {
             if let Some(tx) = self.state.rollback() {
                 out.env(EnvChange::RollbackTran(tx));
             }
-            out.done(Done { command: Command::None, rows: None, error: true, in_proc: false });
+            out.done(Done {
+                command: Command::None,
+                rows: None,
+                error: true,
+                in_proc: false,
+            });
         }
-        self.state.engine.change_session(self.state.id, |facts| facts.request = None);
+        self.state
+            .engine
+            .change_session(self.state.id, |facts| facts.request = None);
         self.state.publish();
         self.database = self.state.database_name(self.state.database);
     }
@@ -231,7 +265,10 @@ impl Drop for Session {
 impl Run<'_> {
     fn commit_request(&mut self) -> SqlResult<()> {
         if self.session.transaction.is_none() {
-            return Err(SqlError::user(3902, "The COMMIT TRANSACTION request has no corresponding BEGIN TRANSACTION."));
+            return Err(SqlError::user(
+                3902,
+                "The COMMIT TRANSACTION request has no corresponding BEGIN TRANSACTION.",
+            ));
         }
         self.refuse_if_doomed()?;
         self.end_outermost()
@@ -239,7 +276,10 @@ impl Run<'_> {
 
     fn rollback_request(&mut self, name: &str) -> SqlResult<()> {
         if self.session.transaction.is_none() {
-            return Err(SqlError::user(3903, "The ROLLBACK TRANSACTION request has no corresponding BEGIN TRANSACTION."));
+            return Err(SqlError::user(
+                3903,
+                "The ROLLBACK TRANSACTION request has no corresponding BEGIN TRANSACTION.",
+            ));
         }
         self.rollback_named((!name.is_empty()).then_some(name))
     }

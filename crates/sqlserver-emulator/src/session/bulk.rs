@@ -38,16 +38,25 @@ impl Session {
     /// One bulk row, in the target's column order. After an error the rest of the stream must be drained and `bulk_end` called.
     pub fn bulk_row(&mut self, row: Vec<Value>) -> SqlResult<()> {
         let Some(load) = &mut self.state.bulk else {
-            return Err(SqlError::user(4002, "The incoming tabular data stream (TDS) protocol stream is incorrect. No INSERT BULK statement awaits rows."));
+            return Err(SqlError::user(
+                4002,
+                "The incoming tabular data stream (TDS) protocol stream is incorrect. No INSERT BULK statement awaits rows.",
+            ));
         };
         load.rows.push(row);
-        if load.rows.len() < GROUP { Ok(()) } else { self.state.write_group() }
+        if load.rows.len() < GROUP {
+            Ok(())
+        } else {
+            self.state.write_group()
+        }
     }
 
     /// The stream ended: emits the error that stopped it, if any, and DONE with the row count.
     pub fn bulk_end(&mut self, out: &mut dyn Output) {
         let result = self.state.write_group();
-        let Some(load) = self.state.bulk.take() else { return };
+        let Some(load) = self.state.bulk.take() else {
+            return;
+        };
         let error = load.error.or(result.err());
         self.state.end_bulk(load.transaction, error.is_none());
         if let Some(error) = error {
@@ -58,11 +67,21 @@ impl Session {
                 out.env(EnvChange::RollbackTran(tx));
             }
             self.state.last_error = error.number;
-            out.done(Done { command: Command::BulkInsert, rows: None, error: true, in_proc: false });
+            out.done(Done {
+                command: Command::BulkInsert,
+                rows: None,
+                error: true,
+                in_proc: false,
+            });
             return;
         }
         self.state.row_count = load.written as i64;
-        out.done(Done { command: Command::BulkInsert, rows: Some(load.written), error: false, in_proc: false });
+        out.done(Done {
+            command: Command::BulkInsert,
+            rows: Some(load.written),
+            error: false,
+            in_proc: false,
+        });
     }
 
     /// The client gave the load up or broke the stream: nothing of it stays.
@@ -75,7 +94,9 @@ impl Session {
 
 impl SessionState {
     fn write_group(&mut self) -> SqlResult<()> {
-        let Some(mut load) = self.bulk.take() else { return Ok(()) };
+        let Some(mut load) = self.bulk.take() else {
+            return Ok(());
+        };
         if load.rows.is_empty() {
             self.bulk = Some(load);
             return Ok(());
@@ -101,13 +122,25 @@ impl SessionState {
     fn start_bulk(&self) -> (TxId, bool, usize) {
         let mut store = self.engine.store().lock();
         match self.transaction {
-            Some(tx) => (tx, false, store.transaction(tx).map_or(0, |transaction| transaction.undo.len())),
-            None => (store.begin(self.id, "BULK INSERT", false, self.engine.clock()), true, 0),
+            Some(tx) => (
+                tx,
+                false,
+                store
+                    .transaction(tx)
+                    .map_or(0, |transaction| transaction.undo.len()),
+            ),
+            None => (
+                store.begin(self.id, "BULK INSERT", false, self.engine.clock()),
+                true,
+                0,
+            ),
         }
     }
 
     fn end_bulk(&self, transaction: Option<(TxId, bool, usize)>, keep: bool) {
-        let Some((tx, own, step)) = transaction else { return };
+        let Some((tx, own, step)) = transaction else {
+            return;
+        };
         let engine = Arc::clone(&self.engine);
         let mut store = engine.store().lock();
         match (own, keep) {

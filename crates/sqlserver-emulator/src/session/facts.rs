@@ -8,7 +8,8 @@ use crate::store::TxId;
 use crate::value::{Decimal, Value};
 
 /// `@@VERSION`.
-const VERSION: &str = "Microsoft SQL Server 2022 (RTM) - 16.0.1000.6 (X64) \n\tEmulator\n\tDeveloper Edition (64-bit) on Linux";
+const VERSION: &str =
+    "Microsoft SQL Server 2022 (RTM) - 16.0.1000.6 (X64) \n\tEmulator\n\tDeveloper Edition (64-bit) on Linux";
 
 impl SessionState {
     /// The value of `@@x`.
@@ -70,11 +71,14 @@ impl SessionState {
             }
             Function::SessionProperty => {
                 let name = text(0).unwrap_or_default().trim_end().to_uppercase();
-                self.options.property(&name).map_or(Value::Null, |on| Value::Int(i32::from(on)))
+                self.options
+                    .property(&name)
+                    .map_or(Value::Null, |on| Value::Int(i32::from(on)))
             }
             Function::TriggerNestLevel => Value::Int(self.trigger_level as i32),
             other => {
-                let answer = self.with_viewer(self.database, |viewer| catalog_function(viewer, other, arguments))?;
+                let answer =
+                    self.with_viewer(self.database, |viewer| catalog_function(viewer, other, arguments))?;
                 answer.ok_or_else(|| SqlError::unsupported(format_args!("the function {}", other.name())))?
             }
         })
@@ -83,6 +87,10 @@ impl SessionState {
 
 fn number(value: Option<i64>) -> Value {
     value.map_or(Value::Null, |value| {
-        Value::Decimal(Decimal { unscaled: i128::from(value), precision: 38, scale: 0 })
+        Value::Decimal(Decimal {
+            unscaled: i128::from(value),
+            precision: 38,
+            scale: 0,
+        })
     })
 }

@@ -59,9 +59,22 @@ impl Default for Options {
 }
 
 impl Options {
+    /// What a session starts with; drivers that say they are ODBC get MAX values whole.
+    pub(crate) fn at_login(odbc: bool) -> Self {
+        let mut options = Self::default();
+        if odbc {
+            options.text_size = i32::MAX;
+        }
+        options
+    }
+
     /// SET ROWCOUNT.
     pub(crate) fn row_count_limit(&self) -> u64 {
-        if self.row_count > 0 { self.row_count as u64 } else { u64::MAX }
+        if self.row_count > 0 {
+            self.row_count as u64
+        } else {
+            u64::MAX
+        }
     }
 
     pub(crate) fn lock_wait(&self) -> Option<Duration> {
@@ -86,14 +99,36 @@ impl Options {
             "CURSOR_CLOSE_ON_COMMIT" => self.cursor_close_on_commit = on,
             "FMTONLY" => self.fmt_only = on,
             "ANSI_DEFAULTS" => {
-                for name in ["ANSI_NULLS", "ANSI_NULL_DFLT_ON", "ANSI_PADDING", "ANSI_WARNINGS", "QUOTED_IDENTIFIER", "IMPLICIT_TRANSACTIONS", "CURSOR_CLOSE_ON_COMMIT"] {
+                for name in [
+                    "ANSI_NULLS",
+                    "ANSI_NULL_DFLT_ON",
+                    "ANSI_PADDING",
+                    "ANSI_WARNINGS",
+                    "QUOTED_IDENTIFIER",
+                    "IMPLICIT_TRANSACTIONS",
+                    "CURSOR_CLOSE_ON_COMMIT",
+                ] {
                     self.switch(name, on)?;
                 }
             }
             "NOEXEC" | "PARSEONLY" if on => return Err(SqlError::unsupported(format_args!("SET {name} ON"))),
-            "ARITHIGNORE" | "FORCEPLAN" | "NOEXEC" | "PARSEONLY" | "SHOWPLAN_ALL" | "SHOWPLAN_TEXT" | "SHOWPLAN_XML"
-            | "REMOTE_PROC_TRANSACTIONS" | "NO_BROWSETABLE" => {}
-            other => return Err(SqlError::new(195, 15, 5, format!("'{other}' is not a recognized SET option."))),
+            "ARITHIGNORE"
+            | "FORCEPLAN"
+            | "NOEXEC"
+            | "PARSEONLY"
+            | "SHOWPLAN_ALL"
+            | "SHOWPLAN_TEXT"
+            | "SHOWPLAN_XML"
+            | "REMOTE_PROC_TRANSACTIONS"
+            | "NO_BROWSETABLE" => {}
+            other => {
+                return Err(SqlError::new(
+                    195,
+                    15,
+                    5,
+                    format!("'{other}' is not a recognized SET option."),
+                ));
+            }
         }
         Ok(())
     }
@@ -153,7 +188,12 @@ impl Options {
             ("ansi_nulls", self.ansi_nulls),
             ("concat_null_yields_null", self.concat_null_yields_null),
         ];
-        listed.extend(switches.iter().filter(|(_, on)| *on).map(|(name, _)| (*name, "SET".to_owned())));
+        listed.extend(
+            switches
+                .iter()
+                .filter(|(_, on)| *on)
+                .map(|(name, _)| (*name, "SET".to_owned())),
+        );
         listed
     }
 }

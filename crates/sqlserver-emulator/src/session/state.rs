@@ -69,6 +69,7 @@ pub(crate) struct SessionState {
 impl SessionState {
     pub(crate) fn new(engine: &Arc<Engine>, login: Login, info: LoginInfo, database: i32) -> Self {
         let now = engine.clock().now();
+        let options = Options::at_login(info.odbc);
         let facts = |id| SessionFacts {
             id,
             login_time: now,
@@ -82,7 +83,7 @@ impl SessionState {
             deadlock_priority: 0,
             open_transactions: 0,
             row_count: 0,
-            text_size: 4096,
+            text_size: options.text_size,
             language: "us_english".to_owned(),
             date_format: "mdy".to_owned(),
             date_first: 7,
@@ -104,7 +105,7 @@ impl SessionState {
             info,
             database,
             first_database: database,
-            options: Options::default(),
+            options,
             isolation: Isolation::ReadCommitted,
             transaction: None,
             statement_transaction: None,
@@ -131,7 +132,7 @@ impl SessionState {
     /// The state after RESETCONNECTION. The isolation level stays, as SQL Server leaves it.
     pub(crate) fn reset(&mut self) {
         self.drop_temporary();
-        self.options = Options::default();
+        self.options = Options::at_login(self.info.odbc);
         self.database = self.first_database;
         self.row_count = 0;
         self.last_error = 0;
@@ -185,23 +186,48 @@ impl SessionState {
     }
 
     pub(crate) fn database_name(&self, id: i32) -> String {
-        self.engine.store().lock().databases.get(&id).map(|database| database.name.clone()).unwrap_or_default()
+        self.engine
+            .store()
+            .lock()
+            .databases
+            .get(&id)
+            .map(|database| database.name.clone())
+            .unwrap_or_default()
     }
 
     pub(crate) fn compatibility_level(&self, id: i32) -> u8 {
-        self.engine.store().lock().databases.get(&id).map_or(160, |database| database.options.compatibility_level)
+        self.engine
+            .store()
+            .lock()
+            .databases
+            .get(&id)
+            .map_or(160, |database| database.options.compatibility_level)
     }
 
     /// Makes a database current. Error 911.
     pub(crate) fn use_database(&mut self, name: &str, out: &mut dyn Output) -> SqlResult<()> {
-        let found = self.engine.store().lock().database_named(name).map(|database| (database.id, database.name.clone()));
+        let found = self
+            .engine
+            .store()
+            .lock()
+            .database_named(name)
+            .map(|database| (database.id, database.name.clone()));
         let (id, name) = found.ok_or_else(|| {
-            SqlError::user(911, format!("Database '{name}' does not exist. Make sure that the name is entered correctly."))
+            SqlError::user(
+                911,
+                format!("Database '{name}' does not exist. Make sure that the name is entered correctly."),
+            )
         })?;
         let old = self.database_name(self.database);
         self.database = id;
-        out.env(EnvChange::Database { new: name.clone(), old });
-        let changed = SqlError { number: 5701, ..SqlError::new(5701, 0, 2, format!("Changed database context to '{name}'.")) };
+        out.env(EnvChange::Database {
+            new: name.clone(),
+            old,
+        });
+        let changed = SqlError {
+            number: 5701,
+            ..SqlError::new(5701, 0, 2, format!("Changed database context to '{name}'."))
+        };
         out.message(&changed);
         Ok(())
     }
@@ -210,7 +236,8 @@ impl SessionState {
     pub(crate) fn table_definition(&self, id: TableId) -> SqlResult<Arc<Table>> {
         let store = self.engine.store().lock();
         let data = store.tables.get(&id);
-        data.map(|data| Arc::clone(&data.definition)).ok_or_else(|| SqlError::user(208, "Invalid object name."))
+        data.map(|data| Arc::clone(&data.definition))
+            .ok_or_else(|| SqlError::user(208, "Invalid object name."))
     }
 
     /// The table that a name means, in the current database's `dbo` unless the name says otherwise.
@@ -231,12 +258,22 @@ impl SessionState {
         };
         found.cloned().ok_or_else(|| {
             let database = name.database.as_deref().unwrap_or_default();
-            SqlError::user(911, format!("Database '{database}' does not exist. Make sure that the name is entered correctly."))
+            SqlError::user(
+                911,
+                format!(
+                    "Database '{database}' does not exist. Make sure that the name is entered correctly."
+                ),
+            )
         })
     }
 
     /// How a table is read, by its hints, the isolation level and its database's options.
-    pub(crate) fn read_plan(&self, table: &Table, hints: &[TableHint], for_update: bool) -> SqlResult<ReadPlan> {
+    pub(crate) fn read_plan(
+        &self,
+        table: &Table,
+        hints: &[TableHint],
+        for_update: bool,
+    ) -> SqlResult<ReadPlan> {
         let has = |hint: &TableHint| hints.contains(hint);
         let update = for_update || has(&TableHint::UpdLock) || has(&TableHint::XLock);
         if table.variable || (table.name.starts_with('#') && !update) {
@@ -246,7 +283,8 @@ impl SessionState {
             return Ok(ReadPlan::As(Read::Dirty));
         }
         let serializable = has(&TableHint::HoldLock) || self.isolation == Isolation::Serializable;
-        let repeatable = serializable || has(&TableHint::RepeatableRead) || self.isolation == Isolation::RepeatableRead;
+        let repeatable =
+            serializable || has(&TableHint::RepeatableRead) || self.isolation == Isolation::RepeatableRead;
         let lock = match (update, repeatable) {
             (true, _) => Some(LockMode::Update),
             (false, true) => Some(LockMode::Shared),
@@ -264,7 +302,12 @@ impl SessionState {
         self.unlocked_read(table, hints, lock)
     }
 
-    fn unlocked_read(&self, table: &Table, hints: &[TableHint], lock: Option<LockMode>) -> SqlResult<ReadPlan> {
+    fn unlocked_read(
+        &self,
+        table: &Table,
+        hints: &[TableHint],
+        lock: Option<LockMode>,
+    ) -> SqlResult<ReadPlan> {
         let locking = hints.contains(&TableHint::ReadCommittedLock) || lock.is_some();
         let store = self.engine.store().lock();
         let Some(database) = store.databases.get(&table.database) else {
@@ -283,15 +326,24 @@ impl SessionState {
                         ),
                     ));
                 }
-                Ok(if locking { ReadPlan::As(Read::Committed { lock }) } else { ReadPlan::Snapshot })
+                Ok(if locking {
+                    ReadPlan::As(Read::Committed { lock })
+                } else {
+                    ReadPlan::Snapshot
+                })
             }
-            Isolation::ReadCommitted if database.options.read_committed_snapshot && !locking => Ok(ReadPlan::Snapshot),
+            Isolation::ReadCommitted if database.options.read_committed_snapshot && !locking => {
+                Ok(ReadPlan::Snapshot)
+            }
             _ => Ok(ReadPlan::As(Read::Committed { lock })),
         }
     }
 
     pub(crate) fn patience(&self) -> Patience {
-        Patience { timeout: self.options.lock_wait(), cancel: Arc::clone(&self.cancel) }
+        Patience {
+            timeout: self.options.lock_wait(),
+            cancel: Arc::clone(&self.cancel),
+        }
     }
 
     pub(crate) fn random(&mut self, bytes: &mut [u8]) {
@@ -307,7 +359,11 @@ impl SessionState {
     }
 
     /// Asks the catalog, as this session and in the database `database`.
-    pub(crate) fn with_viewer<T>(&self, database: i32, ask: impl FnOnce(&Viewer<'_>) -> SqlResult<T>) -> SqlResult<T> {
+    pub(crate) fn with_viewer<T>(
+        &self,
+        database: i32,
+        ask: impl FnOnce(&Viewer<'_>) -> SqlResult<T>,
+    ) -> SqlResult<T> {
         let sessions = self.engine.sessions();
         let store = self.engine.store().lock();
         let Some(database) = store.databases.get(&database).cloned() else {
@@ -329,7 +385,10 @@ impl SessionState {
     pub(crate) fn in_database(&self, ty: SqlType) -> TypeInfo {
         let mut info = TypeInfo::new(ty);
         if info.collation.is_some() {
-            info.collation = self.current_database().map(|database| database.collation).or(info.collation);
+            info.collation = self
+                .current_database()
+                .map(|database| database.collation)
+                .or(info.collation);
         }
         info
     }

@@ -12,6 +12,7 @@ const OLDEST_VERSION: u32 = 0x730A_0003;
 const FIRST_WITH_NBCROW: u32 = 0x730B_0003;
 /// TDS 8.0, whose number lies below its forerunners'.
 const STRICT_VERSION: u32 = 0x0800_0000;
+const ODBC: u8 = 0x02;
 const INTEGRATED_SECURITY: u8 = 0x80;
 const HAS_EXTENSION: u8 = 0x10;
 const FEATURES_END: u8 = 0xFF;
@@ -27,6 +28,7 @@ pub(crate) struct Login7 {
     pub(crate) packet_size: u32,
     pub(crate) process_id: u32,
     pub(crate) integrated_security: bool,
+    pub(crate) odbc: bool,
     pub(crate) host_name: String,
     pub(crate) user: String,
     pub(crate) password: String,
@@ -46,6 +48,7 @@ impl Login7 {
             packet_size: u32_at(body, 8)?,
             process_id: u32_at(body, 16)?,
             integrated_security: u8_at(body, 25)? & INTEGRATED_SECURITY != 0,
+            odbc: u8_at(body, 25)? & ODBC != 0,
             host_name: text_at(body, 36)?,
             user: text_at(body, 40)?,
             password: password_at(body, 44)?,
@@ -82,6 +85,7 @@ impl Login7 {
             program_name: self.program_name,
             process_id: self.process_id,
             packet_size,
+            odbc: self.odbc,
         }
     }
 }

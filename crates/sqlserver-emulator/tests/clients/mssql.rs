@@ -162,7 +162,7 @@ async fn parameters_go_in_and_output_comes_back() {
         .unwrap();
     let row = client.next_row().await.unwrap().unwrap();
     assert_eq!(row[0], ColumnValues::Int(5));
-    client.close_query().await.unwrap();
+    assert!(!client.advance_to_rows().await.unwrap());
     let output = client.get_return_values();
     assert_eq!(output.len(), 1);
     assert_eq!(output[0].value, ColumnValues::Int(12));

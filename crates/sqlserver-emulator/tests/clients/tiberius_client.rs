@@ -178,7 +178,7 @@ async fn literals_arrive_with_their_type_and_value() {
         ),
     ] {
         let value = one_value(&mut connection, &format!("SELECT {sql}")).await;
-        assert_eq!(value, expect, "{sql}");
+        assert!(value == expect, "{sql} gave {:.200}", format!("{value:?}"));
     }
 }
 
@@ -226,7 +226,7 @@ async fn parameters_come_back() {
         .into_first_result()
         .await
         .unwrap();
-    assert_eq!(rows[0].get::<&str, _>(0), Some(long.as_str()));
+    assert!(rows[0].get::<&str, _>(0) == Some(long.as_str()), "the long text was changed");
     assert_eq!(
         rows[0]
             .get::<i64, _>(1)
