@@ -25,7 +25,6 @@ mod tests;
 
 pub(crate) use bind::{bind, bind_predicate, convert_to};
 pub(crate) use bound::BoundExpr;
-pub(crate) use compare::compare;
 pub(crate) use context::{Context, Members, Scope, Slot, SlotInfo, SubqueryInfo};
 pub(crate) use environment::{EnvironmentFunction, Global};
 pub(crate) use types::unify;
@@ -33,11 +32,6 @@ pub(crate) use types::unify;
 use crate::error::SqlResult;
 use crate::types::TypeInfo;
 use crate::value::Value;
-
-/// The value of `expr` for the row and session that `context` stands for.
-pub(crate) fn eval(expr: &BoundExpr, context: &mut dyn Context) -> SqlResult<Value> {
-    expr.eval(context)
-}
 
 /// Whether a predicate is true; false and unknown are alike for WHERE, ON, IF and WHILE.
 pub(crate) fn holds(predicate: &BoundExpr, context: &mut dyn Context) -> SqlResult<bool> {

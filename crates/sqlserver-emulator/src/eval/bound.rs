@@ -378,9 +378,16 @@ impl Like {
 impl Quantified {
     fn truth(&self, context: &mut dyn Context) -> SqlResult<Option<bool>> {
         let operand = self.operand.eval(context)?;
-        let is_membership = self.op == if self.all { CompareOp::NotEqual } else { CompareOp::Equal };
+        let is_membership = self.op
+            == if self.all {
+                CompareOp::NotEqual
+            } else {
+                CompareOp::Equal
+            };
         if is_membership && let Some(members) = context.members(self.query, self.from, self.common)? {
-            return Ok(members.contain(&operand, self.common).map(|contained| contained != self.all));
+            return Ok(members
+                .contain(&operand, self.common)
+                .map(|contained| contained != self.all));
         }
         let (mut unknown, mut decided) = (false, false);
         context.subquery(self.query, &mut |value| {

@@ -83,7 +83,11 @@ impl Members {
         }
         let mut key = Vec::new();
         crate::store::key::append(value, info.collation, false, &mut key);
-        if self.keys.contains(&key) { Some(true) } else { (!self.null).then_some(false) }
+        if self.keys.contains(&key) {
+            Some(true)
+        } else {
+            (!self.null).then_some(false)
+        }
     }
 }
 

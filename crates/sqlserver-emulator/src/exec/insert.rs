@@ -43,7 +43,12 @@ impl Run<'_> {
             };
             let rows = bind_rows(binder, insert, &writer, &places, given)?;
             let output = insert.output.as_ref();
-            let output = output.map(|clause| OutputPlan::bind(binder, clause, &writer.table, id, &[])).transpose()?;
+            let output = output
+                .map(|clause| OutputPlan::bind(binder, clause, &writer.table, id, &[]))
+                .transpose()?;
+            if let Some(output) = &output {
+                binder.session.refuse_output_with_triggers(id, output)?;
+            }
             let top = binder.count(insert.top.as_ref().map(|top| &top.count))?;
             Ok((writer, places, rows, output, top))
         })?;
@@ -56,10 +61,18 @@ impl Run<'_> {
     }
 
     /// Completes, writes and reports new rows.
-    pub(crate) fn write_inserts(&mut self, writer: &TableWriter, rows: Vec<Vec<Value>>, output: Option<&OutputPlan>) -> SqlResult<u64> {
+    pub(crate) fn write_inserts(
+        &mut self,
+        writer: &TableWriter,
+        rows: Vec<Vec<Value>>,
+        output: Option<&OutputPlan>,
+    ) -> SqlResult<u64> {
         let mut changes = Vec::with_capacity(rows.len());
         for values in rows {
-            changes.push(Change { id: None, row: Some(writer.complete(self, values, "INSERT")?) });
+            changes.push(Change {
+                id: None,
+                row: Some(writer.complete(self, values, "INSERT")?),
+            });
         }
         let count = changes.len() as u64;
         let written = writer.write(self, changes)?;
@@ -68,7 +81,13 @@ impl Run<'_> {
             let width = writer.table.columns.len();
             let mut rows = Vec::with_capacity(written.len());
             for row in written.iter().flatten() {
-                let over = OutputRow { inserted: Some(row), deleted: None, source: &[], action: "INSERT", width };
+                let over = OutputRow {
+                    inserted: Some(row),
+                    deleted: None,
+                    source: &[],
+                    action: "INSERT",
+                    width,
+                };
                 rows.push(output.row(self, over)?);
             }
             output.deliver(self, rows)?;
@@ -78,7 +97,13 @@ impl Run<'_> {
         Ok(count)
     }
 
-    fn gather(&mut self, rows: Rows, writer: &TableWriter, places: &[usize], limit: u64) -> SqlResult<Vec<Vec<Value>>> {
+    fn gather(
+        &mut self,
+        rows: Rows,
+        writer: &TableWriter,
+        places: &[usize],
+        limit: u64,
+    ) -> SqlResult<Vec<Vec<Value>>> {
         let mut gathered = Vec::new();
         match rows {
             Rows::Values(rows) => {
@@ -101,7 +126,10 @@ impl Run<'_> {
                     }
                     left -= 1;
                     run.set_row(row);
-                    let values = items.iter().map(|item| run.value(item)).collect::<SqlResult<Vec<_>>>()?;
+                    let values = items
+                        .iter()
+                        .map(|item| run.value(item))
+                        .collect::<SqlResult<Vec<_>>>()?;
                     gathered.push(writer.values(run, places, &values)?);
                     Ok(Flow::Continue)
                 };
@@ -110,7 +138,10 @@ impl Run<'_> {
             Rows::Given(rows) => {
                 for row in rows {
                     if row.len() != places.len() {
-                        return Err(SqlError::user(213, "Column name or number of supplied values does not match table definition."));
+                        return Err(SqlError::user(
+                            213,
+                            "Column name or number of supplied values does not match table definition.",
+                        ));
                     }
                     gathered.push(writer.values(self, places, &row)?);
                 }
@@ -150,12 +181,27 @@ fn bind_rows(
             let plan = binder.query(query)?;
             if plan.columns.len() != places.len() {
                 let more = plan.columns.len() > places.len();
-                return Err(if insert.columns.is_empty() { count_mismatch(insert, more) } else { select_mismatch(more) });
+                return Err(if insert.columns.is_empty() {
+                    count_mismatch(insert, more)
+                } else {
+                    select_mismatch(more)
+                });
             }
-            let items = plan.columns.iter().zip(places).enumerate().map(|(at, (column, place))| {
-                let slot = SlotInfo { slot: Slot { depth: 0, index: at as u32 }, info: info_of(column) };
-                convert_to(BoundExpr::column(slot), unlimited(columns[*place].info))
-            });
+            let items = plan
+                .columns
+                .iter()
+                .zip(places)
+                .enumerate()
+                .map(|(at, (column, place))| {
+                    let slot = SlotInfo {
+                        slot: Slot {
+                            depth: 0,
+                            index: at as u32,
+                        },
+                        info: info_of(column),
+                    };
+                    convert_to(BoundExpr::column(slot), unlimited(columns[*place].info))
+                });
             let items = items.collect::<SqlResult<_>>()?;
             Ok(Rows::Query(plan, items))
         }
@@ -165,12 +211,25 @@ fn bind_rows(
 
 fn count_mismatch(insert: &Insert, more: bool) -> SqlError {
     if insert.columns.is_empty() {
-        return SqlError::user(213, "Column name or number of supplied values does not match table definition.");
+        return SqlError::user(
+            213,
+            "Column name or number of supplied values does not match table definition.",
+        );
     }
     if more {
-        return SqlError::new(110, 15, 1, "There are fewer columns in the INSERT statement than values specified in the VALUES clause. The number of values in the VALUES clause must match the number of columns specified in the INSERT statement.");
+        return SqlError::new(
+            110,
+            15,
+            1,
+            "There are fewer columns in the INSERT statement than values specified in the VALUES clause. The number of values in the VALUES clause must match the number of columns specified in the INSERT statement.",
+        );
     }
-    SqlError::new(109, 15, 1, "There are more columns in the INSERT statement than values specified in the VALUES clause. The number of values in the VALUES clause must match the number of columns specified in the INSERT statement.")
+    SqlError::new(
+        109,
+        15,
+        1,
+        "There are more columns in the INSERT statement than values specified in the VALUES clause. The number of values in the VALUES clause must match the number of columns specified in the INSERT statement.",
+    )
 }
 
 fn select_mismatch(more: bool) -> SqlError {
@@ -179,49 +238,98 @@ fn select_mismatch(more: bool) -> SqlError {
         number,
         15,
         1,
-        format!("The select list for the INSERT statement contains {word} items than the insert list. The number of SELECT values must match the number of INSERT columns."),
+        format!(
+            "The select list for the INSERT statement contains {word} items than the insert list. The number of SELECT values must match the number of INSERT columns."
+        ),
     )
 }
 
 /// The columns that values are given for. Errors: 207, 264, 271, 273, 544, 545.
-pub(crate) fn insertable(binder: &Binder<'_>, table: &Table, id: TableId, named: &[String]) -> SqlResult<Vec<usize>> {
+pub(crate) fn insertable(
+    binder: &Binder<'_>,
+    table: &Table,
+    id: TableId,
+    named: &[String],
+) -> SqlResult<Vec<usize>> {
     let explicit_identity = binder.session.identity_insert == Some(id);
     if named.is_empty() {
         let places = table.columns.iter().enumerate().filter(|(_, column)| {
             column.computed.is_none() && column.info.ty != SqlType::RowVersion && column.identity.is_none()
         });
         if explicit_identity {
-            return Err(SqlError::new(8101, 16, 1, format!("An explicit value for the identity column in table '{}' can only be specified when a column list is used and IDENTITY_INSERT is ON.", table.name)));
+            return Err(SqlError::new(
+                8101,
+                16,
+                1,
+                format!(
+                    "An explicit value for the identity column in table '{}' can only be specified when a column list is used and IDENTITY_INSERT is ON.",
+                    table.name
+                ),
+            ));
         }
         return Ok(places.map(|(at, _)| at).collect());
     }
     let mut places = Vec::with_capacity(named.len());
     for name in named {
-        let at = table.column(name).ok_or_else(|| SqlError::user(207, format!("Invalid column name '{name}'.")))?;
+        let at = table
+            .column(name)
+            .ok_or_else(|| SqlError::user(207, format!("Invalid column name '{name}'.")))?;
         let column = &table.columns[at];
         if places.contains(&at) {
-            return Err(SqlError::user(264, format!("The column name '{}' is specified more than once in the SET clause or column list of an INSERT. A column cannot be assigned more than one value in the same clause.", column.name)));
+            return Err(SqlError::user(
+                264,
+                format!(
+                    "The column name '{}' is specified more than once in the SET clause or column list of an INSERT. A column cannot be assigned more than one value in the same clause.",
+                    column.name
+                ),
+            ));
         }
         if column.computed.is_some() {
-            return Err(SqlError::user(271, format!("The column \"{}\" cannot be modified because it is either a computed column or is the result of a UNION operator.", column.name)));
+            return Err(SqlError::user(
+                271,
+                format!(
+                    "The column \"{}\" cannot be modified because it is either a computed column or is the result of a UNION operator.",
+                    column.name
+                ),
+            ));
         }
         if column.info.ty == SqlType::RowVersion {
-            return Err(SqlError::user(273, "Cannot insert an explicit value into a timestamp column. Use INSERT with a column list to exclude the timestamp column, or insert a DEFAULT into the timestamp column."));
+            return Err(SqlError::user(
+                273,
+                "Cannot insert an explicit value into a timestamp column. Use INSERT with a column list to exclude the timestamp column, or insert a DEFAULT into the timestamp column.",
+            ));
         }
         if column.identity.is_some() && !explicit_identity {
-            return Err(SqlError::user(544, format!("Cannot insert explicit value for identity column in table '{}' when IDENTITY_INSERT is set to OFF.", table.name)));
+            return Err(SqlError::user(
+                544,
+                format!(
+                    "Cannot insert explicit value for identity column in table '{}' when IDENTITY_INSERT is set to OFF.",
+                    table.name
+                ),
+            ));
         }
         places.push(at);
     }
     if explicit_identity && !table.identity().is_some_and(|at| places.contains(&at)) {
-        return Err(SqlError::user(545, format!("Explicit value must be specified for identity column in table '{}' either when IDENTITY_INSERT is set to ON or when a replication user is inserting into a NOT FOR REPLICATION identity column.", table.name)));
+        return Err(SqlError::user(
+            545,
+            format!(
+                "Explicit value must be specified for identity column in table '{}' either when IDENTITY_INSERT is set to ON or when a replication user is inserting into a NOT FOR REPLICATION identity column.",
+                table.name
+            ),
+        ));
     }
     Ok(places)
 }
 
 impl TableWriter {
     /// A whole row from the values of some columns: defaults and the identity for the others.
-    pub(crate) fn values(&self, run: &mut Run<'_>, places: &[usize], given: &[Value]) -> SqlResult<Vec<Value>> {
+    pub(crate) fn values(
+        &self,
+        run: &mut Run<'_>,
+        places: &[usize],
+        given: &[Value],
+    ) -> SqlResult<Vec<Value>> {
         let mut values: Vec<Option<Value>> = vec![None; self.table.columns.len()];
         for (at, value) in places.iter().zip(given) {
             values[*at] = Some(value.clone());
@@ -249,13 +357,28 @@ impl Run<'_> {
     /// The next identity value. It is used up even if the insert fails. Error 8115 when the type is exhausted.
     fn next_identity(&mut self, id: TableId, table: &Table, at: usize) -> SqlResult<Value> {
         let column = &table.columns[at];
-        let Some(identity) = column.identity else { return Ok(Value::Null) };
+        let Some(identity) = column.identity else {
+            return Ok(Value::Null);
+        };
         let mut store = self.session.engine.store().lock();
-        let data = store.tables.get_mut(&id).ok_or_else(|| SqlError::user(208, "Invalid object name."))?;
-        let next = data.identity.map_or(Some(identity.seed), |last| last.checked_add(identity.increment));
+        let data = store
+            .tables
+            .get_mut(&id)
+            .ok_or_else(|| SqlError::user(208, "Invalid object name."))?;
+        let next = data
+            .identity
+            .map_or(Some(identity.seed), |last| last.checked_add(identity.increment));
         let value = next.and_then(|next| super::rows::key_value(Value::BigInt(next), column.info.ty));
         let (Some(next), Some(value)) = (next, value) else {
-            return Err(SqlError::new(8115, 16, 1, format!("Arithmetic overflow error converting IDENTITY to data type {}.", column.info.ty.name())));
+            return Err(SqlError::new(
+                8115,
+                16,
+                1,
+                format!(
+                    "Arithmetic overflow error converting IDENTITY to data type {}.",
+                    column.info.ty.name()
+                ),
+            ));
         };
         data.identity = Some(next);
         drop(store);
@@ -270,10 +393,20 @@ impl Run<'_> {
             Value::Decimal(d) => i64::try_from(d.unscaled).ok(),
             other => other.as_integer(),
         };
-        let (Some(explicit), Some(at)) = (explicit, table.identity()) else { return };
-        let ascending = table.columns[at].identity.is_none_or(|identity| identity.increment > 0);
+        let (Some(explicit), Some(at)) = (explicit, table.identity()) else {
+            return;
+        };
+        let ascending = table.columns[at]
+            .identity
+            .is_none_or(|identity| identity.increment > 0);
         if let Some(data) = self.session.engine.store().lock().tables.get_mut(&id) {
-            let beyond = data.identity.is_none_or(|last| if ascending { explicit > last } else { explicit < last });
+            let beyond = data.identity.is_none_or(|last| {
+                if ascending {
+                    explicit > last
+                } else {
+                    explicit < last
+                }
+            });
             if beyond {
                 data.identity = Some(explicit);
             }
@@ -283,7 +416,10 @@ impl Run<'_> {
     }
 
     /// Runs `body` and keeps the rows of its results.
-    fn capture(&mut self, body: impl FnOnce(&mut Self) -> Result<i32, super::statement::Failure>) -> SqlResult<Vec<Row>> {
+    fn capture(
+        &mut self,
+        body: impl FnOnce(&mut Self) -> Result<i32, super::statement::Failure>,
+    ) -> SqlResult<Vec<Row>> {
         let before = self.captured.replace(Vec::new());
         let result = body(self);
         let rows = std::mem::replace(&mut self.captured, before).unwrap_or_default();

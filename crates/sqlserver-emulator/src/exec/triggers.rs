@@ -11,18 +11,28 @@ use super::writer::TableWriter;
 use crate::ast::CreateTrigger;
 use crate::error::{SqlError, SqlResult};
 use crate::session::SessionState;
-use crate::store::{Access, Cursor, ForeignKey, KeyRange, LockMode, ModuleKind, Read, Row, Table, TableId, key};
+use crate::store::{
+    Access, Cursor, ForeignKey, KeyRange, LockMode, ModuleKind, Read, Row, Table, TableId, key,
+};
 use crate::value::Value;
 
 impl SessionState {
     /// The enabled triggers of a table.
     fn triggers(&self, id: TableId, database: i32) -> Vec<Box<CreateTrigger>> {
         let store = self.engine.store().lock();
-        let modules = store.databases.get(&database).map(|database| database.modules.as_slice()).unwrap_or_default();
+        let modules = store
+            .databases
+            .get(&database)
+            .map(|database| database.modules.as_slice())
+            .unwrap_or_default();
         modules
             .iter()
             .filter_map(|module| match &module.kind {
-                ModuleKind::Trigger { definition, table, disabled: false } if *table == id => Some(definition.clone()),
+                ModuleKind::Trigger {
+                    definition,
+                    table,
+                    disabled: false,
+                } if *table == id => Some(definition.clone()),
                 _ => None,
             })
             .collect()
@@ -34,7 +44,10 @@ impl SessionState {
         if output.to_client() && !self.triggers(id, table.database).is_empty() {
             return Err(SqlError::user(
                 334,
-                format!("The target table '{}' of the DML statement cannot have any enabled triggers if the statement contains an OUTPUT clause without INTO clause.", table.name),
+                format!(
+                    "The target table '{}' of the DML statement cannot have any enabled triggers if the statement contains an OUTPUT clause without INTO clause.",
+                    table.name
+                ),
             ));
         }
         Ok(())
@@ -49,7 +62,9 @@ impl SessionState {
         if table.variable || table.name.starts_with('#') {
             return Ok(());
         }
-        if self.with_viewer(table.database, |viewer| Ok(viewer.allows(action, Some(&table), true)))? {
+        if self.with_viewer(table.database, |viewer| {
+            Ok(viewer.allows(action, Some(&table), true))
+        })? {
             return Ok(());
         }
         let database = self.database_name(table.database);
@@ -67,7 +82,13 @@ impl SessionState {
 
 impl Run<'_> {
     /// Runs the AFTER triggers of a statement, which fire also for no rows.
-    pub(crate) fn fire(&mut self, writer: &TableWriter, action: &str, inserted: &[Row], deleted: &[Row]) -> SqlResult<()> {
+    pub(crate) fn fire(
+        &mut self,
+        writer: &TableWriter,
+        action: &str,
+        inserted: &[Row],
+        deleted: &[Row],
+    ) -> SqlResult<()> {
         let triggers = self.session.triggers(writer.id, writer.table.database);
         for trigger in triggers {
             let wanted = match action {
@@ -86,19 +107,37 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn run_trigger(&mut self, writer: &TableWriter, trigger: &CreateTrigger, inserted: &[Row], deleted: &[Row]) -> SqlResult<()> {
+    fn run_trigger(
+        &mut self,
+        writer: &TableWriter,
+        trigger: &CreateTrigger,
+        inserted: &[Row],
+        deleted: &[Row],
+    ) -> SqlResult<()> {
         let pseudo = |name: &str, rows: &[Row]| {
-            let columns = table_columns(&writer.table, writer.id, name, None);
-            (name.to_owned(), PseudoTable { columns, rows: Arc::new(rows.to_vec()) })
+            let columns = table_columns(&writer.table, name, None);
+            (
+                name.to_owned(),
+                PseudoTable {
+                    columns,
+                    rows: Arc::new(rows.to_vec()),
+                },
+            )
         };
         let outer = std::mem::replace(
             &mut self.pseudo,
-            [pseudo("inserted", inserted), pseudo("deleted", deleted)].into_iter().collect(),
+            [pseudo("inserted", inserted), pseudo("deleted", deleted)]
+                .into_iter()
+                .collect(),
         );
         let (row_count, identity) = (self.session.row_count, self.session.scope_identity);
         self.session.trigger_level += 1;
         self.session.row_count = inserted.len().max(deleted.len()) as i64;
-        let had = self.session.transaction;
+        // A trigger runs in a transaction: its statement's own if no other is open.
+        let own = self.session.statement_transaction.filter(|_| self.session.transaction.is_none());
+        if own.is_some() {
+            (self.session.transaction, self.session.nesting) = (own, 1);
+        }
         // Errors in a trigger end the statement that fired it, and its transaction.
         self.tries += 1;
         let result = self.body(&trigger.body, Vec::new(), trigger.name.name.clone());
@@ -107,8 +146,15 @@ impl Run<'_> {
         self.session.row_count = row_count;
         self.session.scope_identity = identity;
         self.pseudo = outer;
-        if had.is_some() && self.session.transaction.is_none() {
-            return Err(SqlError::user(3609, "The transaction ended in the trigger. The batch has been aborted."));
+        let ended = self.session.transaction.is_none();
+        if own.is_some() {
+            (self.session.transaction, self.session.nesting) = (None, 0);
+        }
+        if ended {
+            return Err(SqlError::user(
+                3609,
+                "The transaction ended in the trigger. The batch has been aborted.",
+            ));
         }
         result.map(|_| ()).map_err(super::statement::Failure::into_error)
     }
@@ -120,7 +166,13 @@ impl Run<'_> {
         rows: impl Iterator<Item = &'r Row>,
         statement: &str,
     ) -> SqlResult<()> {
-        let keys: Vec<ForeignKey> = writer.table.foreign_keys.iter().filter(|key| !key.disabled).cloned().collect();
+        let keys: Vec<ForeignKey> = writer
+            .table
+            .foreign_keys
+            .iter()
+            .filter(|key| !key.disabled)
+            .cloned()
+            .collect();
         if keys.is_empty() {
             return Ok(());
         }
@@ -131,7 +183,12 @@ impl Run<'_> {
                     continue;
                 }
                 let referenced = self.session.table_definition(foreign.referenced)?;
-                if !self.exists(foreign.referenced, &referenced, &foreign.referenced_columns, &values)? {
+                if !self.exists(
+                    foreign.referenced,
+                    &referenced,
+                    &foreign.referenced_columns,
+                    &values,
+                )? {
                     let column = match foreign.referenced_columns.as_slice() {
                         [one] => format!(", column '{}'", referenced.columns[*one].name),
                         _ => String::new(),
@@ -156,8 +213,13 @@ impl Run<'_> {
         }
         for (old, new) in changes {
             for (id, table, foreign) in &referencing {
-                let values: Vec<Value> = foreign.referenced_columns.iter().map(|at| old[*at].clone()).collect();
-                let same = new.is_some_and(|new| foreign.referenced_columns.iter().all(|at| new[*at] == old[*at]));
+                let values: Vec<Value> = foreign
+                    .referenced_columns
+                    .iter()
+                    .map(|at| old[*at].clone())
+                    .collect();
+                let same =
+                    new.is_some_and(|new| foreign.referenced_columns.iter().all(|at| new[*at] == old[*at]));
                 if same || values.iter().any(Value::is_null) {
                     continue;
                 }
@@ -179,8 +241,13 @@ impl Run<'_> {
     fn references_to(&self, id: TableId) -> Vec<(TableId, Arc<Table>, ForeignKey)> {
         let store = self.session.engine.store().lock();
         let keys = store.tables.iter().flat_map(|(table, data)| {
-            let keys = data.definition.foreign_keys.iter().filter(|key| key.referenced == id && !key.disabled);
-            keys.map(|key| (*table, Arc::clone(&data.definition), key.clone())).collect::<Vec<_>>()
+            let keys = data
+                .definition
+                .foreign_keys
+                .iter()
+                .filter(|key| key.referenced == id && !key.disabled);
+            keys.map(|key| (*table, Arc::clone(&data.definition), key.clone()))
+                .collect::<Vec<_>>()
         });
         keys.collect()
     }
@@ -188,7 +255,13 @@ impl Run<'_> {
     /// Whether a row with these values in these columns exists; waits for writers of such rows.
     fn exists(&mut self, id: TableId, table: &Table, columns: &[usize], values: &[Value]) -> SqlResult<bool> {
         let index = table.indexes.iter().position(|index| {
-            index.filter.is_none() && index.keys.iter().map(|key| key.column).take(columns.len()).eq(columns.iter().copied())
+            index.filter.is_none()
+                && index
+                    .keys
+                    .iter()
+                    .map(|key| key.column)
+                    .take(columns.len())
+                    .eq(columns.iter().copied())
         });
         let access = match index {
             Some(index) => {
@@ -197,7 +270,11 @@ impl Run<'_> {
                     let collation = table.columns[part.column].info.collation;
                     key::append(value, collation, part.descending, &mut prefix);
                 }
-                Access::Index { index, range: KeyRange::prefix(prefix), backwards: false }
+                Access::Index {
+                    index,
+                    range: KeyRange::prefix(prefix),
+                    backwards: false,
+                }
             }
             None => Access::Heap { start: 0 },
         };
@@ -208,11 +285,16 @@ impl Run<'_> {
         let mut page = Vec::new();
         loop {
             page.clear();
-            let read = Read::Committed { lock: Some(LockMode::Shared) };
+            let read = Read::Committed {
+                lock: Some(LockMode::Shared),
+            };
             let more = refused(engine.store().when_free(tx, &patience, |store| {
                 store.scan(tx, id, read, &mut cursor, 64, &mut page)
             })?)?;
-            if page.iter().any(|(_, row)| self.key_bytes(table, columns, columns.iter().map(|at| &row[*at])) == wanted) {
+            if page
+                .iter()
+                .any(|(_, row)| self.key_bytes(table, columns, columns.iter().map(|at| &row[*at])) == wanted)
+            {
                 return Ok(true);
             }
             if !more {
@@ -221,7 +303,12 @@ impl Run<'_> {
         }
     }
 
-    fn key_bytes<'v>(&self, table: &Table, columns: &[usize], values: impl Iterator<Item = &'v Value>) -> Vec<u8> {
+    fn key_bytes<'v>(
+        &self,
+        table: &Table,
+        columns: &[usize],
+        values: impl Iterator<Item = &'v Value>,
+    ) -> Vec<u8> {
         let mut out = Vec::new();
         for (value, at) in values.zip(columns) {
             key::append(value, table.columns[*at].info.collation, false, &mut out);
@@ -229,7 +316,14 @@ impl Run<'_> {
         out
     }
 
-    fn conflict(&self, statement: &str, kind: &str, foreign: &ForeignKey, table: &Table, column: &str) -> SqlError {
+    fn conflict(
+        &self,
+        statement: &str,
+        kind: &str,
+        foreign: &ForeignKey,
+        table: &Table,
+        column: &str,
+    ) -> SqlError {
         let database = self.session.database_name(table.database);
         SqlError::new(
             547,

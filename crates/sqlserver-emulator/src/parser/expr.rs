@@ -24,11 +24,6 @@ impl Parser<'_> {
         self.require_predicate(expr)
     }
 
-    /// Either of them.
-    pub(super) fn any_expression(&mut self) -> SqlResult<Expr> {
-        self.nested(Self::disjunction)
-    }
-
     fn require_predicate(&self, expr: Expr) -> SqlResult<Expr> {
         if is_predicate(&expr) {
             return Ok(expr);
@@ -43,7 +38,7 @@ impl Parser<'_> {
         Err(SqlError::new(4145, 15, 1, message).at_line(self.line()))
     }
 
-    fn disjunction(&mut self) -> SqlResult<Expr> {
+    pub(super) fn disjunction(&mut self) -> SqlResult<Expr> {
         let mut left = self.conjunction()?;
         while self.is_word("OR") {
             left = self.require_predicate(left)?;

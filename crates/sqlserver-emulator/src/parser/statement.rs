@@ -140,11 +140,13 @@ impl Parser<'_> {
         let table_at = 1 + usize::from(self.word_at(1, "AS"));
         if self.word_at(table_at, "TABLE") {
             (0..=table_at).for_each(|_| self.advance());
+            self.declare_name(&first)?;
             let table = self.table_definition()?;
             return Ok(StatementKind::DeclareTable { name: first, table });
         }
         let declarations = self.comma_list(|parser| {
             let name = parser.variable()?;
+            parser.declare_name(&name)?;
             parser.eat("AS");
             let ty = parser.builtin_type(DECLARED_LENGTH)?;
             let value = if parser.eat_symbol("=") {
@@ -155,6 +157,18 @@ impl Parser<'_> {
             Ok(VariableDeclaration { name, ty, value })
         })?;
         Ok(StatementKind::Declare(declarations))
+    }
+
+    /// 134 for a second declaration in the text, whether it would run or not.
+    fn declare_name(&mut self, name: &str) -> SqlResult<()> {
+        if self.declared.insert(name.to_lowercase()) {
+            return Ok(());
+        }
+        let message = format!(
+            "The variable name '{name}' has already been declared. Variable names must be unique within a query batch or \
+             stored procedure."
+        );
+        Err(SqlError::new(134, 15, 2, message).at_line(self.line()))
     }
 
     fn if_statement(&mut self) -> SqlResult<StatementKind> {

@@ -4,4 +4,5 @@ mod bulk;
 mod changes;
 mod collect;
 mod concurrency;
+mod conformance;
 mod queries;
