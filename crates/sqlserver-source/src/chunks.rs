@@ -90,7 +90,7 @@ impl Pages {
             self.keyset.select_list(),
             self.plan.from(),
             self.plan.filtered(above),
-            self.keyset.descending("page")
+            self.keyset.order("page", "DESC")
         )
     }
 }

@@ -62,12 +62,11 @@ impl Keyset {
         quote::list(self.columns.iter().map(|c| c.name.as_str()))
     }
 
-    /// `x.[a] DESC, x.[b] DESC`, for columns of `alias`.
-    pub(crate) fn descending(&self, alias: &str) -> String {
-        let parts: Vec<_> = self
-            .columns
-            .iter()
-            .map(|c| format!("{alias}.{} DESC", c.quoted()))
+    /// `x.[a] DESC, x.[b] DESC` for the direction `DESC`. The columns are those of `alias`, never converted ones of the select list.
+    pub(crate) fn order(&self, alias: &str, direction: &str) -> String {
+        let columns = self.columns.iter();
+        let parts: Vec<_> = columns
+            .map(|c| format!("{alias}.{} {direction}", c.quoted()))
             .collect();
         parts.join(", ")
     }
@@ -130,7 +129,7 @@ mod tests {
         let key = keyset(&[("id", "int", None)]);
         assert_eq!(key.above(0), "[id] > @p0");
         assert_eq!(key.up_to(1), "[id] <= @p1");
-        assert_eq!(key.descending("x"), "x.[id] DESC");
+        assert_eq!(key.order("x", "DESC"), "x.[id] DESC");
     }
 
     #[test]

@@ -80,7 +80,7 @@ pub(crate) async fn read(
             }
             conditions.push(keyset.up_to(params.len()));
             params.extend(keyset.params(params.len(), values_from_bound(&upper, keyset.columns())?));
-            let order = format!(" ORDER BY {}", keyset.list());
+            let order = format!(" ORDER BY {}", keyset.order("t", "ASC"));
             run(pool, plan, selected(plan, schema, &conditions, params, &order)?).await?
         }
         Selection::Keys(keys) => by_keys(pool, plan, schema, &keyset, keys).await?,
