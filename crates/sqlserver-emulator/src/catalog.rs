@@ -117,7 +117,11 @@ pub(crate) fn procedure(viewer: &Viewer<'_>, name: &str, arguments: &[Value]) ->
 impl Viewer<'_> {
     /// The tables of the database with their content: by name, then, in tempdb, the temporary ones of all sessions.
     fn table_contents(&self) -> impl Iterator<Item = &TableData> {
-        let named = self.database.tables.values().filter_map(|id| self.store.tables.get(id));
+        let named = self
+            .database
+            .tables
+            .values()
+            .filter_map(|id| self.store.tables.get(id));
         let all = self.store.tables.values();
         let temporary = all.filter(|data| {
             let table = &data.definition;
@@ -176,12 +180,20 @@ impl Kind {
             Self::Int => SqlType::Int,
             Self::BigInt => SqlType::BigInt,
             Self::DateTime => SqlType::DateTime,
-            Self::Name => SqlType::NVarChar { len: Length::Chars(128) },
-            Self::Text(n) => SqlType::NVarChar { len: Length::Chars(n) },
-            Self::Code(n) => SqlType::VarChar { len: Length::Chars(n) },
+            Self::Name => SqlType::NVarChar {
+                len: Length::Chars(128),
+            },
+            Self::Text(n) => SqlType::NVarChar {
+                len: Length::Chars(n),
+            },
+            Self::Code(n) => SqlType::VarChar {
+                len: Length::Chars(n),
+            },
             Self::Letters => SqlType::Char { len: 2 },
             Self::MaxText => SqlType::NVarChar { len: Length::Max },
-            Self::Binary(n) => SqlType::VarBinary { len: Length::Chars(n) },
+            Self::Binary(n) => SqlType::VarBinary {
+                len: Length::Chars(n),
+            },
             Self::Guid => SqlType::UniqueIdentifier,
             Self::Variant => SqlType::SqlVariant,
         }
@@ -241,7 +253,11 @@ fn definition(text: &str) -> String {
         bare = inner.trim();
     }
     let is_number = !bare.is_empty() && bare.strip_prefix('-').unwrap_or(bare).parse::<f64>().is_ok();
-    if is_number { format!("(({bare}))") } else { format!("({bare})") }
+    if is_number {
+        format!("(({bare}))")
+    } else {
+        format!("({bare})")
+    }
 }
 
 /// What one pair of parentheses around all of `text` encloses.

@@ -125,7 +125,10 @@ impl Engine {
     }
 
     pub(crate) fn login(&self, name: &str) -> Option<Login> {
-        lock(&self.logins).iter().find(|login| login.name.eq_ignore_ascii_case(name)).cloned()
+        lock(&self.logins)
+            .iter()
+            .find(|login| login.name.eq_ignore_ascii_case(name))
+            .cloned()
     }
 
     pub(crate) fn add_login(&self, login: Login) {
@@ -134,7 +137,10 @@ impl Engine {
 
     /// Changes a login, as GRANT VIEW SERVER STATE does.
     pub(crate) fn change_login(&self, name: &str, change: impl FnOnce(&mut Login)) {
-        if let Some(login) = lock(&self.logins).iter_mut().find(|login| login.name.eq_ignore_ascii_case(name)) {
+        if let Some(login) = lock(&self.logins)
+            .iter_mut()
+            .find(|login| login.name.eq_ignore_ascii_case(name))
+        {
             change(login);
         }
     }

@@ -12,10 +12,11 @@ mod shared;
 mod table;
 mod transaction;
 
-pub(crate) use database::{Database, DatabaseOptions, Module, ModuleKind, ObjectId, Permission, Schema};
-pub(crate) use scan::{Access, Cursor, KeyRange, LockMode, Read, Scanned, successor};
+pub(crate) use database::{Database, Module, ModuleKind, Permission, Schema};
+pub(crate) use scan::{Access, Cursor, KeyRange, LockMode, Read, successor};
 pub(crate) use schema::{
-    CheckConstraint, Column, Computed, DefaultConstraint, ForeignKey, Identity, Index, IndexKey, Table, same_name,
+    CheckConstraint, Column, Computed, DefaultConstraint, ForeignKey, Identity, Index, IndexKey, Table,
+    same_name,
 };
 pub(crate) use shared::{Patience, Shared, Store, cancelled};
 pub(crate) use table::{Row, RowId, TableData};

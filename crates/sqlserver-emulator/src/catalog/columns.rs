@@ -80,7 +80,10 @@ fn column_values(table: &Table, column: &Column) -> Vec<Value> {
         Value::SmallInt(ty.max_length()),
         Value::TinyInt(ty.precision()),
         Value::TinyInt(ty.scale()),
-        column.info.collation.map_or(Value::Null, |collation| text(collation.name)),
+        column
+            .info
+            .collation
+            .map_or(Value::Null, |collation| text(collation.name)),
         bit(column.info.nullable),
         bit(ty.is_character() || matches!(ty, SqlType::Binary { .. } | SqlType::VarBinary { .. })),
         bit(column.rowguid),
@@ -129,7 +132,9 @@ fn with_own(own: &[(&'static str, Kind)]) -> Vec<(&'static str, Kind)> {
 fn identity_columns(viewer: &Viewer<'_>) -> View {
     let last = |table: &Table| {
         let mut contents = viewer.table_contents();
-        contents.find(|data| data.definition.object_id == table.object_id)?.identity
+        contents
+            .find(|data| data.definition.object_id == table.object_id)?
+            .identity
     };
     let rows = column_rows(viewer, |table, column| {
         let identity = column.identity?;
@@ -152,7 +157,11 @@ fn identity_columns(viewer: &Viewer<'_>) -> View {
 fn computed_columns(viewer: &Viewer<'_>) -> View {
     let rows = column_rows(viewer, |_, column| {
         let computed = column.computed.as_ref()?;
-        Some(vec![text(&definition(&computed.value.text)), bit(true), bit(computed.persisted)])
+        Some(vec![
+            text(&definition(&computed.value.text)),
+            bit(true),
+            bit(computed.persisted),
+        ])
     });
     let own = [
         ("definition", Kind::MaxText),
@@ -207,8 +216,14 @@ pub(super) fn system_types() -> Vec<SqlType> {
         SqlVariant,
         NText,
         Bit,
-        Decimal { precision: 38, scale: 38 },
-        Numeric { precision: 38, scale: 38 },
+        Decimal {
+            precision: 38,
+            scale: 38,
+        },
+        Numeric {
+            precision: 38,
+            scale: 38,
+        },
         SmallMoney,
         BigInt,
         VarBinary { len: chars(8000) },
@@ -223,8 +238,13 @@ pub(super) fn system_types() -> Vec<SqlType> {
 }
 
 fn types() -> View {
-    let mut rows: Vec<_> = system_types().into_iter().map(|ty| type_values(ty, None)).collect();
-    let name = SqlType::NVarChar { len: Length::Chars(128) };
+    let mut rows: Vec<_> = system_types()
+        .into_iter()
+        .map(|ty| type_values(ty, None))
+        .collect();
+    let name = SqlType::NVarChar {
+        len: Length::Chars(128),
+    };
     rows.push(type_values(name, Some(("sysname", SYSNAME))));
     for (name, id) in [("hierarchyid", 128), ("geometry", 129), ("geography", 130)] {
         let mut values = type_values(SqlType::Xml, Some((name, id)));

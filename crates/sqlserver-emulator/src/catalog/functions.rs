@@ -14,7 +14,11 @@ pub(crate) const PRODUCT_VERSION: &str = "16.0.1000.6";
 
 /// The answer of `function`; none if the catalog does not know it and the session has to. Arguments that were left out are
 /// missing at the end of `arguments`, and have the types that the function declares.
-pub(crate) fn catalog_function(viewer: &Viewer<'_>, function: Function, arguments: &[Value]) -> SqlResult<Option<Value>> {
+pub(crate) fn catalog_function(
+    viewer: &Viewer<'_>,
+    function: Function,
+    arguments: &[Value],
+) -> SqlResult<Option<Value>> {
     let arguments = Arguments(arguments);
     let answer = object_function(viewer, function, &arguments)
         .or_else(|| table_function(viewer, function, &arguments))
@@ -37,7 +41,10 @@ impl Arguments<'_> {
     }
 
     fn number(&self, at: usize) -> Option<i32> {
-        self.0.get(at).and_then(Value::as_integer).and_then(|number| i32::try_from(number).ok())
+        self.0
+            .get(at)
+            .and_then(Value::as_integer)
+            .and_then(|number| i32::try_from(number).ok())
     }
 
     fn is_given(&self, at: usize) -> bool {
@@ -99,9 +106,15 @@ impl<'a> Viewer<'a> {
     /// The table of an object id, in the current database or among all, since temporary ones live elsewhere.
     fn table_numbered(&self, id: Option<i32>) -> Option<&'a Table> {
         let id = id?;
-        let own = self.database.tables.values().filter_map(|table| self.store.tables.get(table));
+        let own = self
+            .database
+            .tables
+            .values()
+            .filter_map(|table| self.store.tables.get(table));
         let all = self.store.tables.values();
-        own.chain(all).map(|data| &*data.definition).find(|table| table.object_id == id)
+        own.chain(all)
+            .map(|data| &*data.definition)
+            .find(|table| table.object_id == id)
     }
 }
 
@@ -113,7 +126,11 @@ fn object_function(viewer: &Viewer<'_>, function: Function, arguments: &Argument
         Function::ObjectProperty | Function::ObjectPropertyEx => object_property(viewer, arguments),
         Function::ObjectDefinition => {
             let id = arguments.number(0);
-            let module = viewer.database.modules.iter().find(|module| Some(module.object_id) == id);
+            let module = viewer
+                .database
+                .modules
+                .iter()
+                .find(|module| Some(module.object_id) == id);
             module.map(|module| text(objects::module_text(module)))
         }
         Function::SchemaId => match arguments.text(0) {
@@ -164,11 +181,17 @@ fn system_view_id(name: &str) -> i32 {
     -1 - sum
 }
 
-fn object_part(viewer: &Viewer<'_>, arguments: &Arguments<'_>, part: impl Fn(&objects::Object<'_>) -> String) -> Option<Value> {
+fn object_part(
+    viewer: &Viewer<'_>,
+    arguments: &Arguments<'_>,
+    part: impl Fn(&objects::Object<'_>) -> String,
+) -> Option<Value> {
     let id = arguments.number(0)?;
     let viewer = viewer.of(viewer.database_numbered(arguments.number(1))?);
     let all = objects::all(&viewer);
-    all.iter().find(|object| object.id == id).map(|object| text(&part(object)))
+    all.iter()
+        .find(|object| object.id == id)
+        .map(|object| text(&part(object)))
 }
 
 fn object_property(viewer: &Viewer<'_>, arguments: &Arguments<'_>) -> Option<Value> {
@@ -220,14 +243,17 @@ fn type_name(id: i32) -> Option<&'static str> {
     if id == 256 {
         return Some("sysname");
     }
-    let known = columns::system_types().into_iter().find(|ty| i32::from(ty.system_type_id()) == id);
+    let known = columns::system_types()
+        .into_iter()
+        .find(|ty| i32::from(ty.system_type_id()) == id);
     known.map(SqlType::name)
 }
 
 fn table_function(viewer: &Viewer<'_>, function: Function, arguments: &Arguments<'_>) -> Option<Value> {
     Some(or_null(match function {
-        Function::ColLength => column_called(viewer, arguments)
-            .map(|column| Value::SmallInt(column.info.ty.max_length())),
+        Function::ColLength => {
+            column_called(viewer, arguments).map(|column| Value::SmallInt(column.info.ty.max_length()))
+        }
         Function::ColName => {
             let id = arguments.number(1);
             let table = viewer.table_numbered(arguments.number(0));
@@ -287,7 +313,10 @@ fn column_property(viewer: &Viewer<'_>, arguments: &Arguments<'_>) -> Option<Val
 fn index_property(viewer: &Viewer<'_>, arguments: &Arguments<'_>) -> Option<Value> {
     let table = viewer.table_numbered(arguments.number(0))?;
     let name = arguments.word(1)?;
-    let index = table.indexes.iter().find(|index| index.name.to_uppercase() == name)?;
+    let index = table
+        .indexes
+        .iter()
+        .find(|index| index.name.to_uppercase() == name)?;
     let is = |test: fn(&Index) -> bool| Some(int(test(index)));
     match arguments.word(2)?.as_str() {
         "INDEXID" => Some(int(index.id)),
@@ -316,7 +345,9 @@ fn database_function(viewer: &Viewer<'_>, function: Function, arguments: &Argume
         Function::DatabaseId => named().map(|database| Value::SmallInt(database.id as i16)),
         Function::DatabaseName => {
             let id = arguments.number(0);
-            viewer.database_numbered(id.filter(|id| *id != 0)).map(|database| text(&database.name))
+            viewer
+                .database_numbered(id.filter(|id| *id != 0))
+                .map(|database| text(&database.name))
         }
         Function::HasDbAccess => named().map(|_| int(1)),
         Function::DatabasePropertyEx => {
@@ -385,8 +416,15 @@ fn collation_property(arguments: &Arguments<'_>) -> Option<Value> {
 
 fn principal_function(viewer: &Viewer<'_>, function: Function, arguments: &Arguments<'_>) -> Option<Value> {
     let login = viewer.login;
-    let user = if login.sysadmin { "dbo" } else { login.name.as_str() };
-    let facts = viewer.sessions.iter().find(|session| session.id == viewer.session);
+    let user = if login.sysadmin {
+        "dbo"
+    } else {
+        login.name.as_str()
+    };
+    let facts = viewer
+        .sessions
+        .iter()
+        .find(|session| session.id == viewer.session);
     Some(or_null(match function {
         Function::SystemUser | Function::OriginalLogin | Function::SuserSname | Function::SuserName => {
             Some(text(&login.name))
@@ -465,7 +503,9 @@ impl Viewer<'_> {
             let whom = permission.principal.eq_ignore_ascii_case(&self.login.name)
                 || permission.principal.eq_ignore_ascii_case("public");
             let same_table = match (permission.table, table) {
-                (Some(id), Some(table)) => self.definition(id).is_some_and(|d| d.object_id == table.object_id),
+                (Some(id), Some(table)) => self
+                    .definition(id)
+                    .is_some_and(|d| d.object_id == table.object_id),
                 (Some(_), None) => false,
                 (None, _) => true,
             };

@@ -26,7 +26,9 @@ fn qualified(viewer: &Viewer<'_>, schema: &str, name: &str) -> Vec<Value> {
 }
 
 fn tables(viewer: &Viewer<'_>) -> View {
-    let tables = viewer.tables().map(|table| (table.schema.as_str(), table.name.as_str(), "BASE TABLE"));
+    let tables = viewer
+        .tables()
+        .map(|table| (table.schema.as_str(), table.name.as_str(), "BASE TABLE"));
     let modules = viewer.database.modules.iter();
     let views = modules.filter(|module| matches!(module.kind, ModuleKind::View(_)));
     let views = views.map(|view| (view.schema.as_str(), view.name.as_str(), "VIEW"));
@@ -85,11 +87,17 @@ fn columns(viewer: &Viewer<'_>) -> View {
 
 fn column_values(column: &Column, position: i32) -> Vec<Value> {
     let ty = column.info.ty;
-    let default = column.default.as_ref().map(|default| definition(&default.value.text));
+    let default = column
+        .default
+        .as_ref()
+        .map(|default| definition(&default.value.text));
     let (characters, octets) = lengths(ty);
     let number = |value: Option<i32>| value.map_or(Value::Null, Value::Int);
     let (precision, radix, scale) = numeric(ty);
-    let character_set = column.info.collation.map(|_| if ty.is_unicode() { "UNICODE" } else { "iso_1" });
+    let character_set = column
+        .info
+        .collation
+        .map(|_| if ty.is_unicode() { "UNICODE" } else { "iso_1" });
     vec![
         text(&column.name),
         int(position),
@@ -107,7 +115,10 @@ fn column_values(column: &Column, position: i32) -> Vec<Value> {
         character_set.map_or(Value::Null, text),
         Value::Null,
         Value::Null,
-        column.info.collation.map_or(Value::Null, |collation| text(collation.name)),
+        column
+            .info
+            .collation
+            .map_or(Value::Null, |collation| text(collation.name)),
         Value::Null,
         Value::Null,
         column.alias.as_deref().map_or(Value::Null, text),
@@ -159,7 +170,11 @@ fn datetime_precision(ty: SqlType) -> Option<i16> {
 
 fn schemata(viewer: &Viewer<'_>) -> View {
     View::new(
-        &[("CATALOG_NAME", Kind::Name), ("SCHEMA_NAME", Kind::Name), ("SCHEMA_OWNER", Kind::Name)],
+        &[
+            ("CATALOG_NAME", Kind::Name),
+            ("SCHEMA_NAME", Kind::Name),
+            ("SCHEMA_OWNER", Kind::Name),
+        ],
         viewer
             .database
             .schemas
@@ -170,7 +185,9 @@ fn schemata(viewer: &Viewer<'_>) -> View {
 
 fn views(viewer: &Viewer<'_>) -> View {
     let rows = viewer.database.modules.iter().filter_map(|module| {
-        let ModuleKind::View(view) = &module.kind else { return None };
+        let ModuleKind::View(view) = &module.kind else {
+            return None;
+        };
         let mut values = qualified(viewer, &module.schema, &module.name);
         values.extend([text(&view.text), text("NONE"), yes_no(false)]);
         Some(values)
@@ -192,9 +209,15 @@ fn views(viewer: &Viewer<'_>) -> View {
 fn constraints(table: &Table) -> Vec<(&str, &'static str)> {
     let keys = table.indexes.iter().filter(|index| index.constraint.is_some());
     let keys = keys.map(|index| {
-        (index.name.as_str(), if index.primary { "PRIMARY KEY" } else { "UNIQUE" })
+        (
+            index.name.as_str(),
+            if index.primary { "PRIMARY KEY" } else { "UNIQUE" },
+        )
     });
-    let foreign = table.foreign_keys.iter().map(|key| (key.name.as_str(), "FOREIGN KEY"));
+    let foreign = table
+        .foreign_keys
+        .iter()
+        .map(|key| (key.name.as_str(), "FOREIGN KEY"));
     let checks = table.checks.iter().map(|check| (check.name.as_str(), "CHECK"));
     keys.chain(foreign).chain(checks).collect()
 }
@@ -231,10 +254,15 @@ fn key_column_usage(viewer: &Viewer<'_>) -> View {
     for table in viewer.tables() {
         let keys = table.indexes.iter().filter(|index| index.constraint.is_some());
         let keys = keys.map(|index| (&index.name, key_columns(index)));
-        let foreign = table.foreign_keys.iter().map(|key| (&key.name, key.columns.clone()));
+        let foreign = table
+            .foreign_keys
+            .iter()
+            .map(|key| (&key.name, key.columns.clone()));
         for (name, columns) in keys.chain(foreign) {
             for (at, position) in columns.into_iter().zip(1i32..) {
-                let Some(column) = table.columns.get(at) else { continue };
+                let Some(column) = table.columns.get(at) else {
+                    continue;
+                };
                 let mut values = qualified(viewer, &table.schema, name);
                 values.extend(qualified(viewer, &table.schema, &table.name));
                 values.extend([text(&column.name), int(position)]);
@@ -270,12 +298,23 @@ fn referential_constraints(viewer: &Viewer<'_>) -> View {
     let mut rows = Vec::new();
     for table in viewer.tables() {
         for key in &table.foreign_keys {
-            let Some(target) = viewer.definition(key.referenced) else { continue };
+            let Some(target) = viewer.definition(key.referenced) else {
+                continue;
+            };
             let unique = target.indexes.iter().find(|index| {
-                index.unique && index.keys.iter().map(|part| part.column).eq(key.referenced_columns.iter().copied())
+                index.unique
+                    && index
+                        .keys
+                        .iter()
+                        .map(|part| part.column)
+                        .eq(key.referenced_columns.iter().copied())
             });
             let mut values = qualified(viewer, &table.schema, &key.name);
-            values.extend(qualified(viewer, &target.schema, unique.map_or("", |index| &index.name)));
+            values.extend(qualified(
+                viewer,
+                &target.schema,
+                unique.map_or("", |index| &index.name),
+            ));
             values.extend([text("SIMPLE"), rule(key.on_update), rule(key.on_delete)]);
             rows.push(values);
         }

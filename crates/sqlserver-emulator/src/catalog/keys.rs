@@ -135,7 +135,10 @@ fn index_columns(viewer: &Viewer<'_>) -> View {
 
 fn key_constraints(viewer: &Viewer<'_>) -> View {
     let rows = flatten(viewer, |table| {
-        let keys = table.indexes.iter().filter_map(|index| Some((index, index.constraint?)));
+        let keys = table
+            .indexes
+            .iter()
+            .filter_map(|index| Some((index, index.constraint?)));
         keys.map(|(index, id)| {
             let kind = if index.primary { "PK" } else { "UQ" };
             let mut values = constraint(table, &index.name, id, kind).values(viewer);
@@ -198,7 +201,9 @@ fn foreign_keys(viewer: &Viewer<'_>) -> View {
             let (update, update_name) = action(key.on_update);
             let mut values = constraint(table, &key.name, key.object_id, "F ").values(viewer);
             values.extend([
-                viewer.definition(key.referenced).map_or(Value::Null, |t| int(t.object_id)),
+                viewer
+                    .definition(key.referenced)
+                    .map_or(Value::Null, |t| int(t.object_id)),
                 int(1),
                 bit(key.disabled),
                 bit(false),
@@ -233,7 +238,9 @@ fn foreign_key_columns(viewer: &Viewer<'_>) -> View {
     let rows = flatten(viewer, |table| {
         let mut rows = Vec::new();
         for key in &table.foreign_keys {
-            let Some(referenced) = viewer.definition(key.referenced) else { continue };
+            let Some(referenced) = viewer.definition(key.referenced) else {
+                continue;
+            };
             let pairs = key.columns.iter().zip(&key.referenced_columns);
             for (at, (column, target)) in (1i32..).zip(pairs) {
                 rows.push(vec![

@@ -26,7 +26,12 @@ impl ObjectReference {
 impl ObjectReference {
     /// As the parser would have read it.
     pub(crate) fn into_name(self) -> crate::ast::ObjectName {
-        crate::ast::ObjectName { server: None, database: self.database, schema: self.schema, name: self.name }
+        crate::ast::ObjectName {
+            server: None,
+            database: self.database,
+            schema: self.schema,
+            name: self.name,
+        }
     }
 }
 

@@ -59,8 +59,16 @@ pub(super) fn view(viewer: &Viewer<'_>, name: &str) -> Option<View> {
 
 fn schemas(viewer: &Viewer<'_>) -> View {
     View::new(
-        &[("name", Kind::Name), ("schema_id", Kind::Int), ("principal_id", Kind::Int)],
-        viewer.database.schemas.iter().map(|schema| vec![text(&schema.name), int(schema.id), int(1)]),
+        &[
+            ("name", Kind::Name),
+            ("schema_id", Kind::Int),
+            ("principal_id", Kind::Int),
+        ],
+        viewer
+            .database
+            .schemas
+            .iter()
+            .map(|schema| vec![text(&schema.name), int(schema.id), int(1)]),
     )
 }
 
@@ -186,15 +194,34 @@ pub(super) fn all<'a>(viewer: &'a Viewer<'_>) -> Vec<Object<'a>> {
         }
         let defaults = table.columns.iter().filter_map(|column| column.default.as_ref());
         all.extend(defaults.map(|default| constraint(table, &default.name, default.object_id, "D ")));
-        all.extend(table.checks.iter().map(|check| constraint(table, &check.name, check.object_id, "C ")));
-        all.extend(table.foreign_keys.iter().map(|key| constraint(table, &key.name, key.object_id, "F ")));
+        all.extend(
+            table
+                .checks
+                .iter()
+                .map(|check| constraint(table, &check.name, check.object_id, "C ")),
+        );
+        all.extend(
+            table
+                .foreign_keys
+                .iter()
+                .map(|key| constraint(table, &key.name, key.object_id, "F ")),
+        );
     }
-    all.extend(viewer.database.modules.iter().map(|module| module_object(viewer, module)));
+    all.extend(
+        viewer
+            .database
+            .modules
+            .iter()
+            .map(|module| module_object(viewer, module)),
+    );
     all
 }
 
 fn objects(viewer: &Viewer<'_>) -> View {
-    View::new(&OBJECT_COLUMNS, all(viewer).iter().map(|object| object.values(viewer)))
+    View::new(
+        &OBJECT_COLUMNS,
+        all(viewer).iter().map(|object| object.values(viewer)),
+    )
 }
 
 fn tables(viewer: &Viewer<'_>) -> View {
@@ -240,14 +267,23 @@ fn tables(viewer: &Viewer<'_>) -> View {
 }
 
 fn modules(viewer: &Viewer<'_>, kind: &str) -> View {
-    let modules = viewer.database.modules.iter().map(|module| module_object(viewer, module));
-    let rows = modules.filter(|object| object.kind == kind).map(|object| object.values(viewer));
+    let modules = viewer
+        .database
+        .modules
+        .iter()
+        .map(|module| module_object(viewer, module));
+    let rows = modules
+        .filter(|object| object.kind == kind)
+        .map(|object| object.values(viewer));
     View::new(&OBJECT_COLUMNS, rows)
 }
 
 fn triggers(viewer: &Viewer<'_>) -> View {
     let rows = viewer.database.modules.iter().filter_map(|module| {
-        let ModuleKind::Trigger { definition, disabled, .. } = &module.kind else {
+        let ModuleKind::Trigger {
+            definition, disabled, ..
+        } = &module.kind
+        else {
             return None;
         };
         let object = module_object(viewer, module);
@@ -306,7 +342,13 @@ fn sql_modules(viewer: &Viewer<'_>) -> View {
             ("is_schema_bound", Kind::Bit),
         ],
         viewer.database.modules.iter().map(|module| {
-            vec![int(module.object_id), text(module_text(module)), bit(true), bit(true), bit(false)]
+            vec![
+                int(module.object_id),
+                text(module_text(module)),
+                bit(true),
+                bit(true),
+                bit(false),
+            ]
         }),
     )
 }

@@ -64,7 +64,14 @@ const DATABASES: [(&str, Kind); 30] = [
 ];
 
 fn databases(viewer: &Viewer<'_>) -> View {
-    View::new(&DATABASES, viewer.store.databases.values().map(|database| database_values(database)))
+    View::new(
+        &DATABASES,
+        viewer
+            .store
+            .databases
+            .values()
+            .map(|database| database_values(database)),
+    )
 }
 
 fn database_values(database: &Database) -> Vec<Value> {
@@ -162,9 +169,11 @@ fn server_principals(viewer: &Viewer<'_>) -> View {
 fn database_principals(viewer: &Viewer<'_>) -> View {
     let fixed = ["dbo", "guest", "INFORMATION_SCHEMA", "sys"].map(str::to_owned);
     let users = viewer.database.users.iter().map(|(user, _)| user.clone());
-    let rows = fixed.into_iter().chain(users).zip(1i32..).map(|(name, id)| {
-        vec![text(&name), int(id), text("S"), text("SQL_USER"), text("dbo")]
-    });
+    let rows = fixed
+        .into_iter()
+        .chain(users)
+        .zip(1i32..)
+        .map(|(name, id)| vec![text(&name), int(id), text("S"), text("SQL_USER"), text("dbo")]);
     View::new(
         &[
             ("name", Kind::Name),

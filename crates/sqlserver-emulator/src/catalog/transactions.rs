@@ -38,7 +38,10 @@ fn denied() -> SqlError {
 
 fn visible<'a>(viewer: &'a Viewer<'_>) -> impl Iterator<Item = &'a SessionFacts> {
     let all = viewer.sees_server_state();
-    viewer.sessions.iter().filter(move |session| all || session.id == viewer.session)
+    viewer
+        .sessions
+        .iter()
+        .filter(move |session| all || session.id == viewer.session)
 }
 
 fn sessions(viewer: &Viewer<'_>) -> View {
@@ -53,7 +56,11 @@ fn sessions(viewer: &Viewer<'_>) -> View {
             text("TDS"),
             text(&session.login_name),
             text(&session.login_name),
-            text(if session.request.is_some() { "running" } else { "sleeping" }),
+            text(if session.request.is_some() {
+                "running"
+            } else {
+                "sleeping"
+            }),
             bit(true),
             int(session.text_size),
             text(&session.language),
@@ -113,13 +120,27 @@ fn sessions(viewer: &Viewer<'_>) -> View {
 
 /// The newest transaction of a session.
 fn transaction_of<'a>(viewer: &'a Viewer<'_>, session: u16) -> Option<&'a Transaction> {
-    viewer.store.transactions.values().rev().find(|transaction| transaction.session == session)
+    viewer
+        .store
+        .transactions
+        .values()
+        .rev()
+        .find(|transaction| transaction.session == session)
 }
 
 /// The session that `transaction` waits for; 0 for none.
 fn blocker(viewer: &Viewer<'_>, transaction: Option<&Transaction>) -> i16 {
-    let session = |id: TxId| viewer.store.transactions.get(&id).map(|blocking| blocking.session as i16);
-    transaction.and_then(Transaction::blocked_by).and_then(session).unwrap_or(0)
+    let session = |id: TxId| {
+        viewer
+            .store
+            .transactions
+            .get(&id)
+            .map(|blocking| blocking.session as i16)
+    };
+    transaction
+        .and_then(Transaction::blocked_by)
+        .and_then(session)
+        .unwrap_or(0)
 }
 
 fn requests(viewer: &Viewer<'_>) -> View {
@@ -218,7 +239,10 @@ fn active_transactions(viewer: &Viewer<'_>) -> View {
 
 fn session_transactions(viewer: &Viewer<'_>) -> View {
     let rows = transactions(viewer).map(|transaction| {
-        let session = viewer.sessions.iter().find(|session| session.id == transaction.session);
+        let session = viewer
+            .sessions
+            .iter()
+            .find(|session| session.id == transaction.session);
         vec![
             int(i32::from(transaction.session)),
             Value::BigInt(transaction.id as i64),
@@ -257,7 +281,11 @@ fn database_transactions(viewer: &Viewer<'_>) -> View {
                 first_write.map_or(Value::Null, datetime),
                 int(kind),
                 int(state),
-                Value::BigInt(if first_write.is_some() { transaction.undo.len() as i64 } else { 0 }),
+                Value::BigInt(if first_write.is_some() {
+                    transaction.undo.len() as i64
+                } else {
+                    0
+                }),
             ]
         })
     });

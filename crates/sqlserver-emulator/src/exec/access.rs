@@ -13,6 +13,9 @@ use crate::types::{SqlType, TypeInfo};
 /// The order that a query wants: positions of the table's columns.
 pub(crate) type WantedOrder = Vec<(usize, bool)>;
 
+/// How a table is reached: a seek, and the index in whose order its rows come (true: backwards).
+type Choice = (Option<Seek>, Option<(usize, bool)>);
+
 /// `column op value`, where the value does not depend on the table's row.
 struct Condition<'e> {
     column: usize,
@@ -25,17 +28,32 @@ impl Binder<'_> {
     pub(crate) fn finish(&mut self, draft: Draft, wanted: Option<&WantedOrder>) -> SqlResult<(Source, bool)> {
         match draft {
             Draft::Nothing => Ok((Source::Nothing, false)),
-            Draft::Leaf { source, columns, conditions } => self.finish_leaf(source, columns, &conditions, wanted),
-            Draft::Join { kind, left, right, on } => {
-                Ok((self.finish_join(kind, *left, *right, &on)?, false))
-            }
+            Draft::Leaf {
+                source,
+                columns,
+                conditions,
+            } => self.finish_leaf(source, columns, &conditions, wanted),
+            Draft::Join {
+                kind,
+                left,
+                right,
+                on,
+            } => Ok((self.finish_join(kind, *left, *right, &on)?, false)),
             Draft::Apply { outer, left, right } => {
                 let left_columns = left.columns();
                 let right_width = right.width();
                 let (left, _) = self.finish(*left, None)?;
                 let (right, _) = self.over(left_columns, |binder| binder.finish(*right, None));
                 let right = right?.0;
-                Ok((Source::Apply { outer, left: Box::new(left), right: Box::new(right), right_width }, false))
+                Ok((
+                    Source::Apply {
+                        outer,
+                        left: Box::new(left),
+                        right: Box::new(right),
+                        right_width,
+                    },
+                    false,
+                ))
             }
         }
     }
@@ -52,12 +70,28 @@ impl Binder<'_> {
         match source {
             LeafSource::Rows(rows) => Ok((Source::Rows { rows, filter }, false)),
             LeafSource::Query(query) => Ok((Source::Derived { query, filter }, false)),
-            LeafSource::Table { id, read, with_row_id } => {
+            LeafSource::Table {
+                id,
+                read,
+                with_row_id,
+            } => {
                 let table = self.session.table_definition(id)?;
                 let (seek, order) = self.choose_index(&table, &columns, conditions, wanted)?;
                 let presorted = order.is_some();
-                let probe = if seek.is_none() && !presorted { self.probe(&columns, conditions)? } else { None };
-                let scan = ScanPlan { table: id, read, filter, seek, probe, order, with_row_id };
+                let probe = if seek.is_none() && !presorted {
+                    self.probe(&columns, conditions)?
+                } else {
+                    None
+                };
+                let scan = ScanPlan {
+                    table: id,
+                    read,
+                    filter,
+                    seek,
+                    probe,
+                    order,
+                    with_row_id,
+                };
                 Ok((Source::Scan(Box::new(scan)), presorted))
             }
         }
@@ -66,8 +100,15 @@ impl Binder<'_> {
     /// The equalities with outer rows' values that a hash of the table can answer.
     fn probe(&mut self, columns: &[BoundColumn], conditions: &[Expr]) -> SqlResult<Option<Probe>> {
         let mut keys = Vec::new();
-        for condition in conditions.iter().flat_map(conjuncts).flat_map(|e| simple_conditions(e, columns)) {
-            if condition.op != CompareOp::Equal || !names_columns(condition.value) || changes_collation(condition.value) {
+        for condition in conditions
+            .iter()
+            .flat_map(conjuncts)
+            .flat_map(|e| simple_conditions(e, columns))
+        {
+            if condition.op != CompareOp::Equal
+                || !names_columns(condition.value)
+                || changes_collation(condition.value)
+            {
                 continue;
             }
             let (bound, _) = self.over(Vec::new(), |binder| bind(condition.value, binder));
@@ -80,11 +121,17 @@ impl Binder<'_> {
             return Ok(None);
         }
         self.probes += 1;
-        Ok(Some(Probe { number: self.probes, keys }))
+        Ok(Some(Probe {
+            number: self.probes,
+            keys,
+        }))
     }
 
     pub(crate) fn predicates(&mut self, conditions: &[Expr]) -> SqlResult<Vec<BoundExpr>> {
-        conditions.iter().map(|condition| bind_predicate(condition, self)).collect()
+        conditions
+            .iter()
+            .map(|condition| bind_predicate(condition, self))
+            .collect()
     }
 
     /// The index with the longest equal prefix, then a range, then the wanted order.
@@ -94,24 +141,28 @@ impl Binder<'_> {
         columns: &[BoundColumn],
         conditions: &[Expr],
         wanted: Option<&WantedOrder>,
-    ) -> SqlResult<(Option<Seek>, Option<(usize, bool)>)> {
+    ) -> SqlResult<Choice> {
         let all: Vec<&Expr> = conditions.iter().flat_map(conjuncts).collect();
         let simple: Vec<Condition<'_>> = all.iter().flat_map(|e| simple_conditions(e, columns)).collect();
-        let mut best: Option<(usize, Option<Seek>, Option<(usize, bool)>)> = None;
+        let mut best: Option<(usize, Choice)> = None;
         for (at, index) in table.indexes.iter().enumerate() {
             if index.disabled || index.columnstore || index.filter.is_some() {
                 continue;
             }
             let seek = self.seek(at, index, table, columns, &simple, &all)?;
             let equal = seek.as_ref().map_or(0, |seek| seek.equal.len());
-            let order = wanted.and_then(|wanted| direction(index, equal, wanted)).map(|backwards| (at, backwards));
-            let ranged = seek.as_ref().is_some_and(|seek| seek.low.is_some() || seek.high.is_some());
+            let order = wanted
+                .and_then(|wanted| direction(index, equal, wanted))
+                .map(|backwards| (at, backwards));
+            let ranged = seek
+                .as_ref()
+                .is_some_and(|seek| seek.low.is_some() || seek.high.is_some());
             let score = equal * 8 + usize::from(ranged) * 4 + usize::from(order.is_some()) * 3;
-            if score > best.as_ref().map_or(0, |(score, ..)| *score) {
-                best = Some((score, seek, order));
+            if score > best.as_ref().map_or(0, |(score, _)| *score) {
+                best = Some((score, (seek, order)));
             }
         }
-        Ok(best.map_or((None, None), |(_, seek, order)| (seek, order)))
+        Ok(best.map_or((None, None), |(_, choice)| choice))
     }
 
     fn seek(
@@ -123,11 +174,22 @@ impl Binder<'_> {
         simple: &[Condition<'_>],
         all: &[&Expr],
     ) -> SqlResult<Option<Seek>> {
-        let mut seek = Seek { index: at, equal: Vec::new(), low: None, high: None };
+        let mut seek = Seek {
+            index: at,
+            equal: Vec::new(),
+            low: None,
+            high: None,
+        };
         for key in &index.keys {
             let info = table.columns[key.column].info;
-            let equal = simple.iter().find(|c| c.column == key.column && c.op == CompareOp::Equal);
-            if let Some(value) = equal.map(|c| self.seek_value(c.value, info)).transpose()?.flatten() {
+            let equal = simple
+                .iter()
+                .find(|c| c.column == key.column && c.op == CompareOp::Equal);
+            if let Some(value) = equal
+                .map(|c| self.seek_value(c.value, info))
+                .transpose()?
+                .flatten()
+            {
                 seek.equal.push(value);
                 continue;
             }
@@ -141,7 +203,13 @@ impl Binder<'_> {
         Ok(useful.then_some(seek))
     }
 
-    fn seek_range(&mut self, seek: &mut Seek, column: usize, info: TypeInfo, simple: &[Condition<'_>]) -> SqlResult<()> {
+    fn seek_range(
+        &mut self,
+        seek: &mut Seek,
+        column: usize,
+        info: TypeInfo,
+        simple: &[Condition<'_>],
+    ) -> SqlResult<()> {
         for condition in simple.iter().filter(|c| c.column == column) {
             let (low, inclusive) = match condition.op {
                 CompareOp::Greater => (true, false),
@@ -154,7 +222,10 @@ impl Binder<'_> {
             if bound.is_none()
                 && let Some(value) = self.seek_value(condition.value, info)?
             {
-                *bound = Some(SeekBound { values: vec![value], inclusive });
+                *bound = Some(SeekBound {
+                    values: vec![value],
+                    inclusive,
+                });
             }
         }
         Ok(())
@@ -174,8 +245,11 @@ impl Binder<'_> {
             return Ok(());
         }
         for condition in all {
-            let Some((pairs, op)) = lexicographic(condition, columns) else { continue };
-            let fits = pairs.len() <= keys.len() && pairs.iter().zip(keys).all(|(pair, key)| pair.0 == key.column);
+            let Some((pairs, op)) = lexicographic(condition, columns) else {
+                continue;
+            };
+            let fits =
+                pairs.len() <= keys.len() && pairs.iter().zip(keys).all(|(pair, key)| pair.0 == key.column);
             if !fits {
                 continue;
             }
@@ -253,14 +327,20 @@ impl Binder<'_> {
         right: &[BoundColumn],
         both: &[BoundColumn],
     ) -> SqlResult<Option<(BoundExpr, BoundExpr, (Option<usize>, Option<usize>))>> {
-        let Expr::Compare { op: CompareOp::Equal, left: a, right: b } = condition else {
+        let Expr::Compare {
+            op: CompareOp::Equal,
+            left: a,
+            right: b,
+        } = condition
+        else {
             return Ok(None);
         };
         let (Some(at_a), Some(at_b)) = (places(a, both)?, places(b, both)?) else {
             return Ok(None);
         };
         let is_left = |places: &[usize]| !places.is_empty() && places.iter().all(|place| *place < left.len());
-        let is_right = |places: &[usize]| !places.is_empty() && places.iter().all(|place| *place >= left.len());
+        let is_right =
+            |places: &[usize]| !places.is_empty() && places.iter().all(|place| *place >= left.len());
         let (a, b) = match () {
             () if is_left(&at_a) && is_right(&at_b) => (a, b),
             () if is_left(&at_b) && is_right(&at_a) => (b, a),
@@ -305,7 +385,10 @@ impl Binder<'_> {
 
 fn leaf_table(draft: &Draft) -> Option<TableId> {
     match draft {
-        Draft::Leaf { source: LeafSource::Table { id, .. }, .. } => Some(*id),
+        Draft::Leaf {
+            source: LeafSource::Table { id, .. },
+            ..
+        } => Some(*id),
         _ => None,
     }
 }
@@ -317,7 +400,9 @@ fn direction(index: &Index, equal: usize, wanted: &WantedOrder) -> Option<bool> 
     let mut backwards = None;
     for (column, descending) in wanted.iter().filter(|(column, _)| !fixed.contains(column)) {
         let key = keys.next()?;
-        if key.column != *column || *backwards.get_or_insert(key.descending != *descending) != (key.descending != *descending) {
+        if key.column != *column
+            || *backwards.get_or_insert(key.descending != *descending) != (key.descending != *descending)
+        {
             return None;
         }
     }
@@ -328,9 +413,17 @@ fn simple_conditions<'e>(expr: &'e Expr, columns: &[BoundColumn]) -> Vec<Conditi
     match expr {
         Expr::Compare { op, left, right } => {
             let straight = condition(left, *op, right, columns);
-            straight.or_else(|| condition(right, flipped(*op), left, columns)).into_iter().collect()
+            straight
+                .or_else(|| condition(right, flipped(*op), left, columns))
+                .into_iter()
+                .collect()
         }
-        Expr::Between { operand, low, high, negated: false } => [
+        Expr::Between {
+            operand,
+            low,
+            high,
+            negated: false,
+        } => [
             condition(operand, CompareOp::GreaterOrEqual, low, columns),
             condition(operand, CompareOp::LessOrEqual, high, columns),
         ]
@@ -341,7 +434,12 @@ fn simple_conditions<'e>(expr: &'e Expr, columns: &[BoundColumn]) -> Vec<Conditi
     }
 }
 
-fn condition<'e>(left: &Expr, op: CompareOp, value: &'e Expr, columns: &[BoundColumn]) -> Option<Condition<'e>> {
+fn condition<'e>(
+    left: &Expr,
+    op: CompareOp,
+    value: &'e Expr,
+    columns: &[BoundColumn],
+) -> Option<Condition<'e>> {
     let Expr::Column(name) = left else { return None };
     let column = find_column(columns, name).ok().flatten()?;
     is_constant(value, columns).then_some(Condition { column, op, value })
@@ -378,7 +476,9 @@ fn lexicographic<'e>(expr: &'e Expr, columns: &[BoundColumn]) -> Option<(Vec<(us
     let Expr::Or(first, rest) = expr else { return None };
     let strict = simple_conditions(first, columns);
     let [strict] = strict.as_slice() else { return None };
-    let Expr::And(equal, inner) = &**rest else { return None };
+    let Expr::And(equal, inner) = &**rest else {
+        return None;
+    };
     let equal = simple_conditions(equal, columns);
     let [equal] = equal.as_slice() else { return None };
     let (mut pairs, op) = lexicographic(inner, columns)?;
@@ -387,7 +487,10 @@ fn lexicographic<'e>(expr: &'e Expr, columns: &[BoundColumn]) -> Option<(Vec<(us
         CompareOp::Less => matches!(op, CompareOp::Less | CompareOp::LessOrEqual),
         _ => false,
     };
-    let fits = same_direction && equal.op == CompareOp::Equal && equal.column == strict.column && equal.value == strict.value;
+    let fits = same_direction
+        && equal.op == CompareOp::Equal
+        && equal.column == strict.column
+        && equal.value == strict.value;
     pairs.insert(0, (strict.column, strict.value));
     fits.then_some((pairs, op))
 }
@@ -411,7 +514,10 @@ fn names_columns(expr: &Expr) -> bool {
 }
 
 fn is_integer(ty: SqlType) -> bool {
-    matches!(ty, SqlType::TinyInt | SqlType::SmallInt | SqlType::Int | SqlType::BigInt)
+    matches!(
+        ty,
+        SqlType::TinyInt | SqlType::SmallInt | SqlType::Int | SqlType::BigInt
+    )
 }
 
 /// Whether values of `value` can be found in an index on a column of type `column` by its own order.
@@ -434,7 +540,8 @@ fn same_order(column: SqlType, value: SqlType) -> bool {
 
 /// Whether equality of the two types is equality of their hash keys.
 fn same_hash(a: TypeInfo, b: TypeInfo) -> bool {
-    let exact = |ty: SqlType| is_integer(ty) || matches!(ty, SqlType::Decimal { .. } | SqlType::Numeric { .. });
+    let exact =
+        |ty: SqlType| is_integer(ty) || matches!(ty, SqlType::Decimal { .. } | SqlType::Numeric { .. });
     match (a.ty, b.ty) {
         (x, y) if exact(x) && exact(y) => true,
         (x, y) if x.is_character() && y.is_character() => a.collation == b.collation,

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use super::output::spelled;
 use super::run::Run;
 use super::scope::same;
-use crate::ast::{AlterDatabase, CreateMode, ObjectKind, ObjectName, PermissionChange, PermissionKind, Securable, StatementKind};
+use crate::ast::{
+    AlterDatabase, CreateMode, ObjectKind, ObjectName, PermissionChange, PermissionKind, Securable,
+    StatementKind,
+};
 use crate::collation::Collation;
 use crate::engine::Login;
 use crate::error::{SqlError, SqlResult};
@@ -18,19 +21,31 @@ impl Run<'_> {
     pub(super) fn define_other(&mut self, kind: &StatementKind) -> SqlResult<()> {
         match kind {
             StatementKind::CreateSchema { name } => self.create_schema(name),
-            StatementKind::CreateDatabase { name, collation } => self.create_database(name, collation.as_deref()),
+            StatementKind::CreateDatabase { name, collation } => {
+                self.create_database(name, collation.as_deref())
+            }
             StatementKind::AlterDatabase { name, action } => self.alter_database(name.as_deref(), action),
             StatementKind::CreateView(view) => {
                 self.bind(|binder| binder.query(&view.query).map(|_| ()))?;
                 self.create_module(&view.name, view.mode, ModuleKind::View(view.clone()))
             }
-            StatementKind::CreateProcedure(procedure) => {
-                self.create_module(&procedure.name, procedure.mode, ModuleKind::Procedure(procedure.clone()))
-            }
+            StatementKind::CreateProcedure(procedure) => self.create_module(
+                &procedure.name,
+                procedure.mode,
+                ModuleKind::Procedure(procedure.clone()),
+            ),
             StatementKind::CreateTrigger(trigger) => {
                 let table = self.trigger_table(&trigger.table)?;
                 let definition = trigger.clone();
-                self.create_module(&trigger.name, trigger.mode, ModuleKind::Trigger { definition, table, disabled: false })
+                self.create_module(
+                    &trigger.name,
+                    trigger.mode,
+                    ModuleKind::Trigger {
+                        definition,
+                        table,
+                        disabled: false,
+                    },
+                )
             }
             StatementKind::SwitchTrigger { enable, name, table } => {
                 let id = self.trigger_table(table)?;
@@ -63,7 +78,11 @@ impl Run<'_> {
     fn change_catalog(&mut self, database: i32, change: impl FnOnce(&mut Database)) -> SqlResult<()> {
         self.lock_catalog(database)?;
         let tx = self.statement.tx;
-        self.session.engine.store().lock().alter_catalog(tx, database, change);
+        self.session
+            .engine
+            .store()
+            .lock()
+            .alter_catalog(tx, database, change);
         Ok(())
     }
 
@@ -75,21 +94,32 @@ impl Run<'_> {
         }
         self.change_database(|database| {
             let last = database.schemas.iter().map(|schema| schema.id).max().unwrap_or(0);
-            database.schemas.push(Schema { id: (last + 1).max(FIRST_SCHEMA), name: name.to_owned() });
+            database.schemas.push(Schema {
+                id: (last + 1).max(FIRST_SCHEMA),
+                name: name.to_owned(),
+            });
         })
     }
 
     /// False if there is no such schema. Error 3729 if it has objects.
     pub(super) fn drop_schema(&mut self, name: &ObjectName) -> SqlResult<bool> {
-        let Some(database) = self.session.current_database() else { return Ok(false) };
+        let Some(database) = self.session.current_database() else {
+            return Ok(false);
+        };
         if database.schema(&name.name).is_none() {
             return Ok(false);
         }
         let lower = name.name.to_lowercase();
         let used = database.tables.keys().any(|(schema, _)| *schema == lower)
-            || database.modules.iter().any(|module| same(&module.schema, &name.name));
+            || database
+                .modules
+                .iter()
+                .any(|module| same(&module.schema, &name.name));
         if used {
-            let message = format!("Cannot drop schema '{}' because it is being referenced by an object.", name.name);
+            let message = format!(
+                "Cannot drop schema '{}' because it is being referenced by an object.",
+                name.name
+            );
             return Err(SqlError::user(3729, message));
         }
         self.change_database(|database| database.schemas.retain(|schema| !same(&schema.name, &name.name)))?;
@@ -125,10 +155,17 @@ impl Run<'_> {
     pub(super) fn drop_database(&mut self, name: &ObjectName) -> SqlResult<bool> {
         self.refuse_in_transaction("DROP DATABASE")?;
         let engine = Arc::clone(&self.session.engine);
-        let found = engine.store().lock().database_named(&name.name).map(|database| database.id);
+        let found = engine
+            .store()
+            .lock()
+            .database_named(&name.name)
+            .map(|database| database.id);
         let Some(id) = found else { return Ok(false) };
         if engine.sessions().iter().any(|session| session.database == id) {
-            let message = format!("Cannot drop database \"{}\" because it is currently in use.", name.name);
+            let message = format!(
+                "Cannot drop database \"{}\" because it is currently in use.",
+                name.name
+            );
             return Err(SqlError::new(3702, 16, 3, message));
         }
         let mut store = engine.store().lock();
@@ -161,7 +198,9 @@ impl Run<'_> {
                 set_collation(&engine, id, find_collation(name)?);
                 Ok(())
             }
-            AlterDatabase::ModifyName(name) => self.change_catalog(id, |database| database.name.clone_from(name)),
+            AlterDatabase::ModifyName(name) => {
+                self.change_catalog(id, |database| database.name.clone_from(name))
+            }
             AlterDatabase::ChangeTracking { .. } => Err(SqlError::unsupported("change tracking")),
         }
     }
@@ -169,11 +208,18 @@ impl Run<'_> {
     /// Creates or replaces a view, procedure or trigger. Errors: 2714 if it exists, 208 if it should.
     fn create_module(&mut self, name: &ObjectName, mode: CreateMode, kind: ModuleKind) -> SqlResult<()> {
         let (database, schema) = self.place(name)?;
-        let known = database.module(&schema, &name.name).map(|module| module.object_id);
+        let known = database
+            .module(&schema, &name.name)
+            .map(|module| module.object_id);
         match (mode, known) {
             (CreateMode::Create, _) => self.refuse_existing(&database, &schema, name)?,
             (CreateMode::Alter, None) => {
-                return Err(SqlError::new(208, 16, 6, format!("Invalid object name '{}'.", spelled(name))));
+                return Err(SqlError::new(
+                    208,
+                    16,
+                    6,
+                    format!("Invalid object name '{}'.", spelled(name)),
+                ));
             }
             (CreateMode::Alter | CreateMode::CreateOrAlter, _) => {}
         }
@@ -194,7 +240,10 @@ impl Run<'_> {
     /// Error 8197.
     fn trigger_table(&self, name: &ObjectName) -> SqlResult<TableId> {
         self.session.find_table(name)?.ok_or_else(|| {
-            let message = format!("The object '{}' does not exist or is invalid for this operation.", spelled(name));
+            let message = format!(
+                "The object '{}' does not exist or is invalid for this operation.",
+                spelled(name)
+            );
             SqlError::new(8197, 16, 4, message)
         })
     }
@@ -203,7 +252,9 @@ impl Run<'_> {
     pub(super) fn drop_module(&mut self, kind: ObjectKind, name: &ObjectName) -> SqlResult<bool> {
         let database = self.session.database_of(name)?;
         let schema = name.schema.as_deref().unwrap_or("dbo");
-        let Some(module) = database.module(schema, &name.name) else { return Ok(false) };
+        let Some(module) = database.module(schema, &name.name) else {
+            return Ok(false);
+        };
         let fits = matches!(
             (&module.kind, kind),
             (ModuleKind::View(_), ObjectKind::View)
@@ -212,7 +263,9 @@ impl Run<'_> {
         );
         if fits {
             let id = module.object_id;
-            self.change_catalog(database.id, |database| database.modules.retain(|module| module.object_id != id))?;
+            self.change_catalog(database.id, |database| {
+                database.modules.retain(|module| module.object_id != id)
+            })?;
         }
         Ok(fits)
     }
@@ -230,10 +283,16 @@ impl Run<'_> {
 
     fn change_permission(&mut self, change: &PermissionChange) -> SqlResult<()> {
         let server_wide = |permission: &&String| permission.starts_with("VIEW SERVER");
-        if change.permissions.iter().any(|permission| server_wide(&permission)) {
+        if change
+            .permissions
+            .iter()
+            .any(|permission| server_wide(&permission))
+        {
             let granted = change.kind == PermissionKind::Grant;
             for principal in &change.principals {
-                self.session.engine.change_login(principal, |login| login.view_server_state = granted);
+                self.session
+                    .engine
+                    .change_login(principal, |login| login.view_server_state = granted);
             }
             return Ok(());
         }

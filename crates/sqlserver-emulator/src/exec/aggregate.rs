@@ -27,8 +27,20 @@ pub(crate) struct Accumulator {
 
 impl Accumulator {
     pub(crate) fn new(plan: &AggregatePlan) -> Self {
-        let scale = plan.argument.as_ref().map_or(0, |argument| argument.info().ty.scale());
-        Self { seen: HashSet::new(), count: 0, exact: 0, float: 0.0, squares: 0.0, extreme: None, text: Vec::new(), scale }
+        let scale = plan
+            .argument
+            .as_ref()
+            .map_or(0, |argument| argument.info().ty.scale());
+        Self {
+            seen: HashSet::new(),
+            count: 0,
+            exact: 0,
+            float: 0.0,
+            squares: 0.0,
+            extreme: None,
+            text: Vec::new(),
+            scale,
+        }
     }
 
     /// Adds a value; NULLs do not count.
@@ -36,7 +48,10 @@ impl Accumulator {
         if value.is_null() {
             return Ok(());
         }
-        let collation = plan.argument.as_ref().and_then(|argument| argument.info().collation);
+        let collation = plan
+            .argument
+            .as_ref()
+            .and_then(|argument| argument.info().collation);
         let sort_key = |value: &Value| {
             let mut out = Vec::new();
             key::append(value, collation, false, &mut out);
@@ -98,15 +113,21 @@ impl Accumulator {
     pub(crate) fn finish(self, plan: &AggregatePlan) -> SqlResult<Value> {
         match plan.kind {
             AggregateKind::Count => {
-                return i32::try_from(self.count).map(Value::Int).map_err(|_| overflow("int"));
+                return i32::try_from(self.count)
+                    .map(Value::Int)
+                    .map_err(|_| overflow("int"));
             }
             AggregateKind::CountBig => return Ok(Value::BigInt(self.count)),
             AggregateKind::ChecksumAgg if self.count > 0 => return Ok(Value::Int(self.exact as i32)),
-            AggregateKind::Min | AggregateKind::Max => return Ok(self.extreme.map_or(Value::Null, |(_, value)| value)),
+            AggregateKind::Min | AggregateKind::Max => {
+                return Ok(self.extreme.map_or(Value::Null, |(_, value)| value));
+            }
             _ if self.count == 0 => return Ok(Value::Null),
             AggregateKind::StringAgg => return Ok(Value::Str(self.text.into())),
             AggregateKind::StdDev { population } => {
-                return Ok(self.variance(population).map_or(Value::Null, |variance| Value::Float(variance.sqrt())));
+                return Ok(self
+                    .variance(population)
+                    .map_or(Value::Null, |variance| Value::Float(variance.sqrt())));
             }
             AggregateKind::Variance { population } => {
                 return Ok(self.variance(population).map_or(Value::Null, Value::Float));
@@ -118,21 +139,40 @@ impl Accumulator {
         let exact = if average { self.exact / count } else { self.exact };
         match plan.info.ty {
             SqlType::Int => i32::try_from(exact).map(Value::Int).map_err(|_| overflow("int")),
-            SqlType::BigInt => i64::try_from(exact).map(Value::BigInt).map_err(|_| overflow("bigint")),
-            SqlType::Money => i64::try_from(exact).map(Value::Money).map_err(|_| overflow("money")),
+            SqlType::BigInt => i64::try_from(exact)
+                .map(Value::BigInt)
+                .map_err(|_| overflow("bigint")),
+            SqlType::Money => i64::try_from(exact)
+                .map(Value::Money)
+                .map_err(|_| overflow("money")),
             SqlType::Decimal { precision, scale } => self.decimal(average, precision, scale),
-            _ => Ok(Value::Float(if average { self.float / self.count as f64 } else { self.float })),
+            _ => Ok(Value::Float(if average {
+                self.float / self.count as f64
+            } else {
+                self.float
+            })),
         }
     }
 
     fn decimal(&self, average: bool, precision: u8, scale: u8) -> SqlResult<Value> {
         let factor = 10i128.pow(u32::from(scale.saturating_sub(self.scale)));
-        let scaled = self.exact.checked_mul(factor).ok_or_else(|| overflow("numeric"))?;
-        let unscaled = if average { scaled / i128::from(self.count) } else { scaled };
+        let scaled = self
+            .exact
+            .checked_mul(factor)
+            .ok_or_else(|| overflow("numeric"))?;
+        let unscaled = if average {
+            scaled / i128::from(self.count)
+        } else {
+            scaled
+        };
         if unscaled.abs() > MOST_UNSCALED {
             return Err(overflow("numeric"));
         }
-        Ok(Value::Decimal(Decimal { unscaled, precision, scale }))
+        Ok(Value::Decimal(Decimal {
+            unscaled,
+            precision,
+            scale,
+        }))
     }
 
     fn variance(&self, population: bool) -> Option<f64> {
@@ -143,5 +183,10 @@ impl Accumulator {
 }
 
 fn overflow(ty: &str) -> SqlError {
-    SqlError::new(8115, 16, 2, format!("Arithmetic overflow error converting expression to data type {ty}."))
+    SqlError::new(
+        8115,
+        16,
+        2,
+        format!("Arithmetic overflow error converting expression to data type {ty}."),
+    )
 }

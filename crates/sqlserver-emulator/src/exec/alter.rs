@@ -3,13 +3,16 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::define::{add_index, drop_items};
 use super::ddl::stored_key;
+use super::define::{add_index, drop_items};
 use super::draft::table_columns;
 use super::output::spelled;
 use super::run::Run;
 use super::scope::same;
-use crate::ast::{AlterIndexAction, AlterTable, ColumnDefinition, ColumnName, CreateIndex, Expr, ObjectName, TableDefinition};
+use crate::ast::{
+    AlterIndexAction, AlterTable, ColumnDefinition, ColumnName, CreateIndex, Expr, ObjectName,
+    TableDefinition,
+};
 use crate::error::{SqlError, SqlResult};
 use crate::eval::{bind, bind_predicate, convert_to};
 use crate::store::{Column, ForeignKey, ModuleKind, Row, Table, TableData, TableId};
@@ -35,17 +38,32 @@ impl Run<'_> {
                     Ok(())
                 })
             }
-            AlterTable::Check { enable, validate, constraints } => {
-                self.switch_constraints(id, *enable, *validate, constraints)
-            }
+            AlterTable::Check {
+                enable,
+                validate,
+                constraints,
+            } => self.switch_constraints(id, *enable, *validate, constraints),
             AlterTable::Trigger { enable, names } => self.switch_triggers(id, *enable, names),
             AlterTable::ChangeTracking { .. } => Err(SqlError::unsupported("change tracking")),
             AlterTable::NoEffect => Ok(()),
         }
     }
 
-    fn add_items(&mut self, id: TableId, table: &Table, items: &TableDefinition, check: bool) -> SqlResult<()> {
-        let database = self.session.engine.store().lock().databases.get(&table.database).cloned();
+    fn add_items(
+        &mut self,
+        id: TableId,
+        table: &Table,
+        items: &TableDefinition,
+        check: bool,
+    ) -> SqlResult<()> {
+        let database = self
+            .session
+            .engine
+            .store()
+            .lock()
+            .databases
+            .get(&table.database)
+            .cloned();
         let database = database.ok_or_else(|| SqlError::unsupported("a table without database"))?;
         let before = (table.checks.len(), table.foreign_keys.len());
         self.replace_table(id, |run, data| {
@@ -55,7 +73,8 @@ impl Run<'_> {
             let is_empty = data.newest_rows().next().is_none();
             let new = table.columns.get(width..).unwrap_or_default().to_vec();
             if !is_empty {
-                new.iter().try_for_each(|column| refuse_not_null(column, &table))?;
+                new.iter()
+                    .try_for_each(|column| refuse_not_null(column, &table))?;
             }
             if new.is_empty() {
                 data.redefine(Arc::new(table));
@@ -72,7 +91,7 @@ impl Run<'_> {
 
     /// Gives every row a value for each new column.
     fn append_columns(&mut self, data: &mut TableData, table: Table, new: &[Column]) -> SqlResult<()> {
-        let columns = table_columns(&table, TableId(0), &table.name, None);
+        let columns = table_columns(&table, &table.name, None);
         let mut failure = None;
         let mut identity = None;
         let database = table.database;
@@ -108,7 +127,9 @@ impl Run<'_> {
     ) -> SqlResult<Value> {
         if column.info.ty == SqlType::RowVersion {
             let tx = self.statement.tx;
-            return Ok(Value::RowVersion(self.session.engine.store().lock().next_rowversion(tx, database)));
+            return Ok(Value::RowVersion(
+                self.session.engine.store().lock().next_rowversion(tx, database),
+            ));
         }
         let expr = match (&column.computed, &column.default) {
             (Some(computed), _) => &computed.value.expr,
@@ -117,23 +138,45 @@ impl Run<'_> {
             _ => return Ok(Value::Null),
         };
         let bound = self.bind(|binder| {
-            binder.over(columns.to_vec(), |binder| convert_to(bind(expr, binder)?, column.info)).0
+            binder
+                .over(columns.to_vec(), |binder| {
+                    convert_to(bind(expr, binder)?, column.info)
+                })
+                .0
         })?;
         self.value_over(&bound, &row.into())
     }
 
     fn alter_column(&mut self, id: TableId, table: &Table, definition: &ColumnDefinition) -> SqlResult<()> {
-        let database = self.session.engine.store().lock().databases.get(&table.database).cloned();
+        let database = self
+            .session
+            .engine
+            .store()
+            .lock()
+            .databases
+            .get(&table.database)
+            .cloned();
         let database = database.ok_or_else(|| SqlError::unsupported("a table without database"))?;
         self.replace_table(id, |run, data| {
             let mut table = (*data.definition).clone();
-            let columns = table_columns(&table, id, &table.name, None);
+            let columns = table_columns(&table, &table.name, None);
             run.definer(&database, |definer| definer.alter_column(&mut table, definition))?;
-            let Some(at) = table.column(&definition.name) else { return Ok(()) };
-            let Some(column) = table.columns.get(at).cloned() else { return Ok(()) };
-            let name = ColumnName { qualifier: Vec::new(), name: column.name.clone() };
+            let Some(at) = table.column(&definition.name) else {
+                return Ok(());
+            };
+            let Some(column) = table.columns.get(at).cloned() else {
+                return Ok(());
+            };
+            let name = ColumnName {
+                qualifier: Vec::new(),
+                name: column.name.clone(),
+            };
             let converted = run.bind(|binder| {
-                binder.over(columns, |binder| convert_to(bind(&Expr::Column(name), binder)?, column.info)).0
+                binder
+                    .over(columns, |binder| {
+                        convert_to(bind(&Expr::Column(name), binder)?, column.info)
+                    })
+                    .0
             })?;
             let mut failure = None;
             let full_name = table.qualified();
@@ -157,10 +200,14 @@ impl Run<'_> {
     /// Checks the rows against the constraints after the first `known` ones. Error 547.
     fn validate(&mut self, data: &TableData, known: (usize, usize)) -> SqlResult<()> {
         let table = Arc::clone(&data.definition);
-        let columns = table_columns(&table, TableId(0), &table.name, Some(&table.schema));
+        let columns = table_columns(&table, &table.name, Some(&table.schema));
         for check in table.checks.iter().skip(known.0) {
             let columns = columns.clone();
-            let bound = self.bind(|binder| binder.over(columns, |binder| bind_predicate(&check.condition.expr, binder)).0)?;
+            let bound = self.bind(|binder| {
+                binder
+                    .over(columns, |binder| bind_predicate(&check.condition.expr, binder))
+                    .0
+            })?;
             for (_, row) in data.newest_rows() {
                 if self.value_over(&bound, row)? == Value::Bit(false) {
                     return Err(self.broken(&table, "CHECK", &check.name));
@@ -200,7 +247,13 @@ impl Run<'_> {
             .all(|wanted| existing.contains(&wanted))
     }
 
-    fn switch_constraints(&mut self, id: TableId, enable: bool, validate: bool, names: &[String]) -> SqlResult<()> {
+    fn switch_constraints(
+        &mut self,
+        id: TableId,
+        enable: bool,
+        validate: bool,
+        names: &[String],
+    ) -> SqlResult<()> {
         let concerns = |name: &str| names.is_empty() || names.iter().any(|wanted| same(wanted, name));
         self.replace_table(id, |run, data| {
             let mut table = (*data.definition).clone();
@@ -213,7 +266,11 @@ impl Run<'_> {
                 key.trusted = enable && (validate || key.trusted);
             }
             data.redefine(Arc::new(table));
-            if enable && validate { run.validate(data, (0, 0)) } else { Ok(()) }
+            if enable && validate {
+                run.validate(data, (0, 0))
+            } else {
+                Ok(())
+            }
         })
     }
 
@@ -222,17 +279,21 @@ impl Run<'_> {
         let database = self.session.table_definition(id)?.database;
         self.lock_catalog(database)?;
         let tx = self.statement.tx;
-        self.session.engine.store().lock().alter_catalog(tx, database, |database| {
-            for module in &mut database.modules {
-                let concerned = names.is_empty() || names.iter().any(|name| same(name, &module.name));
-                if let ModuleKind::Trigger { table, disabled, .. } = &mut module.kind
-                    && *table == id
-                    && concerned
-                {
-                    *disabled = !enable;
+        self.session
+            .engine
+            .store()
+            .lock()
+            .alter_catalog(tx, database, |database| {
+                for module in &mut database.modules {
+                    let concerned = names.is_empty() || names.iter().any(|name| same(name, &module.name));
+                    if let ModuleKind::Trigger { table, disabled, .. } = &mut module.kind
+                        && *table == id
+                        && concerned
+                    {
+                        *disabled = !enable;
+                    }
                 }
-            }
-        });
+            });
         Ok(())
     }
 
@@ -247,7 +308,12 @@ impl Run<'_> {
         })
     }
 
-    pub(super) fn alter_index(&mut self, name: Option<&str>, table: &ObjectName, action: AlterIndexAction) -> SqlResult<()> {
+    pub(super) fn alter_index(
+        &mut self,
+        name: Option<&str>,
+        table: &ObjectName,
+        action: AlterIndexAction,
+    ) -> SqlResult<()> {
         let (id, _) = self.existing(table, 1088)?;
         let disabled = match action {
             AlterIndexAction::Reorganize => return Ok(()),
@@ -276,12 +342,16 @@ impl Run<'_> {
         match definition.indexes.iter().find(|index| same(&index.name, name)) {
             None if if_exists => return Ok(()),
             None => {
-                let message = format!("Cannot drop the index '{full}', because it does not exist or you do not have permission.");
+                let message = format!(
+                    "Cannot drop the index '{full}', because it does not exist or you do not have permission."
+                );
                 return Err(SqlError::new(3701, 11, 7, message));
             }
             Some(index) if index.constraint.is_some() => {
                 let kind = if index.primary { "PRIMARY KEY" } else { "UNIQUE" };
-                let message = format!("An explicit DROP INDEX is not allowed on index '{full}'. It is being used for {kind} constraint enforcement.");
+                let message = format!(
+                    "An explicit DROP INDEX is not allowed on index '{full}'. It is being used for {kind} constraint enforcement."
+                );
                 return Err(SqlError::new(3723, 16, 4, message));
             }
             Some(_) => {}
@@ -301,11 +371,13 @@ fn integer(number: i64, ty: SqlType) -> Value {
         SqlType::TinyInt => Value::TinyInt(number as u8),
         SqlType::SmallInt => Value::SmallInt(number as i16),
         SqlType::Int => Value::Int(number as i32),
-        SqlType::Decimal { precision, scale } | SqlType::Numeric { precision, scale } => Value::Decimal(Decimal {
-            unscaled: i128::from(number),
-            precision,
-            scale,
-        }),
+        SqlType::Decimal { precision, scale } | SqlType::Numeric { precision, scale } => {
+            Value::Decimal(Decimal {
+                unscaled: i128::from(number),
+                precision,
+                scale,
+            })
+        }
         _ => Value::BigInt(number),
     }
 }
@@ -331,7 +403,11 @@ fn refuse_not_null(column: &Column, table: &Table) -> SqlResult<()> {
 /// Error 1505: a unique index finds two rows with one key.
 fn refuse_duplicates(data: &TableData) -> SqlResult<()> {
     let table = &data.definition;
-    for index in table.indexes.iter().filter(|index| index.unique && !index.disabled && index.filter.is_none()) {
+    for index in table
+        .indexes
+        .iter()
+        .filter(|index| index.unique && !index.disabled && index.filter.is_none())
+    {
         let mut seen = HashSet::new();
         for (_, row) in data.newest_rows() {
             if !seen.insert(data.key_of(index, row)) {
@@ -357,7 +433,11 @@ fn shown_key(row: &Row, columns: impl Iterator<Item = usize>) -> String {
         (None, None) if value.is_null() => "<NULL>".to_owned(),
         (None, None) => "…".to_owned(),
     };
-    columns.filter_map(|column| row.get(column)).map(shown).collect::<Vec<_>>().join(", ")
+    columns
+        .filter_map(|column| row.get(column))
+        .map(shown)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// Error 515.
@@ -380,9 +460,15 @@ fn refuse_null(value: Value, column: &Column, table: &str) -> SqlResult<Value> {
 fn refuse_cut(value: Option<&Value>, column: &Column, table: &str) -> SqlResult<()> {
     let limit = match column.info.ty {
         SqlType::Char { len } | SqlType::NChar { len } | SqlType::Binary { len } => usize::from(len),
-        SqlType::VarChar { len: Length::Chars(len) }
-        | SqlType::NVarChar { len: Length::Chars(len) }
-        | SqlType::VarBinary { len: Length::Chars(len) } => usize::from(len),
+        SqlType::VarChar {
+            len: Length::Chars(len),
+        }
+        | SqlType::NVarChar {
+            len: Length::Chars(len),
+        }
+        | SqlType::VarBinary {
+            len: Length::Chars(len),
+        } => usize::from(len),
         _ => return Ok(()),
     };
     let length = match (value, column.info.collation) {
@@ -398,6 +484,9 @@ fn refuse_cut(value: Option<&Value>, column: &Column, table: &str) -> SqlResult<
     }
     Err(SqlError::user(
         2628,
-        format!("String or binary data would be truncated in table '{table}', column '{}'. Truncated value: ''.", column.name),
+        format!(
+            "String or binary data would be truncated in table '{table}', column '{}'. Truncated value: ''.",
+            column.name
+        ),
     ))
 }

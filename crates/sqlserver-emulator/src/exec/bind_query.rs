@@ -6,7 +6,9 @@ use super::draft::{Draft, places};
 use super::plan::*;
 use super::scope::{Binder, Block, BoundColumn, same};
 use super::walk::{collect_functions, conjuncts};
-use crate::ast::{ColumnName, Expr, FrameBound, FunctionCall, Literal, OrderItem, Query, QueryBody, Select, SelectItem};
+use crate::ast::{
+    ColumnName, Expr, FrameBound, FunctionCall, Literal, OrderItem, Query, QueryBody, Select, SelectItem,
+};
 use crate::error::{SqlError, SqlResult};
 use crate::eval::{self, BoundExpr, Slot, SlotInfo, bind, bind_predicate, convert_to};
 use crate::outcome::ResultColumn;
@@ -40,12 +42,24 @@ impl Binder<'_> {
         if query.order_by.is_empty() && query.offset.is_none() {
             return Ok(input);
         }
-        let keys = query.order_by.iter().map(|item| output_key(item, &input.columns)).collect::<SqlResult<_>>()?;
-        let page = Page { offset: self.count(query.offset.as_ref())?, limit: self.count(query.fetch.as_ref())?, ..Page::default() };
+        let keys = query
+            .order_by
+            .iter()
+            .map(|item| output_key(item, &input.columns))
+            .collect::<SqlResult<_>>()?;
+        let page = Page {
+            offset: self.count(query.offset.as_ref())?,
+            limit: self.count(query.fetch.as_ref())?,
+            ..Page::default()
+        };
         Ok(QueryPlan {
             columns: input.columns.clone(),
             correlated: input.correlated,
-            node: Node::Sorted { input: Box::new(input), keys, page },
+            node: Node::Sorted {
+                input: Box::new(input),
+                keys,
+                page,
+            },
         })
     }
 
@@ -74,13 +88,18 @@ impl Binder<'_> {
 
     fn values(&mut self, rows: &[Vec<Expr>]) -> SqlResult<QueryPlan> {
         self.blocks.push(Block::default());
-        let bound: SqlResult<Vec<Vec<BoundExpr>>> =
-            rows.iter().map(|row| row.iter().map(|value| bind(value, self)).collect()).collect();
+        let bound: SqlResult<Vec<Vec<BoundExpr>>> = rows
+            .iter()
+            .map(|row| row.iter().map(|value| bind(value, self)).collect())
+            .collect();
         let correlated = self.blocks.pop().is_some_and(|block| block.correlated);
         let mut bound = bound?;
         let width = bound.first().map_or(0, Vec::len);
         if bound.iter().any(|row| row.len() != width) {
-            return Err(SqlError::user(10709, "The number of columns for each row in a table value constructor must be the same."));
+            return Err(SqlError::user(
+                10709,
+                "The number of columns for each row in a table value constructor must be the same.",
+            ));
         }
         let mut columns = Vec::with_capacity(width);
         for at in 0..width {
@@ -89,28 +108,54 @@ impl Binder<'_> {
             columns.push(result_column(String::new(), info));
         }
         for row in &mut bound {
-            let converted = std::mem::take(row).into_iter().zip(&columns).map(|(value, column)| convert_to(value, info_of(column)));
+            let converted = std::mem::take(row)
+                .into_iter()
+                .zip(&columns)
+                .map(|(value, column)| convert_to(value, info_of(column)));
             *row = converted.collect::<SqlResult<_>>()?;
         }
-        Ok(QueryPlan { columns, node: Node::Values(bound), correlated })
+        Ok(QueryPlan {
+            columns,
+            node: Node::Values(bound),
+            correlated,
+        })
     }
 
-    fn set_operation(&mut self, op: crate::ast::SetOperator, left: QueryPlan, right: QueryPlan) -> SqlResult<QueryPlan> {
+    fn set_operation(
+        &mut self,
+        op: crate::ast::SetOperator,
+        left: QueryPlan,
+        right: QueryPlan,
+    ) -> SqlResult<QueryPlan> {
         if left.columns.len() != right.columns.len() {
             return Err(SqlError::user(
                 205,
                 "All queries combined using a UNION, INTERSECT or EXCEPT operator must have an equal number of expressions in their target lists.",
             ));
         }
-        let infos: Vec<TypeInfo> =
-            left.columns.iter().zip(&right.columns).map(|(a, b)| eval::unify(info_of(a), info_of(b))).collect();
+        let infos: Vec<TypeInfo> = left
+            .columns
+            .iter()
+            .zip(&right.columns)
+            .map(|(a, b)| eval::unify(info_of(a), info_of(b)))
+            .collect();
         let left_items = self.converted(&left.columns, &infos)?;
         let right_items = self.converted(&right.columns, &infos)?;
-        let named = left.columns.iter().zip(&infos).map(|(column, info)| result_column(column.name.clone(), *info));
+        let named = left
+            .columns
+            .iter()
+            .zip(&infos)
+            .map(|(column, info)| result_column(column.name.clone(), *info));
         Ok(QueryPlan {
             columns: named.collect(),
             correlated: left.correlated || right.correlated,
-            node: Node::SetOperation { op, left: Box::new(left), right: Box::new(right), left_items, right_items },
+            node: Node::SetOperation {
+                op,
+                left: Box::new(left),
+                right: Box::new(right),
+                left_items,
+                right_items,
+            },
         })
     }
 
@@ -118,7 +163,13 @@ impl Binder<'_> {
     fn converted(&mut self, columns: &[ResultColumn], infos: &[TypeInfo]) -> SqlResult<Vec<BoundExpr>> {
         self.blocks.push(Block::default());
         let items = columns.iter().zip(infos).enumerate().map(|(at, (column, info))| {
-            let slot = SlotInfo { slot: Slot { depth: 0, index: at as u32 }, info: info_of(column) };
+            let slot = SlotInfo {
+                slot: Slot {
+                    depth: 0,
+                    index: at as u32,
+                },
+                info: info_of(column),
+            };
             convert_to(BoundExpr::column(slot), *info)
         });
         let items = items.collect();
@@ -130,10 +181,18 @@ impl Binder<'_> {
         self.blocks.push(Block::default());
         let plan = self.select_in_block(select, query);
         let correlated = self.blocks.pop().is_some_and(|block| block.correlated);
-        plan.map(|(columns, plan)| QueryPlan { columns, node: Node::Select(Box::new(plan)), correlated })
+        plan.map(|(columns, plan)| QueryPlan {
+            columns,
+            node: Node::Select(Box::new(plan)),
+            correlated,
+        })
     }
 
-    fn select_in_block(&mut self, select: &Select, query: &Query) -> SqlResult<(Vec<ResultColumn>, SelectPlan)> {
+    fn select_in_block(
+        &mut self,
+        select: &Select,
+        query: &Query,
+    ) -> SqlResult<(Vec<ResultColumn>, SelectPlan)> {
         let mut draft = self.draft(&select.from)?;
         let columns = draft.columns();
         let residual = self.place_filter(&mut draft, select.filter.as_ref(), &columns)?;
@@ -141,15 +200,32 @@ impl Binder<'_> {
         let (aggregates, windows) = functions(&items, select, &query.order_by);
         let grouped = !select.group_by.is_empty() || !aggregates.is_empty() || select.having.is_some();
         let plain = !grouped && windows.is_empty() && !select.distinct;
-        let wanted = plain.then(|| wanted_order(&query.order_by, &items, &draft)).flatten();
+        let wanted = plain
+            .then(|| wanted_order(&query.order_by, &items, &draft))
+            .flatten();
         let (source, presorted) = self.finish(draft, wanted.as_ref())?;
         self.block().columns = columns;
         let filter = self.predicates(&residual)?;
-        let group = if grouped { Some(self.group(&select.group_by, &aggregates)?) } else { None };
-        let having = select.having.as_ref().map(|having| bind_predicate(having, self)).transpose()?;
+        let group = if grouped {
+            Some(self.group(&select.group_by, &aggregates)?)
+        } else {
+            None
+        };
+        let having = select
+            .having
+            .as_ref()
+            .map(|having| bind_predicate(having, self))
+            .transpose()?;
         let windows = self.windows(&windows, group.as_ref())?;
-        let bound = items.iter().map(|item| bind(&item.expr, self)).collect::<SqlResult<Vec<_>>>()?;
-        let named: Vec<ResultColumn> = items.iter().zip(&bound).map(|(item, bound)| self.describe(item, bound)).collect();
+        let bound = items
+            .iter()
+            .map(|item| bind(&item.expr, self))
+            .collect::<SqlResult<Vec<_>>>()?;
+        let named: Vec<ResultColumn> = items
+            .iter()
+            .zip(&bound)
+            .map(|(item, bound)| self.describe(item, bound))
+            .collect();
         let order = self.order(&query.order_by, &items, &named, select.distinct)?;
         let page = self.page(select, query)?;
         let assignments = assignments(items)?;
@@ -192,7 +268,10 @@ impl Binder<'_> {
     }
 
     fn group(&mut self, keys: &[Expr], aggregates: &[Expr]) -> SqlResult<GroupPlan> {
-        let bound = keys.iter().map(|key| bind(key, self)).collect::<SqlResult<Vec<_>>>()?;
+        let bound = keys
+            .iter()
+            .map(|key| bind(key, self))
+            .collect::<SqlResult<Vec<_>>>()?;
         let mut plans = Vec::with_capacity(aggregates.len());
         for aggregate in aggregates {
             let Expr::Function(call) = aggregate else { continue };
@@ -201,7 +280,13 @@ impl Binder<'_> {
         let mut places = HashMap::new();
         let mut computed = Vec::new();
         let columns = self.block().columns.clone();
-        let slot = |index: usize, info| SlotInfo { slot: Slot { depth: 0, index: index as u32 }, info };
+        let slot = |index: usize, info| SlotInfo {
+            slot: Slot {
+                depth: 0,
+                index: index as u32,
+            },
+            info,
+        };
         for (at, (key, bound)) in keys.iter().zip(&bound).enumerate() {
             if let Expr::Column(name) = key
                 && let Some(column) = super::scope::find_column(&columns, name)?
@@ -216,7 +301,11 @@ impl Binder<'_> {
         let block = self.block();
         block.grouped = Some(places);
         block.computed = computed;
-        Ok(GroupPlan { keys: bound, aggregates: plans, scalar: keys.is_empty() })
+        Ok(GroupPlan {
+            keys: bound,
+            aggregates: plans,
+            scalar: keys.is_empty(),
+        })
     }
 
     fn aggregate(&mut self, call: &FunctionCall) -> SqlResult<AggregatePlan> {
@@ -233,7 +322,14 @@ impl Binder<'_> {
             "VARP" => AggregateKind::Variance { population: true },
             "STRING_AGG" => AggregateKind::StringAgg,
             "CHECKSUM_AGG" => AggregateKind::ChecksumAgg,
-            other => return Err(SqlError::new(195, 15, 10, format!("'{other}' is not a recognized built-in function name."))),
+            other => {
+                return Err(SqlError::new(
+                    195,
+                    15,
+                    10,
+                    format!("'{other}' is not a recognized built-in function name."),
+                ));
+            }
         };
         let argument = match call.arguments.first() {
             Some(argument) if !call.star => Some(bind(argument, self)?),
@@ -241,38 +337,83 @@ impl Binder<'_> {
         };
         let argument = match argument {
             Some(bound) if kind == AggregateKind::StringAgg && !bound.info().ty.is_character() => {
-                Some(convert_to(bound, TypeInfo::new(SqlType::NVarChar { len: crate::types::Length::Chars(4000) }))?)
+                Some(convert_to(
+                    bound,
+                    TypeInfo::new(SqlType::NVarChar {
+                        len: crate::types::Length::Chars(4000),
+                    }),
+                )?)
             }
             other => other,
         };
-        let separator = call.arguments.get(1).map(|separator| bind(separator, self)).transpose()?;
+        let separator = call
+            .arguments
+            .get(1)
+            .map(|separator| bind(separator, self))
+            .transpose()?;
         let info = aggregate_type(kind, argument.as_ref().map(BoundExpr::info))?;
-        Ok(AggregatePlan { kind, argument, separator, distinct: call.distinct, info })
+        Ok(AggregatePlan {
+            kind,
+            argument,
+            separator,
+            distinct: call.distinct,
+            info,
+        })
     }
 
     fn windows(&mut self, windows: &[Expr], group: Option<&GroupPlan>) -> SqlResult<Vec<WindowPlan>> {
-        let base = group.map_or(self.block().columns.len(), |group| group.keys.len() + group.aggregates.len());
+        let base = group.map_or(self.block().columns.len(), |group| {
+            group.keys.len() + group.aggregates.len()
+        });
         let mut plans = Vec::with_capacity(windows.len());
         for window in windows {
             let Expr::Function(call) = window else { continue };
             plans.push(self.window(call)?);
         }
         for (at, (window, plan)) in windows.iter().zip(&plans).enumerate() {
-            let slot = SlotInfo { slot: Slot { depth: 0, index: (base + at) as u32 }, info: plan.info };
+            let slot = SlotInfo {
+                slot: Slot {
+                    depth: 0,
+                    index: (base + at) as u32,
+                },
+                info: plan.info,
+            };
             self.block().computed.push((window.clone(), slot));
         }
         Ok(plans)
     }
 
     fn window(&mut self, call: &FunctionCall) -> SqlResult<WindowPlan> {
-        let window = call.over.clone().unwrap_or(crate::ast::Window { partition_by: Vec::new(), order_by: Vec::new(), frame: None });
-        let partition = window.partition_by.iter().map(|e| bind(e, self)).collect::<SqlResult<Vec<_>>>()?;
-        let order: Vec<(BoundExpr, bool)> =
-            window.order_by.iter().map(|item| Ok((bind(&item.expr, self)?, item.descending))).collect::<SqlResult<_>>()?;
+        let window = call.over.clone().unwrap_or(crate::ast::Window {
+            partition_by: Vec::new(),
+            order_by: Vec::new(),
+            frame: None,
+        });
+        let partition = window
+            .partition_by
+            .iter()
+            .map(|e| bind(e, self))
+            .collect::<SqlResult<Vec<_>>>()?;
+        let order: Vec<(BoundExpr, bool)> = window
+            .order_by
+            .iter()
+            .map(|item| Ok((bind(&item.expr, self)?, item.descending)))
+            .collect::<SqlResult<_>>()?;
         let big = TypeInfo::new(SqlType::BigInt).not_null();
-        let argument = |binder: &mut Self, at: usize| call.arguments.get(at).map(|e| bind(e, binder)).transpose();
+        let argument =
+            |binder: &mut Self, at: usize| call.arguments.get(at).map(|e| bind(e, binder)).transpose();
         let required = |value: Option<BoundExpr>| {
-            value.ok_or_else(|| SqlError::new(174, 15, 1, format!("The {} function requires 1 argument(s).", call.name.to_lowercase())))
+            value.ok_or_else(|| {
+                SqlError::new(
+                    174,
+                    15,
+                    1,
+                    format!(
+                        "The {} function requires 1 argument(s).",
+                        call.name.to_lowercase()
+                    ),
+                )
+            })
         };
         let (function, info) = match call.name.as_str() {
             "ROW_NUMBER" => (WindowFunction::RowNumber, big),
@@ -281,16 +422,36 @@ impl Binder<'_> {
             "NTILE" => (WindowFunction::Ntile(required(argument(self, 0)?)?), big),
             "LAG" | "LEAD" => {
                 let value = required(argument(self, 0)?)?;
-                let info = TypeInfo { nullable: true, ..value.info() };
-                let default = argument(self, 2)?.map(|default| convert_to(default, info)).transpose()?;
-                let function = WindowFunction::Shift { value, offset: argument(self, 1)?, default, ahead: call.name == "LEAD" };
+                let info = TypeInfo {
+                    nullable: true,
+                    ..value.info()
+                };
+                let default = argument(self, 2)?
+                    .map(|default| convert_to(default, info))
+                    .transpose()?;
+                let function = WindowFunction::Shift {
+                    value,
+                    offset: argument(self, 1)?,
+                    default,
+                    ahead: call.name == "LEAD",
+                };
                 (function, info)
             }
             "FIRST_VALUE" | "LAST_VALUE" => {
                 let value = required(argument(self, 0)?)?;
-                let info = TypeInfo { nullable: true, ..value.info() };
+                let info = TypeInfo {
+                    nullable: true,
+                    ..value.info()
+                };
                 let first = call.name == "FIRST_VALUE";
-                (if first { WindowFunction::FirstValue(value) } else { WindowFunction::LastValue(value) }, info)
+                (
+                    if first {
+                        WindowFunction::FirstValue(value)
+                    } else {
+                        WindowFunction::LastValue(value)
+                    },
+                    info,
+                )
             }
             _ => {
                 let plan = self.aggregate(call)?;
@@ -300,9 +461,20 @@ impl Binder<'_> {
             }
         };
         if order.is_empty() && !matches!(function, WindowFunction::Aggregate { .. }) {
-            return Err(SqlError::user(4112, format!("The function '{}' must have an OVER clause with ORDER BY.", call.name)));
+            return Err(SqlError::user(
+                4112,
+                format!(
+                    "The function '{}' must have an OVER clause with ORDER BY.",
+                    call.name
+                ),
+            ));
         }
-        Ok(WindowPlan { function, partition, order, info })
+        Ok(WindowPlan {
+            function,
+            partition,
+            order,
+            info,
+        })
     }
 
     fn describe(&mut self, item: &Item, bound: &BoundExpr) -> ResultColumn {
@@ -319,18 +491,38 @@ impl Binder<'_> {
         column
     }
 
-    fn order(&mut self, order: &[OrderItem], items: &[Item], named: &[ResultColumn], distinct: bool) -> SqlResult<Vec<SortKey>> {
+    fn order(
+        &mut self,
+        order: &[OrderItem],
+        items: &[Item],
+        named: &[ResultColumn],
+        distinct: bool,
+    ) -> SqlResult<Vec<SortKey>> {
         let mut keys = Vec::with_capacity(order.len());
         for item in order {
-            let output = output_position(item, named)?.or_else(|| items.iter().position(|known| known.expr == item.expr));
+            let output = output_position(item, named)?
+                .or_else(|| items.iter().position(|known| known.expr == item.expr));
             let key = match output {
-                Some(at) => SortKey { value: SortValue::Output(at), info: info_of(&named[at]), descending: item.descending },
+                Some(at) => SortKey {
+                    value: SortValue::Output(at),
+                    info: info_of(&named[at]),
+                    descending: item.descending,
+                },
                 None if distinct => {
-                    return Err(SqlError::new(145, 15, 1, "ORDER BY items must appear in the select list if SELECT DISTINCT is specified."));
+                    return Err(SqlError::new(
+                        145,
+                        15,
+                        1,
+                        "ORDER BY items must appear in the select list if SELECT DISTINCT is specified.",
+                    ));
                 }
                 None => {
                     let bound = bind(&item.expr, self)?;
-                    SortKey { info: bound.info(), value: SortValue::Expr(bound), descending: item.descending }
+                    SortKey {
+                        info: bound.info(),
+                        value: SortValue::Expr(bound),
+                        descending: item.descending,
+                    }
                 }
             };
             keys.push(key);
@@ -341,12 +533,30 @@ impl Binder<'_> {
     fn page(&mut self, select: &Select, query: &Query) -> SqlResult<Page> {
         if let Some(top) = &select.top {
             if top.with_ties && query.order_by.is_empty() {
-                return Err(SqlError::new(1062, 15, 1, "The TOP N WITH TIES clause is not allowed without a corresponding ORDER BY clause."));
+                return Err(SqlError::new(
+                    1062,
+                    15,
+                    1,
+                    "The TOP N WITH TIES clause is not allowed without a corresponding ORDER BY clause.",
+                ));
             }
-            let limit = if top.percent { Some(bind(&top.count, self)?) } else { self.count(Some(&top.count))? };
-            return Ok(Page { offset: None, limit, percent: top.percent, with_ties: top.with_ties });
+            let limit = if top.percent {
+                Some(bind(&top.count, self)?)
+            } else {
+                self.count(Some(&top.count))?
+            };
+            return Ok(Page {
+                offset: None,
+                limit,
+                percent: top.percent,
+                with_ties: top.with_ties,
+            });
         }
-        Ok(Page { offset: self.count(query.offset.as_ref())?, limit: self.count(query.fetch.as_ref())?, ..Page::default() })
+        Ok(Page {
+            offset: self.count(query.offset.as_ref())?,
+            limit: self.count(query.fetch.as_ref())?,
+            ..Page::default()
+        })
     }
 
     /// A number of rows, as `bigint`.
@@ -364,7 +574,9 @@ fn frame(window: &crate::ast::Window, ordered: bool) -> SqlResult<(bool, bool)> 
         Some(frame) => match (&frame.start, &frame.end) {
             (FrameBound::UnboundedPreceding, FrameBound::UnboundedFollowing) => Ok((false, frame.rows)),
             (FrameBound::UnboundedPreceding, FrameBound::CurrentRow) => Ok((true, frame.rows)),
-            _ => Err(SqlError::unsupported("window frames other than UNBOUNDED PRECEDING to CURRENT ROW or UNBOUNDED FOLLOWING")),
+            _ => Err(SqlError::unsupported(
+                "window frames other than UNBOUNDED PRECEDING to CURRENT ROW or UNBOUNDED FOLLOWING",
+            )),
         },
     }
 }
@@ -373,14 +585,23 @@ fn assignments(items: Vec<Item>) -> SqlResult<Vec<VariableAssignment>> {
     let count = items.len();
     let assignments: Vec<_> = items.into_iter().filter_map(|item| item.assignment).collect();
     if !assignments.is_empty() && assignments.len() != count {
-        return Err(SqlError::new(141, 15, 1, "A SELECT statement that assigns a value to a variable must not be combined with data-retrieval operations."));
+        return Err(SqlError::new(
+            141,
+            15,
+            1,
+            "A SELECT statement that assigns a value to a variable must not be combined with data-retrieval operations.",
+        ));
     }
     Ok(assignments)
 }
 
 fn functions(items: &[Item], select: &Select, order: &[OrderItem]) -> (Vec<Expr>, Vec<Expr>) {
     let (mut aggregates, mut windows) = (Vec::new(), Vec::new());
-    let exprs = items.iter().map(|item| &item.expr).chain(&select.having).chain(order.iter().map(|item| &item.expr));
+    let exprs = items
+        .iter()
+        .map(|item| &item.expr)
+        .chain(&select.having)
+        .chain(order.iter().map(|item| &item.expr));
     for expr in exprs {
         collect_functions(expr, &mut aggregates, &mut windows);
     }
@@ -389,14 +610,19 @@ fn functions(items: &[Item], select: &Select, order: &[OrderItem]) -> (Vec<Expr>
 
 /// A query's ORDER BY in terms of its only table's columns, if it can be put so.
 fn wanted_order(order: &[OrderItem], items: &[Item], draft: &Draft) -> Option<Vec<(usize, bool)>> {
-    let Draft::Leaf { columns, .. } = draft else { return None };
+    let Draft::Leaf { columns, .. } = draft else {
+        return None;
+    };
     let mut wanted = Vec::with_capacity(order.len());
     for item in order {
         let expr = match &item.expr {
-            Expr::Literal(Literal::Int(position)) => &items.get(usize::try_from(*position).ok()?.checked_sub(1)?)?.expr,
-            Expr::Column(name) if name.qualifier.is_empty() => {
-                items.iter().find(|known| same(&known.name, &name.name)).map_or(&item.expr, |known| &known.expr)
+            Expr::Literal(Literal::Int(position)) => {
+                &items.get(usize::try_from(*position).ok()?.checked_sub(1)?)?.expr
             }
+            Expr::Column(name) if name.qualifier.is_empty() => items
+                .iter()
+                .find(|known| same(&known.name, &name.name))
+                .map_or(&item.expr, |known| &known.expr),
             other => other,
         };
         let Expr::Column(name) = expr else { return None };
@@ -411,14 +637,31 @@ fn expand_items(items: &[SelectItem], columns: &[BoundColumn]) -> SqlResult<Vec<
         match item {
             SelectItem::Star { qualifier } => {
                 let before = expanded.len();
-                for column in columns.iter().filter(|column| !column.hidden && column.is_exposed_by(qualifier)) {
-                    let name = ColumnName { qualifier: vec![column.table.clone()], name: column.name.clone() };
-                    expanded.push(Item { expr: Expr::Column(name), name: column.name.clone(), assignment: None });
+                for column in columns
+                    .iter()
+                    .filter(|column| !column.hidden && column.is_exposed_by(qualifier))
+                {
+                    let name = ColumnName {
+                        qualifier: vec![column.table.clone()],
+                        name: column.name.clone(),
+                    };
+                    expanded.push(Item {
+                        expr: Expr::Column(name),
+                        name: column.name.clone(),
+                        assignment: None,
+                    });
                 }
                 if expanded.len() == before {
                     return Err(match qualifier.last() {
                         None => SqlError::user(263, "Must specify table to select from."),
-                        Some(table) => SqlError::new(107, 15, 1, format!("The column prefix '{table}' does not match with a table name or alias name used in the query.")),
+                        Some(table) => SqlError::new(
+                            107,
+                            15,
+                            1,
+                            format!(
+                                "The column prefix '{table}' does not match with a table name or alias name used in the query."
+                            ),
+                        ),
                     });
                 }
             }
@@ -427,12 +670,19 @@ fn expand_items(items: &[SelectItem], columns: &[BoundColumn]) -> SqlResult<Vec<
                     Expr::Column(name) => name.name.clone(),
                     _ => String::new(),
                 });
-                expanded.push(Item { expr: expr.clone(), name, assignment: None });
+                expanded.push(Item {
+                    expr: expr.clone(),
+                    name,
+                    assignment: None,
+                });
             }
             SelectItem::Assign { variable, op, value } => expanded.push(Item {
                 expr: value.clone(),
                 name: String::new(),
-                assignment: Some(VariableAssignment { variable: variable.clone(), op: *op }),
+                assignment: Some(VariableAssignment {
+                    variable: variable.clone(),
+                    op: *op,
+                }),
             }),
         }
     }
@@ -443,12 +693,17 @@ fn expand_items(items: &[SelectItem], columns: &[BoundColumn]) -> SqlResult<Vec<
 fn output_position(item: &OrderItem, columns: &[ResultColumn]) -> SqlResult<Option<usize>> {
     match &item.expr {
         Expr::Literal(Literal::Int(position)) => {
-            let at = usize::try_from(*position).ok().and_then(|p| p.checked_sub(1)).filter(|at| *at < columns.len());
+            let at = usize::try_from(*position)
+                .ok()
+                .and_then(|p| p.checked_sub(1))
+                .filter(|at| *at < columns.len());
             at.map(Some).ok_or_else(|| {
                 SqlError::new(108, 15, 1, format!("The ORDER BY position number {position} is out of range of the number of items in the select list."))
             })
         }
-        Expr::Column(name) if name.qualifier.is_empty() => Ok(columns.iter().position(|column| same(&column.name, &name.name))),
+        Expr::Column(name) if name.qualifier.is_empty() => {
+            Ok(columns.iter().position(|column| same(&column.name, &name.name)))
+        }
         _ => Ok(None),
     }
 }
@@ -457,11 +712,19 @@ fn output_key(item: &OrderItem, columns: &[ResultColumn]) -> SqlResult<SortKey> 
     let at = output_position(item, columns)?.ok_or_else(|| {
         SqlError::new(104, 15, 1, "ORDER BY items must appear in the select list if the statement contains a UNION, INTERSECT or EXCEPT operator.")
     })?;
-    Ok(SortKey { value: SortValue::Output(at), info: info_of(&columns[at]), descending: item.descending })
+    Ok(SortKey {
+        value: SortValue::Output(at),
+        info: info_of(&columns[at]),
+        descending: item.descending,
+    })
 }
 
 pub(crate) fn info_of(column: &ResultColumn) -> TypeInfo {
-    TypeInfo { ty: column.ty, collation: column.collation, nullable: column.nullable }
+    TypeInfo {
+        ty: column.ty,
+        collation: column.collation,
+        nullable: column.nullable,
+    }
 }
 
 pub(crate) fn result_column(name: String, info: TypeInfo) -> ResultColumn {
@@ -479,7 +742,13 @@ pub(crate) fn result_column(name: String, info: TypeInfo) -> ResultColumn {
 fn aggregate_type(kind: AggregateKind, argument: Option<TypeInfo>) -> SqlResult<TypeInfo> {
     let argument_type = argument.map_or(SqlType::Int, |info| info.ty);
     let wrong = |name: &str| {
-        Err(SqlError::user(8117, format!("Operand data type {} is invalid for {name} operator.", argument_type.name())))
+        Err(SqlError::user(
+            8117,
+            format!(
+                "Operand data type {} is invalid for {name} operator.",
+                argument_type.name()
+            ),
+        ))
     };
     let ty = match kind {
         AggregateKind::Count => return Ok(TypeInfo::new(SqlType::Int).not_null()),
@@ -488,13 +757,22 @@ fn aggregate_type(kind: AggregateKind, argument: Option<TypeInfo>) -> SqlResult<
             SqlType::Bit | SqlType::Xml | SqlType::Image | SqlType::Text | SqlType::NText => {
                 return wrong(if kind == AggregateKind::Min { "min" } else { "max" });
             }
-            _ => return Ok(TypeInfo { nullable: true, ..argument.unwrap_or(TypeInfo::new(SqlType::Int)) }),
+            _ => {
+                return Ok(TypeInfo {
+                    nullable: true,
+                    ..argument.unwrap_or(TypeInfo::new(SqlType::Int))
+                });
+            }
         },
         AggregateKind::Sum | AggregateKind::Avg => match argument_type {
             SqlType::TinyInt | SqlType::SmallInt | SqlType::Int | SqlType::Null => SqlType::Int,
             SqlType::BigInt => SqlType::BigInt,
             SqlType::Decimal { scale, .. } | SqlType::Numeric { scale, .. } => {
-                let scale = if kind == AggregateKind::Avg { scale.max(6) } else { scale };
+                let scale = if kind == AggregateKind::Avg {
+                    scale.max(6)
+                } else {
+                    scale
+                };
                 SqlType::Decimal { precision: 38, scale }
             }
             SqlType::Money | SqlType::SmallMoney => SqlType::Money,
@@ -509,9 +787,19 @@ fn aggregate_type(kind: AggregateKind, argument: Option<TypeInfo>) -> SqlResult<
                 (false, true) => crate::types::Length::Chars(4000),
                 (false, false) => crate::types::Length::Chars(8000),
             };
-            let ty = if unicode { SqlType::NVarChar { len } } else { SqlType::VarChar { len } };
-            let collation = argument.and_then(|info| info.collation).or(TypeInfo::new(ty).collation);
-            return Ok(TypeInfo { ty, collation, nullable: true });
+            let ty = if unicode {
+                SqlType::NVarChar { len }
+            } else {
+                SqlType::VarChar { len }
+            };
+            let collation = argument
+                .and_then(|info| info.collation)
+                .or(TypeInfo::new(ty).collation);
+            return Ok(TypeInfo {
+                ty,
+                collation,
+                nullable: true,
+            });
         }
         AggregateKind::ChecksumAgg => SqlType::Int,
     };

@@ -15,23 +15,40 @@ impl Run<'_> {
     /// Notes the target of the rows to come.
     pub(crate) fn begin_bulk(&mut self, bulk: &InsertBulk) -> SqlResult<()> {
         self.refuse_if_doomed()?;
-        let id = self.session.find_table(&bulk.table)?.ok_or_else(|| unknown_object(&bulk.table))?;
+        let id = self
+            .session
+            .find_table(&bulk.table)?
+            .ok_or_else(|| unknown_object(&bulk.table))?;
         self.session.allow(id, "INSERT")?;
         let table = self.session.table_definition(id)?;
         let mut places = Vec::new();
         if bulk.columns.is_empty() {
             let given = table.columns.iter().enumerate();
-            places.extend(given.filter(|(_, c)| c.computed.is_none() && c.info.ty != SqlType::RowVersion).map(|(at, _)| at));
+            places.extend(
+                given
+                    .filter(|(_, c)| c.computed.is_none() && c.info.ty != SqlType::RowVersion)
+                    .map(|(at, _)| at),
+            );
         }
         for column in &bulk.columns {
             let at = table.column(&column.name).ok_or_else(|| {
-                SqlError::user(4860, format!("Cannot bulk load. The column '{}' does not exist in table '{}'.", column.name, table.name))
+                SqlError::user(
+                    4860,
+                    format!(
+                        "Cannot bulk load. The column '{}' does not exist in table '{}'.",
+                        column.name, table.name
+                    ),
+                )
             })?;
             places.push(at);
         }
-        let columns = places.iter().map(|at| result_column(table.columns[*at].name.clone(), table.columns[*at].info));
+        let columns = places
+            .iter()
+            .map(|at| result_column(table.columns[*at].name.clone(), table.columns[*at].info));
         self.session.bulk = Some(BulkLoad {
-            target: BulkTarget { columns: columns.collect() },
+            target: BulkTarget {
+                columns: columns.collect(),
+            },
             table: id,
             places,
             keep_nulls: bulk.keep_nulls,
@@ -66,7 +83,10 @@ impl Run<'_> {
                 places.push(*at);
             }
             let values = writer.values(self, &places, &given)?;
-            changes.push(Change { id: None, row: Some(writer.complete(self, values, "INSERT")?) });
+            changes.push(Change {
+                id: None,
+                row: Some(writer.complete(self, values, "INSERT")?),
+            });
         }
         if !load.check_constraints {
             self.distrust(&writer);
@@ -85,7 +105,8 @@ impl Run<'_> {
 
     /// Constraints that a load has passed by are not trusted any more.
     fn distrust(&mut self, writer: &TableWriter) {
-        let trusted = writer.table.checks.iter().any(|c| c.trusted) || writer.table.foreign_keys.iter().any(|k| k.trusted);
+        let trusted = writer.table.checks.iter().any(|c| c.trusted)
+            || writer.table.foreign_keys.iter().any(|k| k.trusted);
         if !trusted {
             return;
         }
@@ -99,7 +120,11 @@ impl Run<'_> {
 }
 
 /// The protocol has decoded the value as the type that the client announced; most need nothing more.
-fn convert_bulk(value: Value, announced: crate::types::TypeInfo, target: crate::types::TypeInfo) -> SqlResult<Value> {
+fn convert_bulk(
+    value: Value,
+    announced: crate::types::TypeInfo,
+    target: crate::types::TypeInfo,
+) -> SqlResult<Value> {
     let fits = matches!(
         (&value, target.ty),
         (Value::Null, _)
@@ -132,7 +157,10 @@ fn type_of(value: &Value) -> Option<SqlType> {
         Value::SmallInt(_) => SqlType::SmallInt,
         Value::Int(_) => SqlType::Int,
         Value::BigInt(_) => SqlType::BigInt,
-        Value::Decimal(d) => SqlType::Decimal { precision: d.precision, scale: d.scale },
+        Value::Decimal(d) => SqlType::Decimal {
+            precision: d.precision,
+            scale: d.scale,
+        },
         Value::Money(_) => SqlType::Money,
         Value::SmallMoney(_) => SqlType::SmallMoney,
         Value::Real(_) => SqlType::Real,

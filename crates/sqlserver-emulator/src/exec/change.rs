@@ -9,10 +9,13 @@ use super::plan::{ReadPlan, Source};
 use super::run::Run;
 use super::scope::{Binder, BoundColumn, same};
 use super::writer::{Change, TableWriter, stored};
-use crate::ast::{Assignment, BinaryOp, ColumnName, Delete, Expr, OutputClause, TableHint, TableSource, Target, Top, Update};
+use crate::ast::{
+    Assignment, BinaryOp, ColumnName, Delete, Expr, OutputClause, TableHint, TableSource, Target, Top, Update,
+};
 use crate::error::{SqlError, SqlResult};
 use crate::eval::{BoundExpr, bind, convert_to};
 use crate::outcome::Flow;
+use crate::session::Isolation;
 use crate::store::{LockMode, Read, Row, RowId, Table, TableId};
 use crate::types::SqlType;
 use crate::value::Value;
@@ -61,17 +64,31 @@ impl TargetPlan {
         if !mark_target(&mut draft, id, &exposed) {
             let schema = table.schema.clone();
             let own = binder.draft_table(id, &exposed, Some(&schema), hints)?;
-            draft = if matches!(draft, Draft::Nothing) { own } else { own.cross(draft) };
+            draft = if matches!(draft, Draft::Nothing) {
+                own
+            } else {
+                own.cross(draft)
+            };
             mark_target(&mut draft, id, &exposed);
         }
-        strengthen(&mut draft, id);
+        strengthen(&mut draft, id, binder.session.isolation);
         let columns = draft.columns();
         let residual = binder.place_filter(&mut draft, filter, &columns)?;
         let (source, _) = binder.finish(draft, None)?;
         binder.block().columns.clone_from(&columns);
         let filter = binder.predicates(&residual)?;
-        let row_id = columns.iter().position(|column| column.hidden).unwrap_or_default();
-        Ok(Self { source, filter, columns, row_id, table, id })
+        let row_id = columns
+            .iter()
+            .position(|column| column.hidden)
+            .unwrap_or_default();
+        Ok(Self {
+            source,
+            filter,
+            columns,
+            row_id,
+            table,
+            id,
+        })
     }
 
     /// The target's part of a row of the source.
@@ -84,9 +101,14 @@ impl TargetPlan {
 /// The table that a name in FROM means.
 fn exposed_table(draft: &Draft, name: &str) -> Option<TableId> {
     match draft {
-        Draft::Leaf { source: LeafSource::Table { id, .. }, columns, .. } => {
-            columns.first().filter(|column| same(&column.table, name)).map(|_| *id)
-        }
+        Draft::Leaf {
+            source: LeafSource::Table { id, .. },
+            columns,
+            ..
+        } => columns
+            .first()
+            .filter(|column| same(&column.table, name))
+            .map(|_| *id),
         Draft::Join { left, right, .. } | Draft::Apply { left, right, .. } => {
             exposed_table(left, name).or_else(|| exposed_table(right, name))
         }
@@ -98,8 +120,15 @@ fn exposed_table(draft: &Draft, name: &str) -> Option<TableId> {
 fn mark_target(draft: &mut Draft, target: TableId, exposed: &str) -> bool {
     fn mark(draft: &mut Draft, wanted: &dyn Fn(TableId, &str) -> bool) -> bool {
         match draft {
-            Draft::Leaf { source: LeafSource::Table { id, with_row_id, .. }, columns, .. } => {
-                let name = columns.first().map(|column| column.table.clone()).unwrap_or_default();
+            Draft::Leaf {
+                source: LeafSource::Table { id, with_row_id, .. },
+                columns,
+                ..
+            } => {
+                let name = columns
+                    .first()
+                    .map(|column| column.table.clone())
+                    .unwrap_or_default();
                 if *with_row_id || !wanted(*id, &name) {
                     return false;
                 }
@@ -107,7 +136,9 @@ fn mark_target(draft: &mut Draft, target: TableId, exposed: &str) -> bool {
                 columns.push(row_id_column(&name));
                 true
             }
-            Draft::Join { left, right, .. } | Draft::Apply { left, right, .. } => mark(left, wanted) || mark(right, wanted),
+            Draft::Join { left, right, .. } | Draft::Apply { left, right, .. } => {
+                mark(left, wanted) || mark(right, wanted)
+            }
             _ => false,
         }
     }
@@ -115,21 +146,37 @@ fn mark_target(draft: &mut Draft, target: TableId, exposed: &str) -> bool {
 }
 
 /// The target is read with update locks, or in the snapshot it will be checked against.
-fn strengthen(draft: &mut Draft, target: TableId) {
+fn strengthen(draft: &mut Draft, target: TableId, isolation: Isolation) {
     match draft {
-        Draft::Leaf { source: LeafSource::Table { id, read, with_row_id: true }, .. } if *id == target => {
-            *read = match *read {
-                ReadPlan::Range(_) => ReadPlan::Range(LockMode::Update),
-                ReadPlan::As(Read::SkipLocked { .. }) => ReadPlan::As(Read::SkipLocked { lock: Some(LockMode::Update) }),
-                ReadPlan::As(_) => ReadPlan::As(Read::Committed { lock: Some(LockMode::Update) }),
-                ReadPlan::Snapshot => ReadPlan::Snapshot,
-            };
-        }
+        Draft::Leaf {
+            source:
+                LeafSource::Table {
+                    id,
+                    read,
+                    with_row_id: true,
+                },
+            ..
+        } if *id == target => *read = for_update(*read, isolation),
         Draft::Join { left, right, .. } | Draft::Apply { left, right, .. } => {
-            strengthen(left, target);
-            strengthen(right, target);
+            strengthen(left, target, isolation);
+            strengthen(right, target, isolation);
         }
         _ => {}
+    }
+}
+
+/// How a table is read that the statement will change. Only SNAPSHOT may find its rows in a snapshot, for it notices
+/// at the write that they are stale; under READ_COMMITTED_SNAPSHOT the target is read with locks.
+pub(crate) fn for_update(read: ReadPlan, isolation: Isolation) -> ReadPlan {
+    match read {
+        ReadPlan::Range(_) => ReadPlan::Range(LockMode::Update),
+        ReadPlan::As(Read::SkipLocked { .. }) => ReadPlan::As(Read::SkipLocked {
+            lock: Some(LockMode::Update),
+        }),
+        ReadPlan::Snapshot if isolation == Isolation::Snapshot => ReadPlan::Snapshot,
+        _ => ReadPlan::As(Read::Committed {
+            lock: Some(LockMode::Update),
+        }),
     }
 }
 
@@ -138,7 +185,13 @@ impl Run<'_> {
     pub(crate) fn update(&mut self, update: &Update) -> SqlResult<u64> {
         let (plan, sets, writer, output, top) = self.bind(|binder| {
             binder.ctes.extend(update.ctes.iter().cloned());
-            let plan = TargetPlan::bind(binder, &update.target, &update.hints, &update.from, update.filter.as_ref())?;
+            let plan = TargetPlan::bind(
+                binder,
+                &update.target,
+                &update.hints,
+                &update.from,
+                update.filter.as_ref(),
+            )?;
             binder.session.allow(plan.id, "UPDATE")?;
             let sets = bind_sets(binder, &update.assignments, &plan.table)?;
             let writer = TableWriter::prepare(binder, plan.id, true)?;
@@ -150,10 +203,13 @@ impl Run<'_> {
         let mut changes = Vec::with_capacity(found.len());
         for (id, row) in &found {
             let mut values = plan.own(row).to_vec();
-            for (column, value) in self.assigned(&sets, row, &writer)? {
+            for (column, value) in self.assigned(&sets, row)? {
                 values[column] = value;
             }
-            changes.push(Change { id: Some(*id), row: Some(writer.complete(self, values, "UPDATE")?) });
+            changes.push(Change {
+                id: Some(*id),
+                row: Some(writer.complete(self, values, "UPDATE")?),
+            });
         }
         let written = writer.write(self, changes)?;
         self.check_references(&writer, written.iter().flatten(), "UPDATE")?;
@@ -169,7 +225,13 @@ impl Run<'_> {
     pub(crate) fn delete(&mut self, delete: &Delete) -> SqlResult<u64> {
         let (plan, writer, output, top) = self.bind(|binder| {
             binder.ctes.extend(delete.ctes.iter().cloned());
-            let plan = TargetPlan::bind(binder, &delete.target, &delete.hints, &delete.from, delete.filter.as_ref())?;
+            let plan = TargetPlan::bind(
+                binder,
+                &delete.target,
+                &delete.hints,
+                &delete.from,
+                delete.filter.as_ref(),
+            )?;
             binder.session.allow(plan.id, "DELETE")?;
             let writer = TableWriter::prepare(binder, plan.id, false)?;
             let output = bind_output(binder, delete.output.as_ref(), &plan)?;
@@ -177,7 +239,13 @@ impl Run<'_> {
             Ok((plan, writer, output, top))
         })?;
         let found = self.targets(&plan, top)?;
-        let changes = found.iter().map(|(id, _)| Change { id: Some(*id), row: None }).collect();
+        let changes = found
+            .iter()
+            .map(|(id, _)| Change {
+                id: Some(*id),
+                row: None,
+            })
+            .collect();
         writer.write(self, changes)?;
         self.report(&plan, output.as_ref(), &found, None, "DELETE")?;
         let deleted: Vec<Row> = found.iter().map(|(_, row)| plan.own(row)).collect();
@@ -207,13 +275,17 @@ impl Run<'_> {
             {
                 found.push((id as RowId, row));
             }
-            Ok(if found.len() >= limit { Flow::Stop } else { Flow::Continue })
+            Ok(if found.len() >= limit {
+                Flow::Stop
+            } else {
+                Flow::Continue
+            })
         })?;
         Ok(found)
     }
 
     /// The columns' new values over a row of the source; variables are set on the way.
-    pub(crate) fn assigned(&mut self, sets: &[Set], row: &Row, writer: &TableWriter) -> SqlResult<Vec<(usize, Value)>> {
+    pub(crate) fn assigned(&mut self, sets: &[Set], row: &Row) -> SqlResult<Vec<(usize, Value)>> {
         let mut values = Vec::with_capacity(sets.len());
         for set in sets {
             let value = self.value_over(&set.value, row)?;
@@ -228,7 +300,6 @@ impl Run<'_> {
                 values.push((column, value));
             }
         }
-        let _ = writer;
         Ok(values)
     }
 
@@ -257,9 +328,13 @@ impl Run<'_> {
     }
 }
 
-fn bind_output(binder: &mut Binder<'_>, clause: Option<&OutputClause>, plan: &TargetPlan) -> SqlResult<Option<OutputPlan>> {
+fn bind_output(
+    binder: &mut Binder<'_>,
+    clause: Option<&OutputClause>,
+    plan: &TargetPlan,
+) -> SqlResult<Option<OutputPlan>> {
     let Some(clause) = clause else { return Ok(None) };
-    let output = OutputPlan::bind(binder, clause, &plan.table, plan.id, &plan.columns)?;
+    let output = OutputPlan::bind(binder, clause, &plan.table, &plan.columns)?;
     binder.session.refuse_output_with_triggers(plan.id, &output)?;
     Ok(Some(output))
 }
@@ -269,20 +344,40 @@ fn bind_top(binder: &mut Binder<'_>, top: Option<&Top>) -> SqlResult<Option<Boun
 }
 
 /// Binds SET items over the current block's columns.
-pub(crate) fn bind_sets(binder: &mut Binder<'_>, assignments: &[Assignment], table: &Table) -> SqlResult<Vec<Set>> {
+pub(crate) fn bind_sets(
+    binder: &mut Binder<'_>,
+    assignments: &[Assignment],
+    table: &Table,
+) -> SqlResult<Vec<Set>> {
     let mut sets: Vec<Set> = Vec::with_capacity(assignments.len());
     for assignment in assignments {
         let set = match assignment {
             Assignment::Column { column, op, value } => {
                 let at = settable(table, column)?;
                 if sets.iter().any(|set| set.column == Some(at)) {
-                    return Err(SqlError::user(264, format!("The column name '{}' is specified more than once in the SET clause or column list of an INSERT. A column cannot be assigned more than one value in the same clause.", column.name)));
+                    return Err(SqlError::user(
+                        264,
+                        format!(
+                            "The column name '{}' is specified more than once in the SET clause or column list of an INSERT. A column cannot be assigned more than one value in the same clause.",
+                            column.name
+                        ),
+                    ));
                 }
                 let value = default_or(value, table, at);
                 let value = combined(&Expr::Column(column.clone()), *op, &value);
-                Set { column: Some(at), variable: None, value: stored(binder, &value, &table.columns[at])?, variable_value: None }
+                Set {
+                    column: Some(at),
+                    variable: None,
+                    value: stored(binder, &value, &table.columns[at])?,
+                    variable_value: None,
+                }
             }
-            Assignment::Variable { variable, column, op, value } => {
+            Assignment::Variable {
+                variable,
+                column,
+                op,
+                value,
+            } => {
                 let info = crate::eval::Scope::variable(binder, variable)?;
                 let left = match column {
                     Some(column) => Expr::Column(column.clone()),
@@ -300,7 +395,12 @@ pub(crate) fn bind_sets(binder: &mut Binder<'_>, assignments: &[Assignment], tab
                             variable_value: Some(for_variable),
                         }
                     }
-                    None => Set { column: None, variable: Some(variable.clone()), value: for_variable, variable_value: None },
+                    None => Set {
+                        column: None,
+                        variable: Some(variable.clone()),
+                        value: for_variable,
+                        variable_value: None,
+                    },
                 }
             }
         };
@@ -314,7 +414,9 @@ fn default_or(value: &Expr, table: &Table, at: usize) -> Expr {
     match value {
         Expr::Default => {
             let default = table.columns[at].default.as_ref();
-            default.map_or(Expr::Literal(crate::ast::Literal::Null), |default| default.value.expr.clone())
+            default.map_or(Expr::Literal(crate::ast::Literal::Null), |default| {
+                default.value.expr.clone()
+            })
         }
         value => value.clone(),
     }
@@ -324,22 +426,37 @@ fn default_or(value: &Expr, table: &Table, at: usize) -> Expr {
 pub(crate) fn combined(left: &Expr, op: Option<BinaryOp>, value: &Expr) -> Expr {
     match op {
         None => value.clone(),
-        Some(op) => Expr::Binary { op, left: Box::new(left.clone()), right: Box::new(value.clone()) },
+        Some(op) => Expr::Binary {
+            op,
+            left: Box::new(left.clone()),
+            right: Box::new(value.clone()),
+        },
     }
 }
 
 /// Errors: 207, 271, 272, 8102.
 fn settable(table: &Table, name: &ColumnName) -> SqlResult<usize> {
-    let at = table.column(&name.name).ok_or_else(|| SqlError::user(207, format!("Invalid column name '{}'.", name.name)))?;
+    let at = table
+        .column(&name.name)
+        .ok_or_else(|| SqlError::user(207, format!("Invalid column name '{}'.", name.name)))?;
     let column = &table.columns[at];
     if column.computed.is_some() {
-        return Err(SqlError::user(271, format!("The column \"{}\" cannot be modified because it is either a computed column or is the result of a UNION operator.", column.name)));
+        return Err(SqlError::user(
+            271,
+            format!(
+                "The column \"{}\" cannot be modified because it is either a computed column or is the result of a UNION operator.",
+                column.name
+            ),
+        ));
     }
     if column.info.ty == SqlType::RowVersion {
         return Err(SqlError::user(272, "Cannot update a timestamp column."));
     }
     if column.identity.is_some() {
-        return Err(SqlError::user(8102, format!("Cannot update identity column '{}'.", column.name)));
+        return Err(SqlError::user(
+            8102,
+            format!("Cannot update identity column '{}'.", column.name),
+        ));
     }
     Ok(at)
 }

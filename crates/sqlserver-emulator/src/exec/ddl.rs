@@ -26,7 +26,10 @@ impl Run<'_> {
         self.refuse_if_doomed()?;
         let command = match kind {
             StatementKind::CreateTable { .. } => Command::CreateTable,
-            StatementKind::Drop { kind: ObjectKind::Table, .. } => Command::DropTable,
+            StatementKind::Drop {
+                kind: ObjectKind::Table,
+                ..
+            } => Command::DropTable,
             StatementKind::TruncateTable(_) => Command::Truncate,
             _ => Command::Other,
         };
@@ -43,17 +46,31 @@ impl Run<'_> {
             StatementKind::AlterTable { name, action } => self.alter_table(name, action),
             StatementKind::TruncateTable(name) => self.truncate(name),
             StatementKind::CreateIndex(index) => self.create_index(index),
-            StatementKind::AlterIndex { name, table, action } => self.alter_index(name.as_deref(), table, *action),
-            StatementKind::DropIndex { name, table, if_exists } => self.drop_index(name, table, *if_exists),
-            StatementKind::Drop { kind, names, if_exists } => {
-                names.iter().try_for_each(|name| self.drop_object(*kind, name, *if_exists))
+            StatementKind::AlterIndex { name, table, action } => {
+                self.alter_index(name.as_deref(), table, *action)
             }
+            StatementKind::DropIndex {
+                name,
+                table,
+                if_exists,
+            } => self.drop_index(name, table, *if_exists),
+            StatementKind::Drop {
+                kind,
+                names,
+                if_exists,
+            } => names
+                .iter()
+                .try_for_each(|name| self.drop_object(*kind, name, *if_exists)),
             other => self.define_other(other),
         }
     }
 
     /// Creates a table, a temporary one if the name begins with `#`.
-    pub(crate) fn create_table(&mut self, name: &ObjectName, definition: &TableDefinition) -> SqlResult<TableId> {
+    pub(crate) fn create_table(
+        &mut self,
+        name: &ObjectName,
+        definition: &TableDefinition,
+    ) -> SqlResult<TableId> {
         let (database, schema) = self.place(name)?;
         self.refuse_existing(&database, &schema, name)?;
         let mut table = self.empty(&database, &schema, &name.name);
@@ -72,7 +89,11 @@ impl Run<'_> {
     }
 
     /// The table of DECLARE @t TABLE; it has no name in a database, and a rollback leaves it alone.
-    pub(crate) fn create_variable_table(&mut self, name: &str, definition: &TableDefinition) -> SqlResult<TableId> {
+    pub(crate) fn create_variable_table(
+        &mut self,
+        name: &str,
+        definition: &TableDefinition,
+    ) -> SqlResult<TableId> {
         let database = self.tempdb()?;
         let mut table = self.empty(&database, "dbo", name);
         table.variable = true;
@@ -82,7 +103,9 @@ impl Run<'_> {
         let mut store = engine.store().lock();
         let id = store.add_table(tx, Arc::new(table));
         if let Some(transaction) = store.transaction(tx) {
-            transaction.undo.retain(|step| !matches!(step, Undo::Created(created) if *created == id));
+            transaction
+                .undo
+                .retain(|step| !matches!(step, Undo::Created(created) if *created == id));
         }
         Ok(id)
     }
@@ -104,13 +127,20 @@ impl Run<'_> {
             Some(schema) => Ok((Arc::clone(&database), schema.name.clone())),
             None => Err(SqlError::user(
                 2760,
-                format!("The specified schema name \"{schema}\" either does not exist or you do not have permission to use it."),
+                format!(
+                    "The specified schema name \"{schema}\" either does not exist or you do not have permission to use it."
+                ),
             )),
         }
     }
 
     /// Error 2714.
-    pub(super) fn refuse_existing(&self, database: &Database, schema: &str, name: &ObjectName) -> SqlResult<()> {
+    pub(super) fn refuse_existing(
+        &self,
+        database: &Database,
+        schema: &str,
+        name: &ObjectName,
+    ) -> SqlResult<()> {
         let exists = if name.name.starts_with('#') {
             let id = self.session.temporary.get(&name.name.to_lowercase());
             id.is_some_and(|id| self.session.table_definition(*id).is_ok())
@@ -118,7 +148,10 @@ impl Run<'_> {
             database.table(schema, &name.name).is_some() || database.module(schema, &name.name).is_some()
         };
         if exists {
-            let message = format!("There is already an object named '{}' in the database.", name.name);
+            let message = format!(
+                "There is already an object named '{}' in the database.",
+                name.name
+            );
             return Err(SqlError::new(2714, 16, 6, message));
         }
         Ok(())
@@ -131,7 +164,10 @@ impl Run<'_> {
 
     pub(super) fn new_object_id(&self, database: i32) -> i32 {
         let mut store = self.session.engine.store().lock();
-        store.databases.get_mut(&database).map_or(0, |database| Arc::make_mut(database).new_object_id())
+        store
+            .databases
+            .get_mut(&database)
+            .map_or(0, |database| Arc::make_mut(database).new_object_id())
     }
 
     /// Works on a definition, with the session around it.
@@ -162,7 +198,11 @@ impl Run<'_> {
         let mut store = engine.store().lock();
         let id = store.add_table(tx, Arc::new(table.clone()));
         if refers_to_itself && let Some(data) = store.tables.get_mut(&id) {
-            for key in table.foreign_keys.iter_mut().filter(|key| key.referenced == ITSELF) {
+            for key in table
+                .foreign_keys
+                .iter_mut()
+                .filter(|key| key.referenced == ITSELF)
+            {
                 key.referenced = id;
             }
             data.redefine(Arc::new(table));
@@ -178,25 +218,45 @@ impl Run<'_> {
     /// Waits until no other open transaction has changed the database's catalog.
     pub(super) fn lock_catalog(&self, database: i32) -> SqlResult<()> {
         let tx = self.statement.tx;
-        let changed = |step: &Undo| matches!(step, Undo::Catalog { database: changed, .. } if *changed == database);
-        let free = self.session.engine.store().when_free(tx, &self.patience(), |store| {
-            let others = store.transactions.values().filter(|other| other.id != tx);
-            let blockers: Vec<_> = others.filter(|other| other.undo.iter().any(changed)).map(|other| other.id).collect();
-            if blockers.is_empty() { Ok(()) } else { Err(Refusal::Blocked(blockers)) }
-        })?;
+        let changed =
+            |step: &Undo| matches!(step, Undo::Catalog { database: changed, .. } if *changed == database);
+        let free = self
+            .session
+            .engine
+            .store()
+            .when_free(tx, &self.patience(), |store| {
+                let others = store.transactions.values().filter(|other| other.id != tx);
+                let blockers: Vec<_> = others
+                    .filter(|other| other.undo.iter().any(changed))
+                    .map(|other| other.id)
+                    .collect();
+                if blockers.is_empty() {
+                    Ok(())
+                } else {
+                    Err(Refusal::Blocked(blockers))
+                }
+            })?;
         refused(free)
     }
 
     /// Waits until no other transaction has open changes in a table, and keeps them out.
     pub(super) fn lock_table(&self, id: TableId) -> SqlResult<()> {
         let tx = self.statement.tx;
-        let free = self.session.engine.store().when_free(tx, &self.patience(), |store| {
-            let writers = store.tables.get(&id).map(|data| data.other_writers(tx)).unwrap_or_default();
-            if !writers.is_empty() {
-                return Err(Refusal::Blocked(writers));
-            }
-            store.lock_range(tx, id, LockMode::Exclusive, None)
-        })?;
+        let free = self
+            .session
+            .engine
+            .store()
+            .when_free(tx, &self.patience(), |store| {
+                let writers = store
+                    .tables
+                    .get(&id)
+                    .map(|data| data.other_writers(tx))
+                    .unwrap_or_default();
+                if !writers.is_empty() {
+                    return Err(Refusal::Blocked(writers));
+                }
+                store.lock_range(tx, id, LockMode::Exclusive, None)
+            })?;
         refused(free)
     }
 
@@ -207,13 +267,20 @@ impl Run<'_> {
         table.ok_or_else(|| {
             SqlError::user(
                 number,
-                format!("Cannot find the object \"{}\" because it does not exist or you do not have permissions.", spelled(name)),
+                format!(
+                    "Cannot find the object \"{}\" because it does not exist or you do not have permissions.",
+                    spelled(name)
+                ),
             )
         })
     }
 
     /// Changes a table's content or definition; a rollback puts the old ones back.
-    pub(super) fn replace_table<T>(&mut self, id: TableId, change: impl FnOnce(&mut Self, &mut TableData) -> SqlResult<T>) -> SqlResult<T> {
+    pub(super) fn replace_table<T>(
+        &mut self,
+        id: TableId,
+        change: impl FnOnce(&mut Self, &mut TableData) -> SqlResult<T>,
+    ) -> SqlResult<T> {
         self.lock_table(id)?;
         let tx = self.statement.tx;
         let engine = Arc::clone(&self.session.engine);
@@ -224,7 +291,13 @@ impl Run<'_> {
         let result = change(self, &mut data)?;
         let mut store = engine.store().lock();
         if let Some(before) = store.tables.insert(id, data) {
-            store.log(tx, Undo::Replaced { table: id, before: Box::new(before) });
+            store.log(
+                tx,
+                Undo::Replaced {
+                    table: id,
+                    before: Box::new(before),
+                },
+            );
         }
         Ok(result)
     }
@@ -235,7 +308,10 @@ impl Run<'_> {
         if self.is_referenced(id) {
             return Err(SqlError::user(
                 4712,
-                format!("Cannot truncate table '{}' because it is being referenced by a FOREIGN KEY constraint.", table.name),
+                format!(
+                    "Cannot truncate table '{}' because it is being referenced by a FOREIGN KEY constraint.",
+                    table.name
+                ),
             ));
         }
         self.replace_table(id, |_, data| {
@@ -248,7 +324,12 @@ impl Run<'_> {
     fn is_referenced(&self, id: TableId) -> bool {
         let store = self.session.engine.store().lock();
         let mut others = store.tables.iter().filter(|(other, _)| **other != id);
-        others.any(|(_, data)| data.definition.foreign_keys.iter().any(|key| key.referenced == id))
+        others.any(|(_, data)| {
+            data.definition
+                .foreign_keys
+                .iter()
+                .any(|key| key.referenced == id)
+        })
     }
 
     /// Removes an object. Errors: 3701 if it does not exist, 3726 if a foreign key needs it.
@@ -281,16 +362,26 @@ impl Run<'_> {
             3701,
             11,
             5,
-            format!("Cannot drop the {what} '{}', because it does not exist or you do not have permission.", spelled(name)),
+            format!(
+                "Cannot drop the {what} '{}', because it does not exist or you do not have permission.",
+                spelled(name)
+            ),
         ))
     }
 
     fn drop_table(&mut self, name: &ObjectName) -> SqlResult<bool> {
-        let Some(id) = self.session.find_table(name)? else { return Ok(false) };
-        let Ok(table) = self.session.table_definition(id) else { return Ok(false) };
+        let Some(id) = self.session.find_table(name)? else {
+            return Ok(false);
+        };
+        let Ok(table) = self.session.table_definition(id) else {
+            return Ok(false);
+        };
         self.session.allow(id, "ALTER")?;
         if self.is_referenced(id) {
-            let message = format!("Could not drop object '{}' because it is referenced by a FOREIGN KEY constraint.", spelled(name));
+            let message = format!(
+                "Could not drop object '{}' because it is referenced by a FOREIGN KEY constraint.",
+                spelled(name)
+            );
             return Err(SqlError::user(3726, message));
         }
         self.lock_table(id)?;
@@ -302,7 +393,13 @@ impl Run<'_> {
         let engine = Arc::clone(&self.session.engine);
         let mut store = engine.store().lock();
         if let Some(before) = store.tables.remove(&id) {
-            store.log(tx, Undo::Replaced { table: id, before: Box::new(before) });
+            store.log(
+                tx,
+                Undo::Replaced {
+                    table: id,
+                    before: Box::new(before),
+                },
+            );
         }
         if temporary {
             // An open transaction may bring the table back, under the name that still points to it.
@@ -312,9 +409,15 @@ impl Run<'_> {
             return Ok(true);
         }
         store.alter_catalog(tx, table.database, |database| {
-            database.tables.remove(&Database::table_key(&table.schema, &table.name));
-            database.modules.retain(|module| !matches!(&module.kind, ModuleKind::Trigger { table, .. } if *table == id));
-            database.permissions.retain(|permission| permission.table != Some(id));
+            database
+                .tables
+                .remove(&Database::table_key(&table.schema, &table.name));
+            database
+                .modules
+                .retain(|module| !matches!(&module.kind, ModuleKind::Trigger { table, .. } if *table == id));
+            database
+                .permissions
+                .retain(|permission| permission.table != Some(id));
         });
         Ok(true)
     }
@@ -332,12 +435,20 @@ impl Surroundings for World<'_, '_> {
     }
 
     fn type_of(&mut self, expr: &Expr, table: &Table) -> SqlResult<TypeInfo> {
-        let columns = table_columns(table, ITSELF, &table.name, None);
-        self.run.bind(|binder| binder.over(columns, |binder| bind(expr, binder)).0.map(|bound| bound.info()))
+        let columns = table_columns(table, &table.name, None);
+        self.run.bind(|binder| {
+            binder
+                .over(columns, |binder| bind(expr, binder))
+                .0
+                .map(|bound| bound.info())
+        })
     }
 
     fn referenced(&mut self, name: &ObjectName, from: &Table) -> SqlResult<(TableId, Arc<Table>)> {
-        let own_schema = name.schema.as_deref().is_none_or(|schema| same(schema, &from.schema));
+        let own_schema = name
+            .schema
+            .as_deref()
+            .is_none_or(|schema| same(schema, &from.schema));
         if own_schema && same(&name.name, &from.name) {
             return Ok((ITSELF, Arc::new(from.clone())));
         }

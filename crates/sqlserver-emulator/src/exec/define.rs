@@ -5,14 +5,15 @@
 use std::sync::Arc;
 
 use crate::ast::{
-    AlterTable, ColumnDefinition, ColumnType, ConstraintKind, CreateIndex, Expr, ExprText, IndexColumn, ObjectName,
-    TableConstraint, TableDefinition,
+    AlterTable, ColumnDefinition, ColumnType, ConstraintKind, CreateIndex, Expr, ExprText, IndexColumn,
+    ObjectName, TableConstraint, TableDefinition,
 };
 use crate::clock::Instant;
 use crate::collation::Collation;
 use crate::error::{SqlError, SqlResult};
 use crate::store::{
-    CheckConstraint, Column, Computed, DefaultConstraint, ForeignKey, Identity, Index, IndexKey, Table, TableId,
+    CheckConstraint, Column, Computed, DefaultConstraint, ForeignKey, Identity, Index, IndexKey, Table,
+    TableId,
 };
 use crate::types::{Length, SqlType, TypeInfo};
 
@@ -62,12 +63,18 @@ impl Definer<'_> {
             self.column(table, definition)?;
         }
         let at_columns = items.columns.iter().flat_map(|column| {
-            column.constraints.iter().map(|constraint| (Some(column.name.as_str()), constraint))
+            column
+                .constraints
+                .iter()
+                .map(|constraint| (Some(column.name.as_str()), constraint))
         });
         let at_table = items.constraints.iter().map(|constraint| (None, constraint));
         let all: Vec<_> = at_columns.chain(at_table).collect();
-        let primary = |constraint: &TableConstraint| matches!(constraint.kind, ConstraintKind::Key { primary: true, .. });
-        let (keys, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, constraint)| primary(constraint));
+        let primary = |constraint: &TableConstraint| {
+            matches!(constraint.kind, ConstraintKind::Key { primary: true, .. })
+        };
+        let (keys, others): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|(_, constraint)| primary(constraint));
         for (column, constraint) in keys.into_iter().chain(others) {
             self.constraint(table, column, constraint, trusted, &items.columns)?;
         }
@@ -120,21 +127,31 @@ impl Definer<'_> {
         }
         let ty = match &definition.ty {
             Some(ColumnType::Builtin(ty)) => *ty,
-            Some(ColumnType::Alias(name)) if name.name.eq_ignore_ascii_case("sysname") => {
-                SqlType::NVarChar { len: Length::Chars(128) }
-            }
+            Some(ColumnType::Alias(name)) if name.name.eq_ignore_ascii_case("sysname") => SqlType::NVarChar {
+                len: Length::Chars(128),
+            },
             Some(ColumnType::Alias(name)) => return Err(unknown_type(&name.name)),
-            None => return Err(SqlError::user(173, format!("The definition for column '{}' must include a data type.", definition.name))),
+            None => {
+                return Err(SqlError::user(
+                    173,
+                    format!(
+                        "The definition for column '{}' must include a data type.",
+                        definition.name
+                    ),
+                ));
+            }
         };
         let collation = match &definition.collation {
             _ if !ty.is_character() => None,
             None => Some(self.collation),
             Some(name) if name.eq_ignore_ascii_case("DATABASE_DEFAULT") => Some(self.collation),
-            Some(name) => {
-                Some(Collation::find(name).ok_or_else(|| SqlError::user(448, format!("Invalid collation '{name}'.")))?)
-            }
+            Some(name) => Some(
+                Collation::find(name)
+                    .ok_or_else(|| SqlError::user(448, format!("Invalid collation '{name}'.")))?,
+            ),
         };
-        let not_null_by_nature = definition.identity.is_some() || ty == SqlType::RowVersion || alias(definition).is_some();
+        let not_null_by_nature =
+            definition.identity.is_some() || ty == SqlType::RowVersion || alias(definition).is_some();
         Ok(TypeInfo {
             ty,
             collation,
@@ -142,11 +159,20 @@ impl Definer<'_> {
         })
     }
 
-    fn default_constraint(&mut self, table: &Table, column: &str, name: Option<&str>, value: &ExprText) -> DefaultConstraint {
+    fn default_constraint(
+        &mut self,
+        table: &Table,
+        column: &str,
+        name: Option<&str>,
+        value: &ExprText,
+    ) -> DefaultConstraint {
         let object_id = self.world.new_object_id();
         DefaultConstraint {
             object_id,
-            name: name.map_or_else(|| system_name("DF", &table.name, column, object_id), str::to_owned),
+            name: name.map_or_else(
+                || system_name("DF", &table.name, column, object_id),
+                str::to_owned,
+            ),
             system_named: name.is_none(),
             value: value.clone(),
         }
@@ -162,14 +188,31 @@ impl Definer<'_> {
     ) -> SqlResult<()> {
         let name = constraint.name.as_deref();
         match &constraint.kind {
-            ConstraintKind::Key { primary, clustered, columns } => {
-                let own = column.map(|name| vec![IndexColumn { name: name.to_owned(), descending: false }]);
-                let columns = if columns.is_empty() { own.unwrap_or_default() } else { columns.clone() };
+            ConstraintKind::Key {
+                primary,
+                clustered,
+                columns,
+            } => {
+                let own = column.map(|name| {
+                    vec![IndexColumn {
+                        name: name.to_owned(),
+                        descending: false,
+                    }]
+                });
+                let columns = if columns.is_empty() {
+                    own.unwrap_or_default()
+                } else {
+                    columns.clone()
+                };
                 self.key(table, name, *primary, *clustered, &columns, new_columns)
             }
             ConstraintKind::ForeignKey(key) => {
                 let own = column.map(|name| vec![name.to_owned()]);
-                let columns = if key.columns.is_empty() { own.unwrap_or_default() } else { key.columns.clone() };
+                let columns = if key.columns.is_empty() {
+                    own.unwrap_or_default()
+                } else {
+                    key.columns.clone()
+                };
                 self.foreign_key(table, name, &columns, key, trusted)
             }
             ConstraintKind::Check(condition) => {
@@ -189,7 +232,11 @@ impl Definer<'_> {
             }
             ConstraintKind::Default { column, value } => {
                 let at = position(table, column)?;
-                if table.columns.get(at).is_some_and(|column| column.default.is_some()) {
+                if table
+                    .columns
+                    .get(at)
+                    .is_some_and(|column| column.default.is_some())
+                {
                     return Err(SqlError::user(1781, "Column already has a DEFAULT bound to it."));
                 }
                 let default = self.default_constraint(table, column, name, value);
@@ -250,12 +297,20 @@ impl Definer<'_> {
         trusted: bool,
     ) -> SqlResult<()> {
         let (id, target) = self.world.referenced(&key.table, table)?;
-        let own = columns.iter().map(|column| position(table, column)).collect::<SqlResult<Vec<_>>>()?;
+        let own = columns
+            .iter()
+            .map(|column| position(table, column))
+            .collect::<SqlResult<Vec<_>>>()?;
         let theirs = if key.references.is_empty() {
             let primary = target.primary_key().and_then(|at| target.indexes.get(at));
-            primary.map(|index| index.keys.iter().map(|key| key.column).collect()).unwrap_or_default()
+            primary
+                .map(|index| index.keys.iter().map(|key| key.column).collect())
+                .unwrap_or_default()
         } else {
-            key.references.iter().map(|column| position(&target, column)).collect::<SqlResult<Vec<_>>>()?
+            key.references
+                .iter()
+                .map(|column| position(&target, column))
+                .collect::<SqlResult<Vec<_>>>()?
         };
         let object_id = self.world.new_object_id();
         let first = columns.first().map_or("", String::as_str);
@@ -313,7 +368,11 @@ impl Definer<'_> {
 /// CREATE INDEX.
 pub(crate) fn add_index(table: &mut Table, definition: &CreateIndex) -> SqlResult<()> {
     let keys = index_keys(table, &definition.columns)?;
-    let included = definition.include.iter().map(|column| position(table, column)).collect::<SqlResult<Vec<_>>>()?;
+    let included = definition
+        .include
+        .iter()
+        .map(|column| position(table, column))
+        .collect::<SqlResult<Vec<_>>>()?;
     let index = Index {
         id: 0,
         name: definition.name.clone(),
@@ -366,7 +425,12 @@ fn push_index(table: &mut Table, mut index: Index) -> SqlResult<()> {
 
 /// DROP CONSTRAINT and DROP COLUMN. Gives the positions of the columns that went, greatest first.
 pub(crate) fn drop_items(table: &mut Table, action: &AlterTable, now: Instant) -> SqlResult<Vec<usize>> {
-    let AlterTable::Drop { columns, constraints, if_exists } = action else {
+    let AlterTable::Drop {
+        columns,
+        constraints,
+        if_exists,
+    } = action
+    else {
         return Ok(Vec::new());
     };
     for name in constraints {
@@ -403,12 +467,18 @@ pub(crate) fn drop_items(table: &mut Table, action: &AlterTable, now: Instant) -
 
 fn drop_constraint(table: &mut Table, name: &str) -> bool {
     let before = (table.indexes.len(), table.checks.len(), table.foreign_keys.len());
-    table.indexes.retain(|index| index.constraint.is_none() || !same(&index.name, name));
+    table
+        .indexes
+        .retain(|index| index.constraint.is_none() || !same(&index.name, name));
     table.checks.retain(|check| !same(&check.name, name));
     table.foreign_keys.retain(|key| !same(&key.name, name));
     let mut found = before != (table.indexes.len(), table.checks.len(), table.foreign_keys.len());
     for column in &mut table.columns {
-        if column.default.as_ref().is_some_and(|default| same(&default.name, name)) {
+        if column
+            .default
+            .as_ref()
+            .is_some_and(|default| same(&default.name, name))
+        {
             column.default = None;
             found = true;
         }
@@ -419,7 +489,8 @@ fn drop_constraint(table: &mut Table, name: &str) -> bool {
 /// Error 5074 while an index, a constraint or a default needs the column.
 fn refuse_dependents(table: &Table, at: usize) -> SqlResult<()> {
     let indexes = table.indexes.iter();
-    let index = indexes.filter(|index| index.keys.iter().any(|key| key.column == at) || index.included.contains(&at));
+    let index =
+        indexes.filter(|index| index.keys.iter().any(|key| key.column == at) || index.included.contains(&at));
     let keys = table.foreign_keys.iter().filter(|key| key.columns.contains(&at));
     let default = table.columns.get(at).and_then(|column| column.default.as_ref());
     let dependent = index
@@ -429,7 +500,10 @@ fn refuse_dependents(table: &Table, at: usize) -> SqlResult<()> {
         .next();
     let column = table.columns.get(at).map_or("", |column| &column.name);
     dependent.map_or(Ok(()), |name| {
-        Err(SqlError::user(5074, format!("The object '{name}' is dependent on column '{column}'.")))
+        Err(SqlError::user(
+            5074,
+            format!("The object '{name}' is dependent on column '{column}'."),
+        ))
     })
 }
 
@@ -464,12 +538,18 @@ fn alias(definition: &ColumnDefinition) -> Option<String> {
 }
 
 fn unknown_type(name: &str) -> SqlError {
-    SqlError::user(2715, format!("Column, parameter, or variable #1: Cannot find data type {name}."))
+    SqlError::user(
+        2715,
+        format!("Column, parameter, or variable #1: Cannot find data type {name}."),
+    )
 }
 
 fn position(table: &Table, column: &str) -> SqlResult<usize> {
     table.column(column).ok_or_else(|| {
-        SqlError::user(1911, format!("Column name '{column}' does not exist in the target table or view."))
+        SqlError::user(
+            1911,
+            format!("Column name '{column}' does not exist in the target table or view."),
+        )
     })
 }
 
@@ -492,7 +572,10 @@ fn index_keys(table: &Table, columns: &[IndexColumn]) -> SqlResult<Vec<IndexKey>
                 ),
             ));
         }
-        keys.push(IndexKey { column, descending: part.descending });
+        keys.push(IndexKey {
+            column,
+            descending: part.descending,
+        });
     }
     Ok(keys)
 }
@@ -500,8 +583,12 @@ fn index_keys(table: &Table, columns: &[IndexColumn]) -> SqlResult<Vec<IndexKey>
 /// A primary key makes new columns NOT NULL unless they say NULL; existing ones have to be so (error 8111).
 fn require_not_null(table: &mut Table, at: usize, new_columns: &[ColumnDefinition]) -> SqlResult<()> {
     let table_name = table.name.clone();
-    let Some(column) = table.columns.get_mut(at) else { return Ok(()) };
-    let silent = new_columns.iter().any(|new| same(&new.name, &column.name) && new.nullable.is_none());
+    let Some(column) = table.columns.get_mut(at) else {
+        return Ok(());
+    };
+    let silent = new_columns
+        .iter()
+        .any(|new| same(&new.name, &column.name) && new.nullable.is_none());
     if silent {
         column.info.nullable = false;
     }
@@ -517,18 +604,27 @@ fn require_not_null(table: &mut Table, at: usize, new_columns: &[ColumnDefinitio
 fn is_candidate_key(table: &Table, columns: &[usize]) -> bool {
     let mut wanted = columns.to_vec();
     wanted.sort_unstable();
-    table.indexes.iter().filter(|index| index.unique && index.filter.is_none()).any(|index| {
-        let mut keys: Vec<_> = index.keys.iter().map(|key| key.column).collect();
-        keys.sort_unstable();
-        keys == wanted
-    })
+    table
+        .indexes
+        .iter()
+        .filter(|index| index.unique && index.filter.is_none())
+        .any(|index| {
+            let mut keys: Vec<_> = index.keys.iter().map(|key| key.column).collect();
+            keys.sort_unstable();
+            keys == wanted
+        })
 }
 
 /// One identity column of an exact type, one rowversion.
 fn check_special_types(table: &Table, definition: &ColumnDefinition, info: TypeInfo) -> SqlResult<()> {
     if definition.identity.is_some() {
-        let exact = matches!(info.ty, SqlType::TinyInt | SqlType::SmallInt | SqlType::Int | SqlType::BigInt)
-            || matches!(info.ty, SqlType::Decimal { scale: 0, .. } | SqlType::Numeric { scale: 0, .. });
+        let exact = matches!(
+            info.ty,
+            SqlType::TinyInt | SqlType::SmallInt | SqlType::Int | SqlType::BigInt
+        ) || matches!(
+            info.ty,
+            SqlType::Decimal { scale: 0, .. } | SqlType::Numeric { scale: 0, .. }
+        );
         if !exact || info.nullable {
             return Err(SqlError::new(
                 2749,
@@ -545,11 +641,19 @@ fn check_special_types(table: &Table, definition: &ColumnDefinition, info: TypeI
                 2744,
                 16,
                 2,
-                format!("Multiple identity columns specified for table '{}'. Only one identity column per table is allowed.", table.name),
+                format!(
+                    "Multiple identity columns specified for table '{}'. Only one identity column per table is allowed.",
+                    table.name
+                ),
             ));
         }
     }
-    if info.ty == SqlType::RowVersion && table.columns.iter().any(|column| column.info.ty == SqlType::RowVersion) {
+    if info.ty == SqlType::RowVersion
+        && table
+            .columns
+            .iter()
+            .any(|column| column.info.ty == SqlType::RowVersion)
+    {
         return Err(SqlError::new(
             2738,
             16,

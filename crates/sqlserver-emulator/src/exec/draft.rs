@@ -15,15 +15,32 @@ use crate::types::{SqlType, TypeInfo};
 #[derive(Debug)]
 pub(crate) enum Draft {
     Nothing,
-    Leaf { source: LeafSource, columns: Vec<BoundColumn>, conditions: Vec<Expr> },
-    Join { kind: JoinKind, left: Box<Draft>, right: Box<Draft>, on: Vec<Expr> },
-    Apply { outer: bool, left: Box<Draft>, right: Box<Draft> },
+    Leaf {
+        source: LeafSource,
+        columns: Vec<BoundColumn>,
+        conditions: Vec<Expr>,
+    },
+    Join {
+        kind: JoinKind,
+        left: Box<Draft>,
+        right: Box<Draft>,
+        on: Vec<Expr>,
+    },
+    Apply {
+        outer: bool,
+        left: Box<Draft>,
+        right: Box<Draft>,
+    },
 }
 
 /// What a leaf reads.
 #[derive(Debug)]
 pub(crate) enum LeafSource {
-    Table { id: TableId, read: ReadPlan, with_row_id: bool },
+    Table {
+        id: TableId,
+        read: ReadPlan,
+        with_row_id: bool,
+    },
     Rows(Arc<Vec<Row>>),
     Query(Box<QueryPlan>),
 }
@@ -54,7 +71,12 @@ impl Draft {
     pub(crate) fn cross(self, right: Self) -> Self {
         match self {
             Self::Nothing => right,
-            left => Self::Join { kind: JoinKind::Cross, left: Box::new(left), right: Box::new(right), on: Vec::new() },
+            left => Self::Join {
+                kind: JoinKind::Cross,
+                left: Box::new(left),
+                right: Box::new(right),
+                on: Vec::new(),
+            },
         }
     }
 
@@ -72,7 +94,12 @@ impl Draft {
             Self::Apply { left, .. } => {
                 places.iter().all(|place| *place < left.width()) && left.sink(condition, places)
             }
-            Self::Join { kind, left, right, on } => {
+            Self::Join {
+                kind,
+                left,
+                right,
+                on,
+            } => {
                 let width = left.width();
                 let keeps_left = matches!(kind, JoinKind::Inner | JoinKind::Left | JoinKind::Cross);
                 let keeps_right = matches!(kind, JoinKind::Inner | JoinKind::Right | JoinKind::Cross);
@@ -130,11 +157,20 @@ impl Binder<'_> {
                 let id = self.variables.table(name)?;
                 self.draft_table(id, alias.as_deref().unwrap_or(name), None, &[])
             }
-            TableSource::Derived { query, alias, columns } => {
+            TableSource::Derived {
+                query,
+                alias,
+                columns,
+            } => {
                 let plan = self.query(query)?;
                 derived(plan, alias, columns)
             }
-            TableSource::Join { kind, left, right, on } => {
+            TableSource::Join {
+                kind,
+                left,
+                right,
+                on,
+            } => {
                 let left = self.draft_source(left)?;
                 let right = self.draft_source(right)?;
                 join(*kind, left, right, on.as_ref())
@@ -142,11 +178,18 @@ impl Binder<'_> {
             TableSource::Apply { outer, left, right } => {
                 let left = self.draft_source(left)?;
                 let (right, _) = self.over(left.columns(), |binder| binder.draft_source(right));
-                Ok(Draft::Apply { outer: *outer, left: Box::new(left), right: Box::new(right?) })
+                Ok(Draft::Apply {
+                    outer: *outer,
+                    left: Box::new(left),
+                    right: Box::new(right?),
+                })
             }
-            TableSource::Function { name, arguments, alias, columns } => {
-                self.draft_function(name, arguments, alias.as_deref(), columns)
-            }
+            TableSource::Function {
+                name,
+                arguments,
+                alias,
+                columns,
+            } => self.draft_function(name, arguments, alias.as_deref(), columns),
             TableSource::ChangeTable { .. } => Err(SqlError::unsupported("CHANGETABLE")),
         }
     }
@@ -160,10 +203,14 @@ impl Binder<'_> {
         hints: &[crate::ast::TableHint],
     ) -> SqlResult<Draft> {
         let table = self.session.table_definition(id)?;
-        let columns = table_columns(&table, id, exposed, schema);
+        let columns = table_columns(&table, exposed, schema);
         let read = self.session.read_plan(&table, hints, self.for_update)?;
         Ok(Draft::Leaf {
-            source: LeafSource::Table { id, read, with_row_id: false },
+            source: LeafSource::Table {
+                id,
+                read,
+                with_row_id: false,
+            },
             columns,
             conditions: Vec::new(),
         })
@@ -173,11 +220,10 @@ impl Binder<'_> {
 /// The columns that a stored table exposes.
 pub(crate) fn table_columns(
     table: &crate::store::Table,
-    id: TableId,
     exposed: &str,
     schema: Option<&str>,
 ) -> Vec<BoundColumn> {
-    let column = |(at, column): (usize, &crate::store::Column)| BoundColumn {
+    let column = |column: &crate::store::Column| BoundColumn {
         table: exposed.to_owned(),
         schema: schema.map(str::to_owned),
         name: column.name.clone(),
@@ -185,9 +231,8 @@ pub(crate) fn table_columns(
         identity: column.identity.is_some(),
         read_only: column.computed.is_some() || column.info.ty == SqlType::RowVersion,
         hidden: false,
-        origin: Some((id, at)),
     };
-    table.columns.iter().enumerate().map(column).collect()
+    table.columns.iter().map(column).collect()
 }
 
 /// The hidden column that carries a row id.
@@ -200,7 +245,6 @@ pub(crate) fn row_id_column(exposed: &str) -> BoundColumn {
         identity: false,
         read_only: true,
         hidden: true,
-        origin: None,
     }
 }
 
@@ -208,40 +252,77 @@ pub(crate) fn row_id_column(exposed: &str) -> BoundColumn {
 pub(crate) fn derived(plan: QueryPlan, exposed: &str, names: &[String]) -> SqlResult<Draft> {
     if !names.is_empty() && names.len() != plan.columns.len() {
         return Err(SqlError::user(
-            if names.len() > plan.columns.len() { 8159 } else { 8158 },
-            format!("'{exposed}' has {} columns than were specified in the column list.", if names.len() > plan.columns.len() { "fewer" } else { "more" }),
+            if names.len() > plan.columns.len() {
+                8159
+            } else {
+                8158
+            },
+            format!(
+                "'{exposed}' has {} columns than were specified in the column list.",
+                if names.len() > plan.columns.len() {
+                    "fewer"
+                } else {
+                    "more"
+                }
+            ),
         ));
     }
     let mut columns = Vec::with_capacity(plan.columns.len());
     for (at, column) in plan.columns.iter().enumerate() {
         let name = names.get(at).unwrap_or(&column.name);
         if name.is_empty() {
-            return Err(SqlError::user(8155, format!("No column name was specified for column {} of '{exposed}'.", at + 1)));
+            return Err(SqlError::user(
+                8155,
+                format!(
+                    "No column name was specified for column {} of '{exposed}'.",
+                    at + 1
+                ),
+            ));
         }
-        if columns.iter().any(|known: &BoundColumn| super::scope::same(&known.name, name)) {
-            return Err(SqlError::user(8156, format!("The column '{name}' was specified multiple times for '{exposed}'.")));
+        if columns
+            .iter()
+            .any(|known: &BoundColumn| super::scope::same(&known.name, name))
+        {
+            return Err(SqlError::user(
+                8156,
+                format!("The column '{name}' was specified multiple times for '{exposed}'."),
+            ));
         }
         columns.push(BoundColumn {
             table: exposed.to_owned(),
             schema: None,
             name: name.clone(),
-            info: TypeInfo { ty: column.ty, collation: column.collation, nullable: column.nullable },
+            info: TypeInfo {
+                ty: column.ty,
+                collation: column.collation,
+                nullable: column.nullable,
+            },
             identity: column.identity,
             read_only: column.read_only,
             hidden: false,
-            origin: None,
         });
     }
-    Ok(Draft::Leaf { source: LeafSource::Query(Box::new(plan)), columns, conditions: Vec::new() })
+    Ok(Draft::Leaf {
+        source: LeafSource::Query(Box::new(plan)),
+        columns,
+        conditions: Vec::new(),
+    })
 }
 
 /// Joins two drafts; conditions on one side sink into it where the join's kind lets them.
 pub(crate) fn join(kind: JoinKind, left: Draft, right: Draft, on: Option<&Expr>) -> SqlResult<Draft> {
-    let mut joined = Draft::Join { kind, left: Box::new(left), right: Box::new(right), on: Vec::new() };
+    let mut joined = Draft::Join {
+        kind,
+        left: Box::new(left),
+        right: Box::new(right),
+        on: Vec::new(),
+    };
     let columns = joined.columns();
     for condition in on.map(conjuncts).unwrap_or_default() {
         let places = places(condition, &columns)?;
-        let Draft::Join { left, right, on, .. } = &mut joined else { continue };
+        let Draft::Join { left, right, on, .. } = &mut joined else {
+            continue;
+        };
         let width = left.width();
         let sunk = match (&places, kind) {
             (Some(places), JoinKind::Inner | JoinKind::Right)
@@ -252,7 +333,10 @@ pub(crate) fn join(kind: JoinKind, left: Draft, right: Draft, on: Option<&Expr>)
             (Some(places), JoinKind::Inner | JoinKind::Left)
                 if !places.is_empty() && places.iter().all(|place| *place >= width) =>
             {
-                right.sink(condition, &places.iter().map(|place| place - width).collect::<Vec<_>>())
+                right.sink(
+                    condition,
+                    &places.iter().map(|place| place - width).collect::<Vec<_>>(),
+                )
             }
             _ => false,
         };

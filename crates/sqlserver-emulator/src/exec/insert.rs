@@ -19,7 +19,7 @@ use crate::value::Value;
 enum Rows {
     /// `None`: the column's default.
     Values(Vec<Vec<Option<BoundExpr>>>),
-    Query(QueryPlan, Vec<BoundExpr>),
+    Query(Box<QueryPlan>, Vec<BoundExpr>),
     /// Rows that EXEC has given.
     Given(Vec<Row>),
 }
@@ -44,7 +44,7 @@ impl Run<'_> {
             let rows = bind_rows(binder, insert, &writer, &places, given)?;
             let output = insert.output.as_ref();
             let output = output
-                .map(|clause| OutputPlan::bind(binder, clause, &writer.table, id, &[]))
+                .map(|clause| OutputPlan::bind(binder, clause, &writer.table, &[]))
                 .transpose()?;
             if let Some(output) = &output {
                 binder.session.refuse_output_with_triggers(id, output)?;
@@ -203,7 +203,7 @@ fn bind_rows(
                     convert_to(BoundExpr::column(slot), unlimited(columns[*place].info))
                 });
             let items = items.collect::<SqlResult<_>>()?;
-            Ok(Rows::Query(plan, items))
+            Ok(Rows::Query(Box::new(plan), items))
         }
         _ => Ok(Rows::Values(vec![Vec::new()])),
     }

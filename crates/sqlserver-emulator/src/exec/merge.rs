@@ -2,11 +2,11 @@
 
 use std::collections::HashSet;
 
-use super::change::{Set, bind_sets};
+use super::change::{Set, bind_sets, for_update};
 use super::draft::{Draft, LeafSource, join, row_id_column};
 use super::insert::insertable;
 use super::output::{OutputPlan, OutputRow, target_table};
-use super::plan::{ReadPlan, Source};
+use super::plan::Source;
 use super::run::Run;
 use super::scope::BoundColumn;
 use super::writer::{Change, TableWriter, stored};
@@ -14,7 +14,7 @@ use crate::ast::{Expr, JoinKind, Merge, MergeAction, MergeWhen, Target};
 use crate::error::{SqlError, SqlResult};
 use crate::eval::{BoundExpr, bind_predicate};
 use crate::outcome::Flow;
-use crate::store::{LockMode, Read, Row, RowId};
+use crate::store::{Row, RowId};
 use crate::value::Value;
 
 /// A bound WHEN clause.
@@ -120,14 +120,24 @@ impl Run<'_> {
         let width = plan.writer.table.columns.len();
         let own: Row = row[plan.source_width..plan.source_width + width].into();
         let step = match &clause.action {
-            Action::Delete => Step { change: Change { id, row: None }, action: "DELETE", before: Some(own), joined: row },
+            Action::Delete => Step {
+                change: Change { id, row: None },
+                action: "DELETE",
+                before: Some(own),
+                joined: row,
+            },
             Action::Update(sets) => {
                 let mut values = own.to_vec();
-                for (column, value) in self.assigned(sets, &row, &plan.writer)? {
+                for (column, value) in self.assigned(sets, &row)? {
                     values[column] = value;
                 }
                 let new = plan.writer.complete(self, values, "UPDATE")?;
-                Step { change: Change { id, row: Some(new) }, action: "UPDATE", before: Some(own), joined: row }
+                Step {
+                    change: Change { id, row: Some(new) },
+                    action: "UPDATE",
+                    before: Some(own),
+                    joined: row,
+                }
             }
             Action::Insert(places, exprs) => {
                 self.set_row(row.clone());
@@ -140,7 +150,15 @@ impl Run<'_> {
                 }
                 let values = plan.writer.values(self, places, &given)?;
                 let new = plan.writer.complete(self, values, "INSERT")?;
-                Step { change: Change { id: None, row: Some(new) }, action: "INSERT", before: None, joined: row }
+                Step {
+                    change: Change {
+                        id: None,
+                        row: Some(new),
+                    },
+                    action: "INSERT",
+                    before: None,
+                    joined: row,
+                }
             }
         };
         Ok(Some(step))
@@ -153,10 +171,19 @@ impl Run<'_> {
             "UPDATE" => 1,
             _ => 2,
         });
-        let changes = steps.iter().map(|step| Change { id: step.change.id, row: step.change.row.clone() }).collect();
+        let changes = steps
+            .iter()
+            .map(|step| Change {
+                id: step.change.id,
+                row: step.change.row.clone(),
+            })
+            .collect();
         let written = plan.writer.write(self, changes)?;
         self.check_references(&plan.writer, written.iter().flatten(), "MERGE")?;
-        let pairs = steps.iter().zip(&written).filter_map(|(step, new)| Some((step.before.as_ref()?, new.as_ref())));
+        let pairs = steps
+            .iter()
+            .zip(&written)
+            .filter_map(|(step, new)| Some((step.before.as_ref()?, new.as_ref())));
         self.check_referenced(&plan.writer, pairs.collect::<Vec<_>>().into_iter(), "MERGE")?;
         if let Some(output) = &plan.output {
             let mut rows = Vec::with_capacity(steps.len());
@@ -173,7 +200,12 @@ impl Run<'_> {
             output.deliver(self, rows)?;
         }
         for action in ["INSERT", "UPDATE", "DELETE"] {
-            let own = || steps.iter().zip(&written).filter(|(step, _)| step.action == action);
+            let own = || {
+                steps
+                    .iter()
+                    .zip(&written)
+                    .filter(|(step, _)| step.action == action)
+            };
             let inserted: Vec<Row> = own().filter_map(|(_, new)| new.clone()).collect();
             let deleted: Vec<Row> = own().filter_map(|(step, _)| step.before.clone()).collect();
             if !inserted.is_empty() || !deleted.is_empty() {
@@ -199,13 +231,20 @@ fn bind_merge(binder: &mut super::scope::Binder<'_>, merge: &Merge) -> SqlResult
     let source = binder.draft_source(&merge.source)?;
     let source_columns = source.columns();
     let target = target_leaf(binder, id, &exposed, merge)?;
-    let rest = if merge.clauses.iter().any(|clause| clause.when == MergeWhen::NotMatchedBySource) {
+    let rest = if merge
+        .clauses
+        .iter()
+        .any(|clause| clause.when == MergeWhen::NotMatchedBySource)
+    {
         let leaf = target_leaf(binder, id, &exposed, merge)?;
         Some(binder.finish(leaf, None)?.0)
     } else {
         None
     };
-    let inserts = merge.clauses.iter().any(|clause| clause.when == MergeWhen::NotMatchedByTarget);
+    let inserts = merge
+        .clauses
+        .iter()
+        .any(|clause| clause.when == MergeWhen::NotMatchedByTarget);
     let kind = if inserts { JoinKind::Left } else { JoinKind::Inner };
     let draft = join(kind, source, target, Some(&merge.on))?;
     let columns = draft.columns();
@@ -213,16 +252,41 @@ fn bind_merge(binder: &mut super::scope::Binder<'_>, merge: &Merge) -> SqlResult
     binder.block().columns.clone_from(&columns);
     let writer = TableWriter::prepare(binder, id, true)?;
     let clauses = merge.clauses.iter().map(|clause| {
-        let condition = clause.condition.as_ref().map(|condition| bind_predicate(condition, binder)).transpose()?;
-        let action = bind_action(binder, &clause.action, &writer, id, &columns[..source_columns.len()])?;
-        Ok(Clause { when: clause.when, condition, action })
+        let condition = clause
+            .condition
+            .as_ref()
+            .map(|condition| bind_predicate(condition, binder))
+            .transpose()?;
+        let action = bind_action(
+            binder,
+            &clause.action,
+            &writer,
+            id,
+            &columns[..source_columns.len()],
+        )?;
+        Ok(Clause {
+            when: clause.when,
+            condition,
+            action,
+        })
     });
     let clauses = clauses.collect::<SqlResult<Vec<_>>>()?;
-    let output = merge.output.as_ref().map(|clause| OutputPlan::bind(binder, clause, &table, id, &columns)).transpose()?;
+    let output = merge
+        .output
+        .as_ref()
+        .map(|clause| OutputPlan::bind(binder, clause, &table, &columns))
+        .transpose()?;
     if let Some(output) = &output {
         binder.session.refuse_output_with_triggers(id, output)?;
     }
-    Ok(MergePlan { joined, rest, source_width: source_columns.len(), clauses, writer, output })
+    Ok(MergePlan {
+        joined,
+        rest,
+        source_width: source_columns.len(),
+        clauses,
+        writer,
+        output,
+    })
 }
 
 fn target_leaf(
@@ -232,14 +296,17 @@ fn target_leaf(
     merge: &Merge,
 ) -> SqlResult<Draft> {
     let mut leaf = binder.draft_table(id, exposed, None, &merge.hints)?;
-    if let Draft::Leaf { source: LeafSource::Table { read, with_row_id, .. }, columns, .. } = &mut leaf {
+    if let Draft::Leaf {
+        source: LeafSource::Table {
+            read, with_row_id, ..
+        },
+        columns,
+        ..
+    } = &mut leaf
+    {
         *with_row_id = true;
         columns.push(row_id_column(exposed));
-        *read = match *read {
-            ReadPlan::Range(_) => ReadPlan::Range(LockMode::Update),
-            ReadPlan::As(_) => ReadPlan::As(Read::Committed { lock: Some(LockMode::Update) }),
-            ReadPlan::Snapshot => ReadPlan::Snapshot,
-        };
+        *read = for_update(*read, binder.session.isolation);
     }
     Ok(leaf)
 }
@@ -253,14 +320,19 @@ fn bind_action(
 ) -> SqlResult<Action> {
     match action {
         MergeAction::Delete => Ok(Action::Delete),
-        MergeAction::Update(assignments) => Ok(Action::Update(bind_sets(binder, assignments, &writer.table)?)),
+        MergeAction::Update(assignments) => {
+            Ok(Action::Update(bind_sets(binder, assignments, &writer.table)?))
+        }
         MergeAction::Insert { columns, values } => {
             let Some(values) = values else {
                 return Ok(Action::Insert(Vec::new(), Vec::new()));
             };
             let places = insertable(binder, &writer.table, id, columns)?;
             if places.len() != values.len() {
-                return Err(SqlError::user(213, "Column name or number of supplied values does not match table definition."));
+                return Err(SqlError::user(
+                    213,
+                    "Column name or number of supplied values does not match table definition.",
+                ));
             }
             let (exprs, _) = binder.over(source.to_vec(), |binder| {
                 let bound = values.iter().zip(&places).map(|(value, at)| match value {

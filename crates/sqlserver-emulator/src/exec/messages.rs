@@ -29,8 +29,12 @@ impl Run<'_> {
 
     pub(crate) fn print(&mut self, message: &Expr) -> SqlResult<()> {
         let text = self.reading("PRINT", |run| run.text_of(message))?;
-        let text: String = text.filter(|text| !text.is_empty()).unwrap_or_else(|| " ".to_owned());
-        self.out.message(&SqlError::info(text.chars().take(MOST_PRINTED).collect::<String>()));
+        let text: String = text
+            .filter(|text| !text.is_empty())
+            .unwrap_or_else(|| " ".to_owned());
+        self.out.message(&SqlError::info(
+            text.chars().take(MOST_PRINTED).collect::<String>(),
+        ));
         self.session.row_count = 0;
         Ok(())
     }
@@ -39,14 +43,26 @@ impl Run<'_> {
         let Some(arguments) = arguments else {
             return Err(match self.caught.last() {
                 Some(error) => error.clone(),
-                None => SqlError::new(10_704, 15, 1, "To rethrow an error, a THROW statement must be used inside a CATCH block. Insert the THROW statement inside a CATCH block, or add error parameters to the THROW statement."),
+                None => SqlError::new(
+                    10_704,
+                    15,
+                    1,
+                    "To rethrow an error, a THROW statement must be used inside a CATCH block. Insert the THROW statement inside a CATCH block, or add error parameters to the THROW statement.",
+                ),
             });
         };
         let number = self.number_of(&arguments.number)?;
         let message = self.text_of(&arguments.message)?.unwrap_or_default();
         let state = self.number_of(&arguments.state)?;
         if number < 50_000 {
-            return Err(SqlError::new(35_100, 15, 10, format!("Error number {number} in the THROW statement is outside the valid range. Specify an error number in the valid range of 50000 to 2147483647.")));
+            return Err(SqlError::new(
+                35_100,
+                15,
+                10,
+                format!(
+                    "Error number {number} in the THROW statement is outside the valid range. Specify an error number in the valid range of 50000 to 2147483647."
+                ),
+            ));
         }
         Err(SqlError::new(number as i32, 16, state as u8, message))
     }
@@ -56,7 +72,12 @@ impl Run<'_> {
         let state = self.number_of(&arguments.state)?.clamp(0, 255) as u8;
         let message = self.scalar(&arguments.message, None)?;
         let (number, format) = match message.as_integer() {
-            Some(number) => (number as i32, format!("Error {number}, severity {severity}, state {state} was raised, but no message with that error number was found in sys.messages.")),
+            Some(number) => (
+                number as i32,
+                format!(
+                    "Error {number}, severity {severity}, state {state} was raised, but no message with that error number was found in sys.messages."
+                ),
+            ),
             None => (50_000, message.as_text().unwrap_or_default()),
         };
         let mut values = Vec::with_capacity(arguments.arguments.len());
@@ -123,13 +144,25 @@ impl Run<'_> {
                 self.done(Command::Other, None);
                 Ok(())
             }
-            other => Err(SqlError::new(2526, 16, 3, format!("Incorrect DBCC statement. Check the documentation for the correct DBCC syntax and options: {other}."))),
+            other => Err(SqlError::new(
+                2526,
+                16,
+                3,
+                format!(
+                    "Incorrect DBCC statement. Check the documentation for the correct DBCC syntax and options: {other}."
+                ),
+            )),
         }
     }
 
     fn user_options(&mut self) -> SqlResult<()> {
         let column = |name: &str| {
-            super::bind_query::result_column(name.to_owned(), TypeInfo::new(SqlType::NVarChar { len: Length::Chars(128) }))
+            super::bind_query::result_column(
+                name.to_owned(),
+                TypeInfo::new(SqlType::NVarChar {
+                    len: Length::Chars(128),
+                }),
+            )
         };
         self.start_result(&[column("Set Option"), column("Value")]);
         let isolation = match self.session.isolation {
@@ -155,15 +188,30 @@ impl Run<'_> {
             _ => String::new(),
         };
         let Some(first) = arguments.first() else {
-            return Err(SqlError::new(2526, 16, 3, "Incorrect DBCC statement. Check the documentation for the correct DBCC syntax and options."));
+            return Err(SqlError::new(
+                2526,
+                16,
+                3,
+                "Incorrect DBCC statement. Check the documentation for the correct DBCC syntax and options.",
+            ));
         };
         let name = match first {
             Expr::Column(_) => word(Some(first)),
             other => self.text_of(other)?.unwrap_or_default(),
         };
-        let reference = crate::catalog::ObjectReference::parse(&name).ok_or_else(|| SqlError::user(2501, format!("Cannot find a table or object with the name \"{name}\". Check the system catalog.")))?;
+        let reference = crate::catalog::ObjectReference::parse(&name).ok_or_else(|| {
+            SqlError::user(
+                2501,
+                format!("Cannot find a table or object with the name \"{name}\". Check the system catalog."),
+            )
+        })?;
         let object = reference.into_name();
-        let id = self.session.find_table(&object)?.ok_or_else(|| SqlError::user(2501, format!("Cannot find a table or object with the name \"{name}\". Check the system catalog.")))?;
+        let id = self.session.find_table(&object)?.ok_or_else(|| {
+            SqlError::user(
+                2501,
+                format!("Cannot find a table or object with the name \"{name}\". Check the system catalog."),
+            )
+        })?;
         if same(&word(arguments.get(1)), "RESEED")
             && let Some(value) = arguments.get(2)
         {
@@ -187,7 +235,10 @@ fn filled(format: &str, values: &[String]) -> String {
             out.push(c);
             continue;
         }
-        while chars.next_if(|c| matches!(c, '-' | '+' | '0'..='9' | '.' | '#' | ' ' | 'l' | 'h' | 'I' | '*')).is_some() {}
+        while chars
+            .next_if(|c| matches!(c, '-' | '+' | '0'..='9' | '.' | '#' | ' ' | 'l' | 'h' | 'I' | '*'))
+            .is_some()
+        {}
         match chars.next() {
             Some('%') | None => out.push('%'),
             Some(_) => out.push_str(values.next().map_or("(null)", String::as_str)),
@@ -195,4 +246,3 @@ fn filled(format: &str, values: &[String]) -> String {
     }
     out
 }
-

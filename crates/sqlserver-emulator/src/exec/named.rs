@@ -12,16 +12,28 @@ use crate::store::ModuleKind;
 
 impl Binder<'_> {
     /// The draft of a name.
-    pub(crate) fn draft_named(&mut self, name: &ObjectName, alias: Option<&str>, hints: &[TableHint]) -> SqlResult<Draft> {
+    pub(crate) fn draft_named(
+        &mut self,
+        name: &ObjectName,
+        alias: Option<&str>,
+        hints: &[TableHint],
+    ) -> SqlResult<Draft> {
         let exposed = alias.unwrap_or(&name.name);
         if name.schema.is_none() && name.database.is_none() {
             if let Some(at) = self.ctes.iter().rposition(|cte| same(&cte.name, &name.name)) {
                 return self.draft_cte(at, exposed);
             }
             if let Some(pseudo) = self.pseudo.get(&name.name.to_lowercase()) {
-                let columns = pseudo.columns.iter().map(|column| BoundColumn { table: exposed.to_owned(), ..column.clone() });
+                let columns = pseudo.columns.iter().map(|column| BoundColumn {
+                    table: exposed.to_owned(),
+                    ..column.clone()
+                });
                 let columns = columns.collect();
-                return Ok(Draft::Leaf { source: LeafSource::Rows(Arc::clone(&pseudo.rows)), columns, conditions: Vec::new() });
+                return Ok(Draft::Leaf {
+                    source: LeafSource::Rows(Arc::clone(&pseudo.rows)),
+                    columns,
+                    conditions: Vec::new(),
+                });
             }
         }
         if let Some(id) = self.session.find_table(name)? {
@@ -35,7 +47,8 @@ impl Binder<'_> {
         if let Some(draft) = self.draft_view(name, exposed)? {
             return Ok(draft);
         }
-        self.draft_catalog(name, exposed)?.ok_or_else(|| unknown_object(name))
+        self.draft_catalog(name, exposed)?
+            .ok_or_else(|| unknown_object(name))
     }
 
     /// A CTE sees those before it, not itself.
@@ -44,7 +57,8 @@ impl Binder<'_> {
         let result = match later.first() {
             Some(cte) => {
                 let cte = cte.clone();
-                self.query(&cte.query).and_then(|plan| derived(plan, exposed, &cte.columns))
+                self.query(&cte.query)
+                    .and_then(|plan| derived(plan, exposed, &cte.columns))
             }
             None => Ok(Draft::Nothing),
         };
@@ -67,7 +81,9 @@ impl Binder<'_> {
     fn draft_catalog(&mut self, name: &ObjectName, exposed: &str) -> SqlResult<Option<Draft>> {
         let database = self.session.database_of(name)?;
         let schema = name.schema.as_deref().unwrap_or("sys");
-        let found = self.session.with_viewer(database.id, |viewer| view(viewer, schema, &name.name))?;
+        let found = self
+            .session
+            .with_viewer(database.id, |viewer| view(viewer, schema, &name.name))?;
         Ok(found.map(|found| {
             let schema = same(exposed, &name.name).then(|| schema.to_owned());
             catalog_leaf(found, exposed, schema)
@@ -103,10 +119,13 @@ fn catalog_leaf(view: View, exposed: &str, schema: Option<String>) -> Draft {
         identity: false,
         read_only: true,
         hidden: false,
-        origin: None,
     });
     let columns = columns.collect();
-    Draft::Leaf { source: LeafSource::Rows(Arc::new(view.rows)), columns, conditions: Vec::new() }
+    Draft::Leaf {
+        source: LeafSource::Rows(Arc::new(view.rows)),
+        columns,
+        conditions: Vec::new(),
+    }
 }
 
 /// The error for a call of something unknown.

@@ -27,36 +27,53 @@ impl OutputPlan {
         binder: &mut Binder<'_>,
         clause: &OutputClause,
         table: &Arc<Table>,
-        id: TableId,
         source: &[BoundColumn],
     ) -> SqlResult<Self> {
-        let inserted = super::draft::table_columns(table, id, "inserted", None);
-        let deleted = super::draft::table_columns(table, id, "deleted", None);
+        let inserted = super::draft::table_columns(table, "inserted", None);
+        let deleted = super::draft::table_columns(table, "deleted", None);
         let mut columns: Vec<BoundColumn> = inserted.into_iter().chain(deleted).collect();
         columns.extend(source.iter().cloned());
         let action = SlotInfo {
-            slot: Slot { depth: 0, index: columns.len() as u32 },
-            info: TypeInfo::new(SqlType::NVarChar { len: Length::Chars(10) }).not_null(),
+            slot: Slot {
+                depth: 0,
+                index: columns.len() as u32,
+            },
+            info: TypeInfo::new(SqlType::NVarChar {
+                len: Length::Chars(10),
+            })
+            .not_null(),
         };
         binder.block().computed.push((Expr::MergeAction, action));
         let (bound, _) = binder.over(columns, |binder| Self::bind_items(binder, clause));
         binder.block().computed.pop();
         let (items, columns) = bound?;
         match &clause.into {
-            None => Ok(Self { items, columns, into: None }),
+            None => Ok(Self {
+                items,
+                columns,
+                into: None,
+            }),
             Some(into) => Self::bind_into(binder, items, columns, into),
         }
     }
 
-    fn bind_items(binder: &mut Binder<'_>, clause: &OutputClause) -> SqlResult<(Vec<BoundExpr>, Vec<ResultColumn>)> {
+    fn bind_items(
+        binder: &mut Binder<'_>,
+        clause: &OutputClause,
+    ) -> SqlResult<(Vec<BoundExpr>, Vec<ResultColumn>)> {
         let mut exprs = Vec::new();
         for item in &clause.items {
             match item {
                 SelectItem::Star { qualifier } => {
                     let columns = binder.block().columns.clone();
-                    let exposed = columns.iter().filter(|column| !column.hidden && column.is_exposed_by(qualifier));
+                    let exposed = columns
+                        .iter()
+                        .filter(|column| !column.hidden && column.is_exposed_by(qualifier));
                     exprs.extend(exposed.map(|column| {
-                        let name = ColumnName { qualifier: vec![column.table.clone()], name: column.name.clone() };
+                        let name = ColumnName {
+                            qualifier: vec![column.table.clone()],
+                            name: column.name.clone(),
+                        };
                         (Expr::Column(name), column.name.clone())
                     }));
                 }
@@ -95,10 +112,20 @@ impl OutputPlan {
         let writer = TableWriter::prepare(binder, id, true)?;
         let places = insertable(binder, &writer.table, id, &into.columns)?;
         if places.len() != items.len() {
-            return Err(SqlError::user(213, "Column name or number of supplied values does not match table definition."));
+            return Err(SqlError::user(
+                213,
+                "Column name or number of supplied values does not match table definition.",
+            ));
         }
-        let converted = items.into_iter().zip(&places).map(|(item, at)| convert_to(item, unlimited(writer.table.columns[*at].info)));
-        Ok(Self { items: converted.collect::<SqlResult<_>>()?, columns, into: Some((writer, places)) })
+        let converted = items
+            .into_iter()
+            .zip(&places)
+            .map(|(item, at)| convert_to(item, unlimited(writer.table.columns[*at].info)));
+        Ok(Self {
+            items: converted.collect::<SqlResult<_>>()?,
+            columns,
+            into: Some((writer, places)),
+        })
     }
 
     /// Whether the rows go to the client.
@@ -109,7 +136,8 @@ impl OutputPlan {
     /// One row of output.
     pub(crate) fn row(&self, run: &mut Run<'_>, over: OutputRow<'_>) -> SqlResult<Row> {
         let empty = || std::iter::repeat_n(Value::Null, over.width);
-        let side = |row: Option<&Row>| -> Vec<Value> { row.map_or_else(|| empty().collect(), |row| row.to_vec()) };
+        let side =
+            |row: Option<&Row>| -> Vec<Value> { row.map_or_else(|| empty().collect(), |row| row.to_vec()) };
         let mut values = side(over.inserted);
         values.extend(side(over.deleted));
         values.extend(over.source.iter().cloned());
@@ -130,7 +158,10 @@ impl OutputPlan {
         let mut changes = Vec::with_capacity(rows.len());
         for row in rows {
             let values = writer.values(run, places, &row)?;
-            changes.push(Change { id: None, row: Some(writer.complete(run, values, "INSERT")?) });
+            changes.push(Change {
+                id: None,
+                row: Some(writer.complete(run, values, "INSERT")?),
+            });
         }
         writer.write(run, changes)?;
         Ok(())
@@ -153,7 +184,10 @@ pub(crate) struct OutputRow<'r> {
 pub(crate) fn target_table(binder: &Binder<'_>, target: &Target) -> SqlResult<TableId> {
     match target {
         Target::Variable(name) => binder.variables.table(name),
-        Target::Table(name) => binder.session.find_table(name)?.ok_or_else(|| unknown_object(name)),
+        Target::Table(name) => binder
+            .session
+            .find_table(name)?
+            .ok_or_else(|| unknown_object(name)),
     }
 }
 
@@ -164,7 +198,16 @@ pub(crate) fn unknown_object(name: &crate::ast::ObjectName) -> SqlError {
 
 /// A name as it was written.
 pub(crate) fn spelled(name: &crate::ast::ObjectName) -> String {
-    let parts = [name.server.as_deref(), name.database.as_deref(), name.schema.as_deref(), Some(name.name.as_str())];
+    let parts = [
+        name.server.as_deref(),
+        name.database.as_deref(),
+        name.schema.as_deref(),
+        Some(name.name.as_str()),
+    ];
     let first = parts.iter().position(Option::is_some).unwrap_or(3);
-    parts[first..].iter().map(|part| part.unwrap_or_default()).collect::<Vec<_>>().join(".")
+    parts[first..]
+        .iter()
+        .map(|part| part.unwrap_or_default())
+        .collect::<Vec<_>>()
+        .join(".")
 }

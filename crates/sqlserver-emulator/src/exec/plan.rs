@@ -30,7 +30,11 @@ pub(crate) enum Node {
         left_items: Vec<BoundExpr>,
         right_items: Vec<BoundExpr>,
     },
-    Sorted { input: Box<QueryPlan>, keys: Vec<SortKey>, page: Page },
+    Sorted {
+        input: Box<QueryPlan>,
+        keys: Vec<SortKey>,
+        page: Page,
+    },
 }
 
 /// OFFSET, FETCH and TOP.
@@ -134,9 +138,18 @@ pub(crate) enum WindowFunction {
     Rank,
     DenseRank,
     Ntile(BoundExpr),
-    Aggregate { plan: AggregatePlan, running: bool, rows: bool },
+    Aggregate {
+        plan: AggregatePlan,
+        running: bool,
+        rows: bool,
+    },
     /// LAG (negative direction) and LEAD.
-    Shift { value: BoundExpr, offset: Option<BoundExpr>, default: Option<BoundExpr>, ahead: bool },
+    Shift {
+        value: BoundExpr,
+        offset: Option<BoundExpr>,
+        default: Option<BoundExpr>,
+        ahead: bool,
+    },
     FirstValue(BoundExpr),
     LastValue(BoundExpr),
 }
@@ -147,10 +160,21 @@ pub(crate) enum Source {
     /// No FROM: one row without columns.
     Nothing,
     Scan(Box<ScanPlan>),
-    Rows { rows: Arc<Vec<Row>>, filter: Vec<BoundExpr> },
-    Derived { query: Box<QueryPlan>, filter: Vec<BoundExpr> },
+    Rows {
+        rows: Arc<Vec<Row>>,
+        filter: Vec<BoundExpr>,
+    },
+    Derived {
+        query: Box<QueryPlan>,
+        filter: Vec<BoundExpr>,
+    },
     Join(Box<JoinPlan>),
-    Apply { outer: bool, left: Box<Source>, right: Box<Source>, right_width: usize },
+    Apply {
+        outer: bool,
+        left: Box<Source>,
+        right: Box<Source>,
+        right_width: usize,
+    },
 }
 
 /// Reading a table.

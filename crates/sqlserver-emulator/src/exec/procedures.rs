@@ -27,8 +27,17 @@ pub(crate) struct Given {
 
 impl From<Param> for Given {
     fn from(param: Param) -> Self {
-        let info = TypeInfo { ty: param.ty, collation: param.collation, nullable: true };
-        Self { name: param.name, value: Some(param.value), info, output: param.output }
+        let info = TypeInfo {
+            ty: param.ty,
+            collation: param.collation,
+            nullable: true,
+        };
+        Self {
+            name: param.name,
+            value: Some(param.value),
+            info,
+            output: param.output,
+        }
     }
 }
 
@@ -42,7 +51,10 @@ type Called = Result<Finished, Failure>;
 
 impl Run<'_> {
     fn fail(&self, error: SqlError) -> Failure {
-        Failure::Error { error, scope: self.session.nest_level }
+        Failure::Error {
+            error,
+            scope: self.session.nest_level,
+        }
     }
 
     /// EXEC procedure.
@@ -50,22 +62,36 @@ impl Run<'_> {
         let name = match &call.procedure {
             ProcedureName::Name(name) => name.clone(),
             ProcedureName::Variable(variable) => {
-                let text = self.variables.value(variable).map_err(|error| self.fail(error))?.as_text().unwrap_or_default();
+                let text = self
+                    .variables
+                    .value(variable)
+                    .map_err(|error| self.fail(error))?
+                    .as_text()
+                    .unwrap_or_default();
                 let reference = crate::catalog::ObjectReference::parse(&text);
                 let reference = reference.ok_or_else(|| self.fail(unknown_procedure(&text)))?;
                 reference.into_name()
             }
         };
-        let given = self.reading("EXECUTE", |run| run.given(&call.arguments)).map_err(|error| self.fail(error))?;
+        let given = self
+            .reading("EXECUTE", |run| run.given(&call.arguments))
+            .map_err(|error| self.fail(error))?;
         let finished = self.call(&name, given)?;
         for (at, _, info, value) in finished.outputs {
-            if let Some(Argument { value: Some(Expr::Variable(variable)), output: true, .. }) = call.arguments.get(at) {
-                self.assign_converted(variable, value, info).map_err(|error| self.fail(error))?;
+            if let Some(Argument {
+                value: Some(Expr::Variable(variable)),
+                output: true,
+                ..
+            }) = call.arguments.get(at)
+            {
+                self.assign_converted(variable, value, info)
+                    .map_err(|error| self.fail(error))?;
             }
         }
         if let Some(variable) = &call.status {
             let int = TypeInfo::new(SqlType::Int);
-            self.assign_converted(variable, Value::Int(finished.status), int).map_err(|error| self.fail(error))?;
+            self.assign_converted(variable, Value::Int(finished.status), int)
+                .map_err(|error| self.fail(error))?;
         }
         Ok(finished.status)
     }
@@ -82,13 +108,23 @@ impl Run<'_> {
             let (value, info) = match &argument.value {
                 None => (None, TypeInfo::new(SqlType::Int)),
                 // A bare word is text: EXEC sp_help t.
-                Some(Expr::Column(word)) => (Some(Value::text(&word.name)), TypeInfo::new(SqlType::NVarChar { len: Length::Chars(128) })),
+                Some(Expr::Column(word)) => (
+                    Some(Value::text(&word.name)),
+                    TypeInfo::new(SqlType::NVarChar {
+                        len: Length::Chars(128),
+                    }),
+                ),
                 Some(expr) => {
                     let bound = self.bind(|binder| crate::eval::bind(expr, binder))?;
                     (Some(self.value(&bound)?), bound.info())
                 }
             };
-            given.push(Given { name: argument.name.clone().unwrap_or_default(), value, info, output: argument.output });
+            given.push(Given {
+                name: argument.name.clone().unwrap_or_default(),
+                value,
+                info,
+                output: argument.output,
+            });
         }
         Ok(given)
     }
@@ -96,9 +132,12 @@ impl Run<'_> {
     /// EXEC ('text').
     pub(crate) fn execute_string(&mut self, text: &Expr) -> Result<i32, Failure> {
         let info = TypeInfo::new(SqlType::NVarChar { len: Length::Max });
-        let text = self.reading("EXECUTE", |run| run.scalar(text, Some(info))).map_err(|error| self.fail(error))?;
+        let text = self
+            .reading("EXECUTE", |run| run.scalar(text, Some(info)))
+            .map_err(|error| self.fail(error))?;
         let text = text.as_text().unwrap_or_default();
-        self.body(&text, Vec::new(), String::new()).map(|finished| finished.status)
+        self.body(&text, Vec::new(), String::new())
+            .map(|finished| finished.status)
     }
 
     /// Calls a procedure by name.
@@ -113,24 +152,52 @@ impl Run<'_> {
             "sp_prepare" => self.sp_prepare(given),
             "sp_execute" => self.sp_execute(given),
             "sp_unprepare" => {
-                let handle = given.first().and_then(|handle| handle.value.as_ref()).and_then(Value::as_integer);
+                let handle = given
+                    .first()
+                    .and_then(|handle| handle.value.as_ref())
+                    .and_then(Value::as_integer);
                 self.session.prepared.remove(&(handle.unwrap_or_default() as i32));
-                Ok(Finished { status: 0, outputs: Vec::new() })
+                Ok(Finished {
+                    status: 0,
+                    outputs: Vec::new(),
+                })
             }
             "sp_emulator_clock" => {
-                let offset = given.first().and_then(|offset| offset.value.as_ref()).and_then(Value::as_integer);
-                self.session.engine.clock().set_offset_ms(offset.unwrap_or_default());
-                Ok(Finished { status: 0, outputs: Vec::new() })
+                let offset = given
+                    .first()
+                    .and_then(|offset| offset.value.as_ref())
+                    .and_then(Value::as_integer);
+                self.session
+                    .engine
+                    .clock()
+                    .set_offset_ms(offset.unwrap_or_default());
+                Ok(Finished {
+                    status: 0,
+                    outputs: Vec::new(),
+                })
             }
             "sp_set_session_context" => {
-                let text = |at: usize| given.get(at).and_then(|given| given.value.clone()).unwrap_or_default();
+                let text = |at: usize| {
+                    given
+                        .get(at)
+                        .and_then(|given| given.value.clone())
+                        .unwrap_or_default()
+                };
                 let key = text(0).as_text().unwrap_or_default().to_lowercase();
                 self.session.session_context.insert(key, text(1));
-                Ok(Finished { status: 0, outputs: Vec::new() })
+                Ok(Finished {
+                    status: 0,
+                    outputs: Vec::new(),
+                })
             }
-            "sp_getapplock" | "sp_releaseapplock" | "sp_addextendedproperty" | "sp_configure" | "sp_updatestats" => {
-                Ok(Finished { status: 0, outputs: Vec::new() })
-            }
+            "sp_getapplock"
+            | "sp_releaseapplock"
+            | "sp_addextendedproperty"
+            | "sp_configure"
+            | "sp_updatestats" => Ok(Finished {
+                status: 0,
+                outputs: Vec::new(),
+            }),
             other => self.catalog_procedure(name, other, given),
         }
     }
@@ -138,18 +205,26 @@ impl Run<'_> {
     fn catalog_procedure(&mut self, name: &ObjectName, lower: &str, given: Vec<Given>) -> Called {
         let arguments: Vec<Value> = given.into_iter().filter_map(|given| given.value).collect();
         let database = self.session.database_of(name).map_err(|error| self.fail(error))?;
-        let found = self.session.with_viewer(database.id, |viewer| Ok(crate::catalog::procedure(viewer, lower, &arguments)));
+        let found = self.session.with_viewer(database.id, |viewer| {
+            Ok(crate::catalog::procedure(viewer, lower, &arguments))
+        });
         let Some(view) = found.map_err(|error| self.fail(error))? else {
             return Err(self.fail(unknown_procedure(&spelled(name))));
         };
-        let columns: Vec<_> =
-            view.columns.iter().map(|column| super::bind_query::result_column(column.name.to_owned(), column.info)).collect();
+        let columns: Vec<_> = view
+            .columns
+            .iter()
+            .map(|column| super::bind_query::result_column(column.name.to_owned(), column.info))
+            .collect();
         self.start_result(&columns);
         for row in &view.rows {
             self.emit(row).map_err(|error| self.fail(error))?;
         }
         self.done(Command::Select, Some(view.rows.len() as u64));
-        Ok(Finished { status: 0, outputs: Vec::new() })
+        Ok(Finished {
+            status: 0,
+            outputs: Vec::new(),
+        })
     }
 
     fn find_procedure(&self, name: &ObjectName) -> SqlResult<Option<Box<CreateProcedure>>> {
@@ -173,14 +248,21 @@ impl Run<'_> {
     /// `sp_prepare @handle OUTPUT, @params, @sql`.
     fn sp_prepare(&mut self, given: Vec<Given>) -> Called {
         let mut given = given.into_iter().skip(1);
-        let handle = self.prepare(given.next(), given.next()).map_err(|error| self.fail(error))?;
-        Ok(Finished { status: 0, outputs: vec![handle_output(handle)] })
+        let handle = self
+            .prepare(given.next(), given.next())
+            .map_err(|error| self.fail(error))?;
+        Ok(Finished {
+            status: 0,
+            outputs: vec![handle_output(handle)],
+        })
     }
 
     /// `sp_prepexec @handle OUTPUT, @params, @sql, values…`.
     fn sp_prepexec(&mut self, given: Vec<Given>) -> Called {
         let mut given = given.into_iter().skip(1);
-        let handle = self.prepare(given.next(), given.next()).map_err(|error| self.fail(error))?;
+        let handle = self
+            .prepare(given.next(), given.next())
+            .map_err(|error| self.fail(error))?;
         let mut finished = self.run_prepared(handle, given.collect(), 3)?;
         finished.outputs.insert(0, handle_output(handle));
         Ok(finished)
@@ -189,7 +271,11 @@ impl Run<'_> {
     /// `sp_execute @handle, values…`. Error 8179 for an unknown handle.
     fn sp_execute(&mut self, given: Vec<Given>) -> Called {
         let mut given = given.into_iter();
-        let handle = given.next().and_then(|handle| handle.value).and_then(|value| value.as_integer()).unwrap_or_default();
+        let handle = given
+            .next()
+            .and_then(|handle| handle.value)
+            .and_then(|value| value.as_integer())
+            .unwrap_or_default();
         self.run_prepared(handle as i32, given.collect(), 1)
     }
 
@@ -198,13 +284,18 @@ impl Run<'_> {
         let sql = text_of(sql);
         parse_batch(&sql, self.session.options.quoted_identifier)?;
         self.session.last_handle += 1;
-        self.session.prepared.insert(self.session.last_handle, Prepared { sql, parameters });
+        self.session
+            .prepared
+            .insert(self.session.last_handle, Prepared { sql, parameters });
         Ok(self.session.last_handle)
     }
 
     fn run_prepared(&mut self, handle: i32, given: Vec<Given>, before: usize) -> Called {
         let Some(prepared) = self.session.prepared.get(&handle).cloned() else {
-            return Err(self.fail(SqlError::user(8179, format!("Could not find prepared statement with handle {handle}."))));
+            return Err(self.fail(SqlError::user(
+                8179,
+                format!("Could not find prepared statement with handle {handle}."),
+            )));
         };
         let arguments = bound(&prepared.parameters, given, before).map_err(|error| self.fail(error))?;
         self.body(&prepared.sql, arguments, String::new())
@@ -212,9 +303,13 @@ impl Run<'_> {
 
     /// Runs text as a scope of its own.
     pub(crate) fn body(&mut self, sql: &str, arguments: Vec<Bound>, procedure: String) -> Called {
-        let batch = parse_batch(sql, self.session.options.quoted_identifier).map_err(|error| self.fail(error))?;
+        let batch =
+            parse_batch(sql, self.session.options.quoted_identifier).map_err(|error| self.fail(error))?;
         if self.session.nest_level >= MOST_NESTED {
-            return Err(self.fail(SqlError::user(217, "Maximum stored procedure, function, trigger, or view nesting level exceeded (limit 32).")));
+            return Err(self.fail(SqlError::user(
+                217,
+                "Maximum stored procedure, function, trigger, or view nesting level exceeded (limit 32).",
+            )));
         }
         let nocount = self.session.options.nocount;
         let is_procedure = !procedure.is_empty();
@@ -224,17 +319,25 @@ impl Run<'_> {
         inner.captured = self.captured.take();
         inner.pseudo = std::mem::take(&mut self.pseudo);
         inner.session.nest_level += 1;
-        let declared = arguments.iter().try_for_each(|argument| inner.declare_argument(argument));
+        let declared = arguments
+            .iter()
+            .try_for_each(|argument| inner.declare_argument(argument));
         let result = match declared {
             Ok(()) => inner.batch(&batch),
-            Err(error) => Err(Failure::Error { error, scope: inner.session.nest_level }),
+            Err(error) => Err(Failure::Error {
+                error,
+                scope: inner.session.nest_level,
+            }),
         };
         inner.drop_table_variables();
         inner.session.nest_level -= 1;
-        let outputs = arguments.iter().filter(|argument| argument.output).map(|argument| {
-            let value = inner.variables.value(&argument.name).cloned().unwrap_or_default();
-            (argument.place, argument.name.clone(), argument.info, value)
-        });
+        let outputs = arguments
+            .iter()
+            .filter(|argument| argument.output)
+            .map(|argument| {
+                let value = inner.variables.value(&argument.name).cloned().unwrap_or_default();
+                (argument.place, argument.name.clone(), argument.info, value)
+            });
         let outputs = outputs.collect();
         let (captured, pseudo) = (inner.captured.take(), std::mem::take(&mut inner.pseudo));
         self.captured = captured;
@@ -251,7 +354,11 @@ impl Run<'_> {
     }
 
     fn declare_argument(&mut self, argument: &Bound) -> SqlResult<()> {
-        let info = if argument.info.ty.is_character() { self.session.in_database(argument.info.ty) } else { argument.info };
+        let info = if argument.info.ty.is_character() {
+            self.session.in_database(argument.info.ty)
+        } else {
+            argument.info
+        };
         self.variables.declare(&argument.name, info)?;
         let value = match &argument.value {
             Some((value, from)) => convert_value(value.clone(), *from, info)?,
@@ -313,11 +420,19 @@ pub(crate) struct Bound {
 }
 
 fn handle_output(handle: i32) -> (usize, String, TypeInfo, Value) {
-    (0, "@handle".to_owned(), TypeInfo::new(SqlType::Int), Value::Int(handle))
+    (
+        0,
+        "@handle".to_owned(),
+        TypeInfo::new(SqlType::Int),
+        Value::Int(handle),
+    )
 }
 
 fn text_of(given: Option<Given>) -> String {
-    given.and_then(|given| given.value).and_then(|value| value.as_text()).unwrap_or_default()
+    given
+        .and_then(|given| given.value)
+        .and_then(|value| value.as_text())
+        .unwrap_or_default()
 }
 
 fn matched(procedure: &CreateProcedure, given: Vec<Given>) -> SqlResult<Vec<Bound>> {
@@ -331,13 +446,28 @@ fn bound(parameters: &[ParameterDefinition], given: Vec<Given>, before: usize) -
         let place = if given.name.is_empty() {
             at
         } else {
-            parameters.iter().position(|parameter| super::scope::same(&parameter.name, &given.name)).ok_or_else(|| {
-                SqlError::new(8145, 16, 2, format!("{} is not a parameter for procedure .", given.name))
-            })?
+            parameters
+                .iter()
+                .position(|parameter| super::scope::same(&parameter.name, &given.name))
+                .ok_or_else(|| {
+                    SqlError::new(
+                        8145,
+                        16,
+                        2,
+                        format!("{} is not a parameter for procedure .", given.name),
+                    )
+                })?
         };
         match slots.get_mut(place) {
             Some(slot) => *slot = Some((before + at, given)),
-            None => return Err(SqlError::new(8144, 16, 2, "Procedure or function has too many arguments specified.")),
+            None => {
+                return Err(SqlError::new(
+                    8144,
+                    16,
+                    2,
+                    "Procedure or function has too many arguments specified.",
+                ));
+            }
         }
     }
     let mut bound = Vec::with_capacity(parameters.len());
@@ -349,7 +479,10 @@ fn bound(parameters: &[ParameterDefinition], given: Vec<Given>, before: usize) -
         if value.is_none() && parameter.default.is_none() {
             return Err(SqlError::user(
                 8178,
-                format!("The parameterized query expects the parameter '{}', which was not supplied.", parameter.name),
+                format!(
+                    "The parameterized query expects the parameter '{}', which was not supplied.",
+                    parameter.name
+                ),
             ));
         }
         bound.push(Bound {

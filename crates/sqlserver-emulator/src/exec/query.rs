@@ -38,14 +38,23 @@ impl Run<'_> {
             Node::Select(select) => self.select(select, each),
             Node::Values(rows) => {
                 for row in rows {
-                    let row = row.iter().map(|value| self.value(value)).collect::<SqlResult<Row>>()?;
+                    let row = row
+                        .iter()
+                        .map(|value| self.value(value))
+                        .collect::<SqlResult<Row>>()?;
                     if each(self, row)? == Flow::Stop {
                         break;
                     }
                 }
                 Ok(())
             }
-            Node::SetOperation { op, left, right, left_items, right_items } => {
+            Node::SetOperation {
+                op,
+                left,
+                right,
+                left_items,
+                right_items,
+            } => {
                 let infos: Vec<TypeInfo> = plan.columns.iter().map(info_of).collect();
                 self.set_operation(*op, (left, left_items), (right, right_items), &infos, each)
             }
@@ -93,7 +102,11 @@ impl Run<'_> {
         self.converted(left.0, left.1, &mut |run, row| {
             let key = row_key(&row, infos);
             let wanted = rights.contains(&key) == (op == SetOperator::Intersect);
-            if wanted && seen.insert(key) { each(run, row) } else { Ok(Flow::Continue) }
+            if wanted && seen.insert(key) {
+                each(run, row)
+            } else {
+                Ok(Flow::Continue)
+            }
         })
     }
 
@@ -110,7 +123,10 @@ impl Run<'_> {
     }
 
     fn select(&mut self, plan: &SelectPlan, each: Each<'_>) -> SqlResult<()> {
-        let streams = (plan.order.is_empty() || plan.presorted) && !plan.distinct && !plan.page.percent && !plan.page.with_ties;
+        let streams = (plan.order.is_empty() || plan.presorted)
+            && !plan.distinct
+            && !plan.page.percent
+            && !plan.page.with_ties;
         if streams {
             return self.stream(plan, each);
         }
@@ -147,7 +163,11 @@ impl Run<'_> {
             }
             let row = run.row_of(&plan.items, &input)?;
             let flow = each(run, row)?;
-            Ok(if position - offset >= limit { Flow::Stop } else { flow })
+            Ok(if position - offset >= limit {
+                Flow::Stop
+            } else {
+                flow
+            })
         })
     }
 
@@ -157,13 +177,27 @@ impl Run<'_> {
             None => Ok(default),
             Some(expr) => match self.value(expr)? {
                 Value::BigInt(n) => u64::try_from(n).map_err(|_| {
-                    SqlError::new(1014, 15, 1, "A TOP N or FETCH rowcount value may not be negative.")
+                    SqlError::new(
+                        1014,
+                        15,
+                        1,
+                        "A TOP N or FETCH rowcount value may not be negative.",
+                    )
                 }),
-                _ => Err(SqlError::new(1060, 15, 1, "The number of rows provided for a TOP or FETCH clauses row count parameter must be an integer.")),
+                _ => Err(SqlError::new(
+                    1060,
+                    15,
+                    1,
+                    "The number of rows provided for a TOP or FETCH clauses row count parameter must be an integer.",
+                )),
             },
         };
         let offset = number(&page.offset, 0)?;
-        let limit = if page.percent { u64::MAX } else { number(&page.limit, u64::MAX)? };
+        let limit = if page.percent {
+            u64::MAX
+        } else {
+            number(&page.limit, u64::MAX)?
+        };
         Ok((offset, limit.min(self.session.options.row_count_limit())))
     }
 
@@ -179,7 +213,9 @@ impl Run<'_> {
             limit = (rows.len() as f64 * share / 100.0).ceil() as u64;
         }
         let first = usize::try_from(offset).unwrap_or(usize::MAX).min(rows.len());
-        let mut end = first.saturating_add(usize::try_from(limit).unwrap_or(usize::MAX)).min(rows.len());
+        let mut end = first
+            .saturating_add(usize::try_from(limit).unwrap_or(usize::MAX))
+            .min(rows.len());
         if page.with_ties && end > first {
             while end < rows.len() && rows[end].0 == rows[end - 1].0 {
                 end += 1;
@@ -229,7 +265,12 @@ impl Run<'_> {
         };
         let mut places: HashMap<Vec<u8>, usize> = HashMap::new();
         let mut groups: Vec<(Vec<Value>, Vec<Accumulator>)> = Vec::new();
-        let fresh = |keys| (keys, group.aggregates.iter().map(Accumulator::new).collect::<Vec<_>>());
+        let fresh = |keys| {
+            (
+                keys,
+                group.aggregates.iter().map(Accumulator::new).collect::<Vec<_>>(),
+            )
+        };
         if group.scalar {
             places.insert(Vec::new(), 0);
             groups.push(fresh(Vec::new()));
@@ -269,7 +310,11 @@ impl Run<'_> {
     }
 
     /// Gives the current row to an aggregate.
-    pub(crate) fn accumulate(&mut self, aggregate: &AggregatePlan, accumulator: &mut Accumulator) -> SqlResult<()> {
+    pub(crate) fn accumulate(
+        &mut self,
+        aggregate: &AggregatePlan,
+        accumulator: &mut Accumulator,
+    ) -> SqlResult<()> {
         let value = match &aggregate.argument {
             Some(argument) => self.value(argument)?,
             None => Value::Bit(true),
@@ -283,7 +328,11 @@ impl Run<'_> {
 
     fn filtered(&mut self, plan: &SelectPlan, each: Each<'_>) -> SqlResult<()> {
         self.source(&plan.source, &mut |run, row| {
-            if run.all_hold(&plan.filter, &row)? { each(run, row) } else { Ok(Flow::Continue) }
+            if run.all_hold(&plan.filter, &row)? {
+                each(run, row)
+            } else {
+                Ok(Flow::Continue)
+            }
         })?;
         Ok(())
     }

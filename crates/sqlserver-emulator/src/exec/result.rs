@@ -55,7 +55,9 @@ impl Run<'_> {
 
     /// `SELECT @a = x, @b += y`: every row assigns; the last one stays.
     fn assign(&mut self, plan: &QueryPlan) -> SqlResult<u64> {
-        let Node::Select(body) = &plan.node else { return Ok(0) };
+        let Node::Select(body) = &plan.node else {
+            return Ok(0);
+        };
         let infos: Vec<TypeInfo> = plan.columns.iter().map(info_of).collect();
         let mut sets: Vec<(String, BoundExpr)> = Vec::with_capacity(body.assignments.len());
         for (at, assignment) in body.assignments.iter().enumerate() {
@@ -64,8 +66,18 @@ impl Run<'_> {
             let bound = self.bind(|binder| {
                 let column = value_column(at, &infos);
                 let (bound, _) = binder.over(column, |binder| {
-                    let value = Expr::Column(crate::ast::ColumnName { qualifier: Vec::new(), name: VALUE.to_owned() });
-                    bind(&combined(&Expr::Variable(assignment.variable.clone()), assignment.op, &value), binder)
+                    let value = Expr::Column(crate::ast::ColumnName {
+                        qualifier: Vec::new(),
+                        name: VALUE.to_owned(),
+                    });
+                    bind(
+                        &combined(
+                            &Expr::Variable(assignment.variable.clone()),
+                            assignment.op,
+                            &value,
+                        ),
+                        binder,
+                    )
                 });
                 convert_to(bound?, target)
             })?;
@@ -86,20 +98,46 @@ impl Run<'_> {
 
     fn select_into(&mut self, query: &Query, into: &ObjectName) -> SqlResult<u64> {
         let plan = self.bind(|binder| binder.query(query))?;
-        let columns: Vec<Column> = plan.columns.iter().enumerate().map(|(at, column)| new_column(at, column)).collect();
+        let columns: Vec<Column> = plan
+            .columns
+            .iter()
+            .enumerate()
+            .map(|(at, column)| new_column(at, column))
+            .collect();
         if columns.iter().any(|column| column.name.is_empty()) {
-            return Err(SqlError::user(1038, "An object or column name is missing or empty. For SELECT INTO statements, verify each column has a name. For other statements, look for empty alias names. Aliases defined as \"\" or [] are not allowed. Change the alias to a valid name."));
+            return Err(SqlError::user(
+                1038,
+                "An object or column name is missing or empty. For SELECT INTO statements, verify each column has a name. For other statements, look for empty alias names. Aliases defined as \"\" or [] are not allowed. Change the alias to a valid name.",
+            ));
         }
         let names: Vec<String> = plan.columns.iter().map(|column| column.name.clone()).collect();
-        if let Some(name) = names.iter().enumerate().find(|(at, name)| contains_name(&names[..*at], name)).map(|(_, name)| name) {
-            return Err(SqlError::user(2705, format!("Column names in each table must be unique. Column name '{name}' in table '{}' is specified more than once.", into.name)));
+        if let Some(name) = names
+            .iter()
+            .enumerate()
+            .find(|(at, name)| contains_name(&names[..*at], name))
+            .map(|(_, name)| name)
+        {
+            return Err(SqlError::user(
+                2705,
+                format!(
+                    "Column names in each table must be unique. Column name '{name}' in table '{}' is specified more than once.",
+                    into.name
+                ),
+            ));
         }
         let id = self.create_table_of(into, columns)?;
         let writer = self.bind(|binder| TableWriter::prepare(binder, id, false))?;
         let mut changes = Vec::new();
-        let rowversion = writer.table.columns.iter().any(|column| column.info.ty == SqlType::RowVersion);
+        let rowversion = writer
+            .table
+            .columns
+            .iter()
+            .any(|column| column.info.ty == SqlType::RowVersion);
         self.query(&plan, &mut |_, row| {
-            changes.push(Change { id: None, row: Some(row) });
+            changes.push(Change {
+                id: None,
+                row: Some(row),
+            });
             Ok(Flow::Continue)
         })?;
         let count = changes.len() as u64;
@@ -133,7 +171,6 @@ fn value_column(at: usize, infos: &[TypeInfo]) -> Vec<super::scope::BoundColumn>
         identity: false,
         read_only: true,
         hidden: place != at,
-        origin: None,
     };
     infos.iter().enumerate().map(column).collect()
 }
@@ -142,9 +179,19 @@ fn new_column(at: usize, column: &ResultColumn) -> Column {
     Column {
         id: at as i32 + 1,
         name: column.name.clone(),
-        info: TypeInfo { ty: if column.ty == SqlType::Null { SqlType::Int } else { column.ty }, ..info_of(column) },
+        info: TypeInfo {
+            ty: if column.ty == SqlType::Null {
+                SqlType::Int
+            } else {
+                column.ty
+            },
+            ..info_of(column)
+        },
         alias: None,
-        identity: column.identity.then_some(Identity { seed: 1, increment: 1 }),
+        identity: column.identity.then_some(Identity {
+            seed: 1,
+            increment: 1,
+        }),
         computed: None,
         default: None,
         rowguid: false,
@@ -182,11 +229,16 @@ pub(crate) fn cut(row: &Row, limits: &[Option<usize>]) -> Option<Row> {
         Value::Bytes(bytes) => bytes.len(),
         _ => 0,
     };
-    let too_long = row.iter().zip(limits).any(|(value, limit)| limit.is_some_and(|limit| length(value) > limit));
+    let too_long = row
+        .iter()
+        .zip(limits)
+        .any(|(value, limit)| limit.is_some_and(|limit| length(value) > limit));
     too_long.then(|| {
         let shorten = |(value, limit): (&Value, &Option<usize>)| match (value, limit) {
             (Value::Str(text), Some(limit)) if text.len() > *limit => Value::Str(text[..*limit].into()),
-            (Value::Bytes(bytes), Some(limit)) if bytes.len() > *limit => Value::Bytes(bytes[..*limit].into()),
+            (Value::Bytes(bytes), Some(limit)) if bytes.len() > *limit => {
+                Value::Bytes(bytes[..*limit].into())
+            }
             (value, _) => value.clone(),
         };
         row.iter().zip(limits).map(shorten).collect()

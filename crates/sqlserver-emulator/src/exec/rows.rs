@@ -49,13 +49,25 @@ impl Run<'_> {
                 Ok(flow)
             }
             Source::Join(join) => self.join(join, each),
-            Source::Apply { outer, left, right, right_width } => self.source(left, &mut |run, left_row| {
+            Source::Apply {
+                outer,
+                left,
+                right,
+                right_width,
+            } => self.source(left, &mut |run, left_row| {
                 run.apply(&left_row, right, *outer, *right_width, each)
             }),
         }
     }
 
-    fn apply(&mut self, left: &Row, right: &Source, outer: bool, width: usize, each: Each<'_>) -> SqlResult<Flow> {
+    fn apply(
+        &mut self,
+        left: &Row,
+        right: &Source,
+        outer: bool,
+        width: usize,
+        each: Each<'_>,
+    ) -> SqlResult<Flow> {
         self.set_row(left.clone());
         let mut rights = Vec::new();
         self.source(right, &mut |_, row| {
@@ -83,11 +95,21 @@ impl Run<'_> {
                 None => return Ok(Flow::Continue),
                 Some(range) => {
                     let backwards = order.map_or_else(|| self.session.coin(), |(_, backwards)| backwards);
-                    Access::Index { index: seek.index, range, backwards }
+                    Access::Index {
+                        index: seek.index,
+                        range,
+                        backwards,
+                    }
                 }
             },
-            (None, Some((index, backwards))) => Access::Index { index, range: KeyRange::default(), backwards },
-            (None, None) => Access::Heap { start: self.scan_start(scan) },
+            (None, Some((index, backwards))) => Access::Index {
+                index,
+                range: KeyRange::default(),
+                backwards,
+            },
+            (None, None) => Access::Heap {
+                start: self.scan_start(scan),
+            },
         };
         self.visit(scan, &scan.filter, access, each)
     }
@@ -137,11 +159,28 @@ impl Run<'_> {
 
     /// Where a scan without order begins: anywhere.
     fn scan_start(&mut self, scan: &ScanPlan) -> RowId {
-        let rows = self.session.engine.store().lock().tables.get(&scan.table).map_or(0, |data| data.size_hint());
-        if rows == 0 { 0 } else { (self.session.dice() % rows as u64) as RowId }
+        let rows = self
+            .session
+            .engine
+            .store()
+            .lock()
+            .tables
+            .get(&scan.table)
+            .map_or(0, |data| data.size_hint());
+        if rows == 0 {
+            0
+        } else {
+            (self.session.dice() % rows as u64) as RowId
+        }
     }
 
-    fn visit(&mut self, scan: &ScanPlan, filter: &[BoundExpr], access: Access, each: Each<'_>) -> SqlResult<Flow> {
+    fn visit(
+        &mut self,
+        scan: &ScanPlan,
+        filter: &[BoundExpr],
+        access: Access,
+        each: Each<'_>,
+    ) -> SqlResult<Flow> {
         let (read, range_lock) = self.read(scan.read);
         let tx = self.statement.tx;
         let patience = self.patience();
@@ -172,7 +211,11 @@ impl Run<'_> {
                 if !self.all_hold(filter, &row)? {
                     continue;
                 }
-                let row = if scan.with_row_id { with_row_id(&row, id) } else { row };
+                let row = if scan.with_row_id {
+                    with_row_id(&row, id)
+                } else {
+                    row
+                };
                 if each(self, row)? == Flow::Stop {
                     return Ok(Flow::Stop);
                 }
@@ -203,15 +246,28 @@ impl Run<'_> {
                 }
             }
         }
-        let base = if prefix.is_empty() { KeyRange::default() } else { KeyRange::prefix(prefix.clone()) };
+        let base = if prefix.is_empty() {
+            KeyRange::default()
+        } else {
+            KeyRange::prefix(prefix.clone())
+        };
         if !exact {
             return Ok(Some(base));
         }
         self.narrow(seek, table, prefix, base)
     }
 
-    fn narrow(&mut self, seek: &Seek, table: &Table, prefix: Vec<u8>, base: KeyRange) -> SqlResult<Option<KeyRange>> {
-        let keys = table.indexes[seek.index].keys.get(seek.equal.len()..).unwrap_or_default();
+    fn narrow(
+        &mut self,
+        seek: &Seek,
+        table: &Table,
+        prefix: Vec<u8>,
+        base: KeyRange,
+    ) -> SqlResult<Option<KeyRange>> {
+        let keys = table.indexes[seek.index]
+            .keys
+            .get(seek.equal.len()..)
+            .unwrap_or_default();
         let descending = keys.first().is_some_and(|part| part.descending);
         let mut range = base;
         for (bound, is_low) in [(&seek.low, true), (&seek.high, false)] {
@@ -225,9 +281,17 @@ impl Run<'_> {
                 continue;
             }
             if is_low != descending {
-                range.low = if inclusive { Some(at) } else { crate::store::successor(&at) };
+                range.low = if inclusive {
+                    Some(at)
+                } else {
+                    crate::store::successor(&at)
+                };
             } else {
-                range.high = if inclusive { crate::store::successor(&at) } else { Some(at) };
+                range.high = if inclusive {
+                    crate::store::successor(&at)
+                } else {
+                    Some(at)
+                };
             }
         }
         Ok(Some(range))
@@ -278,7 +342,11 @@ impl Run<'_> {
             return Ok(None);
         }
         let store = self.session.engine.store();
-        let size = store.lock().tables.get(&scan.table).map_or(0, |data| data.size_hint());
+        let size = store
+            .lock()
+            .tables
+            .get(&scan.table)
+            .map_or(0, |data| data.size_hint());
         let most = size / LOOKUP_RATIO;
         if most == 0 {
             return Ok(None);
@@ -286,7 +354,11 @@ impl Run<'_> {
         let mut rows = Vec::new();
         self.source(driver, &mut |_, row| {
             rows.push(row);
-            Ok(if rows.len() > most { Flow::Stop } else { Flow::Continue })
+            Ok(if rows.len() > most {
+                Flow::Stop
+            } else {
+                Flow::Continue
+            })
         })?;
         Ok((rows.len() <= most).then_some(rows))
     }
@@ -305,7 +377,11 @@ impl Run<'_> {
         for driver in drivers {
             let mut found = Vec::new();
             if let Some(range) = self.lookup_range(join, lookup, &table, &driver, driver_is_right)? {
-                let access = Access::Index { index: lookup.index, range, backwards: false };
+                let access = Access::Index {
+                    index: lookup.index,
+                    range,
+                    backwards: false,
+                };
                 self.visit(scan, &scan.filter, access, &mut |_, row| {
                     found.push(row);
                     Ok(Flow::Continue)
@@ -313,7 +389,11 @@ impl Run<'_> {
             }
             let mut matched = false;
             for other in found {
-                let (left, right) = if driver_is_right { (&other, &driver) } else { (&driver, &other) };
+                let (left, right) = if driver_is_right {
+                    (&other, &driver)
+                } else {
+                    (&driver, &other)
+                };
                 if !self.keys_equal(join, left, right)? {
                     continue;
                 }
@@ -326,7 +406,11 @@ impl Run<'_> {
                 }
             }
             if !matched && outer {
-                let width = if driver_is_right { join.left_width } else { join.right_width };
+                let width = if driver_is_right {
+                    join.left_width
+                } else {
+                    join.right_width
+                };
                 if each(self, padded(&driver, width, !driver_is_right))? == Flow::Stop {
                     return Ok(Flow::Stop);
                 }
@@ -381,7 +465,10 @@ impl Run<'_> {
         let mut matched = vec![false; if keeps_right { rights.len() } else { 0 }];
         let flow = self.source(&join.left, &mut |run, left| {
             let key = run.hash_key(join.keys.iter().map(|key| &key.0), &left)?;
-            let candidates = key.and_then(|key| by_key.get(&key)).map(Vec::as_slice).unwrap_or_default();
+            let candidates = key
+                .and_then(|key| by_key.get(&key))
+                .map(Vec::as_slice)
+                .unwrap_or_default();
             let mut any = false;
             for &at in candidates {
                 let row = concat(&left, &rights[at as usize]);
@@ -413,7 +500,11 @@ impl Run<'_> {
     }
 
     /// The hash key of some values over a row; none if one is NULL. Without values every row has the same key.
-    fn hash_key<'k>(&mut self, exprs: impl Iterator<Item = &'k BoundExpr>, row: &Row) -> SqlResult<Option<Vec<u8>>> {
+    fn hash_key<'k>(
+        &mut self,
+        exprs: impl Iterator<Item = &'k BoundExpr>,
+        row: &Row,
+    ) -> SqlResult<Option<Vec<u8>>> {
         self.set_row(row.clone());
         let mut out = Vec::new();
         for expr in exprs {
@@ -447,11 +538,18 @@ pub(crate) fn concat(left: &Row, right: &Row) -> Row {
 /// A row of an outer join's one side with NULLs for the other's.
 fn padded(row: &Row, width: usize, nulls_right: bool) -> Row {
     let nulls = std::iter::repeat_n(Value::Null, width);
-    if nulls_right { row.iter().cloned().chain(nulls).collect() } else { nulls.chain(row.iter().cloned()).collect() }
+    if nulls_right {
+        row.iter().cloned().chain(nulls).collect()
+    } else {
+        nulls.chain(row.iter().cloned()).collect()
+    }
 }
 
 fn with_row_id(row: &Row, id: RowId) -> Row {
-    row.iter().cloned().chain([Value::BigInt(i64::from(id))]).collect()
+    row.iter()
+        .cloned()
+        .chain([Value::BigInt(i64::from(id))])
+        .collect()
 }
 
 /// `value` as one of the column's type, if it is exactly one.
@@ -472,7 +570,11 @@ pub(crate) fn key_value(value: Value, column: SqlType) -> Option<Value> {
                 other => (i128::from(integer(other)?), 0),
             };
             let unscaled = unscaled.checked_mul(10i128.checked_pow(u32::from(scale.checked_sub(from)?))?)?;
-            Some(Value::Decimal(Decimal { unscaled, precision, scale }))
+            Some(Value::Decimal(Decimal {
+                unscaled,
+                precision,
+                scale,
+            }))
         }
         SqlType::RowVersion => match value {
             Value::RowVersion(_) => Some(value),

@@ -13,7 +13,8 @@ use crate::ast::Expr;
 use crate::clock::Instant;
 use crate::error::{SqlError, SqlResult};
 use crate::eval::{
-    BoundExpr, Context, EnvironmentFunction, Global, Members, Slot, bind, bind_predicate, convert_to, convert_value, holds,
+    BoundExpr, Context, EnvironmentFunction, Global, Members, Slot, bind, bind_predicate, convert_to,
+    convert_value, holds,
 };
 use crate::outcome::{Flow, Output};
 use crate::session::SessionState;
@@ -73,7 +74,11 @@ impl<'a> Run<'a> {
             out,
             variables: Variables::default(),
             pseudo: HashMap::new(),
-            statement: StatementState { tx: 0, snapshot: None, now },
+            statement: StatementState {
+                tx: 0,
+                snapshot: None,
+                now,
+            },
             caught: Vec::new(),
             tries: 0,
             in_proc,
@@ -160,14 +165,6 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Runs `body` with a further row around it: a query within the current one.
-    pub(crate) fn within<T>(&mut self, body: impl FnOnce(&mut Self) -> T) -> T {
-        self.rows.push(Arc::from([]));
-        let result = body(self);
-        self.rows.pop();
-        result
-    }
-
     /// An error if the client has sent ATTENTION.
     pub(crate) fn check_cancelled(&self) -> SqlResult<()> {
         if self.session.cancel.load(Ordering::Relaxed) {
@@ -181,7 +178,12 @@ impl<'a> Run<'a> {
         match plan {
             ReadPlan::As(read) => (read, None),
             ReadPlan::Range(mode) => (Read::Committed { lock: Some(mode) }, Some(mode)),
-            ReadPlan::Snapshot => (Read::Snapshot { at: self.statement.snapshot.unwrap_or(u64::MAX) }, None),
+            ReadPlan::Snapshot => (
+                Read::Snapshot {
+                    at: self.statement.snapshot.unwrap_or(u64::MAX),
+                },
+                None,
+            ),
         }
     }
 

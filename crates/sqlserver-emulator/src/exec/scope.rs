@@ -11,7 +11,7 @@ use crate::collation::Collation;
 use crate::error::{SqlError, SqlResult};
 use crate::eval::{Scope, Slot, SlotInfo, SubqueryInfo};
 use crate::session::SessionState;
-use crate::store::{Row, TableId};
+use crate::store::Row;
 use crate::types::TypeInfo;
 
 /// A column that a query block can name.
@@ -26,8 +26,6 @@ pub(crate) struct BoundColumn {
     pub(crate) read_only: bool,
     /// Not for names: a row id.
     pub(crate) hidden: bool,
-    /// The table and the position in it.
-    pub(crate) origin: Option<(TableId, usize)>,
 }
 
 /// What an expression of the block stands over.
@@ -81,7 +79,11 @@ impl<'b> Binder<'b> {
     }
 
     /// Runs `bind` over `columns` in place of the innermost block's own.
-    pub(crate) fn over<T>(&mut self, columns: Vec<BoundColumn>, bind: impl FnOnce(&mut Self) -> T) -> (T, Vec<BoundColumn>) {
+    pub(crate) fn over<T>(
+        &mut self,
+        columns: Vec<BoundColumn>,
+        bind: impl FnOnce(&mut Self) -> T,
+    ) -> (T, Vec<BoundColumn>) {
         let current = self.block();
         let before = std::mem::replace(&mut current.columns, columns);
         let result = bind(self);
@@ -109,7 +111,10 @@ pub(crate) fn find_column(columns: &[BoundColumn], name: &ColumnName) -> SqlResu
     for (at, column) in columns.iter().enumerate() {
         if !column.hidden && column.is_called(name) {
             if found.is_some() {
-                return Err(SqlError::user(209, format!("Ambiguous column name '{}'.", name.name)));
+                return Err(SqlError::user(
+                    209,
+                    format!("Ambiguous column name '{}'.", name.name),
+                ));
             }
             found = Some(at);
         }
@@ -153,12 +158,20 @@ impl Scope for Binder<'_> {
             let info = block.columns[index].info;
             let index = match &block.grouped {
                 None => index as u32,
-                Some(keys) => *keys.get(&index).ok_or_else(|| not_grouped(&block.columns[index]))?,
+                Some(keys) => *keys
+                    .get(&index)
+                    .ok_or_else(|| not_grouped(&block.columns[index]))?,
             };
             for inner in &mut self.blocks[at + 1..] {
                 inner.correlated = true;
             }
-            return Ok(SlotInfo { slot: Slot { depth: depth as u16, index }, info });
+            return Ok(SlotInfo {
+                slot: Slot {
+                    depth: depth as u16,
+                    index,
+                },
+                info,
+            });
         }
         Err(unknown_column(self, name))
     }
@@ -180,7 +193,11 @@ impl Scope for Binder<'_> {
         });
         let columns = plan.columns.len();
         self.subqueries.push(Arc::new(plan));
-        Ok(SubqueryInfo { id: self.subqueries.len() - 1, info, columns })
+        Ok(SubqueryInfo {
+            id: self.subqueries.len() - 1,
+            info,
+            columns,
+        })
     }
 
     fn computed(&mut self, expr: &Expr) -> SqlResult<Option<SlotInfo>> {
@@ -189,19 +206,26 @@ impl Scope for Binder<'_> {
             return Ok(Some(*slot));
         }
         match expr {
-            Expr::Function(call) if is_aggregate(call) || call.over.is_some() => Err(misplaced(call.over.is_some())),
+            Expr::Function(call) if is_aggregate(call) || call.over.is_some() => {
+                Err(misplaced(call.over.is_some()))
+            }
             _ => Ok(None),
         }
     }
 
     fn collation(&self) -> &'static Collation {
-        self.session.current_database().map_or(Collation::server_default(), |database| database.collation)
+        self.session
+            .current_database()
+            .map_or(Collation::server_default(), |database| database.collation)
     }
 }
 
 fn misplaced(windowed: bool) -> SqlError {
     if windowed {
-        return SqlError::user(4108, "Windowed functions can only appear in the SELECT or ORDER BY clauses.");
+        return SqlError::user(
+            4108,
+            "Windowed functions can only appear in the SELECT or ORDER BY clauses.",
+        );
     }
     SqlError::user(
         147,
@@ -220,10 +244,18 @@ fn not_grouped(column: &BoundColumn) -> SqlError {
 }
 
 fn unknown_column(binder: &Binder<'_>, name: &ColumnName) -> SqlError {
-    let exposed = |block: &Block| block.columns.iter().any(|column| column.is_exposed_by(&name.qualifier));
+    let exposed = |block: &Block| {
+        block
+            .columns
+            .iter()
+            .any(|column| column.is_exposed_by(&name.qualifier))
+    };
     if name.qualifier.is_empty() || binder.blocks.iter().any(exposed) {
         return SqlError::user(207, format!("Invalid column name '{}'.", name.name));
     }
     let full = format!("{}.{}", name.qualifier.join("."), name.name);
-    SqlError::user(4104, format!("The multi-part identifier \"{full}\" could not be bound."))
+    SqlError::user(
+        4104,
+        format!("The multi-part identifier \"{full}\" could not be bound."),
+    )
 }

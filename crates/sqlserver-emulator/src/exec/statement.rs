@@ -62,7 +62,27 @@ enum Reach {
 
 /// Errors of names and syntax, found when a statement is compiled: a TRY of the same scope does not catch them.
 fn is_compilation(number: i32) -> bool {
-    matches!(number, 102 | 105 | 137 | 156 | 195 | 205 | 207 | 208 | 209 | 1087 | 4104 | 8120 | 263 | 213 | 109 | 110 | 120 | 121 | 911)
+    matches!(
+        number,
+        102 | 105
+            | 137
+            | 156
+            | 195
+            | 205
+            | 207
+            | 208
+            | 209
+            | 1087
+            | 4104
+            | 8120
+            | 263
+            | 213
+            | 109
+            | 110
+            | 120
+            | 121
+            | 911
+    )
 }
 
 fn reach(error: &SqlError, xact_abort: bool) -> Reach {
@@ -97,13 +117,22 @@ impl Run<'_> {
 
     fn statement(&mut self, statement: &Statement) -> Outcome {
         if let Err(error) = self.check_cancelled() {
-            return Err(Failure::Error { error, scope: u32::MAX });
+            return Err(Failure::Error {
+                error,
+                scope: u32::MAX,
+            });
         }
         self.clear_plans();
         match &statement.kind {
             StatementKind::Block(statements) => self.statements(statements),
-            StatementKind::If { condition, then, otherwise } => {
-                let holds = self.guarded(statement.line, |run| run.reading("SELECT", |run| run.condition(condition)))?;
+            StatementKind::If {
+                condition,
+                then,
+                otherwise,
+            } => {
+                let holds = self.guarded(statement.line, |run| {
+                    run.reading("SELECT", |run| run.condition(condition))
+                })?;
                 match (holds, otherwise) {
                     (Some(true), _) => self.statement(then),
                     (Some(false), Some(otherwise)) => self.statement(otherwise),
@@ -115,11 +144,17 @@ impl Run<'_> {
             StatementKind::Continue => Ok(Step::Continue),
             StatementKind::TryCatch { attempt, catch } => self.try_catch(attempt, catch),
             StatementKind::Return(value) => {
-                let Some(value) = value else { return Ok(Step::Return(0)) };
+                let Some(value) = value else {
+                    return Ok(Step::Return(0));
+                };
                 let status = self.guarded(statement.line, |run| {
-                    run.reading("SELECT", |run| run.scalar(value, Some(crate::types::TypeInfo::new(SqlType::Int))))
+                    run.reading("SELECT", |run| {
+                        run.scalar(value, Some(crate::types::TypeInfo::new(SqlType::Int)))
+                    })
                 })?;
-                Ok(Step::Return(status.and_then(|value| value.as_integer()).unwrap_or_default() as i32))
+                Ok(Step::Return(
+                    status.and_then(|value| value.as_integer()).unwrap_or_default() as i32,
+                ))
             }
             StatementKind::Execute(call) => self.nested(statement.line, |run| run.execute(call)),
             StatementKind::ExecuteString(text) => self.nested(statement.line, |run| run.execute_string(text)),
@@ -133,9 +168,9 @@ impl Run<'_> {
     fn nested(&mut self, line: u32, body: impl FnOnce(&mut Self) -> Result<i32, Failure>) -> Outcome {
         match body(self) {
             Ok(_) => Ok(Step::Next),
-            Err(Failure::Error { error, scope }) if scope == self.session.nest_level => {
-                self.failed(error.at_line(line), Command::Execute).map(|()| Step::Next)
-            }
+            Err(Failure::Error { error, scope }) if scope == self.session.nest_level => self
+                .failed(error.at_line(line), Command::Execute)
+                .map(|()| Step::Next),
             Err(failure) => Err(failure),
         }
     }
@@ -170,7 +205,9 @@ impl Run<'_> {
         if error.number == 3617 || (is_compilation(error.number) && scope == level) {
             return self.failed(error, Command::None).map(|()| Step::Next);
         }
-        if self.session.transaction.is_some() && reach(&error, self.session.options.xact_abort) == Reach::Transaction {
+        if self.session.transaction.is_some()
+            && reach(&error, self.session.options.xact_abort) == Reach::Transaction
+        {
             self.session.doomed = true;
         }
         self.session.last_error = error.number;
@@ -181,11 +218,13 @@ impl Run<'_> {
     }
 
     /// Runs a statement's work. None: it failed, the client was told, and the batch goes on.
-    fn guarded<T>(&mut self, line: u32, work: impl FnOnce(&mut Self) -> SqlResult<T>) -> Result<Option<T>, Failure> {
+    fn guarded<T>(
+        &mut self,
+        line: u32,
+        work: impl FnOnce(&mut Self) -> SqlResult<T>,
+    ) -> Result<Option<T>, Failure> {
         match work(self) {
-            Ok(value) => {
-                Ok(Some(value))
-            }
+            Ok(value) => Ok(Some(value)),
             Err(error) => {
                 let mut error = error.at_line(line);
                 if error.procedure.is_empty() {
@@ -201,7 +240,10 @@ impl Run<'_> {
         let number = error.number;
         self.session.last_error = number;
         if self.tries > 0 {
-            return Err(Failure::Error { error, scope: self.session.nest_level });
+            return Err(Failure::Error {
+                error,
+                scope: self.session.nest_level,
+            });
         }
         let reach = reach(&error, self.session.options.xact_abort);
         // After ATTENTION the client expects only its acknowledgement.
@@ -212,8 +254,17 @@ impl Run<'_> {
             self.rollback_all();
         }
         self.session.row_count = 0;
-        self.out.done(Done { command, rows: None, error: true, in_proc: self.in_proc });
-        if reach == Reach::Statement { Ok(()) } else { Err(Failure::Aborted) }
+        self.out.done(Done {
+            command,
+            rows: None,
+            error: true,
+            in_proc: self.in_proc,
+        });
+        if reach == Reach::Statement {
+            Ok(())
+        } else {
+            Err(Failure::Aborted)
+        }
     }
 
     /// Tells the client of an error that ended the request.
@@ -226,9 +277,15 @@ impl Run<'_> {
     fn perform(&mut self, kind: &StatementKind) -> SqlResult<()> {
         match kind {
             StatementKind::Select(select) => self.select_statement(select),
-            StatementKind::Insert(insert) => self.counted("INSERT", Command::Insert, |run| run.insert(insert)),
-            StatementKind::Update(update) => self.counted("UPDATE", Command::Update, |run| run.update(update)),
-            StatementKind::Delete(delete) => self.counted("DELETE", Command::Delete, |run| run.delete(delete)),
+            StatementKind::Insert(insert) => {
+                self.counted("INSERT", Command::Insert, |run| run.insert(insert))
+            }
+            StatementKind::Update(update) => {
+                self.counted("UPDATE", Command::Update, |run| run.update(update))
+            }
+            StatementKind::Delete(delete) => {
+                self.counted("DELETE", Command::Delete, |run| run.delete(delete))
+            }
             StatementKind::Merge(merge) => self.counted("MERGE", Command::Merge, |run| run.merge(merge)),
             StatementKind::InsertBulk(bulk) => self.begin_bulk(bulk),
             StatementKind::Declare(variables) => self.declare(variables),
@@ -254,9 +311,16 @@ impl Run<'_> {
     }
 
     /// Runs work in the open transaction, or in one of its own that commits at the end.
-    pub(crate) fn in_transaction<T>(&mut self, name: &str, work: impl FnOnce(&mut Self) -> SqlResult<T>) -> SqlResult<T> {
+    pub(crate) fn in_transaction<T>(
+        &mut self,
+        name: &str,
+        work: impl FnOnce(&mut Self) -> SqlResult<T>,
+    ) -> SqlResult<T> {
         let engine = std::sync::Arc::clone(&self.session.engine);
-        if self.session.transaction.is_none() && self.session.statement_transaction.is_none() && self.session.options.implicit_transactions {
+        if self.session.transaction.is_none()
+            && self.session.statement_transaction.is_none()
+            && self.session.options.implicit_transactions
+        {
             self.open_transaction("implicit_transaction");
         }
         let outer = self.session.transaction.or(self.session.statement_transaction);
@@ -277,7 +341,9 @@ impl Run<'_> {
         let before = self.statement;
         let (undo, locks, own_snapshot) = self.start_statement(tx);
         let now = engine.clock().now();
-        engine.change_session(self.session.id, |facts| facts.request = Some((now, name.to_owned())));
+        engine.change_session(self.session.id, |facts| {
+            facts.request = Some((now, name.to_owned()))
+        });
         let result = work(self);
         if let Some(at) = own_snapshot {
             engine.store().lock().release_snapshot(Some(at));
@@ -286,7 +352,13 @@ impl Run<'_> {
         if outer.is_none() {
             self.session.statement_transaction = None;
         }
-        let ended = Ended { tx, own: outer.is_none(), failed: result.is_err(), undo, locks };
+        let ended = Ended {
+            tx,
+            own: outer.is_none(),
+            failed: result.is_err(),
+            undo,
+            locks,
+        };
         self.end_statement(ended, matches!(name, "UPDATE" | "DELETE"));
         result
     }
@@ -310,20 +382,31 @@ impl Run<'_> {
         };
         self.statement = StatementState { tx, snapshot, now };
         store.touch_read(tx, self.session.database);
-        let marks = store.transaction(tx).map(|transaction| (transaction.undo.len(), transaction.row_locks.len()));
+        let marks = store
+            .transaction(tx)
+            .map(|transaction| (transaction.undo.len(), transaction.row_locks.len()));
         let (undo, locks) = marks.unwrap_or_default();
         (undo, locks, own)
     }
 
     /// `searches`: its update locks on rows that it did not change end with it.
     fn end_statement(&mut self, ended: Ended, searches: bool) {
-        let Ended { tx, own, failed, undo, locks } = ended;
+        let Ended {
+            tx,
+            own,
+            failed,
+            undo,
+            locks,
+        } = ended;
         let engine = std::sync::Arc::clone(&self.session.engine);
         let mut store = engine.store().lock();
         if failed {
             store.rollback_to(tx, undo, false);
         }
-        let keeps_locks = matches!(self.session.isolation, Isolation::RepeatableRead | Isolation::Serializable);
+        let keeps_locks = matches!(
+            self.session.isolation,
+            Isolation::RepeatableRead | Isolation::Serializable
+        );
         match (own, failed) {
             (true, false) => store.commit(tx),
             (true, true) => store.rollback(tx),
@@ -335,12 +418,21 @@ impl Run<'_> {
     }
 
     /// Like `in_transaction`, for expressions outside of queries; cheap when they read nothing.
-    pub(crate) fn reading<T>(&mut self, name: &str, work: impl FnOnce(&mut Self) -> SqlResult<T>) -> SqlResult<T> {
+    pub(crate) fn reading<T>(
+        &mut self,
+        name: &str,
+        work: impl FnOnce(&mut Self) -> SqlResult<T>,
+    ) -> SqlResult<T> {
         self.in_transaction(name, work)
     }
 
     /// Runs a statement that changes rows. Error 3930 in a doomed transaction.
-    fn counted(&mut self, name: &str, command: Command, work: impl FnOnce(&mut Self) -> SqlResult<u64>) -> SqlResult<()> {
+    fn counted(
+        &mut self,
+        name: &str,
+        command: Command,
+        work: impl FnOnce(&mut Self) -> SqlResult<u64>,
+    ) -> SqlResult<()> {
         self.refuse_if_doomed()?;
         let rows = self.in_transaction(name, work)?;
         self.session.row_count = rows as i64;
@@ -351,7 +443,10 @@ impl Run<'_> {
 
     pub(crate) fn refuse_if_doomed(&self) -> SqlResult<()> {
         if self.session.doomed {
-            return Err(SqlError::user(3930, "The current transaction cannot be committed and cannot support operations that write to the log file. Roll back the transaction."));
+            return Err(SqlError::user(
+                3930,
+                "The current transaction cannot be committed and cannot support operations that write to the log file. Roll back the transaction.",
+            ));
         }
         Ok(())
     }
@@ -367,7 +462,12 @@ impl Run<'_> {
     /// A statement's end; its count only with NOCOUNT OFF.
     pub(crate) fn done(&mut self, command: Command, rows: Option<u64>) {
         let rows = rows.filter(|_| !self.session.options.nocount);
-        self.out.done(Done { command, rows, error: false, in_proc: self.in_proc });
+        self.out.done(Done {
+            command,
+            rows,
+            error: false,
+            in_proc: self.in_proc,
+        });
     }
 
     /// Ends the explicit transaction and everything in it.
@@ -380,9 +480,18 @@ impl Run<'_> {
     fn wait_for(&mut self, kind: WaitKind, value: &crate::ast::Expr) -> SqlResult<()> {
         let text = self.scalar(value, None)?.as_text().unwrap_or_default();
         let delay = parse_delay(&text).filter(|_| kind == WaitKind::Delay);
-        let delay = delay.ok_or_else(|| SqlError::new(148, 15, 1, format!("Incorrect time syntax in time string '{text}' used with WAITFOR.")))?;
+        let delay = delay.ok_or_else(|| {
+            SqlError::new(
+                148,
+                15,
+                1,
+                format!("Incorrect time syntax in time string '{text}' used with WAITFOR."),
+            )
+        })?;
         let now = self.session.engine.clock().now();
-        self.session.engine.change_session(self.session.id, |facts| facts.request = Some((now, "WAITFOR".to_owned())));
+        self.session.engine.change_session(self.session.id, |facts| {
+            facts.request = Some((now, "WAITFOR".to_owned()))
+        });
         let end = Deadline::now() + delay;
         while Deadline::now() < end {
             self.check_cancelled()?;
@@ -450,7 +559,14 @@ impl Run<'_> {
                 }
             }
             ("QUERY_GOVERNOR_COST_LIMIT" | "FIPS_FLAGGER", _) => {}
-            (other, _) => return Err(SqlError::new(195, 15, 5, format!("'{other}' is not a recognized SET option."))),
+            (other, _) => {
+                return Err(SqlError::new(
+                    195,
+                    15,
+                    5,
+                    format!("'{other}' is not a recognized SET option."),
+                ));
+            }
         }
         let (tx, priority) = (self.session.transaction, self.session.options.deadlock_priority);
         if let Some(tx) = tx
@@ -464,11 +580,23 @@ impl Run<'_> {
     /// Errors: 8107 for a second table, 8106 without identity column.
     fn identity_insert(&mut self, table: &crate::ast::ObjectName, on: bool) -> SqlResult<()> {
         let id = self.session.find_table(table)?.ok_or_else(|| {
-            SqlError::user(1088, format!("Cannot find the object \"{}\" because it does not exist or you do not have permissions.", super::output::spelled(table)))
+            SqlError::user(
+                1088,
+                format!(
+                    "Cannot find the object \"{}\" because it does not exist or you do not have permissions.",
+                    super::output::spelled(table)
+                ),
+            )
         })?;
         let definition = self.session.table_definition(id)?;
         if definition.identity().is_none() {
-            return Err(SqlError::user(8106, format!("Table '{}' does not have the identity property. Cannot perform SET operation.", super::output::spelled(table))));
+            return Err(SqlError::user(
+                8106,
+                format!(
+                    "Table '{}' does not have the identity property. Cannot perform SET operation.",
+                    super::output::spelled(table)
+                ),
+            ));
         }
         match (on, self.session.identity_insert) {
             (true, Some(other)) if other != id => {

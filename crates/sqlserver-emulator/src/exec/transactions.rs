@@ -10,7 +10,10 @@ use crate::store::TxId;
 
 impl Run<'_> {
     pub(crate) fn begin_transaction(&mut self, name: Option<&TransactionName>) -> SqlResult<()> {
-        let name = name.map(|name| self.transaction_name(name)).transpose()?.unwrap_or_else(|| "user_transaction".to_owned());
+        let name = name
+            .map(|name| self.transaction_name(name))
+            .transpose()?
+            .unwrap_or_else(|| "user_transaction".to_owned());
         self.open_transaction(&name);
         self.session.row_count = 0;
         self.done(Command::BeginTran, None);
@@ -27,7 +30,10 @@ impl Run<'_> {
     /// Errors: 3902 without a transaction, 3930 in a doomed one.
     pub(crate) fn commit_transaction(&mut self) -> SqlResult<()> {
         if self.session.transaction.is_none() {
-            return Err(SqlError::user(3902, "The COMMIT TRANSACTION request has no corresponding BEGIN TRANSACTION."));
+            return Err(SqlError::user(
+                3902,
+                "The COMMIT TRANSACTION request has no corresponding BEGIN TRANSACTION.",
+            ));
         }
         self.refuse_if_doomed()?;
         self.end_outermost()?;
@@ -51,7 +57,10 @@ impl Run<'_> {
     /// Errors: 3903 without a transaction, 6401 for an unknown savepoint.
     pub(crate) fn rollback_transaction(&mut self, name: Option<&TransactionName>) -> SqlResult<()> {
         if self.session.transaction.is_none() {
-            return Err(SqlError::user(3903, "The ROLLBACK TRANSACTION request has no corresponding BEGIN TRANSACTION."));
+            return Err(SqlError::user(
+                3903,
+                "The ROLLBACK TRANSACTION request has no corresponding BEGIN TRANSACTION.",
+            ));
         }
         let name = name.map(|name| self.transaction_name(name)).transpose()?;
         self.rollback_named(name.as_deref())?;
@@ -68,7 +77,10 @@ impl Run<'_> {
                 self.session.rollback_to(name);
             }
             Some(name) if !self.session.is_transaction_name(name) => {
-                return Err(SqlError::user(6401, format!("Cannot roll back {name}. No transaction or savepoint of that name was found.")));
+                return Err(SqlError::user(
+                    6401,
+                    format!("Cannot roll back {name}. No transaction or savepoint of that name was found."),
+                ));
             }
             _ => self.rollback_all(),
         }
@@ -80,7 +92,12 @@ impl Run<'_> {
         let name = self.transaction_name(name)?;
         self.refuse_if_doomed()?;
         if !self.session.save(&name) {
-            return Err(SqlError::new(628, 16, 0, "Cannot issue SAVE TRANSACTION when there is no active transaction."));
+            return Err(SqlError::new(
+                628,
+                16,
+                0,
+                "Cannot issue SAVE TRANSACTION when there is no active transaction.",
+            ));
         }
         self.session.row_count = 0;
         self.done(Command::Other, None);
@@ -90,7 +107,9 @@ impl Run<'_> {
     fn transaction_name(&mut self, name: &TransactionName) -> SqlResult<String> {
         match name {
             TransactionName::Name(name) => Ok(name.clone()),
-            TransactionName::Variable(variable) => Ok(self.variables.value(variable)?.as_text().unwrap_or_default()),
+            TransactionName::Variable(variable) => {
+                Ok(self.variables.value(variable)?.as_text().unwrap_or_default())
+            }
         }
     }
 }
@@ -152,7 +171,12 @@ impl SessionState {
     /// Sets a savepoint; false without a transaction.
     pub(crate) fn save(&mut self, name: &str) -> bool {
         let Some(tx) = self.transaction else { return false };
-        let steps = self.engine.store().lock().transaction(tx).map_or(0, |transaction| transaction.undo.len());
+        let steps = self
+            .engine
+            .store()
+            .lock()
+            .transaction(tx)
+            .map_or(0, |transaction| transaction.undo.len());
         self.savepoints.push((name.to_owned(), steps));
         true
     }
@@ -160,7 +184,9 @@ impl SessionState {
     /// Returns to the last savepoint of that name, which stays. Locks stay too.
     pub(crate) fn rollback_to(&mut self, name: &str) {
         let at = self.savepoints.iter().rposition(|(known, _)| same(known, name));
-        let (Some(tx), Some(at)) = (self.transaction, at) else { return };
+        let (Some(tx), Some(at)) = (self.transaction, at) else {
+            return;
+        };
         let steps = self.savepoints[at].1;
         self.savepoints.truncate(at + 1);
         let mut store = self.engine.store().lock();
@@ -173,6 +199,8 @@ impl SessionState {
     /// Whether the open transaction has that name.
     pub(crate) fn is_transaction_name(&self, name: &str) -> bool {
         let mut store = self.engine.store().lock();
-        self.transaction.and_then(|tx| store.transaction(tx)).is_some_and(|transaction| same(&transaction.name, name))
+        self.transaction
+            .and_then(|tx| store.transaction(tx))
+            .is_some_and(|transaction| same(&transaction.name, name))
     }
 }

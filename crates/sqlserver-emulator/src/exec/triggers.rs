@@ -18,7 +18,7 @@ use crate::value::Value;
 
 impl SessionState {
     /// The enabled triggers of a table.
-    fn triggers(&self, id: TableId, database: i32) -> Vec<Box<CreateTrigger>> {
+    fn triggers(&self, id: TableId, database: i32) -> Vec<CreateTrigger> {
         let store = self.engine.store().lock();
         let modules = store
             .databases
@@ -32,7 +32,7 @@ impl SessionState {
                     definition,
                     table,
                     disabled: false,
-                } if *table == id => Some(definition.clone()),
+                } if *table == id => Some((**definition).clone()),
                 _ => None,
             })
             .collect()
@@ -134,7 +134,10 @@ impl Run<'_> {
         self.session.trigger_level += 1;
         self.session.row_count = inserted.len().max(deleted.len()) as i64;
         // A trigger runs in a transaction: its statement's own if no other is open.
-        let own = self.session.statement_transaction.filter(|_| self.session.transaction.is_none());
+        let own = self
+            .session
+            .statement_transaction
+            .filter(|_| self.session.transaction.is_none());
         if own.is_some() {
             (self.session.transaction, self.session.nesting) = (own, 1);
         }

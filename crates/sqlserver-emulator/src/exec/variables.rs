@@ -23,7 +23,9 @@ impl Variables {
                 134,
                 15,
                 2,
-                format!("The variable name '{name}' has already been declared. Variable names must be unique within a query batch or stored procedure."),
+                format!(
+                    "The variable name '{name}' has already been declared. Variable names must be unique within a query batch or stored procedure."
+                ),
             ));
         }
         self.scalars.insert(key, (info, Value::Null));
@@ -41,7 +43,12 @@ impl Variables {
 
     pub(crate) fn table(&self, name: &str) -> SqlResult<TableId> {
         self.tables.get(&name.to_lowercase()).copied().ok_or_else(|| {
-            SqlError::new(1087, 15, 2, format!("Must declare the table variable \"{name}\"."))
+            SqlError::new(
+                1087,
+                15,
+                2,
+                format!("Must declare the table variable \"{name}\"."),
+            )
         })
     }
 
@@ -65,8 +72,13 @@ impl Variables {
     }
 
     fn entry(&self, name: &str) -> SqlResult<&(TypeInfo, Value)> {
-        self.scalars
-            .get(&name.to_lowercase())
-            .ok_or_else(|| SqlError::new(137, 15, 2, format!("Must declare the scalar variable \"{name}\".")))
+        self.scalars.get(&name.to_lowercase()).ok_or_else(|| {
+            SqlError::new(
+                137,
+                15,
+                2,
+                format!("Must declare the scalar variable \"{name}\"."),
+            )
+        })
     }
 }

@@ -23,12 +23,19 @@ pub(crate) fn walk<'e>(expr: &'e Expr, visit: &mut dyn FnMut(&'e Expr) -> bool) 
             walk(left, visit);
             walk(right, visit);
         }
-        Expr::Like { operand, pattern, escape, .. } => {
+        Expr::Like {
+            operand,
+            pattern,
+            escape,
+            ..
+        } => {
             walk(operand, visit);
             walk(pattern, visit);
             escape.iter().for_each(|e| walk(e, visit));
         }
-        Expr::Between { operand, low, high, .. } => {
+        Expr::Between {
+            operand, low, high, ..
+        } => {
             walk(operand, visit);
             walk(low, visit);
             walk(high, visit);
@@ -37,7 +44,11 @@ pub(crate) fn walk<'e>(expr: &'e Expr, visit: &mut dyn FnMut(&'e Expr) -> bool) 
             walk(operand, visit);
             list.iter().for_each(|e| walk(e, visit));
         }
-        Expr::Case { operand, branches, otherwise } => {
+        Expr::Case {
+            operand,
+            branches,
+            otherwise,
+        } => {
             operand.iter().for_each(|e| walk(e, visit));
             for (when, then) in branches {
                 walk(when, visit);
@@ -92,7 +103,18 @@ pub(crate) fn has_subquery(expr: &Expr) -> bool {
 pub(crate) fn is_aggregate(call: &FunctionCall) -> bool {
     matches!(
         call.name.as_str(),
-        "COUNT" | "COUNT_BIG" | "SUM" | "AVG" | "MIN" | "MAX" | "STDEV" | "STDEVP" | "VAR" | "VARP" | "STRING_AGG" | "CHECKSUM_AGG"
+        "COUNT"
+            | "COUNT_BIG"
+            | "SUM"
+            | "AVG"
+            | "MIN"
+            | "MAX"
+            | "STDEV"
+            | "STDEVP"
+            | "VAR"
+            | "VARP"
+            | "STRING_AGG"
+            | "CHECKSUM_AGG"
     )
 }
 

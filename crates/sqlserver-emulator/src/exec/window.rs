@@ -32,7 +32,11 @@ pub(super) fn append(run: &mut Run<'_>, windows: &[WindowPlan], rows: Vec<Row>) 
             }
         }
     }
-    Ok(rows.into_iter().zip(added).map(|(row, added)| row.iter().cloned().chain(added).collect::<Arc<[_]>>()).collect())
+    Ok(rows
+        .into_iter()
+        .zip(added)
+        .map(|(row, added)| row.iter().cloned().chain(added).collect::<Arc<[_]>>())
+        .collect())
 }
 
 fn keys<'e>(run: &mut Run<'_>, exprs: impl Iterator<Item = (&'e BoundExpr, bool)>) -> SqlResult<Vec<u8>> {
@@ -66,11 +70,22 @@ fn values(run: &mut Run<'_>, plan: &WindowPlan, rows: &[Row], partition: &[Place
             let (size, larger) = (count / buckets, count % buckets);
             let bucket = |at: usize| {
                 let in_larger = larger * (size + 1);
-                if at < in_larger { at / (size + 1) } else { larger + (at - in_larger) / size.max(1) }
+                if at < in_larger {
+                    at / (size + 1)
+                } else {
+                    larger + (at - in_larger) / size.max(1)
+                }
             };
-            Ok((0..count).map(|at| Value::BigInt(bucket(at) as i64 + 1)).collect())
+            Ok((0..count)
+                .map(|at| Value::BigInt(bucket(at) as i64 + 1))
+                .collect())
         }
-        WindowFunction::Shift { value, offset, default, ahead } => {
+        WindowFunction::Shift {
+            value,
+            offset,
+            default,
+            ahead,
+        } => {
             let mut out = Vec::with_capacity(count);
             for at in 0..count {
                 let by = match offset {
@@ -93,15 +108,21 @@ fn values(run: &mut Run<'_>, plan: &WindowPlan, rows: &[Row], partition: &[Place
         }
         WindowFunction::LastValue(value) => {
             let ends = peer_ends(partition, false);
-            ends.into_iter().map(|end| run.value_over(value, row(end))).collect()
+            ends.into_iter()
+                .map(|end| run.value_over(value, row(end)))
+                .collect()
         }
-        WindowFunction::Aggregate { plan, running: false, .. } => {
+        WindowFunction::Aggregate {
+            plan, running: false, ..
+        } => {
             let whole = aggregate(run, plan, rows, partition)?;
             Ok(vec![whole; count])
         }
-        WindowFunction::Aggregate { plan, running: true, rows: by_rows } => {
-            running(run, plan, rows, partition, *by_rows)
-        }
+        WindowFunction::Aggregate {
+            plan,
+            running: true,
+            rows: by_rows,
+        } => running(run, plan, rows, partition, *by_rows),
     }
 }
 
@@ -115,7 +136,13 @@ fn aggregate(run: &mut Run<'_>, plan: &AggregatePlan, rows: &[Row], partition: &
 }
 
 /// From the partition's start to each row (ROWS), or to its last peer (RANGE).
-fn running(run: &mut Run<'_>, plan: &AggregatePlan, rows: &[Row], partition: &[Place], by_rows: bool) -> SqlResult<Vec<Value>> {
+fn running(
+    run: &mut Run<'_>,
+    plan: &AggregatePlan,
+    rows: &[Row],
+    partition: &[Place],
+    by_rows: bool,
+) -> SqlResult<Vec<Value>> {
     let mut out: Vec<Value> = Vec::with_capacity(partition.len());
     let mut accumulator = Accumulator::new(plan);
     let mut added = 0;

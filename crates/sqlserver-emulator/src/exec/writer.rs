@@ -1,6 +1,5 @@
 //! Making rows fit their table: defaults, lengths, padding, computed columns, NOT NULL, CHECK.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::run::Run;
@@ -27,24 +26,41 @@ impl TableWriter {
     /// Binds the table's defaults, computed columns and, if wanted, its CHECK constraints.
     pub(crate) fn prepare(binder: &mut Binder<'_>, id: TableId, checked: bool) -> SqlResult<Self> {
         let table = binder.session.table_definition(id)?;
-        let columns = table_columns(&table, id, &table.name, Some(&table.schema));
+        let columns = table_columns(&table, &table.name, Some(&table.schema));
         let (bound, _) = binder.over(columns, |binder| -> SqlResult<_> {
             let mut defaults = Vec::with_capacity(table.columns.len());
             let mut computed = Vec::new();
             for (at, column) in table.columns.iter().enumerate() {
-                let default = column.default.as_ref().map(|default| stored(binder, &default.value.expr, column));
+                let default = column
+                    .default
+                    .as_ref()
+                    .map(|default| stored(binder, &default.value.expr, column));
                 defaults.push(default.transpose()?);
                 if let Some(definition) = &column.computed {
-                    computed.push((at, convert_to(bind(&definition.value.expr, binder)?, column.info)?));
+                    computed.push((
+                        at,
+                        convert_to(bind(&definition.value.expr, binder)?, column.info)?,
+                    ));
                 }
             }
             let enabled = table.checks.iter().filter(|check| checked && !check.disabled);
-            let checks = enabled.map(|check| Ok((bind_predicate(&check.condition.expr, binder)?, check.name.clone())));
+            let checks =
+                enabled.map(|check| Ok((bind_predicate(&check.condition.expr, binder)?, check.name.clone())));
             Ok((defaults, computed, checks.collect::<SqlResult<Vec<_>>>()?))
         });
         let (defaults, computed, checks) = bound?;
-        let rowversion = table.columns.iter().position(|column| column.info.ty == SqlType::RowVersion);
-        Ok(Self { id, table, defaults, computed, checks, rowversion })
+        let rowversion = table
+            .columns
+            .iter()
+            .position(|column| column.info.ty == SqlType::RowVersion);
+        Ok(Self {
+            id,
+            table,
+            defaults,
+            computed,
+            checks,
+            rowversion,
+        })
     }
 
     /// A value for each column that INSERT may leave out.
@@ -56,7 +72,12 @@ impl TableWriter {
     }
 
     /// Checks and completes a row: lengths, computed columns, NULLs, CHECK constraints. `statement` is INSERT or UPDATE.
-    pub(crate) fn complete(&self, run: &mut Run<'_>, mut values: Vec<Value>, statement: &str) -> SqlResult<Row> {
+    pub(crate) fn complete(
+        &self,
+        run: &mut Run<'_>,
+        mut values: Vec<Value>,
+        statement: &str,
+    ) -> SqlResult<Row> {
         for (value, column) in values.iter_mut().zip(&self.table.columns) {
             let given = std::mem::take(value);
             *value = self.fit(run, given, column)?;
@@ -120,7 +141,11 @@ impl TableWriter {
         if self.table.variable {
             return self.table.name.clone();
         }
-        format!("{}.{}", run.session.database_name(self.table.database), self.table.qualified())
+        format!(
+            "{}.{}",
+            run.session.database_name(self.table.database),
+            self.table.qualified()
+        )
     }
 
     /// A value in its column's exact form. Error 2628 if it is too long.
@@ -132,11 +157,13 @@ impl TableWriter {
                 padded.resize(usize::from(len), 0);
                 Ok(Value::bytes(&padded))
             }
-            (Value::Bytes(bytes), SqlType::Binary { len } | SqlType::VarBinary { len: Length::Chars(len) })
-                if bytes.len() > usize::from(len) =>
-            {
-                Err(self.truncated(run, column, ""))
-            }
+            (
+                Value::Bytes(bytes),
+                SqlType::Binary { len }
+                | SqlType::VarBinary {
+                    len: Length::Chars(len),
+                },
+            ) if bytes.len() > usize::from(len) => Err(self.truncated(run, column, "")),
             (value, _) => Ok(value),
         }
     }
@@ -146,8 +173,12 @@ impl TableWriter {
         let (unicode, fixed, limit) = match column.info.ty {
             SqlType::Char { len } => (false, true, usize::from(len)),
             SqlType::NChar { len } => (true, true, usize::from(len)),
-            SqlType::VarChar { len: Length::Chars(len) } => (false, false, usize::from(len)),
-            SqlType::NVarChar { len: Length::Chars(len) } => (true, false, usize::from(len)),
+            SqlType::VarChar {
+                len: Length::Chars(len),
+            } => (false, false, usize::from(len)),
+            SqlType::NVarChar {
+                len: Length::Chars(len),
+            } => (true, false, usize::from(len)),
             SqlType::VarChar { len: Length::Max } | SqlType::Text => (false, false, usize::MAX),
             _ => return Ok(Value::Str(text)),
         };
@@ -155,7 +186,10 @@ impl TableWriter {
         let text = match collation {
             Some(collation) if !unicode && !ascii => {
                 // What the code page lacks becomes a question mark.
-                collation.code_page.decode(&collation.code_page.encode(&text)).into()
+                collation
+                    .code_page
+                    .decode(&collation.code_page.encode(&text))
+                    .into()
             }
             _ => text,
         };
@@ -204,7 +238,10 @@ impl TableWriter {
         let patience = run.patience();
         let engine = Arc::clone(&run.session.engine);
         let mut stored = Vec::with_capacity(changes.len());
-        engine.store().lock().touch(tx, self.table.database, engine.clock().now());
+        engine
+            .store()
+            .lock()
+            .touch(tx, self.table.database, engine.clock().now());
         while stored.len() < changes.len() {
             run.check_cancelled()?;
             let result = engine.store().when_free(tx, &patience, |store| {
@@ -215,7 +252,7 @@ impl TableWriter {
                     let row = change.row.as_ref().map(|row| match self.rowversion {
                         Some(at) => {
                             let mut values = row.to_vec();
-                            values[at] = Value::RowVersion(store.next_rowversion(tx, self.table.database));
+                            values[at] = Value::RowVersion(store.last_rowversion(self.table.database) + 1);
                             values.into()
                         }
                         None => row.clone(),
@@ -228,44 +265,64 @@ impl TableWriter {
                         }
                         Some(id) => store.replace(tx, self.id, id, row.clone())?,
                     }
+                    if self.rowversion.is_some() && row.is_some() {
+                        // Only now is the number used: a writer that waits for a lock holds none yet.
+                        store.next_rowversion(tx, self.table.database);
+                    }
                     stored.push(row);
                 }
                 Ok(())
             })?;
             if let Err(Refusal::Duplicate(at)) = result {
                 let row = changes.get(stored.len()).and_then(|change| change.row.as_ref());
-                return Err(self.duplicate(run, at, row));
+                return Err(self.duplicate(at, row));
             }
             refused(result)?;
         }
         Ok(stored)
     }
 
-    fn duplicate(&self, run: &mut Run<'_>, at: usize, row: Option<&Row>) -> SqlError {
+    fn duplicate(&self, at: usize, row: Option<&Row>) -> SqlError {
         let index = &self.table.indexes[at];
         let values: Vec<String> = index
             .keys
             .iter()
-            .filter_map(|part| row.and_then(|row| row.get(part.column)).map(|value| (value, part.column)))
+            .filter_map(|part| {
+                row.and_then(|row| row.get(part.column))
+                    .map(|value| (value, part.column))
+            })
             .map(|(value, column)| shown(value, self.table.columns[column].info))
             .collect();
-        let name = if self.table.variable { self.table.name.clone() } else { self.table.qualified() };
+        let name = if self.table.variable {
+            self.table.name.clone()
+        } else {
+            self.table.qualified()
+        };
         let values = values.join(", ");
-        let _ = run;
         if index.constraint.is_some() {
-            let kind = if index.primary { "PRIMARY KEY" } else { "UNIQUE KEY" };
+            let kind = if index.primary {
+                "PRIMARY KEY"
+            } else {
+                "UNIQUE KEY"
+            };
             return SqlError::new(
                 2627,
                 14,
                 1,
-                format!("Violation of {kind} constraint '{}'. Cannot insert duplicate key in object '{name}'. The duplicate key value is ({values}).", index.name),
+                format!(
+                    "Violation of {kind} constraint '{}'. Cannot insert duplicate key in object '{name}'. The duplicate key value is ({values}).",
+                    index.name
+                ),
             );
         }
         SqlError::new(
             2601,
             14,
             1,
-            format!("Cannot insert duplicate key row in object '{name}' with unique index '{}'. The duplicate key value is ({values}).", index.name),
+            format!(
+                "Cannot insert duplicate key row in object '{name}' with unique index '{}'. The duplicate key value is ({values}).",
+                index.name
+            ),
         )
     }
 }
@@ -277,7 +334,11 @@ pub(crate) struct Change {
 }
 
 /// An expression as it is given to a column: converted, but with its length unchecked.
-pub(crate) fn stored(binder: &mut Binder<'_>, expr: &crate::ast::Expr, column: &Column) -> SqlResult<BoundExpr> {
+pub(crate) fn stored(
+    binder: &mut Binder<'_>,
+    expr: &crate::ast::Expr,
+    column: &Column,
+) -> SqlResult<BoundExpr> {
     let bound = bind(expr, binder)?;
     convert_to(bound, unlimited(column.info))
 }
@@ -298,15 +359,19 @@ fn shown(value: &Value, info: TypeInfo) -> String {
     if value.is_null() {
         return "<NULL>".to_owned();
     }
-    let text = TypeInfo::new(SqlType::NVarChar { len: Length::Chars(4000) });
+    let text = TypeInfo::new(SqlType::NVarChar {
+        len: Length::Chars(4000),
+    });
     let converted = match value {
-        Value::Bytes(bytes) => return bytes.iter().fold("0x".to_owned(), |out, byte| out + &format!("{byte:02x}")),
+        Value::Bytes(bytes) => {
+            return bytes
+                .iter()
+                .fold("0x".to_owned(), |out, byte| out + &format!("{byte:02x}"));
+        }
         other => crate::eval::convert_value(other.clone(), info, text),
     };
-    converted.ok().and_then(|value| value.as_text()).unwrap_or_default()
-}
-
-/// Column positions by lower-case name.
-pub(crate) fn positions(table: &Table) -> HashMap<String, usize> {
-    table.columns.iter().enumerate().map(|(at, column)| (column.name.to_lowercase(), at)).collect()
+    converted
+        .ok()
+        .and_then(|value| value.as_text())
+        .unwrap_or_default()
 }

@@ -47,7 +47,11 @@ impl Default for DatabaseOptions {
 pub(crate) enum ModuleKind {
     View(Box<crate::ast::CreateView>),
     Procedure(Box<crate::ast::CreateProcedure>),
-    Trigger { definition: Box<crate::ast::CreateTrigger>, table: TableId, disabled: bool },
+    Trigger {
+        definition: Box<crate::ast::CreateTrigger>,
+        table: TableId,
+        disabled: bool,
+    },
 }
 
 /// A view, procedure or trigger.
@@ -92,7 +96,10 @@ pub(crate) struct Database {
 
 impl Database {
     pub(crate) fn new(id: i32, name: &str, created: Instant, guid: [u8; 16]) -> Self {
-        let schema = |id, name: &str| Schema { id, name: name.to_owned() };
+        let schema = |id, name: &str| Schema {
+            id,
+            name: name.to_owned(),
+        };
         Self {
             id,
             name: name.to_owned(),
@@ -130,7 +137,9 @@ impl Database {
     }
 
     pub(crate) fn module(&self, schema: &str, name: &str) -> Option<&Module> {
-        self.modules.iter().find(|m| same_name(&m.schema, schema) && same_name(&m.name, name))
+        self.modules
+            .iter()
+            .find(|m| same_name(&m.schema, schema) && same_name(&m.name, name))
     }
 
     /// How table names are looked up: without case.

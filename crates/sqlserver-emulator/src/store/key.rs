@@ -10,7 +10,12 @@ const NULL: u8 = 0;
 const PRESENT: u8 = 1;
 
 /// Appends one component. Values of one component must all be of one type.
-pub(crate) fn append(value: &Value, collation: Option<&'static Collation>, descending: bool, out: &mut Vec<u8>) {
+pub(crate) fn append(
+    value: &Value,
+    collation: Option<&'static Collation>,
+    descending: bool,
+    out: &mut Vec<u8>,
+) {
     let start = out.len();
     if value.is_null() {
         out.push(NULL);
@@ -98,10 +103,31 @@ mod tests {
     #[test]
     fn keys_order_as_the_values_do() {
         let ascending = [
-            vec![Value::Null, Value::Int(i32::MIN), Value::Int(-1), Value::Int(0), Value::Int(7)],
-            vec![Value::Float(f64::NEG_INFINITY), Value::Float(-1.5), Value::Float(0.0), Value::Float(2.0)],
-            vec![Value::text(""), Value::text("a"), Value::text("ab"), Value::text("b")],
-            vec![Value::bytes(&[]), Value::bytes(&[0, 1]), Value::bytes(&[1]), Value::bytes(&[1, 0, 1])],
+            vec![
+                Value::Null,
+                Value::Int(i32::MIN),
+                Value::Int(-1),
+                Value::Int(0),
+                Value::Int(7),
+            ],
+            vec![
+                Value::Float(f64::NEG_INFINITY),
+                Value::Float(-1.5),
+                Value::Float(0.0),
+                Value::Float(2.0),
+            ],
+            vec![
+                Value::text(""),
+                Value::text("a"),
+                Value::text("ab"),
+                Value::text("b"),
+            ],
+            vec![
+                Value::bytes(&[]),
+                Value::bytes(&[0, 1]),
+                Value::bytes(&[1]),
+                Value::bytes(&[1, 0, 1]),
+            ],
             vec![Value::BigInt(i64::MIN), Value::BigInt(0), Value::BigInt(i64::MAX)],
         ];
         for values in ascending {

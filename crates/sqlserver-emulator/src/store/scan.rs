@@ -46,7 +46,10 @@ pub(crate) struct KeyRange {
 impl KeyRange {
     /// Every key that starts with `prefix`.
     pub(crate) fn prefix(prefix: Vec<u8>) -> Self {
-        Self { high: successor(&prefix), low: Some(prefix) }
+        Self {
+            high: successor(&prefix),
+            low: Some(prefix),
+        }
     }
 
     pub(crate) fn contains(&self, key: &[u8]) -> bool {
@@ -81,16 +84,18 @@ pub(crate) enum Access {
     /// All rows, from the slot `start` on and round to it.
     Heap { start: RowId },
     /// A range of an index, in its order or backwards.
-    Index { index: usize, range: KeyRange, backwards: bool },
-    /// Given rows.
-    Rows(Vec<RowId>),
+    Index {
+        index: usize,
+        range: KeyRange,
+        backwards: bool,
+    },
 }
 
 /// How far a scan has got.
 #[derive(Debug)]
 pub(crate) struct Cursor {
     access: Access,
-    /// Heap and rows: how many were visited.
+    /// Heap: how many were visited.
     visited: usize,
     /// Index: the last entry visited.
     last: Option<(Key, RowId)>,
@@ -101,7 +106,11 @@ pub(crate) type Scanned = (RowId, Row);
 
 impl Cursor {
     pub(crate) fn new(access: Access) -> Self {
-        Self { access, visited: 0, last: None }
+        Self {
+            access,
+            visited: 0,
+            last: None,
+        }
     }
 }
 
@@ -146,16 +155,24 @@ impl TableData {
         match &cursor.access {
             Access::Heap { start } => {
                 let count = self.slots.len();
-                (cursor.visited < count).then(|| (((*start as usize + cursor.visited) % count) as RowId, None))
+                (cursor.visited < count)
+                    .then(|| (((*start as usize + cursor.visited) % count) as RowId, None))
             }
-            Access::Rows(rows) => rows.get(cursor.visited).map(|id| (*id, None)),
-            Access::Index { index, range, backwards } => {
+            Access::Index {
+                index,
+                range,
+                backwards,
+            } => {
                 if range.is_empty() {
                     return None;
                 }
                 let entries = self.indexes.get(*index)?;
-                let low = range.low.as_ref().map_or(Bound::Unbounded, |low| Bound::Included((low.as_slice().into(), 0)));
-                let high = range.high.as_ref().map_or(Bound::Unbounded, |high| Bound::Excluded((high.as_slice().into(), 0)));
+                let low = range.low.as_ref().map_or(Bound::Unbounded, |low| {
+                    Bound::Included((low.as_slice().into(), 0))
+                });
+                let high = range.high.as_ref().map_or(Bound::Unbounded, |high| {
+                    Bound::Excluded((high.as_slice().into(), 0))
+                });
                 let last = cursor.last.clone().map(Bound::Excluded);
                 let entry = if *backwards {
                     entries.range((low, last.unwrap_or(high))).next_back()
@@ -170,7 +187,9 @@ impl TableData {
     /// An index entry counts only for versions that have its key.
     fn has_key(&self, cursor: &Cursor, key: &Option<Key>, row: &Row) -> bool {
         match (&cursor.access, key) {
-            (Access::Index { index, .. }, Some(key)) => self.key_of(&self.definition.indexes[*index], row) == *key,
+            (Access::Index { index, .. }, Some(key)) => {
+                self.key_of(&self.definition.indexes[*index], row) == *key
+            }
             _ => true,
         }
     }
@@ -184,7 +203,9 @@ impl TableData {
         match read {
             Read::Committed { lock } | Read::SkipLocked { lock } => {
                 let mut by = if foreign { vec![newest.writer] } else { Vec::new() };
-                if let Some(Err(Refusal::Blocked(holders))) = lock.map(|mode| self.lock_conflicts(tx, id, mode)) {
+                if let Some(Err(Refusal::Blocked(holders))) =
+                    lock.map(|mode| self.lock_conflicts(tx, id, mode))
+                {
                     by.extend(holders);
                 }
                 match newest.row.as_ref() {
@@ -194,7 +215,11 @@ impl TableData {
                     None => Visible::Nothing,
                 }
             }
-            Read::Dirty => newest.row.as_ref().filter(|_| shown(newest)).map_or(Visible::Nothing, Visible::Row),
+            Read::Dirty => newest
+                .row
+                .as_ref()
+                .filter(|_| shown(newest))
+                .map_or(Visible::Nothing, Visible::Row),
             Read::Snapshot { at } => {
                 let mut version = Some(newest);
                 while let Some(v) = version {
@@ -224,7 +249,12 @@ impl TableData {
     }
 
     /// Locks a range of keys, or the whole table, against others' inserts.
-    pub(super) fn lock_range(&mut self, tx: TxId, mode: LockMode, range: Option<(usize, KeyRange)>) -> Result<(), Refusal> {
+    pub(super) fn lock_range(
+        &mut self,
+        tx: TxId,
+        mode: LockMode,
+        range: Option<(usize, KeyRange)>,
+    ) -> Result<(), Refusal> {
         let overlap = |a: &Option<(usize, KeyRange)>, b: &Option<(usize, KeyRange)>| match (a, b) {
             (Some((i, a)), Some((j, b))) => i == j && a.overlaps(b),
             _ => true,
@@ -238,7 +268,11 @@ impl TableData {
         if !blockers.is_empty() {
             return Err(Refusal::Blocked(blockers));
         }
-        self.range_locks.push(super::table::RangeLock { owner: tx, mode, range });
+        self.range_locks.push(super::table::RangeLock {
+            owner: tx,
+            mode,
+            range,
+        });
         Ok(())
     }
 

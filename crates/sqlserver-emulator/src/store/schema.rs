@@ -120,7 +120,9 @@ pub(crate) struct Table {
 impl Table {
     /// A column's position by name.
     pub(crate) fn column(&self, name: &str) -> Option<usize> {
-        self.columns.iter().position(|column| same_name(&column.name, name))
+        self.columns
+            .iter()
+            .position(|column| same_name(&column.name, name))
     }
 
     /// The identity column's position.

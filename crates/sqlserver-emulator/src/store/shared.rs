@@ -63,7 +63,10 @@ impl Shared {
             snapshots: BTreeMap::new(),
             garbage: Vec::new(),
         };
-        Self { store: Mutex::new(store), changed: Condvar::new() }
+        Self {
+            store: Mutex::new(store),
+            changed: Condvar::new(),
+        }
     }
 
     /// The store, for a moment: nobody else runs meanwhile.
@@ -113,10 +116,17 @@ impl Shared {
             }
             if deadline.is_some_and(|deadline| Deadline::now() >= deadline) {
                 store.stop_waiting(tx);
-                return Err(SqlError::new(1222, 16, 51, "Lock request time out period exceeded."));
+                return Err(SqlError::new(
+                    1222,
+                    16,
+                    51,
+                    "Lock request time out period exceeded.",
+                ));
             }
-            let (guard, timed_out) =
-                self.changed.wait_timeout(store, POLL).unwrap_or_else(PoisonError::into_inner);
+            let (guard, timed_out) = self
+                .changed
+                .wait_timeout(store, POLL)
+                .unwrap_or_else(PoisonError::into_inner);
             store = guard;
             if !timed_out.timed_out() && !store.is_victim(tx) {
                 return Ok(store);
@@ -150,20 +160,24 @@ impl Store {
     /// Adds a database.
     pub(crate) fn create_database(&mut self, name: &str, created: Instant, guid: [u8; 16]) -> i32 {
         let id = self.databases.keys().next_back().map_or(1, |last| last + 1);
-        self.databases.insert(id, Arc::new(Database::new(id, name, created, guid)));
+        self.databases
+            .insert(id, Arc::new(Database::new(id, name, created, guid)));
         // A new database starts at 2000.
         self.rowversions.insert(id, 2000);
         id
     }
 
     pub(crate) fn database_named(&self, name: &str) -> Option<&Arc<Database>> {
-        self.databases.values().find(|database| same_name(&database.name, name))
+        self.databases
+            .values()
+            .find(|database| same_name(&database.name, name))
     }
 
     pub(crate) fn begin(&mut self, session: u16, name: &str, explicit: bool, clock: &Clock) -> TxId {
         self.last_transaction += 1;
         let id = self.last_transaction;
-        self.transactions.insert(id, Transaction::new(id, session, name, explicit, clock.now()));
+        self.transactions
+            .insert(id, Transaction::new(id, session, name, explicit, clock.now()));
         id
     }
 
@@ -174,7 +188,11 @@ impl Store {
     /// Notes that a transaction writes a database from now on.
     pub(crate) fn touch(&mut self, tx: TxId, database: i32, now: Instant) {
         if let Some(transaction) = self.transactions.get_mut(&tx) {
-            transaction.databases.entry(database).or_default().get_or_insert(now);
+            transaction
+                .databases
+                .entry(database)
+                .or_default()
+                .get_or_insert(now);
         }
     }
 
@@ -237,7 +255,9 @@ impl Store {
         for step in undone.into_iter().rev() {
             match step {
                 Undo::Write { table, row } => {
-                    let Some(data) = self.tables.get_mut(&table) else { continue };
+                    let Some(data) = self.tables.get_mut(&table) else {
+                        continue;
+                    };
                     if keep_variables && data.definition.variable {
                         kept.push(Undo::Write { table, row });
                     } else {
@@ -304,8 +324,13 @@ impl Store {
 
     /// Gives back row locks taken after the first `kept` ones: a READ COMMITTED statement has ended.
     pub(crate) fn release_row_locks_after(&mut self, tx: TxId, kept: usize) {
-        let Some(transaction) = self.transactions.get_mut(&tx) else { return };
-        for (table, row) in transaction.row_locks.split_off(kept.min(transaction.row_locks.len())) {
+        let Some(transaction) = self.transactions.get_mut(&tx) else {
+            return;
+        };
+        for (table, row) in transaction
+            .row_locks
+            .split_off(kept.min(transaction.row_locks.len()))
+        {
             if let Some(data) = self.tables.get_mut(&table) {
                 data.unlock_row(tx, row);
             }
@@ -322,7 +347,12 @@ impl Store {
     }
 
     /// Changes a database's catalog; a rollback of `tx` puts the old one back.
-    pub(crate) fn alter_catalog<T>(&mut self, tx: TxId, database: i32, change: impl FnOnce(&mut Database) -> T) -> Option<T> {
+    pub(crate) fn alter_catalog<T>(
+        &mut self,
+        tx: TxId,
+        database: i32,
+        change: impl FnOnce(&mut Database) -> T,
+    ) -> Option<T> {
         let current = self.databases.get_mut(&database)?;
         let before = Arc::clone(current);
         let result = change(Arc::make_mut(current));
@@ -344,8 +374,17 @@ impl Store {
     }
 
     /// Updates a row, or deletes it when `row` is none.
-    pub(crate) fn replace(&mut self, tx: TxId, table: TableId, id: RowId, row: Option<Row>) -> Result<(), Refusal> {
-        let snapshot = self.transactions.get(&tx).and_then(|transaction| transaction.snapshot);
+    pub(crate) fn replace(
+        &mut self,
+        tx: TxId,
+        table: TableId,
+        id: RowId,
+        row: Option<Row>,
+    ) -> Result<(), Refusal> {
+        let snapshot = self
+            .transactions
+            .get(&tx)
+            .and_then(|transaction| transaction.snapshot);
         let data = self.tables.get_mut(&table).ok_or(Refusal::Stale)?;
         data.replace(tx, id, row, snapshot)?;
         self.log(tx, Undo::Write { table, row: id });
@@ -370,7 +409,9 @@ impl Store {
         if !locked.is_empty()
             && let Some(transaction) = self.transactions.get_mut(&tx)
         {
-            transaction.row_locks.extend(locked.into_iter().map(|row| (table, row)));
+            transaction
+                .row_locks
+                .extend(locked.into_iter().map(|row| (table, row)));
         }
         result
     }
@@ -410,16 +451,25 @@ impl Store {
 
     /// `MIN_ACTIVE_ROWVERSION()`: the least one that an open transaction has assigned, else the next one.
     pub(crate) fn min_active_rowversion(&self, database: i32) -> u64 {
-        let held = self.transactions.values().filter_map(|tx| tx.least_rowversion.get(&database));
-        held.min().copied().unwrap_or_else(|| self.last_rowversion(database) + 1)
+        let held = self
+            .transactions
+            .values()
+            .filter_map(|tx| tx.least_rowversion.get(&database));
+        held.min()
+            .copied()
+            .unwrap_or_else(|| self.last_rowversion(database) + 1)
     }
 
     fn session_of(&self, tx: TxId) -> u16 {
-        self.transactions.get(&tx).map_or(0, |transaction| transaction.session)
+        self.transactions
+            .get(&tx)
+            .map_or(0, |transaction| transaction.session)
     }
 
     fn is_victim(&self, tx: TxId) -> bool {
-        self.transactions.get(&tx).is_some_and(|transaction| transaction.victim)
+        self.transactions
+            .get(&tx)
+            .is_some_and(|transaction| transaction.victim)
     }
 
     fn stop_waiting(&mut self, tx: TxId) {
@@ -438,9 +488,16 @@ impl Store {
         if !self.finds_circle(tx, tx, &mut path) {
             return;
         }
-        let victim = path.iter().filter_map(|id| self.transactions.get(id)).min_by_key(|transaction| {
-            (transaction.deadlock_priority, transaction.undo.len(), std::cmp::Reverse(transaction.id))
-        });
+        let victim = path
+            .iter()
+            .filter_map(|id| self.transactions.get(id))
+            .min_by_key(|transaction| {
+                (
+                    transaction.deadlock_priority,
+                    transaction.undo.len(),
+                    std::cmp::Reverse(transaction.id),
+                )
+            });
         if let Some(id) = victim.map(|transaction| transaction.id)
             && let Some(transaction) = self.transactions.get_mut(&id)
         {
@@ -450,7 +507,11 @@ impl Store {
 
     fn finds_circle(&self, start: TxId, at: TxId, path: &mut Vec<TxId>) -> bool {
         path.push(at);
-        let next = self.transactions.get(&at).map(|transaction| transaction.waits_for.as_slice()).unwrap_or_default();
+        let next = self
+            .transactions
+            .get(&at)
+            .map(|transaction| transaction.waits_for.as_slice())
+            .unwrap_or_default();
         for &blocker in next {
             if blocker == start {
                 return true;

@@ -79,7 +79,11 @@ impl TableData {
 
     /// Rows that exist now, counting uncommitted ones: `sys.partitions.rows`.
     pub(crate) fn row_count(&self) -> usize {
-        self.slots.iter().flatten().filter(|version| version.row.is_some()).count()
+        self.slots
+            .iter()
+            .flatten()
+            .filter(|version| version.row.is_some())
+            .count()
     }
 
     /// An upper estimate of the number of rows, without counting.
@@ -112,7 +116,12 @@ impl TableData {
     pub(super) fn insert(&mut self, tx: TxId, row: Row) -> Result<RowId, Refusal> {
         let keys = self.keys(&row);
         self.admit(tx, &keys, &row, None)?;
-        let version = Version { row: Some(row), writer: tx, committed: 0, older: None };
+        let version = Version {
+            row: Some(row),
+            writer: tx,
+            committed: 0,
+            older: None,
+        };
         let id = match self.free.pop() {
             Some(id) => {
                 self.slots[id as usize] = Some(version);
@@ -130,7 +139,13 @@ impl TableData {
     }
 
     /// Replaces or (with `None`) deletes a row; its previous version stays beneath.
-    pub(super) fn replace(&mut self, tx: TxId, id: RowId, row: Option<Row>, snapshot: Option<u64>) -> Result<(), Refusal> {
+    pub(super) fn replace(
+        &mut self,
+        tx: TxId,
+        id: RowId,
+        row: Option<Row>,
+        snapshot: Option<u64>,
+    ) -> Result<(), Refusal> {
         let Some(version) = self.slots.get(id as usize).and_then(Option::as_ref) else {
             return Err(Refusal::Stale);
         };
@@ -150,13 +165,22 @@ impl TableData {
         }
         let slot = &mut self.slots[id as usize];
         let older = slot.take().map(Box::new);
-        *slot = Some(Version { row, writer: tx, committed: 0, older });
+        *slot = Some(Version {
+            row,
+            writer: tx,
+            committed: 0,
+            older,
+        });
         Ok(())
     }
 
     /// Takes back the newest version of a row, which `tx` wrote.
     pub(super) fn undo(&mut self, tx: TxId, id: RowId) {
-        let Some(version) = self.slots.get_mut(id as usize).and_then(|slot| slot.take_if(|v| v.writer == tx)) else {
+        let Some(version) = self
+            .slots
+            .get_mut(id as usize)
+            .and_then(|slot| slot.take_if(|v| v.writer == tx))
+        else {
             return;
         };
         self.slots[id as usize] = version.older.map(|older| *older);
@@ -245,7 +269,11 @@ impl TableData {
     }
 
     fn keys(&self, row: &[Value]) -> Vec<Key> {
-        self.definition.indexes.iter().map(|index| self.key_of(index, row)).collect()
+        self.definition
+            .indexes
+            .iter()
+            .map(|index| self.key_of(index, row))
+            .collect()
     }
 
     /// Whether a row with `keys` may come to be: no duplicate in a unique index, no range locked by others.
@@ -262,7 +290,14 @@ impl TableData {
         Ok(())
     }
 
-    fn unique(&self, tx: TxId, at: usize, key: &Key, _row: &Row, existing: Option<RowId>) -> Result<(), Refusal> {
+    fn unique(
+        &self,
+        tx: TxId,
+        at: usize,
+        key: &Key,
+        _row: &Row,
+        existing: Option<RowId>,
+    ) -> Result<(), Refusal> {
         let from = (key.clone(), 0);
         let upto = (key.clone(), RowId::MAX);
         let index = &self.definition.indexes[at];
@@ -276,25 +311,40 @@ impl TableData {
             if version.writer != 0 && version.writer != tx {
                 return Err(Refusal::Blocked(vec![version.writer]));
             }
-            if version.row.as_ref().is_some_and(|row| self.key_of(index, row) == *key) {
+            if version
+                .row
+                .as_ref()
+                .is_some_and(|row| self.key_of(index, row) == *key)
+            {
                 return Err(Refusal::Duplicate(at));
             }
         }
         Ok(())
     }
 
-    fn range_conflicts(&self, tx: TxId, keys: &[Key], unchanged: &dyn Fn(usize) -> bool) -> Result<(), Refusal> {
+    fn range_conflicts(
+        &self,
+        tx: TxId,
+        keys: &[Key],
+        unchanged: &dyn Fn(usize) -> bool,
+    ) -> Result<(), Refusal> {
         let blockers: Vec<TxId> = self
             .range_locks
             .iter()
             .filter(|lock| lock.owner != tx)
             .filter(|lock| match &lock.range {
                 None => true,
-                Some((at, range)) => keys.get(*at).is_some_and(|key| !unchanged(*at) && range.contains(key)),
+                Some((at, range)) => keys
+                    .get(*at)
+                    .is_some_and(|key| !unchanged(*at) && range.contains(key)),
             })
             .map(|lock| lock.owner)
             .collect();
-        if blockers.is_empty() { Ok(()) } else { Err(Refusal::Blocked(blockers)) }
+        if blockers.is_empty() {
+            Ok(())
+        } else {
+            Err(Refusal::Blocked(blockers))
+        }
     }
 
     /// Others' row locks that `mode` cannot stand beside.
@@ -307,7 +357,11 @@ impl TableData {
             .filter(|(owner, held)| *owner != tx && !mode.stands_beside(*held))
             .map(|(owner, _)| *owner)
             .collect();
-        if blockers.is_empty() { Ok(()) } else { Err(Refusal::Blocked(blockers)) }
+        if blockers.is_empty() {
+            Ok(())
+        } else {
+            Err(Refusal::Blocked(blockers))
+        }
     }
 
     /// Removes index entries of versions that are gone, unless a version that remains has the same key.

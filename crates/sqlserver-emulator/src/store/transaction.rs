@@ -17,7 +17,10 @@ pub(crate) enum Undo {
     /// A table, or its definition or content, was replaced.
     Replaced { table: TableId, before: Box<TableData> },
     /// Something in a database's catalog changed.
-    Catalog { database: i32, before: Arc<super::Database> },
+    Catalog {
+        database: i32,
+        before: Arc<super::Database>,
+    },
 }
 
 /// An open transaction.

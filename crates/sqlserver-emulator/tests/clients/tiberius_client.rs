@@ -226,7 +226,10 @@ async fn parameters_come_back() {
         .into_first_result()
         .await
         .unwrap();
-    assert!(rows[0].get::<&str, _>(0) == Some(long.as_str()), "the long text was changed");
+    assert!(
+        rows[0].get::<&str, _>(0) == Some(long.as_str()),
+        "the long text was changed"
+    );
     assert_eq!(
         rows[0]
             .get::<i64, _>(1)

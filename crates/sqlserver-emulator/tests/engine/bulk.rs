@@ -22,12 +22,21 @@ fn load(session: &mut Session, statement: &str, rows: impl Iterator<Item = Vec<V
 fn a_bulk_load_takes_defaults_and_leaves_checks_alone() {
     let engine = engine();
     let mut s = connect(&engine);
-    query(&mut s, "CREATE TABLE t (id int NOT NULL PRIMARY KEY, d int NOT NULL DEFAULT 7, c int NULL CHECK (c > 0))");
-    let rows = [vec![Value::Int(1), Value::Null, Value::Int(-1)], vec![Value::Int(2), Value::Int(3), Value::Null]];
+    query(
+        &mut s,
+        "CREATE TABLE t (id int NOT NULL PRIMARY KEY, d int NOT NULL DEFAULT 7, c int NULL CHECK (c > 0))",
+    );
+    let rows = [
+        vec![Value::Int(1), Value::Null, Value::Int(-1)],
+        vec![Value::Int(2), Value::Int(3), Value::Null],
+    ];
     let out = load(&mut s, "INSERT BULK t (id int, d int, c int)", rows.into_iter());
     assert_eq!((out.errors(), out.done.last().unwrap().rows), (vec![], Some(2)));
     assert_eq!(query(&mut s, "SELECT * FROM t ORDER BY id"), "1|7|-1;2|3|NULL");
-    assert_eq!(query(&mut s, "SELECT is_not_trusted FROM sys.check_constraints"), "1");
+    assert_eq!(
+        query(&mut s, "SELECT is_not_trusted FROM sys.check_constraints"),
+        "1"
+    );
 }
 
 #[test]
@@ -35,11 +44,19 @@ fn a_bulk_load_that_fails_leaves_nothing() {
     let engine = engine();
     let mut s = connect(&engine);
     query(&mut s, "CREATE TABLE t (id int NOT NULL PRIMARY KEY)");
-    let out = load(&mut s, "INSERT BULK t (id int)", (0..5000).chain([17]).map(|id| vec![Value::Int(id)]));
+    let out = load(
+        &mut s,
+        "INSERT BULK t (id int)",
+        (0..5000).chain([17]).map(|id| vec![Value::Int(id)]),
+    );
     assert_eq!(out.errors(), [2627]);
     assert_eq!(query(&mut s, "SELECT COUNT(*) FROM t"), "0");
     query(&mut s, "BEGIN TRAN; INSERT t VALUES (-1)");
-    load(&mut s, "INSERT BULK t (id int)", [1, 1].into_iter().map(|id| vec![Value::Int(id)]));
+    load(
+        &mut s,
+        "INSERT BULK t (id int)",
+        [1, 1].into_iter().map(|id| vec![Value::Int(id)]),
+    );
     query(&mut s, "COMMIT");
     assert_eq!(query(&mut s, "SELECT id FROM t"), "-1");
 }
@@ -48,19 +65,43 @@ fn a_bulk_load_that_fails_leaves_nothing() {
 fn large_tables_join_and_page_without_quadratic_work() {
     let engine = engine();
     let mut s = connect(&engine);
-    query(&mut s, "CREATE TABLE a (id int NOT NULL PRIMARY KEY, v int NULL); CREATE TABLE b (id int NULL, v int NULL)");
+    query(
+        &mut s,
+        "CREATE TABLE a (id int NOT NULL PRIMARY KEY, v int NULL); CREATE TABLE b (id int NULL, v int NULL)",
+    );
     let rows = || (0..60_000).map(|id| vec![Value::Int(id), Value::Int(id % 7)]);
     load(&mut s, "INSERT BULK a (id int, v int)", rows());
     load(&mut s, "INSERT BULK b (id int, v int)", rows());
     for (sql, expected) in [
         ("SELECT COUNT(*) FROM a JOIN b ON a.id = b.id", "60000"),
-        ("SELECT COUNT(*) FROM b x JOIN b y ON x.id = y.id AND x.v = y.v", "60000"),
-        ("SELECT COUNT(*) FROM b WHERE NOT EXISTS (SELECT 1 FROM a WHERE a.id = b.id)", "0"),
-        ("SELECT COUNT(*) FROM a WHERE NOT EXISTS (SELECT 1 FROM b WHERE b.id = a.id)", "0"),
-        ("SELECT TOP (2) id FROM a WHERE id > 59000 ORDER BY id", "59001;59002"),
-        ("SELECT COUNT(*) FROM a WHERE id IN (SELECT id FROM b WHERE v = 1)", "8572"),
-        ("UPDATE a SET v = b.v + 1 FROM a JOIN b ON a.id = b.id; SELECT @@ROWCOUNT", "60000"),
-        ("DELETE TOP (10) FROM b WHERE v = 3; SELECT COUNT(*) FROM b", "59990"),
+        (
+            "SELECT COUNT(*) FROM b x JOIN b y ON x.id = y.id AND x.v = y.v",
+            "60000",
+        ),
+        (
+            "SELECT COUNT(*) FROM b WHERE NOT EXISTS (SELECT 1 FROM a WHERE a.id = b.id)",
+            "0",
+        ),
+        (
+            "SELECT COUNT(*) FROM a WHERE NOT EXISTS (SELECT 1 FROM b WHERE b.id = a.id)",
+            "0",
+        ),
+        (
+            "SELECT TOP (2) id FROM a WHERE id > 59000 ORDER BY id",
+            "59001;59002",
+        ),
+        (
+            "SELECT COUNT(*) FROM a WHERE id IN (SELECT id FROM b WHERE v = 1)",
+            "8572",
+        ),
+        (
+            "UPDATE a SET v = b.v + 1 FROM a JOIN b ON a.id = b.id; SELECT @@ROWCOUNT",
+            "60000",
+        ),
+        (
+            "DELETE TOP (10) FROM b WHERE v = 3; SELECT COUNT(*) FROM b",
+            "59990",
+        ),
     ] {
         assert_eq!(query(&mut s, sql), expected, "{sql}");
     }

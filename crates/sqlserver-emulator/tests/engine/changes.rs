@@ -6,19 +6,46 @@ use crate::collect::{connect, engine, errors, query, run};
 fn changes_and_their_output() {
     let engine = engine();
     let mut s = connect(&engine);
-    query(&mut s, "CREATE TABLE t (id int IDENTITY(1,1) PRIMARY KEY, name nvarchar(5) NOT NULL DEFAULT 'x', n int NULL, rv rowversion)");
+    query(
+        &mut s,
+        "CREATE TABLE t (id int IDENTITY(1,1) PRIMARY KEY, name nvarchar(5) NOT NULL DEFAULT 'x', n int NULL, rv rowversion)",
+    );
     for (sql, expected) in [
-        ("INSERT INTO t (n) OUTPUT inserted.id, inserted.name VALUES (5), (6)", "1|x;2|x"),
-        ("UPDATE t SET n += 1, name = 'y' OUTPUT deleted.n, inserted.n, inserted.name WHERE id = 1", "5|6|y"),
+        (
+            "INSERT INTO t (n) OUTPUT inserted.id, inserted.name VALUES (5), (6)",
+            "1|x;2|x",
+        ),
+        (
+            "UPDATE t SET n += 1, name = 'y' OUTPUT deleted.n, inserted.n, inserted.name WHERE id = 1",
+            "5|6|y",
+        ),
         ("DELETE FROM t OUTPUT deleted.id WHERE n = 6 AND id = 1", "1"),
-        ("INSERT INTO t DEFAULT VALUES; SELECT SCOPE_IDENTITY(), @@ROWCOUNT, @@IDENTITY", "3|1|3"),
+        (
+            "INSERT INTO t DEFAULT VALUES; SELECT SCOPE_IDENTITY(), @@ROWCOUNT, @@IDENTITY",
+            "3|1|3",
+        ),
         ("SELECT id, name, n FROM t ORDER BY id", "2|x|6;3|x|NULL"),
-        ("UPDATE a SET n = b.n FROM t a JOIN t b ON b.id = a.id - 1; SELECT n FROM t ORDER BY id", "6;6"),
-        ("DECLARE @o TABLE (id int, act nvarchar(10)); INSERT INTO t (name) OUTPUT inserted.id, 'ins' INTO @o VALUES ('z'); SELECT * FROM @o", "4|ins"),
-        ("SELECT id, n INTO #c FROM t; SELECT COUNT(*) FROM #c; DROP TABLE #c", "3"),
+        (
+            "UPDATE a SET n = b.n FROM t a JOIN t b ON b.id = a.id - 1; SELECT n FROM t ORDER BY id",
+            "6;6",
+        ),
+        (
+            "DECLARE @o TABLE (id int, act nvarchar(10)); INSERT INTO t (name) OUTPUT inserted.id, 'ins' INTO @o VALUES ('z'); SELECT * FROM @o",
+            "4|ins",
+        ),
+        (
+            "SELECT id, n INTO #c FROM t; SELECT COUNT(*) FROM #c; DROP TABLE #c",
+            "3",
+        ),
         ("DELETE a FROM t a WHERE a.id = 4; SELECT COUNT(*) FROM t", "2"),
-        ("INSERT INTO t (name, n) SELECT name, n FROM t; SELECT COUNT(*), MAX(id) FROM t", "4|6"),
-        ("SELECT name FROM t WHERE rv > 0x00 ORDER BY rv DESC OFFSET 0 ROWS FETCH NEXT 1 ROWS ONLY", "x"),
+        (
+            "INSERT INTO t (name, n) SELECT name, n FROM t; SELECT COUNT(*), MAX(id) FROM t",
+            "4|6",
+        ),
+        (
+            "SELECT name FROM t WHERE rv > 0x00 ORDER BY rv DESC OFFSET 0 ROWS FETCH NEXT 1 ROWS ONLY",
+            "x",
+        ),
     ] {
         assert_eq!(query(&mut s, sql), expected, "{sql}");
     }
@@ -28,20 +55,32 @@ fn changes_and_their_output() {
 fn merge_upserts_and_reports_its_actions() {
     let engine = engine();
     let mut s = connect(&engine);
-    query(&mut s, "CREATE TABLE t (id int PRIMARY KEY, v varchar(9)); INSERT t VALUES (1,'a'),(2,'b'),(3,'c')");
+    query(
+        &mut s,
+        "CREATE TABLE t (id int PRIMARY KEY, v varchar(9)); INSERT t VALUES (1,'a'),(2,'b'),(3,'c')",
+    );
     let merge = "MERGE INTO t WITH (HOLDLOCK) AS T USING (VALUES (1,'A',0),(4,'d',0),(2,'',1)) AS S(id, v, del) ON T.id = S.id
         WHEN MATCHED AND S.del = 1 THEN DELETE
         WHEN MATCHED THEN UPDATE SET v = S.v
         WHEN NOT MATCHED THEN INSERT (id, v) VALUES (S.id, S.v)";
     assert_eq!(
-        query(&mut s, &format!("DECLARE @a TABLE (act nvarchar(10), o int, n int); {merge} OUTPUT $action, deleted.id, inserted.id INTO @a; SELECT * FROM @a ORDER BY act")),
+        query(
+            &mut s,
+            &format!(
+                "DECLARE @a TABLE (act nvarchar(10), o int, n int); {merge} OUTPUT $action, deleted.id, inserted.id INTO @a; SELECT * FROM @a ORDER BY act"
+            )
+        ),
         "DELETE|2|NULL;INSERT|NULL|4;UPDATE|1|1"
     );
     assert_eq!(query(&mut s, "SELECT id, v FROM t ORDER BY id"), "1|A;3|c;4|d");
-    let again = "MERGE t AS T USING (VALUES (1),(1)) AS S(id) ON T.id = S.id WHEN MATCHED THEN UPDATE SET v = 'z';";
+    let again =
+        "MERGE t AS T USING (VALUES (1),(1)) AS S(id) ON T.id = S.id WHEN MATCHED THEN UPDATE SET v = 'z';";
     assert_eq!(errors(&mut s, again), [8672]);
     assert_eq!(errors(&mut s, merge), [10713]);
-    query(&mut s, "MERGE t AS T USING (VALUES (1)) AS S(id) ON T.id = S.id WHEN NOT MATCHED BY SOURCE THEN DELETE;");
+    query(
+        &mut s,
+        "MERGE t AS T USING (VALUES (1)) AS S(id) ON T.id = S.id WHEN NOT MATCHED BY SOURCE THEN DELETE;",
+    );
     assert_eq!(query(&mut s, "SELECT id FROM t"), "1");
 }
 
@@ -75,7 +114,10 @@ fn constraints_answer_with_their_numbers_and_undo_only_the_statement() {
     }
     assert_eq!(query(&mut s, "SELECT COUNT(*) FROM t"), "2");
     // The statement is undone as a whole, the batch goes on.
-    let out = run(&mut s, "BEGIN TRAN; INSERT t (k, u) VALUES ('x', 7); INSERT t (k, u) VALUES ('y', 8), ('a', 9); SELECT @@TRANCOUNT; COMMIT");
+    let out = run(
+        &mut s,
+        "BEGIN TRAN; INSERT t (k, u) VALUES ('x', 7); INSERT t (k, u) VALUES ('y', 8), ('a', 9); SELECT @@TRANCOUNT; COMMIT",
+    );
     assert_eq!((out.errors(), out.text()), (vec![2627], "1".to_owned()));
     assert_eq!(query(&mut s, "SELECT COUNT(*) FROM t"), "3");
 }
@@ -84,10 +126,16 @@ fn constraints_answer_with_their_numbers_and_undo_only_the_statement() {
 fn identity_values_are_lost_with_a_rollback() {
     let engine = engine();
     let mut s = connect(&engine);
-    query(&mut s, "CREATE TABLE t (id int IDENTITY(10,5), v int); BEGIN TRAN; INSERT t VALUES (1); ROLLBACK; INSERT t VALUES (2)");
+    query(
+        &mut s,
+        "CREATE TABLE t (id int IDENTITY(10,5), v int); BEGIN TRAN; INSERT t VALUES (1); ROLLBACK; INSERT t VALUES (2)",
+    );
     assert_eq!(query(&mut s, "SELECT id FROM t"), "15");
     assert_eq!(errors(&mut s, "INSERT t (id, v) VALUES (1, 1)"), [544]);
-    query(&mut s, "SET IDENTITY_INSERT t ON; INSERT t (id, v) VALUES (100, 1); SET IDENTITY_INSERT t OFF; INSERT t VALUES (3)");
+    query(
+        &mut s,
+        "SET IDENTITY_INSERT t ON; INSERT t (id, v) VALUES (100, 1); SET IDENTITY_INSERT t OFF; INSERT t VALUES (3)",
+    );
     assert_eq!(query(&mut s, "SELECT id FROM t ORDER BY id"), "15;100;105");
     assert_eq!(query(&mut s, "SELECT IDENT_CURRENT('t')"), "105");
 }
@@ -98,16 +146,43 @@ fn errors_and_control_flow() {
     let mut s = connect(&engine);
     query(&mut s, "CREATE TABLE t (id int PRIMARY KEY)");
     for (sql, expected) in [
-        ("BEGIN TRY INSERT t VALUES (1),(1) END TRY BEGIN CATCH SELECT ERROR_NUMBER(), XACT_STATE() END CATCH", "2627|0"),
-        ("SET XACT_ABORT ON; BEGIN TRY BEGIN TRAN; INSERT t VALUES (1),(1) END TRY BEGIN CATCH SELECT ERROR_NUMBER(), XACT_STATE(); ROLLBACK END CATCH; SET XACT_ABORT OFF", "2627|-1"),
-        ("DECLARE @i int = 0; WHILE @i < 5 BEGIN SET @i += 1; IF @i = 3 BREAK; END; SELECT @i", "3"),
-        ("BEGIN TRY THROW 50001, 'mine', 3 END TRY BEGIN CATCH SELECT ERROR_NUMBER(), ERROR_MESSAGE(), ERROR_STATE() END CATCH", "50001|mine|3"),
-        ("BEGIN TRY RAISERROR('a %s %d', 16, 2, 'b', 7) END TRY BEGIN CATCH SELECT ERROR_NUMBER(), ERROR_MESSAGE(), ERROR_SEVERITY() END CATCH", "50000|a b 7|16"),
-        ("DECLARE @n int; EXEC sp_executesql N'SELECT @o = @a + 1', N'@a int, @o int OUTPUT', @a = 4, @o = @n OUTPUT; SELECT @n", "5"),
+        (
+            "BEGIN TRY INSERT t VALUES (1),(1) END TRY BEGIN CATCH SELECT ERROR_NUMBER(), XACT_STATE() END CATCH",
+            "2627|0",
+        ),
+        (
+            "SET XACT_ABORT ON; BEGIN TRY BEGIN TRAN; INSERT t VALUES (1),(1) END TRY BEGIN CATCH SELECT ERROR_NUMBER(), XACT_STATE(); ROLLBACK END CATCH; SET XACT_ABORT OFF",
+            "2627|-1",
+        ),
+        (
+            "DECLARE @i int = 0; WHILE @i < 5 BEGIN SET @i += 1; IF @i = 3 BREAK; END; SELECT @i",
+            "3",
+        ),
+        (
+            "BEGIN TRY THROW 50001, 'mine', 3 END TRY BEGIN CATCH SELECT ERROR_NUMBER(), ERROR_MESSAGE(), ERROR_STATE() END CATCH",
+            "50001|mine|3",
+        ),
+        (
+            "BEGIN TRY RAISERROR('a %s %d', 16, 2, 'b', 7) END TRY BEGIN CATCH SELECT ERROR_NUMBER(), ERROR_MESSAGE(), ERROR_SEVERITY() END CATCH",
+            "50000|a b 7|16",
+        ),
+        (
+            "DECLARE @n int; EXEC sp_executesql N'SELECT @o = @a + 1', N'@a int, @o int OUTPUT', @a = 4, @o = @n OUTPUT; SELECT @n",
+            "5",
+        ),
         ("EXEC ('SELECT 7')", "7"),
-        ("BEGIN TRAN; BEGIN TRAN; COMMIT; SELECT @@TRANCOUNT; ROLLBACK; SELECT @@TRANCOUNT", "1\n0"),
-        ("BEGIN TRAN; INSERT t VALUES (5); SAVE TRAN p; INSERT t VALUES (6); ROLLBACK TRAN p; COMMIT; SELECT id FROM t", "5"),
-        ("SET NOCOUNT ON; UPDATE t SET id = id; SELECT @@ROWCOUNT; SET NOCOUNT OFF", "1"),
+        (
+            "BEGIN TRAN; BEGIN TRAN; COMMIT; SELECT @@TRANCOUNT; ROLLBACK; SELECT @@TRANCOUNT",
+            "1\n0",
+        ),
+        (
+            "BEGIN TRAN; INSERT t VALUES (5); SAVE TRAN p; INSERT t VALUES (6); ROLLBACK TRAN p; COMMIT; SELECT id FROM t",
+            "5",
+        ),
+        (
+            "SET NOCOUNT ON; UPDATE t SET id = id; SELECT @@ROWCOUNT; SET NOCOUNT OFF",
+            "1",
+        ),
         ("SELECT @@OPTIONS & 512", "0"),
     ] {
         assert_eq!(query(&mut s, sql), expected, "{sql}");

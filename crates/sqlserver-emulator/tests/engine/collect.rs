@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use sqlserver_emulator::{
-    Done, Engine, EngineConfig, EnvChange, Flow, LoginInfo, Output, ResultColumn, ReturnValue, Session, SqlError, Value,
+    Done, Engine, EngineConfig, EnvChange, Flow, LoginInfo, Output, ResultColumn, ReturnValue, Session,
+    SqlError, Value,
 };
 
 /// Everything that a request emitted.
@@ -25,7 +26,9 @@ impl Output for Collected {
         Flow::Continue
     }
     fn row(&mut self, row: &[Value]) -> Flow {
-        self.results.last_mut().unwrap().push(row.to_vec());
+        if let Some(rows) = self.results.last_mut() {
+            rows.push(row.to_vec());
+        }
         Flow::Continue
     }
     fn done(&mut self, done: Done) {
@@ -48,7 +51,11 @@ impl Output for Collected {
 impl Collected {
     /// Numbers of the errors, in order.
     pub(crate) fn errors(&self) -> Vec<i32> {
-        self.messages.iter().filter(|message| !message.is_info()).map(|message| message.number).collect()
+        self.messages
+            .iter()
+            .filter(|message| !message.is_info())
+            .map(|message| message.number)
+            .collect()
     }
 
     /// The results as text: columns by `|`, rows by `;`, result sets by newline.
@@ -64,15 +71,21 @@ pub(crate) fn show(value: &Value) -> String {
     match value {
         Value::Null => "NULL".to_owned(),
         Value::Bit(bit) => u8::from(*bit).to_string(),
-        Value::Str(_) | Value::Xml(_) => value.as_text().unwrap(),
-        Value::Bytes(bytes) => bytes.iter().fold("0x".to_owned(), |out, byte| format!("{out}{byte:02X}")),
+        Value::Str(_) | Value::Xml(_) => value.as_text().unwrap_or_default(),
+        Value::Bytes(bytes) => bytes
+            .iter()
+            .fold("0x".to_owned(), |out, byte| format!("{out}{byte:02X}")),
         Value::RowVersion(version) => format!("rv{version}"),
         Value::Decimal(d) => {
             let scale = usize::from(d.scale);
             let digits = format!("{:0>width$}", d.unscaled.unsigned_abs(), width = scale + 1);
             let (whole, fraction) = digits.split_at(digits.len() - scale);
             let sign = if d.unscaled < 0 { "-" } else { "" };
-            if scale == 0 { format!("{sign}{whole}") } else { format!("{sign}{whole}.{fraction}") }
+            if scale == 0 {
+                format!("{sign}{whole}")
+            } else {
+                format!("{sign}{whole}.{fraction}")
+            }
         }
         Value::Money(n) => format!("${n}"),
         Value::Float(x) => x.to_string(),
@@ -85,7 +98,10 @@ pub(crate) fn show(value: &Value) -> String {
 
 /// An engine with the database `db`.
 pub(crate) fn engine() -> Arc<Engine> {
-    Engine::new(EngineConfig { databases: vec!["db".to_owned()], ..EngineConfig::default() })
+    Engine::new(EngineConfig {
+        databases: vec!["db".to_owned()],
+        ..EngineConfig::default()
+    })
 }
 
 /// A session of `sa` in `db`.
@@ -100,7 +116,10 @@ pub(crate) fn connect_as(engine: &Arc<Engine>, user: &str, password: &str) -> Se
         database: Some("db".to_owned()),
         ..LoginInfo::default()
     };
-    Session::new(engine, login).unwrap()
+    match Session::new(engine, login) {
+        Ok(session) => session,
+        Err(error) => panic!("{error}"),
+    }
 }
 
 /// Runs a batch.

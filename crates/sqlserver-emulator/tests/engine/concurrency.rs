@@ -18,7 +18,11 @@ fn spawn(mut session: Session, sql: &'static str) -> JoinHandle<(Session, Collec
 /// Waits until `count` requests are blocked by another session.
 fn wait_until_blocked(engine: &Arc<Engine>, count: &str) {
     let mut watcher = connect(engine);
-    while query(&mut watcher, "SELECT COUNT(*) FROM sys.dm_exec_requests WHERE blocking_session_id > 0") != count {
+    while query(
+        &mut watcher,
+        "SELECT COUNT(*) FROM sys.dm_exec_requests WHERE blocking_session_id > 0",
+    ) != count
+    {
         thread::yield_now();
     }
 }
@@ -40,9 +44,18 @@ fn a_reader_waits_for_an_uncommitted_row_and_for_no_other() {
     query(&mut writer, "BEGIN TRAN; UPDATE t SET v = 11 WHERE id = 1");
     let mut other = connect(&engine);
     assert_eq!(query(&mut other, "SELECT v FROM t WHERE id = 2"), "20");
-    assert_eq!(query(&mut other, "SELECT v FROM t WITH (NOLOCK) WHERE id = 1"), "11");
-    assert_eq!(query(&mut other, "SELECT id FROM t WITH (READPAST) ORDER BY id"), "2;3");
-    assert_eq!(errors(&mut other, "SET LOCK_TIMEOUT 0; SELECT v FROM t WHERE id = 1"), [1222]);
+    assert_eq!(
+        query(&mut other, "SELECT v FROM t WITH (NOLOCK) WHERE id = 1"),
+        "11"
+    );
+    assert_eq!(
+        query(&mut other, "SELECT id FROM t WITH (READPAST) ORDER BY id"),
+        "2;3"
+    );
+    assert_eq!(
+        errors(&mut other, "SET LOCK_TIMEOUT 0; SELECT v FROM t WHERE id = 1"),
+        [1222]
+    );
     let reader = spawn(connect(&engine), "SELECT SUM(v) FROM t");
     wait_until_blocked(&engine, "1");
     query(&mut writer, "COMMIT");
@@ -55,14 +68,29 @@ fn row_versions_let_readers_pass() {
     let mut writer = with_rows(&engine);
     query(&mut writer, "ALTER DATABASE db SET ALLOW_SNAPSHOT_ISOLATION ON");
     let mut snapshot = connect(&engine);
-    query(&mut snapshot, "SET TRANSACTION ISOLATION LEVEL SNAPSHOT; BEGIN TRAN");
+    query(
+        &mut snapshot,
+        "SET TRANSACTION ISOLATION LEVEL SNAPSHOT; BEGIN TRAN",
+    );
     assert_eq!(query(&mut snapshot, "SELECT SUM(v) FROM t"), "60");
-    query(&mut writer, "UPDATE t SET v = 0 WHERE id = 1; DELETE t WHERE id = 2; INSERT t (id, v) VALUES (4, 40)");
+    query(
+        &mut writer,
+        "UPDATE t SET v = 0 WHERE id = 1; DELETE t WHERE id = 2; INSERT t (id, v) VALUES (4, 40)",
+    );
     assert_eq!(query(&mut snapshot, "SELECT SUM(v), COUNT(*) FROM t"), "60|3");
-    assert_eq!(query(&mut snapshot, "SELECT id FROM t WHERE id >= 2 ORDER BY id"), "2;3");
+    assert_eq!(
+        query(&mut snapshot, "SELECT id FROM t WHERE id >= 2 ORDER BY id"),
+        "2;3"
+    );
     assert_eq!(errors(&mut snapshot, "UPDATE t SET v = 1 WHERE id = 1"), [3960]);
-    assert_eq!(query(&mut snapshot, "SELECT @@TRANCOUNT; SELECT SUM(v) FROM t"), "0\n70");
-    query(&mut writer, "ALTER DATABASE db SET READ_COMMITTED_SNAPSHOT ON; BEGIN TRAN; UPDATE t SET v = 99 WHERE id = 1");
+    assert_eq!(
+        query(&mut snapshot, "SELECT @@TRANCOUNT; SELECT SUM(v) FROM t"),
+        "0\n70"
+    );
+    query(
+        &mut writer,
+        "ALTER DATABASE db SET READ_COMMITTED_SNAPSHOT ON; BEGIN TRAN; UPDATE t SET v = 99 WHERE id = 1",
+    );
     let mut reader = connect(&engine);
     assert_eq!(query(&mut reader, "SELECT v FROM t WHERE id = 1"), "0");
 }
@@ -71,7 +99,13 @@ fn row_versions_let_readers_pass() {
 fn snapshot_isolation_has_to_be_allowed() {
     let engine = engine();
     let mut session = with_rows(&engine);
-    assert_eq!(errors(&mut session, "SET TRANSACTION ISOLATION LEVEL SNAPSHOT; SELECT v FROM t"), [3952]);
+    assert_eq!(
+        errors(
+            &mut session,
+            "SET TRANSACTION ISOLATION LEVEL SNAPSHOT; SELECT v FROM t"
+        ),
+        [3952]
+    );
 }
 
 #[test]
@@ -80,7 +114,10 @@ fn a_deadlock_has_a_victim_and_a_survivor() {
     let mut first = with_rows(&engine);
     let mut second = connect(&engine);
     query(&mut first, "BEGIN TRAN; UPDATE t SET v = 1 WHERE id = 1");
-    query(&mut second, "SET DEADLOCK_PRIORITY LOW; BEGIN TRAN; UPDATE t SET v = 2 WHERE id = 2");
+    query(
+        &mut second,
+        "SET DEADLOCK_PRIORITY LOW; BEGIN TRAN; UPDATE t SET v = 2 WHERE id = 2",
+    );
     let first = spawn(first, "UPDATE t SET v = 1 WHERE id = 2; COMMIT");
     wait_until_blocked(&engine, "1");
     let out = run(&mut second, "UPDATE t SET v = 2 WHERE id = 1");
@@ -96,14 +133,22 @@ fn two_writers_may_commit_out_of_order() {
     let mut first = with_rows(&engine);
     let mut second = connect(&engine);
     let mut reader = connect(&engine);
-    let before = query(&mut reader, "SELECT CAST(MIN_ACTIVE_ROWVERSION() AS bigint)").parse::<i64>().unwrap();
+    let before = query(&mut reader, "SELECT CAST(MIN_ACTIVE_ROWVERSION() AS bigint)")
+        .parse::<i64>()
+        .unwrap();
     query(&mut first, "BEGIN TRAN; INSERT t (id, v) VALUES (10, 1)");
     query(&mut second, "INSERT t (id, v) VALUES (11, 1)");
     // The second row is committed with a greater rowversion while the first is still open.
-    let least = query(&mut reader, "SELECT CAST(MIN_ACTIVE_ROWVERSION() AS bigint), CAST(@@DBTS AS bigint)");
+    let least = query(
+        &mut reader,
+        "SELECT CAST(MIN_ACTIVE_ROWVERSION() AS bigint), CAST(@@DBTS AS bigint)",
+    );
     assert_eq!(least, format!("{before}|{}", before + 1));
     query(&mut first, "COMMIT");
-    assert_eq!(query(&mut reader, "SELECT id FROM t WHERE id >= 10 ORDER BY rv"), "10;11");
+    assert_eq!(
+        query(&mut reader, "SELECT id FROM t WHERE id >= 10 ORDER BY rv"),
+        "10;11"
+    );
     let after = query(&mut reader, "SELECT CAST(MIN_ACTIVE_ROWVERSION() AS bigint)");
     assert_eq!(after, (before + 2).to_string());
 }
@@ -115,12 +160,18 @@ fn a_blocked_update_wrote_down_its_time_before_it_waited() {
     let mut holder = with_rows(&engine);
     query(&mut holder, "BEGIN TRAN; UPDATE t SET v = 0 WHERE id = 1");
     let started = query(&mut holder, "SELECT SYSUTCDATETIME()");
-    let blocked = spawn(connect(&engine), "UPDATE t SET at = SYSUTCDATETIME() WHERE id = 1");
+    let blocked = spawn(
+        connect(&engine),
+        "UPDATE t SET at = SYSUTCDATETIME() WHERE id = 1",
+    );
     wait_until_blocked(&engine, "1");
     engine.clock().step_ms(60_000);
     let mut watcher = connect(&engine);
     assert_eq!(
-        query(&mut watcher, "SELECT DATEDIFF(second, start_time, GETDATE()) FROM sys.dm_exec_requests WHERE blocking_session_id > 0"),
+        query(
+            &mut watcher,
+            "SELECT DATEDIFF(second, start_time, GETDATE()) FROM sys.dm_exec_requests WHERE blocking_session_id > 0"
+        ),
         "60"
     );
     query(&mut holder, "COMMIT");
@@ -142,7 +193,10 @@ fn open_transactions_are_seen_by_others() {
     assert_eq!(query(&mut watcher, transactions), "1");
     query(&mut writer, "UPDATE t SET v = 1 WHERE id = 1");
     assert_eq!(
-        query(&mut watcher, "SELECT COUNT(*) FROM sys.dm_tran_database_transactions WHERE database_id = DB_ID() AND database_transaction_begin_time IS NOT NULL"),
+        query(
+            &mut watcher,
+            "SELECT COUNT(*) FROM sys.dm_tran_database_transactions WHERE database_id = DB_ID() AND database_transaction_begin_time IS NOT NULL"
+        ),
         "1"
     );
     drop(writer);
@@ -154,10 +208,83 @@ fn open_transactions_are_seen_by_others() {
 fn a_range_that_is_held_admits_no_insert() {
     let engine = engine();
     let mut holder = with_rows(&engine);
-    query(&mut holder, "BEGIN TRAN; SELECT id FROM t WITH (UPDLOCK, HOLDLOCK) WHERE id = 7");
+    query(
+        &mut holder,
+        "BEGIN TRAN; SELECT id FROM t WITH (UPDLOCK, HOLDLOCK) WHERE id = 7",
+    );
     let mut other = connect(&engine);
-    assert_eq!(errors(&mut other, "SET LOCK_TIMEOUT 0; INSERT t (id) VALUES (7)"), [1222]);
+    assert_eq!(
+        errors(&mut other, "SET LOCK_TIMEOUT 0; INSERT t (id) VALUES (7)"),
+        [1222]
+    );
     query(&mut other, "INSERT t (id) VALUES (8)");
     query(&mut holder, "COMMIT");
     query(&mut other, "INSERT t (id) VALUES (7)");
+}
+
+#[test]
+fn an_update_under_read_committed_snapshot_waits_and_sees_the_newest_row() {
+    let engine = engine();
+    let mut first = with_rows(&engine);
+    query(
+        &mut first,
+        "ALTER DATABASE db SET READ_COMMITTED_SNAPSHOT ON; BEGIN TRAN; UPDATE t SET v = v + 1 WHERE id = 1",
+    );
+    let second = spawn(connect(&engine), "UPDATE t SET v = v + 1 WHERE id = 1");
+    wait_until_blocked(&engine, "1");
+    query(&mut first, "COMMIT");
+    assert_eq!(second.join().unwrap().1.errors(), [0; 0]);
+    assert_eq!(query(&mut first, "SELECT v FROM t WHERE id = 1"), "12");
+}
+
+#[test]
+fn a_writer_that_waits_has_used_no_rowversion() {
+    let engine = engine();
+    let mut holder = with_rows(&engine);
+    query(&mut holder, "BEGIN TRAN; UPDATE t SET v = 0 WHERE id = 1");
+    let before = query(&mut holder, "SELECT CAST(@@DBTS AS bigint)");
+    let waiting = spawn(connect(&engine), "UPDATE t SET v = 5 WHERE id = 1");
+    wait_until_blocked(&engine, "1");
+    assert_eq!(query(&mut holder, "SELECT CAST(@@DBTS AS bigint)"), before);
+    query(&mut holder, "ROLLBACK");
+    waiting.join().unwrap();
+    assert_eq!(query(&mut holder, "SELECT v FROM t WHERE id = 1"), "5");
+}
+
+#[test]
+fn repeatable_reads_keep_writers_away_and_a_scan_has_no_snapshot() {
+    let engine = engine();
+    let mut reader = with_rows(&engine);
+    let mut writer = connect(&engine);
+    query(
+        &mut reader,
+        "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; BEGIN TRAN; SELECT v FROM t WHERE id = 1",
+    );
+    assert_eq!(
+        errors(&mut writer, "SET LOCK_TIMEOUT 0; UPDATE t SET v = 1 WHERE id = 1"),
+        [1222]
+    );
+    query(
+        &mut writer,
+        "UPDATE t SET v = 2 WHERE id = 2; INSERT t (id) VALUES (9)",
+    );
+    assert_eq!(query(&mut reader, "SELECT COUNT(*) FROM t"), "4");
+    query(&mut reader, "COMMIT");
+    query(&mut writer, "UPDATE t SET v = 1 WHERE id = 1");
+}
+
+#[test]
+fn two_sessions_insert_the_same_key() {
+    let engine = engine();
+    let mut first = with_rows(&engine);
+    for (end, expected) in [("COMMIT", vec![2627]), ("ROLLBACK", vec![])] {
+        query(
+            &mut first,
+            "DELETE t WHERE id = 50; BEGIN TRAN; INSERT t (id) VALUES (50)",
+        );
+        let second = spawn(connect(&engine), "INSERT t (id) VALUES (50)");
+        wait_until_blocked(&engine, "1");
+        query(&mut first, end);
+        assert_eq!(second.join().unwrap().1.errors(), expected, "{end}");
+    }
 }

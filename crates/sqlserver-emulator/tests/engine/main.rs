@@ -6,3 +6,4 @@ mod collect;
 mod concurrency;
 mod conformance;
 mod queries;
+mod sessions;

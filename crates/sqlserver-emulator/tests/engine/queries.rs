@@ -17,25 +17,67 @@ fn queries_answer_as_documented() {
         ("SELECT id FROM t WHERE id > 1 AND id <= 3 ORDER BY id", "2;3"),
         ("SELECT id FROM t WHERE grp = 'a' ORDER BY id", "1;2"),
         ("SELECT COUNT(*), COUNT(amount), SUM(amount) FROM t", "4|3|31.50"),
-        ("SELECT grp, COUNT(*) FROM t GROUP BY grp ORDER BY grp", "NULL|1;a|2;b|1"),
+        (
+            "SELECT grp, COUNT(*) FROM t GROUP BY grp ORDER BY grp",
+            "NULL|1;a|2;b|1",
+        ),
         ("SELECT grp FROM t GROUP BY grp HAVING COUNT(*) > 1", "a"),
-        ("SELECT a.id, b.id FROM t a JOIN t b ON a.id = b.id + 1 ORDER BY a.id", "2|1;3|2;4|3"),
-        ("SELECT a.id, b.id FROM t a LEFT JOIN t b ON b.id = a.id + 2 ORDER BY 1", "1|3;2|4;3|NULL;4|NULL"),
-        ("SELECT a.id, b.id FROM t a FULL JOIN (SELECT id FROM t WHERE id > 3 UNION ALL SELECT 9) b ON a.id = b.id ORDER BY a.id, b.id", "NULL|9;1|NULL;2|NULL;3|NULL;4|4"),
-        ("SELECT id FROM t WHERE EXISTS (SELECT 1 FROM t x WHERE x.id = t.id + 1) ORDER BY id", "1;2;3"),
-        ("SELECT id FROM t WHERE id IN (SELECT id + 2 FROM t) ORDER BY id", "3;4"),
+        (
+            "SELECT a.id, b.id FROM t a JOIN t b ON a.id = b.id + 1 ORDER BY a.id",
+            "2|1;3|2;4|3",
+        ),
+        (
+            "SELECT a.id, b.id FROM t a LEFT JOIN t b ON b.id = a.id + 2 ORDER BY 1",
+            "1|3;2|4;3|NULL;4|NULL",
+        ),
+        (
+            "SELECT a.id, b.id FROM t a FULL JOIN (SELECT id FROM t WHERE id > 3 UNION ALL SELECT 9) b ON a.id = b.id ORDER BY a.id, b.id",
+            "NULL|9;1|NULL;2|NULL;3|NULL;4|4",
+        ),
+        (
+            "SELECT id FROM t WHERE EXISTS (SELECT 1 FROM t x WHERE x.id = t.id + 1) ORDER BY id",
+            "1;2;3",
+        ),
+        (
+            "SELECT id FROM t WHERE id IN (SELECT id + 2 FROM t) ORDER BY id",
+            "3;4",
+        ),
         ("SELECT (SELECT MAX(id) FROM t)", "4"),
         ("SELECT DISTINCT grp FROM t ORDER BY grp", "NULL;a;b"),
         ("SELECT id FROM t EXCEPT SELECT 2 ORDER BY id", "1;3;4"),
-        ("SELECT id, ROW_NUMBER() OVER (PARTITION BY grp ORDER BY id DESC) FROM t ORDER BY id", "1|2;2|1;3|1;4|1"),
-        ("SELECT id, SUM(amount) OVER (ORDER BY id) FROM t ORDER BY id", "1|10.50;2|30.50;3|30.50;4|31.50"),
-        ("SELECT id FROM t ORDER BY id OFFSET 1 ROWS FETCH NEXT 2 ROWS ONLY", "2;3"),
-        ("WITH c AS (SELECT id FROM t WHERE id < 3) SELECT x.id FROM c x JOIN c y ON x.id = y.id ORDER BY x.id", "1;2"),
-        ("SELECT t.id, v.n FROM t CROSS APPLY (SELECT t.id * 10 AS n) v WHERE t.id < 3 ORDER BY t.id", "1|10;2|20"),
-        ("SELECT t.id, v.id FROM t OUTER APPLY (SELECT TOP (1) x.id FROM t x WHERE x.id > t.id ORDER BY x.id) v ORDER BY t.id", "1|2;2|3;3|4;4|NULL"),
-        ("SELECT id FROM t WHERE (id > 1) OR (id = 1 AND amount > 10) ORDER BY id", "1;2;3;4"),
+        (
+            "SELECT id, ROW_NUMBER() OVER (PARTITION BY grp ORDER BY id DESC) FROM t ORDER BY id",
+            "1|2;2|1;3|1;4|1",
+        ),
+        (
+            "SELECT id, SUM(amount) OVER (ORDER BY id) FROM t ORDER BY id",
+            "1|10.50;2|30.50;3|30.50;4|31.50",
+        ),
+        (
+            "SELECT id FROM t ORDER BY id OFFSET 1 ROWS FETCH NEXT 2 ROWS ONLY",
+            "2;3",
+        ),
+        (
+            "WITH c AS (SELECT id FROM t WHERE id < 3) SELECT x.id FROM c x JOIN c y ON x.id = y.id ORDER BY x.id",
+            "1;2",
+        ),
+        (
+            "SELECT t.id, v.n FROM t CROSS APPLY (SELECT t.id * 10 AS n) v WHERE t.id < 3 ORDER BY t.id",
+            "1|10;2|20",
+        ),
+        (
+            "SELECT t.id, v.id FROM t OUTER APPLY (SELECT TOP (1) x.id FROM t x WHERE x.id > t.id ORDER BY x.id) v ORDER BY t.id",
+            "1|2;2|3;3|4;4|NULL",
+        ),
+        (
+            "SELECT id FROM t WHERE (id > 1) OR (id = 1 AND amount > 10) ORDER BY id",
+            "1;2;3;4",
+        ),
         ("SELECT v.a FROM (VALUES (1), (2)) v(a) ORDER BY v.a DESC", "2;1"),
-        ("SELECT TOP (1) WITH TIES grp FROM t WHERE grp IS NOT NULL ORDER BY grp", "a;a"),
+        (
+            "SELECT TOP (1) WITH TIES grp FROM t WHERE grp IS NOT NULL ORDER BY grp",
+            "a;a",
+        ),
     ] {
         assert_eq!(query(&mut session, sql), expected, "{sql}");
     }
