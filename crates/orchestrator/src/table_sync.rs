@@ -310,16 +310,12 @@ impl<'a> TableRun<'a> {
                 assumed,
             } => {
                 if let Some(assumed) = assumed {
-                    self.tally.warn(format!(
-                        "{}: that the source is complete is assumed: {assumed}",
-                        self.sync.source_table
-                    ));
+                    self.tally
+                        .warn(format!("that the source is complete is assumed: {assumed}"));
                 }
                 if let Some(holding) = holding {
-                    self.tally.warn(format!(
-                        "{}: changes after {upto} wait for {holding}",
-                        self.sync.source_table
-                    ));
+                    self.tally
+                        .warn(format!("changes after {upto} wait for {holding}"));
                 }
                 Ok(upto)
             }
