@@ -238,12 +238,12 @@ fn choice(column: &ColumnFacts, kind: TrackingKind, reason: String) -> TrackingC
     };
     match kind {
         TrackingKind::Timestamp => find(
-            Severity::Warning,
+            Severity::Note,
             format!("by {name} neither deleted rows nor changed keys are seen"),
             "run `sync-cli verify` from time to time, or `sync-cli run --full`",
         ),
         TrackingKind::Id => find(
-            Severity::Warning,
+            Severity::Note,
             format!("by {name} only new rows are seen: neither updates, deletes nor changed keys"),
             "set `tracking` to a column that every update sets, or `mode: full`",
         ),

@@ -79,7 +79,7 @@ async fn limits_are_told_with_a_remedy() {
 
     let seen = describe(PLAIN, "sa", "{}").await;
     assert!(!says(&seen, Severity::Warning, "assumed"), "{:?}", seen.findings);
-    assert!(says(&seen, Severity::Warning, "neither deleted rows"));
+    assert!(says(&seen, Severity::Note, "neither deleted rows"));
 
     let keyless = describe("CREATE TABLE dbo.T (id int NULL)", "sa", "{}").await;
     assert!(says(&keyless, Severity::Warning, "no key"));
