@@ -103,8 +103,7 @@ async fn check(
     info: &TableInfo,
     prepared: &mut Prepared,
 ) -> Result<()> {
-    let mut problems = shape_problems(info, &prepare.schema);
-    problems.extend(missing_rights(connection, info, &prepare.schema).await?);
+    let problems = shape_problems(info, &prepare.schema);
     if !problems.is_empty() {
         return Err(Error::new(
             ErrorKind::SchemaMismatch,
@@ -114,6 +113,15 @@ async fn check(
                 problems.join("\n- ")
             ),
         ));
+    }
+    let missing = missing_rights(connection, info, &prepare.schema).await?;
+    if !missing.is_empty() {
+        let grants: Vec<_> = missing.iter().map(Permission::grant).collect();
+        return Err(Error::new(
+            ErrorKind::Denied,
+            format!("the login may not write to {}", info.name),
+        )
+        .hint(grants.join(";\n")));
     }
     Target::new(info, &prepare.schema)?;
     let applied = marks::read(connection, &prepare.sync)
@@ -171,7 +179,7 @@ async fn missing_rights(
     connection: &mut Connection,
     info: &TableInfo,
     schema: &Arc<TableSchema>,
-) -> Result<Vec<String>> {
+) -> Result<Vec<Permission>> {
     let name = || info.name.clone();
     let mut rights = vec![
         Permission::Select(name()),
@@ -185,7 +193,7 @@ async fn missing_rights(
     let mut missing = Vec::new();
     for right in rights {
         if !connection.has_permission(&right).await? {
-            missing.push(format!("a right is missing: {}", right.grant()));
+            missing.push(right);
         }
     }
     Ok(missing)

@@ -142,7 +142,9 @@ impl Link {
             .timeout(std::time::Duration::ZERO)
             .keep_identity(true)
             .keep_nulls(true)
-            .check_constraints(true);
+            .check_constraints(true)
+            // A temporary table has one user, so the lock costs nothing and saves most of the logging.
+            .table_lock(table.starts_with("[#"));
         let destination = copy.retrieve_destination_metadata().await.map_err(failed)?;
         let plan = plan(columns, &destination)?;
         for target in &plan {

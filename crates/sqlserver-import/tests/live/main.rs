@@ -14,7 +14,7 @@ use model::{
     Presence, Receipt, Replace, Result, Staged, SyncId, TableName, TableSchema,
 };
 use sqlserver_client::{ConnectOptions, Connection, Encrypt, Secret, TypePolicy};
-use sqlserver_emulator::{Emulator, EmulatorConfig, EngineConfig};
+use sqlserver_emulator::{Emulator, EmulatorConfig, EngineConfig, Login};
 use sqlserver_import::{ApplyOptions, SqlServerSink};
 
 /// A server with the empty database `target`.
@@ -25,10 +25,16 @@ struct Place {
 
 impl Place {
     async fn new(apply: ApplyOptions) -> Self {
-        let engine = EngineConfig {
+        let mut engine = EngineConfig {
             databases: vec!["target".to_owned()],
             ..EngineConfig::default()
         };
+        engine.logins.push(Login {
+            name: "limited".to_owned(),
+            password: "Limited!2022".to_owned(),
+            sysadmin: false,
+            view_server_state: false,
+        });
         let config = EmulatorConfig {
             engine,
             ..EmulatorConfig::default()

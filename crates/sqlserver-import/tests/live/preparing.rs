@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, Schema};
 use model::{ChangeSink, DeclaredType, ErrorKind, Op, Prepare, TableSchema};
-use sqlserver_import::{ApplyOptions, Strategy};
+use sqlserver_client::{ConnectOptions, Secret};
+use sqlserver_import::{ApplyOptions, SqlServerSink, Strategy};
 use test_support::{SampleRow, sample_batch, sample_schema};
 
 use crate::{Case, Place};
@@ -157,4 +158,27 @@ async fn a_table_of_ours_gains_the_columns_that_the_source_gained() {
     }
     let mut connection = case.place.connect().await;
     assert_eq!(connection.table_info(&case.table).await.unwrap().columns.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_may_not_write_is_told_the_grants() {
+    let case = case(
+        &[CREATE, "DENY INSERT ON dbo.T TO limited"],
+        ApplyOptions::default(),
+    )
+    .await;
+    let options = ConnectOptions {
+        user: "limited".into(),
+        password: Secret::new("Limited!2022"),
+        ..case.place.options()
+    };
+    let sink = SqlServerSink::new(options, ApplyOptions::default()).unwrap();
+    let error = sink.prepare(&case.prepare(true)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+    assert!(
+        error.advice().contains("GRANT INSERT ON [dbo].[T]"),
+        "{}",
+        error.advice()
+    );
+    assert!(!error.advice().contains("GRANT SELECT"), "{}", error.advice());
 }
