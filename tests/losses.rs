@@ -155,12 +155,14 @@ plays! {
         play.sync().await;
     });
 
-    /// A row that commits with the very timestamp of the watermark.
+    /// A row that appears with the very timestamp of the watermark.
     tie_at_the_watermark => |play| Box::pin(async move {
-        play.sql("INSERT INTO dbo.Orders (id, name, updated_at) VALUES (10, N'first', '2026-01-01T00:00:00.000')");
-        play.sql("DELETE FROM dbo.Orders WHERE id < 10");
         play.sync().await;
-        play.sql("INSERT INTO dbo.Orders (id, name, updated_at) VALUES (11, N'tie', '2026-01-01T00:00:00.000')");
+        play.insert(10);
+        play.later(5 * SECOND);
+        play.sync().await;
+        play.sql("INSERT INTO dbo.Orders (id, name, updated_at) SELECT 11, N'tie', updated_at FROM dbo.Orders WHERE id = 10");
+        play.later(5 * SECOND);
         play.sync().await;
     });
 

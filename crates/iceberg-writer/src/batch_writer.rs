@@ -106,13 +106,14 @@ impl<'a> BatchWriter<'a> {
                 self.staged.rows.inserted += upserts.num_rows() as u64;
                 self.files.write(&upserts).await
             }
-            Presence::PerhapsIdentical => {
+            // What the first increment reads again after a copy is of unknown presence, and mostly equal.
+            Presence::PerhapsIdentical | Presence::Unknown => {
                 let deletes = filtered(&batch.rows, &inverted(&is_upsert))?;
                 self.look_up(&deletes, std::iter::repeat_n(Op::Delete, deletes.num_rows()))
                     .await?;
                 self.hold(upserts).await
             }
-            Presence::Present | Presence::Unknown => {
+            Presence::Present => {
                 self.files.write(&upserts).await?;
                 self.look_up(&batch.rows, (0..batch.len()).map(|row| batch.op(row)))
                     .await

@@ -31,7 +31,7 @@ impl Tally {
     pub(crate) fn warn(&mut self, warning: impl Into<String>) {
         let warning = warning.into();
         if !self.warnings.contains(&warning) {
-            tracing::warn!("{warning}");
+            tracing::debug!(%warning, "noted for the report");
             self.warnings.push(warning);
         }
     }
@@ -159,7 +159,10 @@ pub(crate) fn run_report(
         if let Some(watermark) = &table.report.watermark {
             watermarks.push(format!("{}: {watermark}", table.report.table));
         }
-        report.warnings.extend(table.warnings);
+        let name = &table.report.table;
+        report
+            .warnings
+            .extend(table.warnings.iter().map(|warning| format!("{name}: {warning}")));
         report.errors.extend(table.error);
         report.tables.push(table.report);
     }

@@ -21,6 +21,8 @@ mod time;
 pub use arguments::Arguments;
 pub use exit::Exit;
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::EnvFilter;
 
 /// Does what the arguments say, and prints the result or the error.
@@ -48,14 +50,16 @@ pub async fn run(arguments: Arguments) -> Exit {
 
 fn start_logging(verbose: u8) {
     let level = match verbose {
-        0 => "warn",
-        1 => "info",
+        // The driver logs every error that the server sends, also those that are handled.
+        0 => "warn,mssql_tds=off",
+        1 => "info,mssql_tds=warn",
         _ => "debug",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     // A second call, in tests, keeps the first subscriber.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .try_init();
 }

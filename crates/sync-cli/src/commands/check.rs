@@ -17,6 +17,7 @@ use crate::report;
 #[serde(rename_all = "snake_case")]
 enum Verdict {
     Passed,
+    Noted,
     Warned,
     Failed,
 }
@@ -81,7 +82,7 @@ async fn for_tables(parts: &Parts, tables: &[Selected], probes: &mut Vec<Probe>)
             let mut found = vec![passed(tracking)];
             found.extend(description.findings.into_iter().map(|finding| Found {
                 verdict: match finding.severity {
-                    Severity::Note => Verdict::Passed,
+                    Severity::Note => Verdict::Noted,
                     Severity::Warning => Verdict::Warned,
                     Severity::Error => Verdict::Failed,
                 },
@@ -212,6 +213,7 @@ fn answer(probes: &[Probe]) -> Result<Answer> {
     for probe in probes {
         let sign = match probe.verdict {
             Verdict::Passed => "✓",
+            Verdict::Noted => "·",
             Verdict::Warned => "!",
             Verdict::Failed => "✗",
         };
