@@ -1,5 +1,11 @@
 //! The client against the emulator, over the wire.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "what supports a test fails it by panicking"
+)]
+
 mod catalog;
 mod connect;
 mod streams;
