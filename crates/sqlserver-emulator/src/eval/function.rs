@@ -8,6 +8,8 @@ mod strings;
 mod table;
 mod times;
 
+#[cfg(test)]
+pub(super) use table::signatures;
 pub(super) use times::now;
 
 use super::bind::{convert_to, unify_all};

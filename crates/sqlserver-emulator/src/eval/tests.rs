@@ -472,3 +472,96 @@ fn hashes_and_random_values() {
         ("HAS_PERMS_BY_NAME('t', 'OBJECT', 'SELECT')", "int", "3"),
     ]);
 }
+
+/// Whatever the arguments, a call ends with a value or an error of SQL Server's.
+#[test]
+fn no_argument_breaks_a_function() {
+    const EXTREMES: [&str; 10] = [
+        "NULL",
+        "-9223372036854775808",
+        "CAST(9223372036854775807 AS bigint)",
+        "0",
+        "-1.7e308",
+        "N''",
+        "N'year 😀%['",
+        "0x80FFFFFFFFFFFFFF",
+        "$922337203685477.5807",
+        "CAST('9999-12-31 23:59:59.9999999 -14:00' AS datetimeoffset)",
+    ];
+    let mut calls = 0;
+    for (name, least, most) in function::signatures() {
+        for count in least..=most.min(3).max(least) {
+            for seed in 0..EXTREMES.len().pow(count.min(3) as u32) {
+                let argument =
+                    |at: usize| EXTREMES[seed / EXTREMES.len().pow(at.min(2) as u32) % EXTREMES.len()];
+                let dated = name.starts_with("DATE") && !name.contains("FROM");
+                let part = ["year", "ns", "week"][seed % 3];
+                let list: Vec<&str> = (0..count)
+                    .map(|at| if dated && at == 0 { part } else { argument(at) })
+                    .collect();
+                let _ = run(&format!("{name}({})", list.join(", ")));
+                calls += 1;
+            }
+        }
+    }
+    for operator in ["+", "-", "*", "/", "%", "&", "=", "<", "LIKE"] {
+        for left in EXTREMES {
+            for right in EXTREMES {
+                let _ = run(&format!(
+                    "CASE WHEN NULLIF({left} {operator} {right}, 1) IS NULL THEN 1 END"
+                ));
+                let _ = run(&format!("CASE WHEN {left} {operator} {right} THEN 1 END"));
+            }
+        }
+    }
+    assert!(calls > 10_000);
+}
+
+/// Whatever the value and the type, a conversion ends with a value or an error of SQL Server's.
+#[test]
+fn no_value_breaks_a_conversion() {
+    const VALUES: [&str; 9] = [
+        "-9223372036854775808",
+        "99999999999999999999999999999999999999",
+        "-1.7976931348623157e308",
+        "N'99999999999999999999999999999999999999999999'",
+        "N'2024-13-45T99:99:99.9999999+99:99'",
+        "'Feb 29 😀'",
+        "0xFFFFFFFFFFFFFFFFFF",
+        "CAST('0001-01-01' AS datetime2)",
+        "CAST('9999-12-31 23:59:59.9999999 -14:00' AS datetimeoffset)",
+    ];
+    const TYPES: [&str; 22] = [
+        "bit",
+        "tinyint",
+        "smallint",
+        "int",
+        "bigint",
+        "decimal(38,38)",
+        "decimal(1)",
+        "money",
+        "smallmoney",
+        "real",
+        "float",
+        "date",
+        "time(0)",
+        "smalldatetime",
+        "datetime",
+        "datetime2(0)",
+        "datetimeoffset(0)",
+        "char(1)",
+        "nvarchar(max)",
+        "binary(1)",
+        "uniqueidentifier",
+        "rowversion",
+    ];
+    let mut converted = 0;
+    for value in VALUES {
+        for ty in TYPES {
+            for style in [0, 1, 2, 3, 103, 121, 126, 127] {
+                converted += usize::from(run(&format!("CONVERT({ty}, {value}, {style})")).is_ok());
+            }
+        }
+    }
+    assert!(converted > 300, "{converted}");
+}

@@ -247,8 +247,8 @@ pub(super) fn offset_minutes(text: &str) -> Option<i16> {
         _ => return None,
     };
     let (hours, minutes) = text.get(1..)?.split_once(':')?;
-    let (hours, minutes): (i16, i16) = (hours.parse().ok()?, minutes.parse().ok()?);
-    let total = hours * 60 + minutes;
+    let (hours, minutes): (u8, u8) = (hours.parse().ok()?, minutes.parse().ok()?);
+    let total = i16::from(hours) * 60 + i16::from(minutes);
     (minutes < 60 && total <= 14 * 60).then_some(sign * total)
 }
 

@@ -1,6 +1,7 @@
 //! What parses, what it becomes, and what errors say.
 
 mod accepted;
+mod mutated;
 
 use super::*;
 use crate::ast::*;

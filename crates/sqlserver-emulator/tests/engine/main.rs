@@ -7,3 +7,4 @@ mod concurrency;
 mod conformance;
 mod queries;
 mod sessions;
+mod values;

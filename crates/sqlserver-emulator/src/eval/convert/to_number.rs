@@ -47,13 +47,20 @@ fn from_float(x: f64, target: Target) -> SqlResult<i128> {
         i128::MAX
     };
     if target.to != SqlType::BigInt && integer_value(number, target.to).is_none() {
-        let message = format!(
-            "Arithmetic overflow error for type {}, value = {x:.6}.",
-            target.to.name()
-        );
-        return Err(SqlError::new(232, 16, 3, message));
+        return Err(float_overflow(x, target));
     }
     Ok(number)
+}
+
+/// 232
+fn float_overflow(x: f64, target: Target) -> SqlError {
+    let name = target.to.name();
+    SqlError::new(
+        232,
+        16,
+        3,
+        format!("Arithmetic overflow error for type {name}, value = {x:.6}."),
+    )
 }
 
 /// The last bytes count, as many as the type has.
@@ -297,7 +304,7 @@ pub(super) fn float(value: &Value, target: Target) -> SqlResult<Value> {
     if real.is_finite() {
         Ok(Value::Real(real))
     } else {
-        Err(target.overflow())
+        Err(float_overflow(x, target))
     }
 }
 

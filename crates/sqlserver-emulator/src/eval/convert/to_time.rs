@@ -91,9 +91,10 @@ fn from_bytes(bytes: &[u8], target: Target) -> SqlResult<Moment> {
     let kept = &bytes[bytes.len().saturating_sub(8)..];
     padded[8 - kept.len()..].copy_from_slice(kept);
     let [a, b, c, d, e, f, g, h] = padded;
-    let value = Value::DateTime {
-        days: i32::from_be_bytes([a, b, c, d]),
-        ticks: u32::from_be_bytes([e, f, g, h]),
-    };
-    Moment::of(&value).ok_or_else(|| out_of_range(target))
+    let (days, ticks) = (i32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]));
+    let in_range = (calendar::MIN_DATETIME_DAYS..=calendar::MAX_DAYS - DAYS_TO_1900).contains(&days);
+    if !in_range || ticks >= 300 * 86_400 {
+        return Err(out_of_range(target));
+    }
+    Moment::of(&Value::DateTime { days, ticks }).ok_or_else(|| out_of_range(target))
 }

@@ -66,8 +66,14 @@ fn to_whole(arguments: &Arguments<'_>, up: bool) -> SqlResult<Value> {
                 scale: 0,
             })
         }
-        Value::Money(n) => Value::Money(round(i128::from(*n), 10_000) as i64 * 10_000),
-        Value::SmallMoney(n) => Value::SmallMoney(round(i128::from(*n), 10_000) as i32 * 10_000),
+        Value::Money(n) => {
+            let whole = round(i128::from(*n), 10_000) * 10_000;
+            Value::Money(i64::try_from(whole).map_err(|_| overflow("expression", SqlType::Money))?)
+        }
+        Value::SmallMoney(n) => {
+            let whole = round(i128::from(*n), 10_000) * 10_000;
+            Value::SmallMoney(i32::try_from(whole).map_err(|_| overflow("expression", SqlType::SmallMoney))?)
+        }
         other => other.clone(),
     })
 }

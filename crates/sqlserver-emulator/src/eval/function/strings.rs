@@ -313,8 +313,8 @@ pub(super) fn substring(arguments: &mut Arguments<'_>) -> SqlResult<Value> {
     let (start, count) = (arguments.integer(1), arguments.integer(2));
     non_negative(count, "SUBSTRING")?;
     let range = |length: usize| {
-        let end = (start.saturating_add(count) - 1).clamp(0, length as i64) as usize;
-        let begin = (start - 1).clamp(0, end as i64) as usize;
+        let end = (start.saturating_add(count).saturating_sub(1)).clamp(0, length as i64) as usize;
+        let begin = start.saturating_sub(1).clamp(0, end as i64) as usize;
         begin..end
     };
     Ok(match arguments.value(0) {

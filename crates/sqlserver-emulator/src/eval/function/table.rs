@@ -54,6 +54,14 @@ pub(super) fn find(name: &str) -> Option<&'static Builtin> {
     FUNCTIONS.iter().find(|function| function.name == name)
 }
 
+/// Names with the numbers of arguments that they take.
+#[cfg(test)]
+pub(in crate::eval) fn signatures() -> impl Iterator<Item = (&'static str, usize, usize)> {
+    FUNCTIONS
+        .iter()
+        .map(|function| (function.name, function.least, function.most))
+}
+
 static FUNCTIONS: &[Builtin] = &[
     f(
         "ASCII",

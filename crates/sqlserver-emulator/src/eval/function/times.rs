@@ -180,7 +180,8 @@ fn months_in(part: Part) -> Option<i64> {
 fn added(start: Moment, part: Part, count: i64) -> Option<Moment> {
     if let Some(months) = months_in(part) {
         let date = start.date();
-        let total = i64::from(date.year) * 12 + i64::from(date.month) - 1 + count.checked_mul(months)?;
+        let start_month = i64::from(date.year) * 12 + i64::from(date.month) - 1;
+        let total = start_month.checked_add(count.checked_mul(months)?)?;
         let (year, month) = (
             i32::try_from(total.div_euclid(12)).ok()?,
             total.rem_euclid(12) as u32 + 1,
@@ -196,7 +197,7 @@ fn added(start: Moment, part: Part, count: i64) -> Option<Moment> {
         });
     }
     let span = match part {
-        Part::Nanosecond => (count + if count < 0 { -50 } else { 50 }) / 100,
+        Part::Nanosecond => count.saturating_add(if count < 0 { -50 } else { 50 }) / 100,
         _ => count.checked_mul(part.ticks()?)?,
     };
     Moment::from_total(start.total().checked_add(span)?, start.offset)

@@ -223,10 +223,15 @@ const DEFINITIONS: &[&str] = &[
     "UPDATE STATISTICS t WITH FULLSCAN",
 ];
 
+/// All of them.
+pub(super) fn all() -> Vec<&'static str> {
+    [DRIVERS, QUERIES, ROWS, FLOW, DEFINITIONS].concat()
+}
+
 #[test]
 fn the_subset_parses() {
     let mut failures = Vec::new();
-    for sql in [DRIVERS, QUERIES, ROWS, FLOW, DEFINITIONS].concat() {
+    for sql in all() {
         if let Err(error) = parse_batch(sql, true) {
             failures.push(format!("{sql}\n    {error}"));
         }
