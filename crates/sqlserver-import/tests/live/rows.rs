@@ -128,7 +128,7 @@ async fn existing_rows_are_treated_as_configured() {
                 }
                 (Err(error), None) => {
                     assert_eq!(error.kind(), ErrorKind::Constraint, "{apply:?}: {error}");
-                    assert_eq!(now, [old.clone()], "{apply:?}");
+                    assert_eq!(now, std::slice::from_ref(&old), "{apply:?}");
                 }
                 (result, _) => panic!("{apply:?}: {result:?}"),
             }
