@@ -17,7 +17,7 @@ use crate::eval::{
     convert_value, holds,
 };
 use crate::outcome::{Flow, Output};
-use crate::session::SessionState;
+use crate::session::{Isolation, SessionState};
 use crate::store::{LockMode, Patience, Read, Row, TxId, key};
 use crate::types::{SqlType, TypeInfo};
 use crate::value::Value;
@@ -173,18 +173,29 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// How reads of a plan see the store now.
-    pub(crate) fn read(&self, plan: ReadPlan) -> (Read, Option<LockMode>) {
+    /// How reads of a plan see the store now. A snapshot begins with the first row that is wanted of it.
+    pub(crate) fn read(&mut self, plan: ReadPlan) -> (Read, Option<LockMode>) {
         match plan {
             ReadPlan::As(read) => (read, None),
             ReadPlan::Range(mode) => (Read::Committed { lock: Some(mode) }, Some(mode)),
-            ReadPlan::Snapshot => (
-                Read::Snapshot {
-                    at: self.statement.snapshot.unwrap_or(u64::MAX),
-                },
-                None,
-            ),
+            ReadPlan::Snapshot => (Read::Snapshot { at: self.snapshot() }, None),
         }
+    }
+
+    /// The commit that this statement's snapshot reads see; under SNAPSHOT it is the whole transaction's.
+    fn snapshot(&mut self) -> u64 {
+        if let Some(at) = self.statement.snapshot {
+            return at;
+        }
+        let mut store = self.session.engine.store().lock();
+        let at = store.take_snapshot();
+        if self.session.isolation == Isolation::Snapshot
+            && let Some(transaction) = store.transaction(self.statement.tx)
+        {
+            transaction.snapshot = Some(at);
+        }
+        self.statement.snapshot = Some(at);
+        at
     }
 
     pub(crate) fn patience(&self) -> Patience {

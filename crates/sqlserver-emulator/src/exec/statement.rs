@@ -224,7 +224,10 @@ impl Run<'_> {
         work: impl FnOnce(&mut Self) -> SqlResult<T>,
     ) -> Result<Option<T>, Failure> {
         match work(self) {
-            Ok(value) => Ok(Some(value)),
+            Ok(value) => {
+                self.session.last_error = 0;
+                Ok(Some(value))
+            }
             Err(error) => {
                 let mut error = error.at_line(line);
                 if error.procedure.is_empty() {
@@ -339,14 +342,15 @@ impl Run<'_> {
             self.session.statement_transaction = Some(tx);
         }
         let before = self.statement;
-        let (undo, locks, own_snapshot) = self.start_statement(tx);
-        let now = engine.clock().now();
+        let (undo, locks) = self.start_statement(tx);
         engine.change_session(self.session.id, |facts| {
-            facts.request = Some((now, name.to_owned()))
+            if let Some((_, command)) = &mut facts.request {
+                name.clone_into(command);
+            }
         });
         let result = work(self);
-        if let Some(at) = own_snapshot {
-            engine.store().lock().release_snapshot(Some(at));
+        if self.session.isolation != Isolation::Snapshot {
+            engine.store().lock().release_snapshot(self.statement.snapshot);
         }
         self.statement = before;
         if outer.is_none() {
@@ -363,30 +367,20 @@ impl Run<'_> {
         result
     }
 
-    /// Takes the statement's time and snapshot. Gives the marks to return to.
-    fn start_statement(&mut self, tx: TxId) -> (usize, usize, Option<u64>) {
+    /// Takes the statement's time. Gives the marks to return to.
+    fn start_statement(&mut self, tx: TxId) -> (usize, usize) {
         let engine = std::sync::Arc::clone(&self.session.engine);
         let now = engine.clock().now();
         let mut store = engine.store().lock();
-        let mut own = None;
-        let known = store.transaction(tx).and_then(|transaction| transaction.snapshot);
-        let snapshot = if self.session.isolation == Isolation::Snapshot {
-            let at = known.unwrap_or_else(|| store.take_snapshot());
-            if let Some(transaction) = store.transaction(tx) {
-                transaction.snapshot = Some(at);
-            }
-            Some(at)
-        } else {
-            own = Some(store.take_snapshot());
-            own
-        };
-        self.statement = StatementState { tx, snapshot, now };
         store.touch_read(tx, self.session.database);
-        let marks = store
-            .transaction(tx)
-            .map(|transaction| (transaction.undo.len(), transaction.row_locks.len()));
-        let (undo, locks) = marks.unwrap_or_default();
-        (undo, locks, own)
+        let Some(transaction) = store.transaction(tx) else {
+            return (0, 0);
+        };
+        let snapshot = transaction
+            .snapshot
+            .filter(|_| self.session.isolation == Isolation::Snapshot);
+        self.statement = StatementState { tx, snapshot, now };
+        (transaction.undo.len(), transaction.row_locks.len())
     }
 
     /// `searches`: its update locks on rows that it did not change end with it.
@@ -434,6 +428,9 @@ impl Run<'_> {
         work: impl FnOnce(&mut Self) -> SqlResult<u64>,
     ) -> SqlResult<()> {
         self.refuse_if_doomed()?;
+        if self.session.options.fmt_only {
+            return Ok(());
+        }
         let rows = self.in_transaction(name, work)?;
         self.session.row_count = rows as i64;
         self.session.last_error = 0;
@@ -488,9 +485,10 @@ impl Run<'_> {
                 format!("Incorrect time syntax in time string '{text}' used with WAITFOR."),
             )
         })?;
-        let now = self.session.engine.clock().now();
         self.session.engine.change_session(self.session.id, |facts| {
-            facts.request = Some((now, "WAITFOR".to_owned()))
+            if let Some((_, command)) = &mut facts.request {
+                "WAITFOR".clone_into(command);
+            }
         });
         let end = Deadline::now() + delay;
         while Deadline::now() < end {

@@ -109,7 +109,7 @@ async fn a_pinned_certificate_is_recognised_also_in_strict_mode() {
         for (pinned, works) in [(&emulator, true), (&other, false)] {
             std::fs::write(&path, pinned.certificate_pem()).unwrap();
             let encryption = EncryptionOptions {
-                mode: mode.clone(),
+                mode,
                 server_certificate: Some(path.clone()),
                 ..EncryptionOptions::new()
             };

@@ -109,6 +109,7 @@ pub(crate) fn connect(engine: &Arc<Engine>) -> Session {
     connect_as(engine, "sa", "Emulator!2022")
 }
 
+#[expect(clippy::expect_used, reason = "a test's own login")]
 pub(crate) fn connect_as(engine: &Arc<Engine>, user: &str, password: &str) -> Session {
     let login = LoginInfo {
         user: user.to_owned(),
@@ -116,10 +117,7 @@ pub(crate) fn connect_as(engine: &Arc<Engine>, user: &str, password: &str) -> Se
         database: Some("db".to_owned()),
         ..LoginInfo::default()
     };
-    match Session::new(engine, login) {
-        Ok(session) => session,
-        Err(error) => panic!("{error}"),
-    }
+    Session::new(engine, login).expect("the login is known")
 }
 
 /// Runs a batch.

@@ -288,3 +288,41 @@ fn two_sessions_insert_the_same_key() {
         assert_eq!(second.join().unwrap().1.errors(), expected, "{end}");
     }
 }
+
+#[test]
+fn a_snapshot_begins_with_the_first_row_and_not_before() {
+    let engine = engine();
+    let mut writer = with_rows(&engine);
+    query(&mut writer, "ALTER DATABASE db SET ALLOW_SNAPSHOT_ISOLATION ON");
+    let mut reader = connect(&engine);
+    query(
+        &mut reader,
+        "SET TRANSACTION ISOLATION LEVEL SNAPSHOT; BEGIN TRAN; DECLARE @x int = 1; SELECT MIN_ACTIVE_ROWVERSION()",
+    );
+    query(&mut writer, "UPDATE t SET v = 11 WHERE id = 1");
+    assert_eq!(query(&mut reader, "SELECT v FROM t WHERE id = 1"), "11");
+    query(&mut writer, "UPDATE t SET v = 12 WHERE id = 1");
+    assert_eq!(query(&mut reader, "SELECT v FROM t WHERE id = 1"), "11");
+}
+
+#[test]
+fn a_request_is_as_old_as_its_batch() {
+    let engine = engine();
+    engine.clock().freeze();
+    let mut holder = with_rows(&engine);
+    query(
+        &mut holder,
+        "BEGIN TRAN; UPDATE t SET v = 0 WHERE id = 1; UPDATE t SET v = 0 WHERE id = 2",
+    );
+    let blocked = spawn(
+        connect(&engine),
+        "DECLARE @at datetime2 = SYSUTCDATETIME(); SELECT v FROM t WHERE id = 1; UPDATE t SET at = @at WHERE id = 2",
+    );
+    wait_until_blocked(&engine, "1");
+    engine.clock().step_ms(30_000);
+    let mut watcher = connect(&engine);
+    let age = "SELECT DATEDIFF(second, start_time, GETDATE()) FROM sys.dm_exec_requests WHERE blocking_session_id > 0";
+    assert_eq!(query(&mut watcher, age), "30");
+    query(&mut holder, "COMMIT");
+    blocked.join().unwrap();
+}
