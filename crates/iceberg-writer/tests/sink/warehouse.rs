@@ -26,7 +26,10 @@ pub(crate) struct Warehouse {
 impl Warehouse {
     pub(crate) fn new(seed: u64) -> Self {
         Self {
-            directory: tempfile::Builder::new().prefix("ware house ä~%20").tempdir().unwrap(),
+            directory: tempfile::Builder::new()
+                .prefix("ware house ä~%20")
+                .tempdir()
+                .unwrap(),
             clock: Arc::default(),
             options: WriterOptions::default(),
             seeds: AtomicU64::new(seed << 32),
