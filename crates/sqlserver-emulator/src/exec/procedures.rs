@@ -303,8 +303,7 @@ impl Run<'_> {
                 "Maximum stored procedure, function, trigger, or view nesting level exceeded (limit 32).",
             )));
         }
-        let nocount = self.session.options.nocount;
-        let is_procedure = !procedure.is_empty();
+        let before = self.session.scope();
         let mut inner = Run::new(self.session, self.out, true);
         inner.tries = self.tries;
         inner.procedure = procedure;
@@ -334,10 +333,7 @@ impl Run<'_> {
         let (captured, pseudo) = (inner.captured.take(), std::mem::take(&mut inner.pseudo));
         self.captured = captured;
         self.pseudo = pseudo;
-        if is_procedure {
-            // SET options of a procedure end with it.
-            self.session.options.nocount = nocount;
-        }
+        self.session.leave_scope(before);
         let status = match result? {
             Step::Return(status) => status,
             _ => 0,

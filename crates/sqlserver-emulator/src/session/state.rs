@@ -24,6 +24,15 @@ pub(crate) struct Prepared {
     pub(crate) parameters: Vec<ParameterDefinition>,
 }
 
+/// A session's settings before a scope within it began.
+#[derive(Debug)]
+pub(crate) struct ScopeSettings {
+    options: Options,
+    isolation: Isolation,
+    identity_insert: Option<TableId>,
+    temporary: HashMap<String, TableId>,
+}
+
 /// A session's state.
 #[derive(Debug)]
 pub(crate) struct SessionState {
@@ -150,6 +159,37 @@ impl SessionState {
         for (_, id) in self.temporary.drain() {
             store.tables.remove(&id);
         }
+    }
+
+    /// What a procedure or `sp_executesql` puts back when it ends.
+    pub(crate) fn scope(&self) -> ScopeSettings {
+        ScopeSettings {
+            options: self.options.clone(),
+            isolation: self.isolation,
+            identity_insert: self.identity_insert,
+            temporary: self.temporary.clone(),
+        }
+    }
+
+    /// Ends a procedure's scope: its SET options and its temporary tables go.
+    pub(crate) fn leave_scope(&mut self, before: ScopeSettings) {
+        let mut store = self.engine.store().lock();
+        for (name, id) in &self.temporary {
+            if before.temporary.get(name) != Some(id) {
+                store.tables.remove(id);
+            }
+        }
+        let outer = before
+            .temporary
+            .into_iter()
+            .filter(|(name, _)| self.temporary.contains_key(name));
+        let outer = outer.collect();
+        drop(store);
+        self.temporary = outer;
+        self.options = before.options;
+        self.isolation = before.isolation;
+        self.identity_insert = before.identity_insert;
+        self.publish();
     }
 
     /// Lets others see the session's settings.
