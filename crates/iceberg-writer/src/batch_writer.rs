@@ -1,8 +1,8 @@
 //! From a stream of change batches to staged files.
 //!
-//! Rows that are surely new are written at once. Rows whose keys may be there are written at once too, and their keys are looked
-//! up later, many together, to delete the old rows by position. Rows that were probably delivered before are held back, looked up,
-//! and written only if they differ.
+//! Rows that are surely new are written at once. Rows that are surely there already are written at once too, and their keys are
+//! looked up later, many together, to delete the old rows by position. All others are held back, looked up, and written only if
+//! they differ from what is there.
 
 use std::sync::Arc;
 

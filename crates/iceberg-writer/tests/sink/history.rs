@@ -100,7 +100,7 @@ impl History {
     }
 
     fn changes(&mut self) -> (Vec<(Op, SampleRow)>, Presence) {
-        let presence = *[Presence::Unknown, Presence::PerhapsIdentical]
+        let presence = *[Presence::Present, Presence::Unknown, Presence::PerhapsIdentical]
             .choose(&mut self.random)
             .unwrap();
         let mut changes = BTreeMap::new();
@@ -150,9 +150,7 @@ impl History {
                 (Op::Delete, None) => {}
                 (Op::Delete, Some(_)) => counts.2 += 1,
                 (_, None) => counts.0 += 1,
-                (_, Some(present)) if present == row && presence == Presence::PerhapsIdentical => {
-                    counts.3 += 1
-                }
+                (_, Some(present)) if present == row && presence != Presence::Present => counts.3 += 1,
                 (_, Some(_)) => counts.1 += 1,
             }
         }
