@@ -167,6 +167,9 @@ pub(super) fn bind(call: &FunctionCall, scope: &mut dyn Scope) -> SqlResult<Boun
         "COALESCE" => return coalesce(call, scope),
         "ISNULL" => return is_null(call, scope),
         "NULLIF" => return null_if(call, scope),
+        "CHOOSE" => return choose(call, scope),
+        "GREATEST" => return extreme(call, CompareOp::Greater, scope),
+        "LEAST" => return extreme(call, CompareOp::Less, scope),
         _ => {}
     }
     if let Some(ty) = times::current_time_type(&call.name) {
@@ -393,6 +396,38 @@ fn null_if(call: &FunctionCall, scope: &mut dyn Scope) -> SqlResult<BoundExpr> {
         info,
         label,
     })
+}
+
+/// `CHOOSE(n, a, b)` is `CASE n WHEN 1 THEN a WHEN 2 THEN b END`.
+fn choose(call: &FunctionCall, scope: &mut dyn Scope) -> SqlResult<BoundExpr> {
+    count(call, 2, usize::MAX)?;
+    let mut arguments = bind_all(&call.arguments, scope)?;
+    let index = fit(arguments.remove(0), Param::Of(SqlType::Int))?;
+    let (list, info, label) = unify_all(arguments, "CHOOSE")?;
+    let mut branches = Vec::with_capacity(list.len());
+    for (at, value) in list.into_iter().enumerate() {
+        let number = BoundExpr::constant(Value::Int(at as i32 + 1), TypeInfo::new(SqlType::Int));
+        branches.push((super::bind::comparison(CompareOp::Equal, index.clone(), number)?, value));
+    }
+    let info = TypeInfo { nullable: true, ..info };
+    let node = Node::Case { branches, otherwise: None };
+    Ok(BoundExpr { node, info, label })
+}
+
+/// GREATEST and LEAST leave NULLs out: of two values the one that compares, or that is not NULL.
+fn extreme(call: &FunctionCall, op: CompareOp, scope: &mut dyn Scope) -> SqlResult<BoundExpr> {
+    count(call, 1, 254)?;
+    let (list, info, label) = unify_all(bind_all(&call.arguments, scope)?, &call.name.to_lowercase())?;
+    let mut list = list.into_iter();
+    let mut best = list.next().ok_or_else(|| unknown(&call.name))?;
+    for value in list {
+        let better = super::bind::comparison(op, best.clone(), value.clone())?;
+        let missing = BoundExpr::predicate(Node::IsNull { operand: Box::new(value.clone()), negated: false });
+        let keep = BoundExpr::predicate(Node::Or(Box::new(better), Box::new(missing)));
+        let node = Node::Case { branches: vec![(keep, best)], otherwise: Some(Box::new(value)) };
+        best = BoundExpr { node, info, label };
+    }
+    Ok(best)
 }
 
 /// A value's text, for functions that take anything.

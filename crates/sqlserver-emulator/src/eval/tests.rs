@@ -247,6 +247,10 @@ fn choices_take_the_documented_types() {
         ("NULLIF(v, 'ABC')", "varchar(10)", "NULL"),
         ("CASE i WHEN 7 THEN 'seven' ELSE N'x' END", "nvarchar(5)", "seven"),
         ("IIF(i > 3, 1, 0)", "int", "1"),
+        ("CHOOSE(2, 'a', N'bc')", "nvarchar(2)", "bc"),
+        ("CHOOSE(3, 'a', 'b')", "varchar(1)", "NULL"),
+        ("GREATEST(1, 2.5, i)", "numeric(11,1)", "7.0"),
+        ("LEAST('b', NULL, 'A')", "varchar(1)", "A"),
         ("CASE WHEN 1 = 0 THEN 1 END", "int", "NULL"),
     ]);
     check_errors(&[

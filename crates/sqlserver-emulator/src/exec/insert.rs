@@ -368,7 +368,7 @@ impl Run<'_> {
         let next = data
             .identity
             .map_or(Some(identity.seed), |last| last.checked_add(identity.increment));
-        let value = next.and_then(|next| super::rows::key_value(Value::BigInt(next), column.info.ty));
+        let value = next.and_then(|next| super::keys::key_value(Value::BigInt(next), column.info.ty));
         let (Some(next), Some(value)) = (next, value) else {
             return Err(SqlError::new(
                 8115,

@@ -81,6 +81,7 @@ const QUERIES: &[&str] = &[
     "SELECT a FROM t WITH (TABLOCK) WHERE b = @p FOR XML PATH('')",
     "SELECT * FROM @t AS v JOIN t ON t.id = v.id",
     "SELECT offset, value, type FROM t",
+    "SELECT c.max_length, c.precision, scale, precision FROM sys.columns AS c",
 ];
 
 const ROWS: &[&str] = &[
