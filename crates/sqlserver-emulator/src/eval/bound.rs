@@ -85,6 +85,11 @@ pub(super) enum Node {
         otherwise: Option<Box<BoundExpr>>,
     },
     Coalesce(Vec<BoundExpr>),
+    /// The value that `op` holds for against all others; NULLs are left out.
+    Extreme {
+        op: CompareOp,
+        list: Vec<BoundExpr>,
+    },
     Call(Box<Call>),
     Environment {
         function: EnvironmentFunction,
@@ -184,6 +189,7 @@ impl BoundExpr {
             Node::Subquery(id) => scalar(*id, context),
             Node::Case { branches, otherwise } => case(branches, otherwise.as_deref(), context),
             Node::Coalesce(list) => coalesce(list, context),
+            Node::Extreme { op, list } => extreme(*op, list, self.info.collation, context),
             Node::Call(call) => call.eval(self.info, context),
             Node::Environment { function, arguments } => {
                 let values = arguments
@@ -322,6 +328,23 @@ fn coalesce(list: &[BoundExpr], context: &mut dyn Context) -> SqlResult<Value> {
         }
     }
     Ok(Value::Null)
+}
+
+fn extreme(
+    op: CompareOp,
+    list: &[BoundExpr],
+    collation: Option<&'static Collation>,
+    context: &mut dyn Context,
+) -> SqlResult<Value> {
+    let mut best = Value::Null;
+    for expr in list {
+        let value = expr.eval(context)?;
+        let better = compare(&value, &best, collation).is_some_and(|order| satisfies(op, order));
+        if best.is_null() || better {
+            best = value;
+        }
+    }
+    Ok(best)
 }
 
 /// None when nothing equals and something is NULL.

@@ -407,27 +407,32 @@ fn choose(call: &FunctionCall, scope: &mut dyn Scope) -> SqlResult<BoundExpr> {
     let mut branches = Vec::with_capacity(list.len());
     for (at, value) in list.into_iter().enumerate() {
         let number = BoundExpr::constant(Value::Int(at as i32 + 1), TypeInfo::new(SqlType::Int));
-        branches.push((super::bind::comparison(CompareOp::Equal, index.clone(), number)?, value));
+        branches.push((
+            super::bind::comparison(CompareOp::Equal, index.clone(), number)?,
+            value,
+        ));
     }
-    let info = TypeInfo { nullable: true, ..info };
-    let node = Node::Case { branches, otherwise: None };
+    let info = TypeInfo {
+        nullable: true,
+        ..info
+    };
+    let node = Node::Case {
+        branches,
+        otherwise: None,
+    };
     Ok(BoundExpr { node, info, label })
 }
 
-/// GREATEST and LEAST leave NULLs out: of two values the one that compares, or that is not NULL.
+/// GREATEST and LEAST.
 fn extreme(call: &FunctionCall, op: CompareOp, scope: &mut dyn Scope) -> SqlResult<BoundExpr> {
     count(call, 1, 254)?;
     let (list, info, label) = unify_all(bind_all(&call.arguments, scope)?, &call.name.to_lowercase())?;
-    let mut list = list.into_iter();
-    let mut best = list.next().ok_or_else(|| unknown(&call.name))?;
-    for value in list {
-        let better = super::bind::comparison(op, best.clone(), value.clone())?;
-        let missing = BoundExpr::predicate(Node::IsNull { operand: Box::new(value.clone()), negated: false });
-        let keep = BoundExpr::predicate(Node::Or(Box::new(better), Box::new(missing)));
-        let node = Node::Case { branches: vec![(keep, best)], otherwise: Some(Box::new(value)) };
-        best = BoundExpr { node, info, label };
-    }
-    Ok(best)
+    let nullable = list.iter().all(|argument| argument.info.nullable);
+    Ok(BoundExpr {
+        node: Node::Extreme { op, list },
+        info: TypeInfo { nullable, ..info },
+        label,
+    })
 }
 
 /// A value's text, for functions that take anything.
