@@ -2,6 +2,7 @@
 //! its twin, which reads `WHERE updated_at > @last` and must end with a difference, or the scenario proves nothing.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use model::{SyncId, TableName};
 use orchestrator::{Progress, ProgressEvent};
@@ -50,6 +51,14 @@ impl Play {
     /// Lets time pass on the server.
     fn later(&self, milliseconds: i64) {
         self.world.emulator.clock().step_ms(milliseconds);
+    }
+
+    /// The row versions of the target's rows.
+    fn versions(&self) -> Vec<Vec<Value>> {
+        self.world
+            .mirror("SELECT id, version FROM dbo.Orders ORDER BY id")
+            .remove(0)
+            .rows
     }
 
     async fn sync(&self) {
@@ -219,7 +228,7 @@ async fn a_row_that_changes_during_the_copy_is_not_lost() {
     }
     // The first chunk is committed, then the process dies; the next one resumes after what changed meanwhile.
     let cancel = CancellationToken::new();
-    let first_commit = CancelsAtFirstCommit(cancel.clone());
+    let first_commit = CancelsAtCommit::new(cancel.clone(), 1);
     play.world
         .run_until(route.clone(), Arc::new(first_commit), &cancel)
         .await;
@@ -238,13 +247,25 @@ async fn a_row_that_changes_during_the_copy_is_not_lost() {
     play.end().await;
 }
 
-/// Ends a run when its first chunk is committed.
-struct CancelsAtFirstCommit(CancellationToken);
+/// Ends a run at its n-th commit, as a kill does: what comes after a commit does not happen.
+struct CancelsAtCommit {
+    cancel: CancellationToken,
+    left: AtomicU32,
+}
 
-impl Progress for CancelsAtFirstCommit {
+impl CancelsAtCommit {
+    fn new(cancel: CancellationToken, commits: u32) -> Self {
+        Self {
+            cancel,
+            left: AtomicU32::new(commits),
+        }
+    }
+}
+
+impl Progress for CancelsAtCommit {
     fn hear(&self, _sync: &SyncId, event: &ProgressEvent) {
-        if matches!(event, ProgressEvent::Committed(_)) {
-            self.0.cancel();
+        if matches!(event, ProgressEvent::Committed(_)) && self.left.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.cancel.cancel();
         }
     }
 }
@@ -320,14 +341,16 @@ async fn a_step_back_of_ten_minutes_is_named_by_verify() {
     assert_eq!(report.columns[0].keys, [r#"missing {"id":11}"#], "{report:#?}");
 }
 
-/// Two runs without changes, the second inside the tolerance window: nothing is written anywhere. The same without the state store.
+/// Two runs without changes, the second inside the tolerance window: nothing is written anywhere, and no row of the target is touched. The
+/// same without the state store.
 #[tokio::test]
 async fn a_run_without_changes_writes_nothing() {
     let play = Play::begin(false).await;
     play.sync().await;
+    play.world.mirror("ALTER TABLE dbo.Orders ADD version rowversion");
     play.later(SECOND);
     play.sync().await;
-    let snapshots = play.world.snapshots(&table()).await;
+    let (snapshots, versions) = (play.world.snapshots(&table()).await, play.versions());
     for lost in [false, true] {
         if lost {
             play.world.lose_state();
@@ -335,8 +358,52 @@ async fn a_run_without_changes_writes_nothing() {
         let report = play.world.run(&table()).await;
         assert_eq!(report.statistics.records_written, 0, "{report:#?}");
         assert_eq!(play.world.snapshots(&table()).await, snapshots);
+        assert_eq!(play.versions(), versions);
     }
     play.end().await;
+}
+
+/// A process that dies after a commit, in Iceberg or in the target, and before it saved its state: the next one finds the old state.
+#[tokio::test]
+async fn a_kill_between_commit_and_checkpoint_doubles_nothing() {
+    for commits in [1, 2] {
+        let play = Play::begin(false).await;
+        play.sync().await;
+        play.insert(10);
+        play.later(5 * SECOND);
+        let cancel = CancellationToken::new();
+        let route = play
+            .world
+            .route(&table(), play.world.iceberg_sink(), play.world.target_sink());
+        let progress = Arc::new(CancelsAtCommit::new(cancel.clone(), commits));
+        let saved = play.world.state_files();
+        play.world.run_until(route, progress, &cancel).await;
+        play.world.restore_state_files(&saved);
+        let snapshots = play.world.snapshots(&table()).await;
+        play.sync().await;
+        assert_eq!(
+            play.world.snapshots(&table()).await,
+            snapshots,
+            "the commit was repeated"
+        );
+        play.end().await;
+    }
+}
+
+/// Its twin: an engine that knows from its state alone how far it has got, and appends.
+#[tokio::test]
+async fn an_engine_that_trusts_its_state_doubles_rows() {
+    let play = Play::begin(true).await;
+    play.sql("CREATE TABLE dbo.log (id int NOT NULL, name nvarchar(40) NULL, updated_at datetime2(3) NULL)");
+    for _attempt_from_the_same_state in 0..2 {
+        play.sql("INSERT INTO dbo.log (id, name, updated_at) SELECT id, name, updated_at FROM dbo.Orders");
+    }
+    let counts = play.world.sql("SELECT COUNT(*) AS n FROM dbo.log");
+    assert_eq!(
+        counts[0].rows[0][0],
+        Value::Int(6),
+        "the twin doubles nothing, so the scenario proves nothing"
+    );
 }
 
 /// The connection is lost at a commit in the target: before the server has it, or after, with the answer lost.

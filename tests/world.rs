@@ -1,5 +1,6 @@
 //! A relay on the emulator: `shop` → Iceberg → `mirror`, wired by hand from the crates, as a program of its own would.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,6 +78,13 @@ impl World {
             .unwrap_or_else(|error| panic!("{batch}: {error:?}"))
     }
 
+    /// Runs a batch in the target database, without the wire.
+    pub(crate) fn mirror(&self, batch: &str) -> Vec<ResultSet> {
+        self.emulator
+            .execute(MIRROR, batch)
+            .unwrap_or_else(|error| panic!("{batch}: {error:?}"))
+    }
+
     pub(crate) fn connect_options(&self, database: &str) -> ConnectOptions {
         let password = Secret::new(self.emulator.password());
         let port = self.emulator.address().port();
@@ -115,7 +123,27 @@ impl World {
 
     /// Loses the state store, as a disk does.
     pub(crate) fn lose_state(&self) {
-        let _ = std::fs::remove_dir_all(self.directory.path().join("state"));
+        std::fs::remove_dir_all(self.directory.path().join("state")).unwrap();
+    }
+
+    /// The state store's files with their content.
+    pub(crate) fn state_files(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let files = std::fs::read_dir(self.directory.path().join("state")).unwrap();
+        let files = files
+            .map(|file| file.unwrap().path())
+            .filter(|path| path.is_file());
+        files
+            .map(|path| (path.clone(), std::fs::read(path).unwrap()))
+            .collect()
+    }
+
+    /// Puts the state store back to what it was.
+    pub(crate) fn restore_state_files(&self, files: &[(PathBuf, Vec<u8>)]) {
+        self.lose_state();
+        std::fs::create_dir(self.directory.path().join("state")).unwrap();
+        for (path, content) in files {
+            std::fs::write(path, content).unwrap();
+        }
     }
 
     pub(crate) fn source(&self, table: &TableName) -> Arc<dyn ChangeSource> {

@@ -9,6 +9,48 @@
 //! - Memory does not grow with the table: batches are bounded, and a large difference is paired in passes.
 //!
 //! This crate must not know where the rows go.
+//!
+//! # Example
+//!
+//! Read the rows of a table at its newest snapshot:
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use futures::TryStreamExt;
+//! use iceberg_reader::{IcebergSource, SnapshotChoice};
+//! use iceberg_table::FileSystemCatalog;
+//! use model::{ChangeSource, Selection, TableName};
+//! # use model::{BatchId, ChangeBatch, ChangeSink, Commit, Epoch, Mark, Op, Position, Prepare, Presence, Replace, SyncId};
+//! # use test_support::{SampleRow, SeededIds, SimClock, sample_batch, sample_schema};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> model::Result<()> {
+//! # let directory = tempfile::tempdir().unwrap();
+//! # let warehouse = directory.path().to_str().unwrap();
+//! # let (clock, ids) = (Arc::new(SimClock::default()), Arc::new(SeededIds::new(1)));
+//! let catalog = Arc::new(FileSystemCatalog::new(warehouse, clock.clone(), ids.clone())?);
+//! let table = TableName::new("shop", "orders");
+//! # let sink = iceberg_writer::IcebergSink::new(catalog.clone(), Default::default(), clock, ids);
+//! # let (sync, schema) = (SyncId::new("s"), sample_schema(true));
+//! # sink.prepare(&Prepare { sync: sync.clone(), table: table.clone(), schema: schema.clone(), create: true, adopt: false, dry_run: false }).await?;
+//! # let rows = sample_batch(&[SampleRow::new(1, "first", 10), SampleRow::new(2, "second", 20)]);
+//! # let batch = ChangeBatch::uniform(table.clone(), schema.clone(), rows, Op::Insert, Presence::Absent)?;
+//! # let staged = sink.stage(&sync, &table, &schema, Box::pin(futures::stream::iter([Ok(batch)]))).await?.staged;
+//! # let mark = Mark::At(Position { kind: "k".into(), incarnation: "i".into(), value: "v".into(), label: "l".into() });
+//! # let (batch, epoch, replace) = (BatchId::new("b"), Epoch(1), Replace::No);
+//! # sink.commit(&Commit { sync, table: table.clone(), schema, batch, epoch, after: None, mark, staged, replace }).await?;
+//! let source = IcebergSource::new(catalog).pinned(SnapshotChoice::Current);
+//! let schema = source.describe(&table).await?.schema;
+//! let mut batches = source.read(&table, &schema, Selection::All, None).await?;
+//! let mut rows = 0;
+//! while let Some(batch) = batches.try_next().await? {
+//!     rows += batch.len();
+//! }
+//! assert_eq!(rows, 2);
+//! # Ok(())
+//! # }
+//! ```
 
 mod background;
 mod file_groups;

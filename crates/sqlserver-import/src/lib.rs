@@ -16,12 +16,13 @@
 //!
 //! Rows and the mark of how far they go, in one commit:
 //!
-//! ```no_run
+//! ```
 //! use model::{BatchId, Batches, ChangeSink, Commit, CommitOutcome, Mark, Prepare, Replace};
 //! use sqlserver_client::ConnectOptions;
 //! use sqlserver_import::{ApplyOptions, SqlServerSink};
 //!
 //! # async fn apply(options: ConnectOptions, prepare: Prepare, rows: Batches, mark: Mark) -> model::Result<()> {
+//! # let again = options.clone();
 //! let sink = SqlServerSink::new(options, ApplyOptions::default())?;
 //! sink.prepare(&prepare).await?;
 //! let Prepare { sync, table, schema, .. } = prepare;
@@ -43,7 +44,27 @@
 //!     CommitOutcome::Conflict { newest } => println!("somebody else is at {:?}", newest.mark),
 //!     CommitOutcome::Unknown { why } => println!("ask again: {why}"),
 //! }
+//! # let rows = sqlserver_client::Connection::open(&again).await?.query("SELECT name FROM shop.orders ORDER BY id", &[]).await?;
+//! # assert_eq!(rows.len(), 2);
 //! # Ok(())
+//! # }
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! #     use model::{ChangeBatch, Op, Position, Presence, SyncId, TableName};
+//! #     use sqlserver_client::Secret;
+//! #     use sqlserver_emulator::{Emulator, EmulatorConfig, EngineConfig};
+//! #     use test_support::{SampleRow, sample_batch, sample_schema};
+//! #     let engine = EngineConfig { databases: vec!["target".into()], ..EngineConfig::default() };
+//! #     let emulator = Emulator::start(EmulatorConfig { engine, ..EmulatorConfig::default() }).await.unwrap();
+//! #     let password = Secret::new(emulator.password());
+//! #     let mut options = ConnectOptions::new("localhost", emulator.address().port(), "target", emulator.user(), password);
+//! #     options.trust_server_certificate = true;
+//! #     let (table, schema) = (TableName::new("shop", "orders"), sample_schema(true));
+//! #     let rows = sample_batch(&[SampleRow::new(1, "first", 10), SampleRow::new(2, "second", 20)]);
+//! #     let batch = ChangeBatch::uniform(table.clone(), schema.clone(), rows, Op::Insert, Presence::Unknown).unwrap();
+//! #     let prepare = Prepare { sync: SyncId::new("s"), table, schema, create: true, adopt: false, dry_run: false };
+//! #     let mark = Mark::At(Position { kind: "k".into(), incarnation: "i".into(), value: "v".into(), label: "l".into() });
+//! #     apply(options, prepare, Box::pin(futures::stream::iter([Ok(batch)])), mark).await.unwrap();
 //! # }
 //! ```
 

@@ -179,6 +179,7 @@ impl Config {
                     .map_err(|error| error.with("section", section))?;
             }
         }
+        self.iceberg.write.validate()?;
         for table in &self.tables {
             let pattern = table.table.contains('*');
             if pattern && (table.iceberg.is_some() || table.target.is_some()) {
