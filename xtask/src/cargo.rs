@@ -60,6 +60,23 @@ pub(crate) fn test() -> Result<()> {
     succeed(cargo().args(["test", "--workspace", "--locked"]))
 }
 
+/// The tests that need readers of others, in this Python.
+pub(crate) fn test_readers(python: &Path) -> Result<()> {
+    let mut command = cargo();
+    command.args([
+        "test",
+        "--quiet",
+        "--locked",
+        "--package",
+        "iceberg-writer",
+        "--test",
+        "sink",
+        "--",
+        "--ignored",
+    ]);
+    succeed(command.env("READERS_PYTHON", python))
+}
+
 /// Where `sync-cli` and the emulator are, once built.
 #[derive(Debug, Clone)]
 pub(crate) struct Programs {

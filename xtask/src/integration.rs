@@ -55,6 +55,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     std::fs::create_dir_all(&directory)?;
     let python = Python::prepare()?;
+    println!("━━ Random histories, written by the engine, are read by PyIceberg and DuckDB\n");
+    crate::cargo::test_readers(python.program())?;
     let programs = Programs::build(Profile::Release)?;
     let server = match options.docker {
         true => Server::compose(&DATABASES)?,
@@ -112,31 +114,41 @@ impl Suite<'_> {
     }
 
     fn nothing_new(&self) -> Result<()> {
-        println!("━━ Nothing changes\n");
-        let before = self.snapshots()?;
+        println!("━━ Nothing changes: PyIceberg sees no new snapshot and no new file\n");
+        let before = self.seen_by_pyiceberg()?;
         self.sync.must(&["run"])?;
         ensure!(
-            self.snapshots()? == before,
-            "a run without changes made a snapshot"
+            self.seen_by_pyiceberg()? == before,
+            "a run without changes made a snapshot or a file"
         );
         std::fs::remove_dir_all(self.directory.join("state")).context("the state store cannot be removed")?;
         self.sync.must(&["run"])?;
         ensure!(
-            self.snapshots()? == before,
-            "a run without changes and without its state made a snapshot"
+            self.seen_by_pyiceberg()? == before,
+            "a run without changes and without its state made a snapshot or a file"
         );
         Ok(())
     }
 
-    /// The metadata files of all tables: a snapshot would be a new one.
-    fn snapshots(&self) -> Result<Vec<(String, usize)>> {
+    /// The snapshots and data files of all tables.
+    fn seen_by_pyiceberg(&self) -> Result<serde_json::Value> {
+        let mut files = self.python.script("tests/readers/files.py");
+        let output = files
+            .args(self.warehouses())
+            .output()
+            .context("Python did not start")?;
+        ensure!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(serde_json::from_slice(&output.stdout)?)
+    }
+
+    fn warehouses(&self) -> Vec<std::path::PathBuf> {
         TABLES
             .iter()
-            .map(|table| {
-                let (code, snapshots) = self.sync.json(&["snapshots", &format!("dbo.{table}")])?;
-                ensure!(code == 0, "sync-cli snapshots ended with {code}");
-                Ok(((*table).to_owned(), snapshots.as_array().map_or(0, Vec::len)))
-            })
+            .map(|table| self.directory.join("warehouse/dbo").join(table))
             .collect()
     }
 
@@ -146,7 +158,7 @@ impl Suite<'_> {
         );
         self.server.execute("mirror", &script("plant.sql")?)?;
         let mut plant = self.python.script("tests/readers/plant_duplicate.py");
-        succeed(plant.args(TABLES.map(|table| self.directory.join("warehouse/dbo").join(table))))?;
+        succeed(plant.args(self.warehouses()))?;
         let code = self.sync.show(&["verify"])?;
         ensure!(
             code == 3,

@@ -1,6 +1,6 @@
 //! A virtual environment with the readers and clients that we did not write.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -35,6 +35,11 @@ impl Python {
                 .arg("tests/requirements.txt"),
         )?;
         Ok(Self { program })
+    }
+
+    /// The interpreter.
+    pub(crate) fn program(&self) -> &Path {
+        &self.program
     }
 
     /// A call of a script of ours, by its path from the root.

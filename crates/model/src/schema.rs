@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow_schema::{DataType, Schema, SchemaRef, TimeUnit};
+use arrow_schema::{DataType, FieldRef, Schema, SchemaRef, TimeUnit};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, ErrorKind, Result};
@@ -38,7 +38,7 @@ impl TableSchema {
     /// # Errors
     ///
     /// `SchemaMismatch` if a key index or the number of declared types does not fit, if a key column is
-    /// nullable or of floating point, if two columns share a name, or if a column's type is not in use.
+    /// nullable or of floating point, if two columns' names differ at most in case, or if a column's type is not in use.
     pub fn new(arrow: SchemaRef, key: Vec<usize>, declared: Vec<Option<DeclaredType>>) -> Result<Arc<Self>> {
         let fail = |why: String| Err(Error::new(ErrorKind::SchemaMismatch, why));
         if declared.len() != arrow.fields().len() {
@@ -56,11 +56,13 @@ impl TableSchema {
                     field.data_type()
                 ));
             }
-            if arrow.fields()[..i]
-                .iter()
-                .any(|other| other.name() == field.name())
-            {
-                return fail(format!("two columns are named {:?}", field.name()));
+            let same = |other: &&FieldRef| other.name().to_lowercase() == field.name().to_lowercase();
+            if let Some(other) = arrow.fields()[..i].iter().find(same) {
+                return fail(format!(
+                    "the columns {:?} and {:?} differ at most in case, and readers take them for one: exclude one of them",
+                    other.name(),
+                    field.name()
+                ));
             }
         }
         for (i, &index) in key.iter().enumerate() {
@@ -162,6 +164,7 @@ mod tests {
             (vec![("a", Int32, false)], vec![1], false),
             (vec![("a", Int32, false)], vec![0, 0], false),
             (vec![("a", Int32, false), ("a", Int32, false)], vec![], false),
+            (vec![("a", Int32, false), ("A", Int32, false)], vec![], false),
             (vec![("a", UInt8, false)], vec![], false),
         ] {
             assert_eq!(schema(&fields, &key).is_ok(), fits, "{fields:?} {key:?}");
