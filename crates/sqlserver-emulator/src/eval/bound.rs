@@ -107,6 +107,8 @@ pub(super) struct Like {
     /// The pattern, when it is constant.
     pub(super) prepared: Option<Pattern>,
     pub(super) collation: &'static Collation,
+    /// Either side is.
+    pub(super) unicode: bool,
     pub(super) negated: bool,
 }
 
@@ -393,8 +395,18 @@ impl Like {
             return Ok(None);
         };
         Ok(Some(
-            Pattern::new(&pattern, escape, self.collation).matches(&text) != self.negated,
+            self.pattern_of(&pattern, escape).matches(&text) != self.negated,
         ))
+    }
+
+    /// The pattern as this LIKE applies it.
+    pub(super) fn pattern_of(&self, pattern: &[u16], escape: Option<u16>) -> Pattern {
+        let pattern = Pattern::new(pattern, escape, self.collation);
+        if self.unicode {
+            pattern
+        } else {
+            pattern.ignoring_trailing_blanks()
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! LIKE and PATINDEX: `%`, `_`, `[a-c]`, `[^a-c]` and an escape character. Trailing blanks count.
+//! LIKE and PATINDEX: `%`, `_`, `[a-c]`, `[^a-c]` and an escape character. Blanks at the end of a pattern count; those
+//! at the end of the text count only in Unicode.
 
 use std::cmp::Ordering;
 
@@ -24,6 +25,7 @@ enum Element {
 pub(super) struct Pattern {
     elements: Vec<Element>,
     collation: &'static Collation,
+    ignores_trailing_blanks: bool,
 }
 
 impl Pattern {
@@ -48,7 +50,23 @@ impl Pattern {
             };
             elements.push(element);
         }
-        Self { elements, collation }
+        Self {
+            elements,
+            collation,
+            ignores_trailing_blanks: false,
+        }
+    }
+
+    /// The pattern as it is applied to `char` and `varchar`, when neither side is Unicode.
+    pub(super) fn ignoring_trailing_blanks(self) -> Self {
+        Self {
+            ignores_trailing_blanks: true,
+            ..self
+        }
+    }
+
+    fn is_end(&self, rest: &[u16]) -> bool {
+        rest.is_empty() || self.ignores_trailing_blanks && rest.iter().all(|unit| *unit == u16::from(b' '))
     }
 
     /// Whether all of `text` matches.
@@ -67,7 +85,7 @@ impl Pattern {
                     element += 1;
                     continue;
                 }
-                None if at == text.len() => return true,
+                None if self.is_end(&text[at..]) => return true,
                 _ => {}
             }
             // Let the last `%` take one more character.
@@ -174,6 +192,7 @@ mod tests {
             ("a", "A", None, true),
             ("a", "a ", None, false),
             ("a ", "a", None, false),
+            ("ab", "a", None, false),
             ("aab", "%ab", None, true),
             ("", "%", None, true),
             ("x", "[x", None, false),
@@ -183,6 +202,28 @@ mod tests {
             let pattern_ = Pattern::new(&units(pattern), escape, Collation::server_default());
             assert_eq!(
                 pattern_.matches(&units(text)),
+                expected,
+                "{text:?} LIKE {pattern:?}"
+            );
+        }
+    }
+
+    /// The same page: trailing blanks of the matched expression are ignored unless it is Unicode.
+    #[test]
+    fn text_that_is_not_unicode_may_end_in_blanks() {
+        let units = |text: &str| text.encode_utf16().collect::<Vec<_>>();
+        for (text, pattern, expected) in [
+            ("a  ", "a", true),
+            ("a ", "a ", true),
+            ("a", "a ", false),
+            (" a", "a", false),
+            ("a ", "%[^ ]", true),
+            ("a b", "a", false),
+        ] {
+            let prepared =
+                Pattern::new(&units(pattern), None, Collation::server_default()).ignoring_trailing_blanks();
+            assert_eq!(
+                prepared.matches(&units(text)),
                 expected,
                 "{text:?} LIKE {pattern:?}"
             );

@@ -164,8 +164,13 @@ fn arithmetic_has_the_documented_types_and_values() {
         ("2.0/3", "numeric(7,6)", "0.666666"),
         (
             "CAST(1 AS decimal(38,10)) * CAST(2 AS decimal(38,10))",
-            "numeric(38,6)",
+            "decimal(38,6)",
             "2.000000",
+        ),
+        (
+            "CAST(1.67574 AS decimal(38,10)) / CAST(10000 AS decimal(38,10))",
+            "decimal(38,6)",
+            "0.000167",
         ),
         ("1.5 + 1", "numeric(3,1)", "2.5"),
         ("$100/339*10000", "money", "2949.00"),
@@ -189,6 +194,7 @@ fn arithmetic_has_the_documented_types_and_values() {
         ("CAST(1 AS bit) + CAST(1 AS bit)", 8117),
         ("CAST('2024-01-01' AS date) + 1", 206),
         ("1.5 % 0", 8134),
+        ("1.5 & 1", 8117),
         ("-'a'", 8117),
     ]);
 }
@@ -200,6 +206,8 @@ fn comparisons_convert_by_precedence_and_compare_by_collation() {
     for (sql, expected) in [
         ("'a' = 'A '", true),
         ("'a' LIKE 'a '", false),
+        ("'a ' LIKE 'a'", true),
+        ("N'a ' LIKE 'a'", false),
         ("0x = 0x00", true),
         ("v = N'ABC'", true),
         ("b = 'abc'", false),

@@ -213,7 +213,7 @@ pub(super) fn operation(
     }
     let common = common_type(left, right);
     match common {
-        SqlType::Decimal { .. } | SqlType::Numeric { .. } => {
+        SqlType::Decimal { .. } | SqlType::Numeric { .. } if !is_bitwise(op) => {
             let exact = |ty, digits: Option<(u8, u8)>| digits.or_else(|| as_decimal(ty)).unwrap_or((38, 0));
             let operand = if length(left).is_some() || length(right).is_some() {
                 None
@@ -225,10 +225,17 @@ pub(super) fn operation(
                 None => as_decimal(common).unwrap_or((38, 0)),
             });
             let (precision, scale) = decimal::result_type(op, a, b);
-            let operand = |(precision, scale)| Some(SqlType::Numeric { precision, scale });
+            // `decimal` and `numeric` are one type by two names; a declared `decimal` gives the name.
+            let declared = [left, right]
+                .iter()
+                .any(|ty| matches!(ty, SqlType::Decimal { .. }));
+            let named = |(precision, scale)| match declared {
+                true => SqlType::Decimal { precision, scale },
+                false => SqlType::Numeric { precision, scale },
+            };
             Ok(Operation {
-                operands: [operand(a), operand(b)],
-                result: SqlType::Numeric { precision, scale },
+                operands: [Some(named(a)), Some(named(b))],
+                result: named((precision, scale)),
             })
         }
         SqlType::Bit => Err(super::arithmetic::invalid_operand(SqlType::Bit, op)),

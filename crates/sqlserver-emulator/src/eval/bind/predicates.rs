@@ -5,7 +5,6 @@ use crate::ast::{CompareOp, Expr, Query};
 use crate::error::{SqlError, SqlResult};
 use crate::eval::Scope;
 use crate::eval::bound::{BoundExpr, Label, Like, Node, Quantified};
-use crate::eval::like::Pattern;
 use crate::types::{Length, SqlType, TypeInfo};
 use crate::value::Value;
 
@@ -194,24 +193,27 @@ fn like(
         .map(text)
         .transpose()?;
     let collation = common_collation(&operand, &pattern, "like")?.unwrap_or_else(|| scope.collation());
-    let prepared = match (
-        pattern.constant_value(),
-        escape.as_ref().map(BoundExpr::constant_value),
-    ) {
-        (Some(Value::Str(pattern)), None) => Some(Pattern::new(pattern, None, collation)),
-        (Some(Value::Str(pattern)), Some(Some(Value::Str(escape)))) if escape.len() == 1 => {
-            Some(Pattern::new(pattern, escape.first().copied(), collation))
-        }
-        _ => None,
-    };
-    Ok(Node::Like(Box::new(Like {
+    let unicode = operand.info.ty.is_unicode() || pattern.info.ty.is_unicode();
+    let mut like = Like {
         operand,
         pattern,
         escape,
-        prepared,
+        prepared: None,
         collation,
+        unicode,
         negated,
-    })))
+    };
+    like.prepared = match (
+        like.pattern.constant_value(),
+        like.escape.as_ref().map(BoundExpr::constant_value),
+    ) {
+        (Some(Value::Str(pattern)), None) => Some(like.pattern_of(pattern, None)),
+        (Some(Value::Str(pattern)), Some(Some(Value::Str(escape)))) if escape.len() == 1 => {
+            Some(like.pattern_of(pattern, escape.first().copied()))
+        }
+        _ => None,
+    };
+    Ok(Node::Like(Box::new(like)))
 }
 
 /// What is not text becomes text.
