@@ -1,7 +1,6 @@
 //! Real data through the whole way, and readers that we did not write as judges.
 
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
@@ -9,6 +8,7 @@ use crate::cargo::{Profile, Programs, root, succeed};
 use crate::python::Python;
 use crate::server::Server;
 use crate::sync::SyncCli;
+use crate::types;
 
 /// How the suite runs.
 #[derive(Debug, clap::Args)]
@@ -58,10 +58,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     println!("━━ Random histories, written by the engine, are read by PyIceberg and DuckDB\n");
     crate::cargo::test_readers(python.program())?;
     let programs = Programs::build(Profile::Release)?;
+    let databases = [DATABASES, types::DATABASES].concat();
     let server = match options.docker {
-        true => Server::compose(&DATABASES)?,
-        false => Server::emulator(&programs, &DATABASES, &directory)?,
+        true => Server::compose(&databases)?,
+        false => Server::emulator(&programs, &databases, &directory)?,
     };
+    types::run(&programs, &server, &python, &directory)?;
     let suite = Suite {
         sync: SyncCli::new(&programs, "tests/flights/sync.yaml", &server, &directory)?,
         server,
@@ -86,7 +88,8 @@ struct Suite<'a> {
 impl Suite<'_> {
     fn first_copy(&self) -> Result<()> {
         println!("━━ The flights data is loaded and copied\n");
-        succeed(&mut self.connect(self.python.script("tests/flights/load.py"), "flights"))?;
+        let mut load = self.python.script("tests/flights/load.py");
+        succeed(load.args(self.server.arguments("flights")))?;
         self.sync.must(&["run"])?;
         self.sync.must(&["verify"])?;
         self.compare()
@@ -194,8 +197,9 @@ impl Suite<'_> {
     /// Every row, sorted, against DuckDB and PyIceberg: of the source, and of the target.
     fn compare(&self) -> Result<()> {
         for database in DATABASES {
-            let mut command = self.connect(self.python.script("tests/flights/compare.py"), database);
+            let mut command = self.python.script("tests/flights/compare.py");
             command
+                .args(self.server.arguments(database))
                 .arg("--warehouse")
                 .arg(self.directory.join("warehouse"))
                 .args(TABLES);
@@ -203,20 +207,6 @@ impl Suite<'_> {
         }
         println!();
         Ok(())
-    }
-
-    fn connect(&self, mut command: Command, database: &str) -> Command {
-        let port = self.server.port.to_string();
-        command.args([
-            "--host",
-            self.server.host,
-            "--port",
-            &port,
-            "--user",
-            self.server.user,
-        ]);
-        command.args(["--password", self.server.password, "--database", database]);
-        command
     }
 }
 

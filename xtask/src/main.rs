@@ -8,6 +8,7 @@ mod integration;
 mod python;
 mod server;
 mod sync;
+mod types;
 
 use anyhow::Result;
 use clap::Parser;

@@ -95,6 +95,22 @@ impl Server {
         Ok(server)
     }
 
+    /// How our Python scripts are told to connect to a database.
+    pub(crate) fn arguments(&self, database: &str) -> Vec<String> {
+        let port = self.port.to_string();
+        [
+            ["--host", self.host],
+            ["--port", &port],
+            ["--user", self.user],
+            ["--password", self.password],
+            ["--database", database],
+        ]
+        .as_flattened()
+        .iter()
+        .map(|argument| (*argument).to_owned())
+        .collect()
+    }
+
     /// Runs a script whose batches are separated by lines with `GO`.
     pub(crate) fn execute(&self, database: &str, script: &str) -> Result<()> {
         let mut options = ConnectOptions::new(
