@@ -11,6 +11,14 @@ use crate::value::{Decimal, Value};
 /// The greatest magnitude of a decimal(38, s).
 const MOST_UNSCALED: i128 = 10i128.pow(38) - 1;
 
+/// What STRING_AGG needs beside the text.
+#[derive(Clone, Debug)]
+pub(crate) struct Piece {
+    /// Its place in the order of WITHIN GROUP.
+    pub(crate) place: Vec<u8>,
+    pub(crate) separator: Value,
+}
+
 /// One aggregate's state for one group.
 #[derive(Clone, Debug)]
 pub(crate) struct Accumulator {
@@ -21,7 +29,8 @@ pub(crate) struct Accumulator {
     float: f64,
     squares: f64,
     extreme: Option<(Vec<u8>, Value)>,
-    text: Vec<u16>,
+    /// STRING_AGG's texts with their separators, by their places in its order.
+    pieces: Vec<(Piece, Value)>,
     scale: u8,
 }
 
@@ -38,13 +47,13 @@ impl Accumulator {
             float: 0.0,
             squares: 0.0,
             extreme: None,
-            text: Vec::new(),
+            pieces: Vec::new(),
             scale,
         }
     }
 
     /// Adds a value; NULLs do not count.
-    pub(crate) fn add(&mut self, plan: &AggregatePlan, value: Value, separator: &Value) -> SqlResult<()> {
+    pub(crate) fn add(&mut self, plan: &AggregatePlan, value: Value, piece: Piece) -> SqlResult<()> {
         if value.is_null() {
             return Ok(());
         }
@@ -80,16 +89,7 @@ impl Accumulator {
                     self.extreme = Some((key, value));
                 }
             }
-            AggregateKind::StringAgg => {
-                if self.count > 1
-                    && let Value::Str(text) = separator
-                {
-                    self.text.extend(text.iter());
-                }
-                if let Value::Str(text) = &value {
-                    self.text.extend(text.iter());
-                }
-            }
+            AggregateKind::StringAgg => self.pieces.push((piece, value)),
             AggregateKind::ChecksumAgg => self.exact ^= i128::from(value.as_integer().unwrap_or_default()),
         }
         Ok(())
@@ -123,7 +123,7 @@ impl Accumulator {
                 return Ok(self.extreme.map_or(Value::Null, |(_, value)| value));
             }
             _ if self.count == 0 => return Ok(Value::Null),
-            AggregateKind::StringAgg => return Ok(Value::Str(self.text.into())),
+            AggregateKind::StringAgg => return Ok(joined(self.pieces)),
             AggregateKind::StdDev { population } => {
                 return Ok(self
                     .variance(population)
@@ -180,6 +180,23 @@ impl Accumulator {
         let divisor = if population { n } else { n - 1.0 };
         (divisor > 0.0).then(|| ((self.squares - self.float * self.float / n) / divisor).max(0.0))
     }
+}
+
+/// The pieces in order, each but the first after its separator.
+fn joined(mut pieces: Vec<(Piece, Value)>) -> Value {
+    pieces.sort_by(|(a, _), (b, _)| a.place.cmp(&b.place));
+    let mut text = Vec::new();
+    for (at, (piece, value)) in pieces.iter().enumerate() {
+        if at > 0
+            && let Value::Str(separator) = &piece.separator
+        {
+            text.extend(separator.iter());
+        }
+        if let Value::Str(value) = value {
+            text.extend(value.iter());
+        }
+    }
+    Value::Str(text.into())
 }
 
 fn overflow(ty: &str) -> SqlError {

@@ -94,11 +94,16 @@ impl Binder<'_> {
             .get(1)
             .map(|separator| bind(separator, self))
             .transpose()?;
+        let mut order = Vec::with_capacity(call.within_group.len());
+        for item in &call.within_group {
+            order.push((bind(&item.expr, self)?, item.descending));
+        }
         let info = aggregate_type(kind, argument.as_ref().map(BoundExpr::info))?;
         Ok(AggregatePlan {
             kind,
             argument,
             separator,
+            order,
             distinct: call.distinct,
             info,
         })

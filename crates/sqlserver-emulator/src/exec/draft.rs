@@ -188,8 +188,8 @@ impl Binder<'_> {
                 name,
                 arguments,
                 alias,
-                columns,
-            } => self.draft_function(name, arguments, alias.as_deref(), columns),
+                ..
+            } => self.draft_function(name, arguments, alias.as_deref()),
             TableSource::ChangeTable { .. } => Err(SqlError::unsupported("CHANGETABLE")),
         }
     }

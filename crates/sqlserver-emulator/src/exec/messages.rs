@@ -32,9 +32,8 @@ impl Run<'_> {
         let text: String = text
             .filter(|text| !text.is_empty())
             .unwrap_or_else(|| " ".to_owned());
-        self.out.message(&SqlError::info(
-            text.chars().take(MOST_PRINTED).collect::<String>(),
-        ));
+        let text = text.chars().take(MOST_PRINTED).collect::<String>();
+        self.out.message(&SqlError::info(text).at_line(self.line));
         self.session.row_count = 0;
         Ok(())
     }
@@ -86,7 +85,7 @@ impl Run<'_> {
         }
         let error = SqlError::new(number, severity, state, filled(&format, &values));
         if error.is_info() {
-            self.out.message(&error);
+            self.out.message(&error.at_line(self.line));
             if arguments.seterror {
                 self.session.last_error = number;
             }

@@ -11,7 +11,7 @@ use crate::ast::{ColumnName, Expr, OutputClause, SelectItem, Target};
 use crate::error::{SqlError, SqlResult};
 use crate::eval::{BoundExpr, Slot, SlotInfo, bind, convert_to};
 use crate::outcome::ResultColumn;
-use crate::store::{Row, Table, TableId};
+use crate::store::{ModuleKind, Row, Table, TableId};
 use crate::types::{Length, SqlType, TypeInfo};
 use crate::value::Value;
 
@@ -182,13 +182,29 @@ pub(crate) struct OutputRow<'r> {
 
 /// The table that a target means. Error 208.
 pub(crate) fn target_table(binder: &Binder<'_>, target: &Target) -> SqlResult<TableId> {
-    match target {
-        Target::Variable(name) => binder.variables.table(name),
-        Target::Table(name) => binder
-            .session
-            .find_table(name)?
-            .ok_or_else(|| unknown_object(name)),
+    let name = match target {
+        Target::Variable(name) => return binder.variables.table(name),
+        Target::Table(name) => name,
+    };
+    if name.schema.is_none()
+        && binder
+            .ctes
+            .iter()
+            .any(|cte| super::scope::same(&cte.name, &name.name))
+    {
+        return Err(SqlError::unsupported(
+            "changing rows through a common table expression",
+        ));
     }
+    if let Some(id) = binder.session.find_table(name)? {
+        return Ok(id);
+    }
+    let database = binder.session.database_of(name)?;
+    let module = database.module(name.schema.as_deref().unwrap_or("dbo"), &name.name);
+    if module.is_some_and(|module| matches!(module.kind, ModuleKind::View(_))) {
+        return Err(SqlError::unsupported("changing rows through a view"));
+    }
+    Err(unknown_object(name))
 }
 
 /// Error 208.

@@ -103,6 +103,8 @@ pub(crate) struct AggregatePlan {
     pub(crate) kind: AggregateKind,
     pub(crate) argument: Option<BoundExpr>,
     pub(crate) separator: Option<BoundExpr>,
+    /// WITHIN GROUP (ORDER BY …); true: descending.
+    pub(crate) order: Vec<(BoundExpr, bool)>,
     pub(crate) distinct: bool,
     pub(crate) info: TypeInfo,
 }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::aggregate::Accumulator;
+use super::aggregate::{Accumulator, Piece};
 use super::plan::*;
 use super::rows::Each;
 use super::run::Run;
@@ -323,7 +323,12 @@ impl Run<'_> {
             Some(separator) => self.value(separator)?,
             None => Value::Null,
         };
-        accumulator.add(aggregate, value, &separator)
+        let mut place = Vec::new();
+        for (expr, descending) in &aggregate.order {
+            let value = self.value(expr)?;
+            key::append(&value, expr.info().collation, *descending, &mut place);
+        }
+        accumulator.add(aggregate, value, Piece { place, separator })
     }
 
     fn filtered(&mut self, plan: &SelectPlan, each: Each<'_>) -> SqlResult<()> {

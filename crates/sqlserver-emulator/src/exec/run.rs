@@ -48,8 +48,10 @@ pub(crate) struct Run<'a> {
     pub(crate) tries: u32,
     /// Results come as from a procedure.
     pub(crate) in_proc: bool,
-    /// Line of the module's body that is line 1 here, minus 1.
+    /// The procedure or trigger, for messages; empty in a batch.
     pub(crate) procedure: String,
+    /// Line of the current statement.
+    pub(crate) line: u32,
     /// The current row of each query around the expression being evaluated, innermost last.
     pub(crate) rows: Vec<Row>,
     subqueries: Vec<Arc<QueryPlan>>,
@@ -83,6 +85,7 @@ impl<'a> Run<'a> {
             tries: 0,
             in_proc,
             procedure: String::new(),
+            line: 0,
             rows: vec![Arc::from([])],
             subqueries: Vec::new(),
             cached: HashMap::new(),

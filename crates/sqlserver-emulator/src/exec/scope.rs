@@ -53,6 +53,8 @@ pub(crate) struct Binder<'b> {
     pub(crate) pseudo: &'b HashMap<String, PseudoTable>,
     pub(crate) blocks: Vec<Block>,
     pub(crate) ctes: Vec<Cte>,
+    /// The CTEs whose definitions are being bound.
+    pub(crate) defining: Vec<String>,
     pub(crate) subqueries: Vec<Arc<QueryPlan>>,
     /// Reads take update locks: the statement will write.
     pub(crate) for_update: bool,
@@ -72,6 +74,7 @@ impl<'b> Binder<'b> {
             pseudo,
             blocks: vec![Block::default()],
             ctes: Vec::new(),
+            defining: Vec::new(),
             subqueries: Vec::new(),
             for_update: false,
             probes: 0,

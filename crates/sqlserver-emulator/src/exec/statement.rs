@@ -109,6 +109,7 @@ impl Run<'_> {
             });
         }
         self.clear_plans();
+        self.line = statement.line;
         match &statement.kind {
             StatementKind::Block(statements) => self.statements(statements),
             StatementKind::If {
