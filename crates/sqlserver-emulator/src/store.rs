@@ -5,6 +5,7 @@
 //! holds an entry for each key that any version of a row has.
 
 mod database;
+mod filter;
 pub(crate) mod key;
 mod scan;
 mod schema;
@@ -13,13 +14,14 @@ mod table;
 mod transaction;
 
 pub(crate) use database::{Database, Module, ModuleKind, Permission, Schema};
+pub(crate) use filter::IndexFilter;
 pub(crate) use scan::{Access, Cursor, KeyRange, LockMode, Read, successor};
 pub(crate) use schema::{
     CheckConstraint, Column, Computed, DefaultConstraint, ForeignKey, Identity, Index, IndexKey, Table,
     same_name,
 };
 pub(crate) use shared::{Patience, Shared, Store, cancelled};
-pub(crate) use table::{Row, RowId, TableData};
+pub(crate) use table::{Check, Row, RowId, TableData};
 pub(crate) use transaction::{Transaction, Undo};
 
 /// A transaction's number; never 0 for an open one.

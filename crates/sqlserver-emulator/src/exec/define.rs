@@ -12,8 +12,8 @@ use crate::clock::Instant;
 use crate::collation::Collation;
 use crate::error::{SqlError, SqlResult};
 use crate::store::{
-    CheckConstraint, Column, Computed, DefaultConstraint, ForeignKey, Identity, Index, IndexKey, Table,
-    TableId,
+    CheckConstraint, Column, Computed, DefaultConstraint, ForeignKey, Identity, Index, IndexFilter, IndexKey,
+    Table, TableId,
 };
 use crate::types::{Length, SqlType, TypeInfo};
 
@@ -373,6 +373,9 @@ pub(crate) fn add_index(table: &mut Table, definition: &CreateIndex) -> SqlResul
         .iter()
         .map(|column| position(table, column))
         .collect::<SqlResult<Vec<_>>>()?;
+    if let Some(filter) = &definition.filter {
+        IndexFilter::compile(table, &filter.expr)?;
+    }
     let index = Index {
         id: 0,
         name: definition.name.clone(),

@@ -7,9 +7,12 @@ use super::scope::Binder;
 use super::{draft::table_columns, rows::refused};
 use crate::error::{SqlError, SqlResult};
 use crate::eval::{BoundExpr, bind, bind_predicate, convert_to};
-use crate::store::{Column, Refusal, Row, RowId, Table, TableId};
+use crate::store::{Check, Column, Refusal, Row, RowId, Store, Table, TableId, TxId};
 use crate::types::{Length, SqlType, TypeInfo};
 use crate::value::Value;
+
+/// Rows written before other sessions get a turn at the store.
+const WRITTEN_AT_ONCE: usize = 1024;
 
 /// What an INSERT, UPDATE or MERGE needs to know of its table.
 pub(crate) struct TableWriter {
@@ -233,11 +236,14 @@ impl TableWriter {
     }
 
     /// Writes rows, waiting for locks. Gives back the rows as stored, with their rowversions.
+    ///
+    /// Unique keys of changed rows are checked once all are written, so that `SET id = id + 1` meets no false duplicate.
     pub(crate) fn write(&self, run: &mut Run<'_>, changes: Vec<Change>) -> SqlResult<Vec<Option<Row>>> {
         let tx = run.statement.tx;
         let patience = run.patience();
         let engine = Arc::clone(&run.session.engine);
         let mut stored = Vec::with_capacity(changes.len());
+        let mut unchecked = Vec::new();
         engine
             .store()
             .lock()
@@ -246,40 +252,63 @@ impl TableWriter {
             run.check_cancelled()?;
             let result = engine.store().when_free(tx, &patience, |store| {
                 // A pause now and then lets other sessions at the store.
-                let end = changes.len().min(stored.len() + 1024);
+                let end = changes.len().min(stored.len() + WRITTEN_AT_ONCE);
                 while stored.len() < end {
                     let change = &changes[stored.len()];
-                    let row = change.row.as_ref().map(|row| match self.rowversion {
-                        Some(at) => {
-                            let mut values = row.to_vec();
-                            values[at] = Value::RowVersion(store.last_rowversion(self.table.database) + 1);
-                            values.into()
-                        }
-                        None => row.clone(),
-                    });
-                    match change.id {
-                        None => {
-                            if let Some(row) = &row {
-                                store.insert(tx, self.id, row.clone())?;
-                            }
-                        }
-                        Some(id) => store.replace(tx, self.id, id, row.clone())?,
-                    }
-                    if self.rowversion.is_some() && row.is_some() {
-                        // Only now is the number used: a writer that waits for a lock holds none yet.
-                        store.next_rowversion(tx, self.table.database);
-                    }
-                    stored.push(row);
+                    stored.push(self.write_one(store, tx, change, &mut unchecked)?);
                 }
                 Ok(())
             })?;
-            if let Err(Refusal::Duplicate(at)) = result {
-                let row = changes.get(stored.len()).and_then(|change| change.row.as_ref());
-                return Err(self.duplicate(at, row));
-            }
-            refused(result)?;
+            self.written(result, changes.get(stored.len()))?;
+        }
+        for id in unchecked {
+            let result = engine
+                .store()
+                .when_free(tx, &patience, |store| store.check_unique(tx, self.id, id))?;
+            self.written(result, changes.iter().find(|change| change.id == Some(id)))?;
         }
         Ok(stored)
+    }
+
+    fn write_one(
+        &self,
+        store: &mut Store,
+        tx: TxId,
+        change: &Change,
+        unchecked: &mut Vec<RowId>,
+    ) -> Result<Option<Row>, Refusal> {
+        let row = change.row.as_ref().map(|row| match self.rowversion {
+            Some(at) => {
+                let mut values = row.to_vec();
+                values[at] = Value::RowVersion(store.last_rowversion(self.table.database) + 1);
+                values.into()
+            }
+            None => row.clone(),
+        });
+        match (change.id, &row) {
+            (None, Some(row)) => {
+                store.insert(tx, self.id, row.clone())?;
+            }
+            (Some(id), row) => {
+                if store.replace(tx, self.id, id, row.clone(), Check::Later)? {
+                    unchecked.push(id);
+                }
+            }
+            (None, None) => {}
+        }
+        if self.rowversion.is_some() && row.is_some() {
+            // Only now is the number used: a writer that waits for a lock holds none yet.
+            store.next_rowversion(tx, self.table.database);
+        }
+        Ok(row)
+    }
+
+    /// The error of a write that was refused for good.
+    fn written(&self, result: Result<(), Refusal>, change: Option<&Change>) -> SqlResult<()> {
+        if let Err(Refusal::Duplicate(at)) = result {
+            return Err(self.duplicate(at, change.and_then(|change| change.row.as_ref())));
+        }
+        refused(result)
     }
 
     fn duplicate(&self, at: usize, row: Option<&Row>) -> SqlError {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant as Deadline};
 
 use super::scan::{Cursor, KeyRange, LockMode, Read, Scanned};
 use super::schema::{Table, same_name};
-use super::table::{Row, RowId, TableData};
+use super::table::{Check, Row, RowId, TableData};
 use super::transaction::{Transaction, Undo};
 use super::{Database, Refusal, TableId, TxId};
 use crate::clock::{Clock, Instant};
@@ -373,22 +373,30 @@ impl Store {
         Ok(id)
     }
 
-    /// Updates a row, or deletes it when `row` is none.
+    /// Updates a row, or deletes it when `row` is none. Says whether a unique key is new.
     pub(crate) fn replace(
         &mut self,
         tx: TxId,
         table: TableId,
         id: RowId,
         row: Option<Row>,
-    ) -> Result<(), Refusal> {
+        check: Check,
+    ) -> Result<bool, Refusal> {
         let snapshot = self
             .transactions
             .get(&tx)
             .and_then(|transaction| transaction.snapshot);
         let data = self.tables.get_mut(&table).ok_or(Refusal::Stale)?;
-        data.replace(tx, id, row, snapshot)?;
+        let new_key = data.replace(tx, id, row, snapshot, check)?;
         self.log(tx, Undo::Write { table, row: id });
-        Ok(())
+        Ok(new_key)
+    }
+
+    /// Checks the unique keys of a row that was written with `Check::Later`.
+    pub(crate) fn check_unique(&self, tx: TxId, table: TableId, id: RowId) -> Result<(), Refusal> {
+        self.tables
+            .get(&table)
+            .map_or(Ok(()), |data| data.check_unique(tx, id))
     }
 
     /// Up to `most` further rows of a scan; false at its end.

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use super::filter::IndexFilter;
 use super::key;
 use super::scan::{KeyRange, LockMode};
 use super::schema::{Index, Table};
@@ -18,6 +19,13 @@ pub(crate) type RowId = u32;
 
 /// An index key in byte order.
 pub(crate) type Key = Box<[u8]>;
+
+/// When a unique key is checked: at the write, or by `check_unique` once the statement's other rows are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Check {
+    Now,
+    Later,
+}
 
 /// One version of a row.
 #[derive(Clone, Debug)]
@@ -47,6 +55,8 @@ pub(crate) struct TableData {
     pub(super) slots: Vec<Option<Version>>,
     free: Vec<RowId>,
     pub(super) indexes: Vec<BTreeSet<(Key, RowId)>>,
+    /// By index: which rows are in it; none means all.
+    filters: Vec<Option<IndexFilter>>,
     pub(super) row_locks: HashMap<RowId, Vec<(TxId, LockMode)>>,
     pub(super) range_locks: Vec<RangeLock>,
     /// The last identity value given; none before the first.
@@ -57,6 +67,7 @@ impl TableData {
     pub(crate) fn new(definition: Arc<Table>) -> Self {
         let indexes = definition.indexes.iter().map(|_| BTreeSet::new()).collect();
         Self {
+            filters: filters(&definition),
             definition,
             slots: Vec::new(),
             free: Vec::new(),
@@ -115,7 +126,7 @@ impl TableData {
     /// Adds a row.
     pub(super) fn insert(&mut self, tx: TxId, row: Row) -> Result<RowId, Refusal> {
         let keys = self.keys(&row);
-        self.admit(tx, &keys, &row, None)?;
+        self.admit(tx, &keys, None, Check::Now)?;
         let version = Version {
             row: Some(row),
             writer: tx,
@@ -133,19 +144,20 @@ impl TableData {
             }
         };
         for (index, key) in self.indexes.iter_mut().zip(keys) {
-            index.insert((key, id));
+            index.extend(key.map(|key| (key, id)));
         }
         Ok(id)
     }
 
-    /// Replaces or (with `None`) deletes a row; its previous version stays beneath.
+    /// Replaces or (with `None`) deletes a row; its previous version stays beneath. Says whether a unique key is new.
     pub(super) fn replace(
         &mut self,
         tx: TxId,
         id: RowId,
         row: Option<Row>,
         snapshot: Option<u64>,
-    ) -> Result<(), Refusal> {
+        check: Check,
+    ) -> Result<bool, Refusal> {
         let Some(version) = self.slots.get(id as usize).and_then(Option::as_ref) else {
             return Err(Refusal::Stale);
         };
@@ -156,11 +168,12 @@ impl TableData {
             return Err(Refusal::Stale);
         }
         self.lock_conflicts(tx, id, LockMode::Exclusive)?;
+        let mut new_key = false;
         if let Some(row) = &row {
             let keys = self.keys(row);
-            self.admit(tx, &keys, row, Some(id))?;
+            new_key = self.admit(tx, &keys, Some(id), check)?;
             for (index, key) in self.indexes.iter_mut().zip(keys) {
-                index.insert((key, id));
+                index.extend(key.map(|key| (key, id)));
             }
         }
         let slot = &mut self.slots[id as usize];
@@ -171,7 +184,7 @@ impl TableData {
             committed: 0,
             older,
         });
-        Ok(())
+        Ok(new_key)
     }
 
     /// Takes back the newest version of a row, which `tx` wrote.
@@ -237,6 +250,7 @@ impl TableData {
 
     /// Replaces the definition by one with other indexes: entries are made anew from every version.
     pub(crate) fn redefine(&mut self, definition: Arc<Table>) {
+        self.filters = filters(&definition);
         self.definition = definition;
         self.indexes = self.definition.indexes.iter().map(|_| BTreeSet::new()).collect();
         for id in 0..self.slots.len() {
@@ -248,7 +262,7 @@ impl TableData {
             }
             for keys in keys {
                 for (index, key) in self.indexes.iter_mut().zip(keys) {
-                    index.insert((key, id as RowId));
+                    index.extend(key.map(|key| (key, id as RowId)));
                 }
             }
         }
@@ -268,39 +282,62 @@ impl TableData {
         self.redefine(definition);
     }
 
-    fn keys(&self, row: &[Value]) -> Vec<Key> {
-        self.definition
-            .indexes
-            .iter()
-            .map(|index| self.key_of(index, row))
+    /// The row's keys by index; none where the index leaves it out.
+    fn keys(&self, row: &[Value]) -> Vec<Option<Key>> {
+        let indexes = self.definition.indexes.iter().zip(&self.filters);
+        let admitted = |filter: &Option<IndexFilter>| match filter {
+            Some(filter) => filter.admits(&self.definition, row),
+            None => true,
+        };
+        indexes
+            .map(|(index, filter)| admitted(filter).then(|| self.key_of(index, row)))
             .collect()
     }
 
-    /// Whether a row with `keys` may come to be: no duplicate in a unique index, no range locked by others.
-    fn admit(&self, tx: TxId, keys: &[Key], row: &Row, existing: Option<RowId>) -> Result<(), Refusal> {
+    /// Whether a row with `keys` may come to be: no range locked by others, and no duplicate in a unique index unless
+    /// that is checked later. Says whether a unique key is new.
+    fn admit(
+        &self,
+        tx: TxId,
+        keys: &[Option<Key>],
+        existing: Option<RowId>,
+        check: Check,
+    ) -> Result<bool, Refusal> {
         let current = existing.and_then(|id| self.newest(id)).and_then(|(row, _)| row);
         let old_keys = current.map(|row| self.keys(row));
         let unchanged = |at: usize| old_keys.as_ref().is_some_and(|old| old[at] == keys[at]);
         self.range_conflicts(tx, keys, &unchanged)?;
+        let mut new_key = false;
         for (at, index) in self.definition.indexes.iter().enumerate() {
-            if index.unique && !index.disabled && index.filter.is_none() && !unchanged(at) {
-                self.unique(tx, at, &keys[at], row, existing)?;
+            let Some(key) = &keys[at] else { continue };
+            if !index.unique || index.disabled || unchanged(at) {
+                continue;
+            }
+            new_key = true;
+            if check == Check::Now {
+                self.unique(tx, at, key, existing)?;
+            }
+        }
+        Ok(new_key)
+    }
+
+    /// Checks a row whose keys were not checked when it was written.
+    pub(super) fn check_unique(&self, tx: TxId, id: RowId) -> Result<(), Refusal> {
+        let Some((Some(row), _)) = self.newest(id) else {
+            return Ok(());
+        };
+        let keys = self.keys(row);
+        for (at, index) in self.definition.indexes.iter().enumerate() {
+            if let Some(key) = keys[at].as_ref().filter(|_| index.unique && !index.disabled) {
+                self.unique(tx, at, key, Some(id))?;
             }
         }
         Ok(())
     }
 
-    fn unique(
-        &self,
-        tx: TxId,
-        at: usize,
-        key: &Key,
-        _row: &Row,
-        existing: Option<RowId>,
-    ) -> Result<(), Refusal> {
+    fn unique(&self, tx: TxId, at: usize, key: &Key, existing: Option<RowId>) -> Result<(), Refusal> {
         let from = (key.clone(), 0);
         let upto = (key.clone(), RowId::MAX);
-        let index = &self.definition.indexes[at];
         for (_, id) in self.indexes[at].range((Bound::Included(from), Bound::Included(upto))) {
             if existing == Some(*id) {
                 continue;
@@ -314,7 +351,7 @@ impl TableData {
             if version
                 .row
                 .as_ref()
-                .is_some_and(|row| self.key_of(index, row) == *key)
+                .is_some_and(|row| self.keys(row)[at].as_ref() == Some(key))
             {
                 return Err(Refusal::Duplicate(at));
             }
@@ -325,7 +362,7 @@ impl TableData {
     fn range_conflicts(
         &self,
         tx: TxId,
-        keys: &[Key],
+        keys: &[Option<Key>],
         unchanged: &dyn Fn(usize) -> bool,
     ) -> Result<(), Refusal> {
         let blockers: Vec<TxId> = self
@@ -336,6 +373,7 @@ impl TableData {
                 None => true,
                 Some((at, range)) => keys
                     .get(*at)
+                    .and_then(Option::as_ref)
                     .is_some_and(|key| !unchanged(*at) && range.contains(key)),
             })
             .map(|lock| lock.owner)
@@ -367,8 +405,8 @@ impl TableData {
     /// Removes index entries of versions that are gone, unless a version that remains has the same key.
     fn forget_keys(&mut self, id: RowId, rows: impl Iterator<Item = Row>) {
         for row in rows {
-            let keys = self.keys(&row);
-            for (at, key) in keys.into_iter().enumerate() {
+            for (at, key) in self.keys(&row).into_iter().enumerate() {
+                let Some(key) = key else { continue };
                 if !self.some_version_has(id, at, &key) {
                     self.indexes[at].remove(&(key, id));
                 }
@@ -377,14 +415,27 @@ impl TableData {
     }
 
     fn some_version_has(&self, id: RowId, at: usize, key: &Key) -> bool {
-        let index = &self.definition.indexes[at];
         let mut version = self.slots.get(id as usize).and_then(Option::as_ref);
         while let Some(v) = version {
-            if v.row.as_ref().is_some_and(|row| self.key_of(index, row) == *key) {
+            if v.row
+                .as_ref()
+                .is_some_and(|row| self.keys(row)[at].as_ref() == Some(key))
+            {
                 return true;
             }
             version = v.older.as_deref();
         }
         false
     }
+}
+
+/// The compiled filters of a table's indexes; conditions were checked when the indexes were defined.
+fn filters(definition: &Table) -> Vec<Option<IndexFilter>> {
+    let filters = definition.indexes.iter().map(|index| {
+        index
+            .filter
+            .as_ref()
+            .and_then(|filter| IndexFilter::compile(definition, &filter.expr).ok())
+    });
+    filters.collect()
 }

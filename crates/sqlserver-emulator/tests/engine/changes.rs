@@ -195,3 +195,42 @@ fn errors_and_control_flow() {
     assert_eq!(errors(&mut s, doomed), [3930]);
     assert_eq!(query(&mut s, "SELECT @@TRANCOUNT"), "0");
 }
+
+#[test]
+fn keys_are_compared_when_the_whole_statement_is_done() {
+    let engine = engine();
+    let mut s = connect(&engine);
+    query(
+        &mut s,
+        "CREATE TABLE t (id int PRIMARY KEY, v int); INSERT t VALUES (1, 1), (2, 2), (3, 3)",
+    );
+    query(&mut s, "UPDATE t SET id = id + 1");
+    query(
+        &mut s,
+        "UPDATE t SET id = CASE id WHEN 2 THEN 3 WHEN 3 THEN 2 ELSE id END",
+    );
+    assert_eq!(query(&mut s, "SELECT id, v FROM t ORDER BY id"), "2|2;3|1;4|3");
+    assert_eq!(errors(&mut s, "UPDATE t SET id = 9"), [2627]);
+    assert_eq!(query(&mut s, "SELECT id, v FROM t ORDER BY id"), "2|2;3|1;4|3");
+}
+
+#[test]
+fn a_filtered_index_is_unique_among_its_rows_only() {
+    let engine = engine();
+    let mut s = connect(&engine);
+    query(
+        &mut s,
+        "CREATE TABLE t (id int, gone bit NOT NULL, name varchar(9) NULL); CREATE UNIQUE INDEX ux ON t (id) WHERE gone = 0 AND name IS NOT NULL",
+    );
+    query(
+        &mut s,
+        "INSERT t VALUES (1, 0, 'a'), (1, 1, 'a'), (1, 1, 'b'), (1, 0, NULL), (1, 0, NULL)",
+    );
+    assert_eq!(errors(&mut s, "INSERT t VALUES (1, 0, 'c')"), [2601]);
+    assert_eq!(errors(&mut s, "UPDATE t SET gone = 0 WHERE name = 'b'"), [2601]);
+    query(
+        &mut s,
+        "DELETE t WHERE gone = 0 AND name = 'a'; UPDATE t SET gone = 0 WHERE name = 'b'",
+    );
+    assert_eq!(query(&mut s, "SELECT COUNT(*) FROM t WHERE gone = 0"), "3");
+}

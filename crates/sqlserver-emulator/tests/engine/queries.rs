@@ -78,10 +78,22 @@ fn queries_answer_as_documented() {
             "SELECT TOP (1) WITH TIES grp FROM t WHERE grp IS NOT NULL ORDER BY grp",
             "a;a",
         ),
-        ("SELECT STRING_AGG(id, ',') WITHIN GROUP (ORDER BY id DESC) FROM t", "4,3,2,1"),
-        ("SELECT id FROM t WHERE id NOT IN (SELECT id FROM t WHERE id > 2) ORDER BY id", "1;2"),
-        ("SELECT COUNT(*) FROM t WHERE id NOT IN (SELECT NULLIF(id, 4) FROM t)", "0"),
-        ("SELECT id FROM t WHERE amount > ALL (SELECT 1) ORDER BY id", "1;2"),
+        (
+            "SELECT STRING_AGG(id, ',') WITHIN GROUP (ORDER BY id DESC) FROM t",
+            "4,3,2,1",
+        ),
+        (
+            "SELECT id FROM t WHERE id NOT IN (SELECT id FROM t WHERE id > 2) ORDER BY id",
+            "1;2",
+        ),
+        (
+            "SELECT COUNT(*) FROM t WHERE id NOT IN (SELECT NULLIF(id, 4) FROM t)",
+            "0",
+        ),
+        (
+            "SELECT id FROM t WHERE amount > ALL (SELECT 1) ORDER BY id",
+            "1;2",
+        ),
     ] {
         assert_eq!(query(&mut session, sql), expected, "{sql}");
     }
