@@ -93,9 +93,9 @@ impl Response {
         self.end_statement(token::kind::DONE, command, None, false);
     }
 
-    /// Ends the response. If ATTENTION came meanwhile, its acknowledgement ends it instead.
+    /// Ends the response, also one that ATTENTION interrupted: its acknowledgement is a message of its own.
     pub(crate) fn finish(&mut self) {
-        if self.link.is_cancelled() || self.link.is_closed() {
+        if self.link.is_closed() {
             return;
         }
         if self.pending.is_none() {
@@ -106,10 +106,9 @@ impl Response {
         let _ = self.writer.finish();
     }
 
-    /// Acknowledges ATTENTION and ends the response that it interrupted, if any.
+    /// Acknowledges ATTENTION.
     pub(crate) fn acknowledge_attention(&mut self) {
         self.link.resume();
-        self.write_pending(token::done::MORE);
         self.failed = false;
         let status = token::done::ATTENTION | self.transaction_bit();
         token::done(self.writer.payload(), token::kind::DONE, status, 0, 0);

@@ -46,8 +46,8 @@ impl SessionThread {
             }
             match request {
                 Request::Attention => self.response.acknowledge_attention(),
-                // ATTENTION overtook the request: it must not start, its acknowledgement comes next.
-                Request::Message(_) if self.link.is_cancelled() => {}
+                // ATTENTION overtook the request: it must not start. Its acknowledgement comes next.
+                Request::Message(_) if self.link.is_cancelled() => self.response.finish(),
                 Request::Message(message) => self.serve(message),
                 Request::Bulk(packet) => self.bulk_load(packet),
             }

@@ -149,18 +149,15 @@ fn a_value_of_the_wrong_type_becomes_an_error_and_no_half_row() {
 }
 
 #[test]
-fn attention_replaces_the_end_of_the_response() {
+fn attention_ends_the_response_and_is_acknowledged_in_a_message_of_its_own() {
     let mut peer = peer();
     peer.response.done(statement(Some(1), false));
     peer.link.cancel();
     assert_eq!(peer.response.row(&[]), Flow::Stop);
     peer.response.finish();
-    assert!(
-        peer.sent().is_empty(),
-        "the response ended before its acknowledgement"
-    );
+    assert_eq!(peer.dones(), [(0xFD, 0x10)]);
     peer.response.acknowledge_attention();
-    assert_eq!(peer.dones(), [(0xFD, 0x11), (0xFD, 0x20)]);
+    assert_eq!(peer.dones(), [(0xFD, 0x20)]);
     assert!(!peer.link.is_cancelled());
 }
 
