@@ -326,3 +326,50 @@ fn a_request_is_as_old_as_its_batch() {
     query(&mut holder, "COMMIT");
     blocked.join().unwrap();
 }
+
+/// Moves money between accounts from several sessions at once, and reads the total meanwhile.
+fn total_stays(level: &'static str) {
+    const ACCOUNTS: i32 = 6;
+    let engine = engine();
+    let mut s = connect(&engine);
+    query(&mut s, "ALTER DATABASE db SET ALLOW_SNAPSHOT_ISOLATION ON; CREATE TABLE a (id int PRIMARY KEY, v int NOT NULL)");
+    for id in 0..ACCOUNTS {
+        query(&mut s, &format!("INSERT a VALUES ({id}, 100)"));
+    }
+    let mover = |seed: i32| {
+        let mut session = connect(&engine);
+        thread::spawn(move || {
+            query(&mut session, level);
+            for turn in 0..30 {
+                let (from, to) = ((seed + turn) % ACCOUNTS, (seed * 3 + turn * 2 + 1) % ACCOUNTS);
+                let sql = format!(
+                    "BEGIN TRAN; UPDATE a SET v = v - 1 WHERE id = {from}; UPDATE a SET v = v + 1 WHERE id = {to}; COMMIT"
+                );
+                // A victim of a deadlock or of an update conflict tries again, as its error says.
+                while let [error, ..] = run(&mut session, &sql).errors()[..] {
+                    assert!([1205, 3960].contains(&error), "{error}");
+                }
+            }
+        })
+    };
+    let movers: Vec<_> = (0..4).map(mover).collect();
+    let mut reader = connect(&engine);
+    query(&mut reader, "SET TRANSACTION ISOLATION LEVEL SNAPSHOT");
+    while movers.iter().any(|mover| !mover.is_finished()) {
+        assert_eq!(query(&mut reader, "SELECT SUM(v) FROM a"), "600", "{level}");
+    }
+    movers.into_iter().for_each(|mover| mover.join().unwrap());
+    assert_eq!(query(&mut s, "SELECT SUM(v) FROM a"), "600", "{level}");
+}
+
+#[test]
+fn no_update_is_lost_whoever_waits_or_tries_again() {
+    for level in [
+        "SET TRANSACTION ISOLATION LEVEL READ COMMITTED",
+        "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+        "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE",
+        "SET TRANSACTION ISOLATION LEVEL SNAPSHOT",
+    ] {
+        total_stays(level);
+    }
+}
