@@ -168,6 +168,7 @@ pub(super) fn bind(call: &FunctionCall, scope: &mut dyn Scope) -> SqlResult<Boun
         "ISNULL" => return is_null(call, scope),
         "NULLIF" => return null_if(call, scope),
         "CHOOSE" => return choose(call, scope),
+        "UPDATE" => return Err(SqlError::unsupported("UPDATE() in triggers")),
         "GREATEST" => return extreme(call, CompareOp::Greater, scope),
         "LEAST" => return extreme(call, CompareOp::Less, scope),
         _ => {}

@@ -96,7 +96,13 @@ impl Run<'_> {
                 "UPDATE" => trigger.update,
                 _ => trigger.delete,
             };
-            if !wanted {
+            // RECURSIVE_TRIGGERS is off: a trigger does not fire itself.
+            let itself = self
+                .session
+                .running_triggers
+                .last()
+                .is_some_and(|(table, name)| *table == writer.id && *name == trigger.name.name);
+            if !wanted || itself {
                 continue;
             }
             if trigger.instead_of {
@@ -131,7 +137,9 @@ impl Run<'_> {
                 .collect(),
         );
         let (row_count, identity) = (self.session.row_count, self.session.scope_identity);
-        self.session.trigger_level += 1;
+        self.session
+            .running_triggers
+            .push((writer.id, trigger.name.name.clone()));
         self.session.row_count = inserted.len().max(deleted.len()) as i64;
         // A trigger runs in a transaction: its statement's own if no other is open.
         let own = self
@@ -145,7 +153,7 @@ impl Run<'_> {
         self.tries += 1;
         let result = self.body(&trigger.body, Vec::new(), trigger.name.name.clone());
         self.tries -= 1;
-        self.session.trigger_level -= 1;
+        self.session.running_triggers.pop();
         self.session.row_count = row_count;
         self.session.scope_identity = identity;
         self.pseudo = outer;

@@ -26,6 +26,7 @@ impl Parser<'_> {
         };
         let output = self.output_clause()?;
         let source = self.insert_source()?;
+        self.query_options()?;
         Ok(StatementKind::Insert(Box::new(Insert {
             ctes,
             top,

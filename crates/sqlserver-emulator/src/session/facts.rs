@@ -75,7 +75,7 @@ impl SessionState {
                     .property(&name)
                     .map_or(Value::Null, |on| Value::Int(i32::from(on)))
             }
-            Function::TriggerNestLevel => Value::Int(self.trigger_level as i32),
+            Function::TriggerNestLevel => Value::Int(self.running_triggers.len() as i32),
             other => {
                 let answer =
                     self.with_viewer(self.database, |viewer| catalog_function(viewer, other, arguments))?;

@@ -69,7 +69,8 @@ pub(crate) struct SessionState {
     pub(crate) session_context: HashMap<String, Value>,
     /// How deep procedures and triggers are nested.
     pub(crate) nest_level: u32,
-    pub(crate) trigger_level: u32,
+    /// The triggers that run, outermost first: their tables and names.
+    pub(crate) running_triggers: Vec<(TableId, String)>,
     /// An INSERT BULK that waits for its rows, or takes them.
     pub(crate) bulk: Option<super::BulkLoad>,
     random: Random,
@@ -132,7 +133,7 @@ impl SessionState {
             context_info: Vec::new(),
             session_context: HashMap::new(),
             nest_level: 0,
-            trigger_level: 0,
+            running_triggers: Vec::new(),
             bulk: None,
             random: Random::new(engine.config().seed ^ (u64::from(id) << 32)),
         }

@@ -301,6 +301,16 @@ fn triggers_and_output() {
         "3"
     );
     query(&mut session, "DROP TRIGGER tr");
+    // "CREATE TRIGGER": with RECURSIVE_TRIGGERS OFF, the default, a trigger does not fire itself.
+    query(
+        &mut session,
+        "CREATE TRIGGER touch ON t AFTER UPDATE AS UPDATE t SET v = 'touched' FROM t JOIN inserted i ON i.id = t.id",
+    );
+    query(&mut session, "UPDATE t SET n = N'x' WHERE id = 2");
+    assert_eq!(
+        query(&mut session, "SELECT v, n FROM t WHERE id = 2"),
+        "touched|x"
+    );
     query(&mut session, "CREATE TRIGGER tr2 ON t AFTER DELETE AS ROLLBACK");
     assert_eq!(errors(&mut session, "DELETE t WHERE id = 1")[0], 3609);
     assert_eq!(query(&mut session, "SELECT COUNT(*) FROM t"), "3");

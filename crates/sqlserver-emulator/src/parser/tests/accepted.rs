@@ -87,6 +87,7 @@ const QUERIES: &[&str] = &[
 const ROWS: &[&str] = &[
     "INSERT INTO t VALUES (1, DEFAULT), (2, NULL)",
     "INSERT t DEFAULT VALUES",
+    "INSERT INTO t (a) VALUES (1) OPTION (RECOMPILE)",
     "INSERT INTO dbo.t WITH (TABLOCK) (a, b) OUTPUT inserted.id INTO @ids SELECT a, b FROM u",
     "INSERT INTO t (a) OUTPUT inserted.* VALUES (@p)",
     "INSERT INTO t (a) EXEC sp_foo 1",
