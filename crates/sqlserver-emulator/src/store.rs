@@ -4,6 +4,7 @@
 //! Invariants: a row's newest version belongs to at most one open transaction (that is its exclusive lock); an index
 //! holds an entry for each key that any version of a row has.
 
+mod content;
 mod database;
 mod filter;
 pub(crate) mod key;
@@ -12,7 +13,9 @@ mod schema;
 mod shared;
 mod table;
 mod transaction;
+mod waits;
 
+pub(crate) use content::Store;
 pub(crate) use database::{Database, Module, ModuleKind, Permission, Schema};
 pub(crate) use filter::IndexFilter;
 pub(crate) use scan::{Access, Cursor, KeyRange, LockMode, Read, successor};
@@ -20,7 +23,7 @@ pub(crate) use schema::{
     CheckConstraint, Column, Computed, DefaultConstraint, ForeignKey, Identity, Index, IndexKey, Table,
     same_name,
 };
-pub(crate) use shared::{Patience, Shared, Store, cancelled};
+pub(crate) use shared::{Patience, Shared, cancelled};
 pub(crate) use table::{Check, Row, RowId, TableData};
 pub(crate) use transaction::{Transaction, Undo};
 
