@@ -15,7 +15,7 @@ pub(crate) struct Query {
     pub(crate) offset: Option<Expr>,
     /// `FETCH NEXT n ROWS ONLY`
     pub(crate) fetch: Option<Expr>,
-    /// `FOR XML …`, `FOR JSON …`: named, so that it can be refused
+    /// `XML …`, `JSON …` after FOR: named, so that it can be refused
     pub(crate) for_clause: Option<String>,
     /// `OPTION (…)`
     pub(crate) options: Vec<String>,

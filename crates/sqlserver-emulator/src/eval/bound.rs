@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::arithmetic;
-use super::compare::{compare, satisfies};
+use super::compare::{compare, equals, satisfies};
 use super::convert::convert;
 use super::function::Call;
 use super::like::Pattern;
@@ -214,7 +214,11 @@ impl BoundExpr {
                 collation,
             } => {
                 let (left, right) = (left.eval(context)?, right.eval(context)?);
-                Ok(compare(&left, &right, *collation).map(|order| satisfies(*op, order)))
+                Ok(match op {
+                    CompareOp::Equal => equals(&left, &right, *collation),
+                    CompareOp::NotEqual => equals(&left, &right, *collation).map(|equal| !equal),
+                    _ => compare(&left, &right, *collation).map(|order| satisfies(*op, order)),
+                })
             }
             Node::Distinct {
                 left,
@@ -224,7 +228,7 @@ impl BoundExpr {
             } => {
                 let (left, right) = (left.eval(context)?, right.eval(context)?);
                 let equal = match (left.is_null(), right.is_null()) {
-                    (false, false) => compare(&left, &right, *collation).is_some_and(|order| order.is_eq()),
+                    (false, false) => equals(&left, &right, *collation) == Some(true),
                     (left, right) => left && right,
                 };
                 Ok(Some(equal == *negated))
@@ -358,9 +362,9 @@ fn in_list(
 ) -> SqlResult<Option<bool>> {
     let mut unknown = false;
     for expr in list {
-        match compare(value, &expr.eval(context)?, collation) {
-            Some(order) if order.is_eq() => return Ok(Some(true)),
-            Some(_) => {}
+        match equals(value, &expr.eval(context)?, collation) {
+            Some(true) => return Ok(Some(true)),
+            Some(false) => {}
             None => unknown = true,
         }
     }

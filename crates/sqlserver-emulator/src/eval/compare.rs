@@ -54,6 +54,38 @@ pub(crate) fn compare(a: &Value, b: &Value, collation: Option<&'static Collation
     }
 }
 
+/// Whether two values of one type are equal; none for unknown. Cheaper than their order.
+pub(super) fn equals(a: &Value, b: &Value, collation: Option<&'static Collation>) -> Option<bool> {
+    if let (Value::Str(a), Value::Str(b)) = (a, b)
+        && let Some(equal) = plain_equals(a, b, collation.unwrap_or_else(Collation::server_default))
+    {
+        return Some(equal);
+    }
+    compare(a, b, collation).map(Ordering::is_eq)
+}
+
+/// Printable ASCII needs no sort keys; none for other text.
+pub(super) fn plain_equals(a: &[u16], b: &[u16], collation: &'static Collation) -> Option<bool> {
+    const PRINTABLE: std::ops::RangeInclusive<u16> = 0x20..=0x7E;
+    if !a.iter().chain(b).all(|unit| PRINTABLE.contains(unit)) {
+        return None;
+    }
+    let (a, b) = (without_blanks(a), without_blanks(b));
+    let same = |a: u16, b: u16| match collation.binary || collation.case_sensitive {
+        true => a == b,
+        false => (a as u8).eq_ignore_ascii_case(&(b as u8)),
+    };
+    Some(a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(*a, *b)))
+}
+
+fn without_blanks(text: &[u16]) -> &[u16] {
+    let end = text
+        .iter()
+        .rposition(|unit| *unit != u16::from(b' '))
+        .map_or(0, |at| at + 1);
+    &text[..end]
+}
+
 /// The result of an operator on an order.
 pub(super) fn satisfies(op: CompareOp, order: Ordering) -> bool {
     match op {
@@ -101,6 +133,27 @@ fn guid_order(guid: &[u8; 16]) -> [u8; 16] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_short_way_to_equality_agrees_with_the_order() {
+        let words = [
+            "", " ", "a", "A", "a ", "b", "ab", "a b", "-", "_", "~", "1", "é", "\u{1}a", "ß", "ss",
+        ];
+        for name in [
+            "SQL_Latin1_General_CP1_CI_AS",
+            "Latin1_General_CS_AS",
+            "Latin1_General_BIN2",
+        ] {
+            let collation = Collation::find(name);
+            for (a, b) in words
+                .iter()
+                .flat_map(|a| words.map(|b| (Value::text(a), Value::text(b))))
+            {
+                let ordered = compare(&a, &b, collation).map(Ordering::is_eq);
+                assert_eq!(equals(&a, &b, collation), ordered, "{name}: {a:?} {b:?}");
+            }
+        }
+    }
 
     #[test]
     fn values_compare_as_documented() {

@@ -116,8 +116,8 @@ impl Parser<'_> {
         if !self.is_word("FOR") || !["XML", "JSON", "BROWSE"].iter().any(|word| self.word_at(1, word)) {
             return Ok(None);
         }
-        let start = self.start();
         self.advance();
+        let start = self.start();
         self.advance();
         loop {
             if self.is_symbol("(") {

@@ -3,6 +3,7 @@
 use super::{Arguments, length, shown, text};
 use crate::collation::Collation;
 use crate::error::{SqlError, SqlResult};
+use crate::eval::compare::plain_equals;
 use crate::eval::like::Pattern;
 use crate::eval::types::text_width;
 use crate::types::{Length, SqlType, TypeInfo};
@@ -118,10 +119,11 @@ fn find(needle: &[u16], haystack: &[u16], start: usize, collation: &'static Coll
     if needle.is_empty() || needle.len() > haystack.len() {
         return None;
     }
-    let key = unpadded_key(needle, collation);
     (start..=haystack.len() - needle.len()).find(|at| {
         let part = &haystack[*at..*at + needle.len()];
-        part == needle || (!collation.binary && unpadded_key(part, collation) == key)
+        // Of equal lengths, so that the blanks at the end count here too.
+        let plain = plain_equals(part, needle, collation);
+        plain.unwrap_or_else(|| unpadded_key(part, collation) == unpadded_key(needle, collation))
     })
 }
 
