@@ -9,6 +9,7 @@ mod information_schema;
 mod keys;
 mod names;
 mod objects;
+mod permissions;
 mod server;
 mod transactions;
 

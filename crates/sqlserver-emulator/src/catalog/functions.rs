@@ -1,6 +1,7 @@
 //! Functions whose answers come from the catalog: `OBJECT_ID`, `SERVERPROPERTY`, `HAS_PERMS_BY_NAME` and their kin.
 
 use super::names::ObjectReference;
+use super::permissions::has_permission;
 use super::{Viewer, columns, objects, text};
 use crate::collation::{CodePage, Collation};
 use crate::error::SqlResult;
@@ -28,15 +29,15 @@ pub(crate) fn catalog_function(
 }
 
 /// What a function was called with.
-struct Arguments<'a>(&'a [Value]);
+pub(super) struct Arguments<'a>(pub(super) &'a [Value]);
 
 impl Arguments<'_> {
-    fn text(&self, at: usize) -> Option<String> {
+    pub(super) fn text(&self, at: usize) -> Option<String> {
         self.0.get(at).and_then(Value::as_text)
     }
 
     /// A name, for comparing without case and blanks at the end.
-    fn word(&self, at: usize) -> Option<String> {
+    pub(super) fn word(&self, at: usize) -> Option<String> {
         Some(self.text(at)?.trim_end().to_uppercase())
     }
 
@@ -70,11 +71,11 @@ fn numeric(number: i64) -> Value {
 
 impl<'a> Viewer<'a> {
     /// The same question about another database.
-    fn of(&self, database: &'a Database) -> Self {
+    pub(super) fn of(&self, database: &'a Database) -> Self {
         Self { database, ..*self }
     }
 
-    fn database_named(&self, name: Option<&str>) -> Option<&'a Database> {
+    pub(super) fn database_named(&self, name: Option<&str>) -> Option<&'a Database> {
         match name {
             None => Some(self.database),
             Some(name) => self.store.database_named(name).map(|database| &**database),
@@ -99,7 +100,7 @@ impl<'a> Viewer<'a> {
         self.store.tables.get(&id?)
     }
 
-    fn table_called(&self, name: Option<String>) -> Option<&'a TableData> {
+    pub(super) fn table_called(&self, name: Option<String>) -> Option<&'a TableData> {
         self.table_data(&ObjectReference::parse(&name?)?)
     }
 
@@ -150,7 +151,7 @@ fn object_function(viewer: &Viewer<'_>, function: Function, arguments: &Argument
 }
 
 /// Error-free: a name that means nothing gives NULL.
-fn object_id(viewer: &Viewer<'_>, arguments: &Arguments<'_>) -> Option<Value> {
+pub(super) fn object_id(viewer: &Viewer<'_>, arguments: &Arguments<'_>) -> Option<Value> {
     let reference = ObjectReference::parse(&arguments.text(0)?)?;
     let kind = match (arguments.is_given(1), arguments.word(1)) {
         (true, None) => return None,
@@ -455,71 +456,4 @@ fn principal_function(viewer: &Viewer<'_>, function: Function, arguments: &Argum
         Function::HasPermsByName => has_permission(viewer, arguments).map(int),
         _ => return None,
     }))
-}
-
-/// None, that is NULL, for a securable that does not exist or a permission that has no such name.
-fn has_permission(viewer: &Viewer<'_>, arguments: &Arguments<'_>) -> Option<bool> {
-    let login = viewer.login;
-    let class = arguments.word(1);
-    let permission = arguments.word(2)?;
-    if login.sysadmin {
-        return match class.as_deref() {
-            Some("OBJECT") => object_id(viewer, &Arguments(arguments.0.get(..1)?)).map(|_| true),
-            Some("DATABASE") => viewer.database_named(arguments.text(0).as_deref()).map(|_| true),
-            _ => Some(true),
-        };
-    }
-    let reads_and_writes = matches!(
-        permission.as_str(),
-        "SELECT" | "INSERT" | "UPDATE" | "DELETE" | "REFERENCES" | "EXECUTE" | "CONNECT" | "VIEW DEFINITION"
-    );
-    match class.as_deref() {
-        None | Some("SERVER") => Some(match permission.as_str() {
-            "CONNECT SQL" | "CONNECT ANY DATABASE" => true,
-            "VIEW SERVER STATE" | "VIEW SERVER PERFORMANCE STATE" => login.view_server_state,
-            _ => false,
-        }),
-        Some("OBJECT") => {
-            let table = viewer.table_called(arguments.text(0));
-            let known = table.is_some() || object_id(viewer, &Arguments(arguments.0.get(..1)?)).is_some();
-            known.then(|| viewer.allows(&permission, table.map(|data| &*data.definition), reads_and_writes))
-        }
-        Some("DATABASE") => {
-            let database = viewer.database_named(arguments.text(0).as_deref())?;
-            let state = permission.starts_with("VIEW DATABASE") && login.view_server_state;
-            Some(state || viewer.of(database).allows(&permission, None, reads_and_writes))
-        }
-        Some(_) => Some(viewer.allows(&permission, None, reads_and_writes)),
-    }
-}
-
-impl Viewer<'_> {
-    /// Whether the login may do `action` to a table, or to the whole database; `otherwise` if nothing was granted or denied.
-    pub(crate) fn allows(&self, action: &str, table: Option<&Table>, otherwise: bool) -> bool {
-        if self.login.sysadmin {
-            return true;
-        }
-        let concerns = |permission: &&crate::store::Permission| {
-            let whom = permission.principal.eq_ignore_ascii_case(&self.login.name)
-                || permission.principal.eq_ignore_ascii_case("public");
-            let same_table = match (permission.table, table) {
-                (Some(id), Some(table)) => self
-                    .definition(id)
-                    .is_some_and(|d| d.object_id == table.object_id),
-                (Some(_), None) => false,
-                (None, _) => true,
-            };
-            let same_schema = match (&permission.schema, table) {
-                (Some(schema), Some(table)) => schema.eq_ignore_ascii_case(&table.schema),
-                (Some(_), None) => false,
-                (None, _) => true,
-            };
-            whom && same_table && same_schema && permission.action.eq_ignore_ascii_case(action)
-        };
-        let mut found = self.database.permissions.iter().filter(concerns).peekable();
-        if found.peek().is_none() {
-            return otherwise;
-        }
-        found.all(|permission| !permission.denied)
-    }
 }

@@ -2,18 +2,25 @@
 //!
 //! Works on definitions alone; rows, names of objects and locks are the statements' affair.
 
+mod index;
+mod removal;
+
+pub(crate) use index::add_index;
+pub(crate) use removal::drop_items;
+
 use std::sync::Arc;
 
+use index::{has_clustered, index_keys, is_candidate_key, push_index};
+
 use crate::ast::{
-    AlterTable, ColumnDefinition, ColumnType, ConstraintKind, CreateIndex, Expr, ExprText, IndexColumn,
-    ObjectName, TableConstraint, TableDefinition,
+    ColumnDefinition, ColumnType, ConstraintKind, Expr, ExprText, IndexColumn, ObjectName, TableConstraint,
+    TableDefinition,
 };
 use crate::clock::Instant;
 use crate::collation::Collation;
 use crate::error::{SqlError, SqlResult};
 use crate::store::{
-    CheckConstraint, Column, Computed, DefaultConstraint, ForeignKey, Identity, Index, IndexFilter, IndexKey,
-    Table, TableId,
+    CheckConstraint, Column, Computed, DefaultConstraint, ForeignKey, Identity, Index, Table, TableId,
 };
 use crate::types::{Length, SqlType, TypeInfo};
 
@@ -365,170 +372,6 @@ impl Definer<'_> {
     }
 }
 
-/// CREATE INDEX.
-pub(crate) fn add_index(table: &mut Table, definition: &CreateIndex) -> SqlResult<()> {
-    let keys = index_keys(table, &definition.columns)?;
-    let included = definition
-        .include
-        .iter()
-        .map(|column| position(table, column))
-        .collect::<SqlResult<Vec<_>>>()?;
-    if let Some(filter) = &definition.filter {
-        IndexFilter::compile(table, &filter.expr)?;
-    }
-    let index = Index {
-        id: 0,
-        name: definition.name.clone(),
-        unique: definition.unique,
-        primary: false,
-        constraint: None,
-        system_named: false,
-        clustered: definition.clustered,
-        columnstore: definition.columnstore,
-        keys,
-        included,
-        filter: definition.filter.clone(),
-        ignore_dup_key: definition.ignore_dup_key,
-        disabled: false,
-    };
-    push_index(table, index)
-}
-
-/// Gives the index its number: 1 for the clustered one, from 2 on for the others.
-fn push_index(table: &mut Table, mut index: Index) -> SqlResult<()> {
-    if table.indexes.iter().any(|known| same(&known.name, &index.name)) {
-        return Err(SqlError::user(
-            1913,
-            format!(
-                "The operation failed because an index or statistics with name '{}' already exists on table '{}'.",
-                index.name,
-                table.qualified()
-            ),
-        ));
-    }
-    if index.clustered
-        && let Some(other) = table.indexes.iter().find(|known| known.clustered)
-    {
-        return Err(SqlError::new(
-            1902,
-            16,
-            3,
-            format!(
-                "Cannot create more than one clustered index on table '{}'. Drop the existing clustered index '{}' before creating another.",
-                table.qualified(),
-                other.name
-            ),
-        ));
-    }
-    let greatest = table.indexes.iter().map(|known| known.id).max().unwrap_or(0);
-    index.id = if index.clustered { 1 } else { greatest.max(1) + 1 };
-    table.indexes.push(index);
-    Ok(())
-}
-
-/// DROP CONSTRAINT and DROP COLUMN. Gives the positions of the columns that went, greatest first.
-pub(crate) fn drop_items(table: &mut Table, action: &AlterTable, now: Instant) -> SqlResult<Vec<usize>> {
-    let AlterTable::Drop {
-        columns,
-        constraints,
-        if_exists,
-    } = action
-    else {
-        return Ok(Vec::new());
-    };
-    for name in constraints {
-        if !drop_constraint(table, name) && !if_exists {
-            return Err(SqlError::user(3728, format!("'{name}' is not a constraint.")));
-        }
-    }
-    let mut gone = Vec::new();
-    for name in columns {
-        match table.column(name) {
-            Some(at) => {
-                refuse_dependents(table, at)?;
-                gone.push(at);
-            }
-            None if *if_exists => {}
-            None => {
-                return Err(SqlError::user(
-                    4924,
-                    format!(
-                        "ALTER TABLE DROP COLUMN failed because column '{name}' does not exist in table '{}'.",
-                        table.name
-                    ),
-                ));
-            }
-        }
-    }
-    gone.sort_unstable_by(|a, b| b.cmp(a));
-    for at in &gone {
-        remove_column(table, *at);
-    }
-    table.modified = now;
-    Ok(gone)
-}
-
-fn drop_constraint(table: &mut Table, name: &str) -> bool {
-    let before = (table.indexes.len(), table.checks.len(), table.foreign_keys.len());
-    table
-        .indexes
-        .retain(|index| index.constraint.is_none() || !same(&index.name, name));
-    table.checks.retain(|check| !same(&check.name, name));
-    table.foreign_keys.retain(|key| !same(&key.name, name));
-    let mut found = before != (table.indexes.len(), table.checks.len(), table.foreign_keys.len());
-    for column in &mut table.columns {
-        if column
-            .default
-            .as_ref()
-            .is_some_and(|default| same(&default.name, name))
-        {
-            column.default = None;
-            found = true;
-        }
-    }
-    found
-}
-
-/// Error 5074 while an index, a constraint or a default needs the column.
-fn refuse_dependents(table: &Table, at: usize) -> SqlResult<()> {
-    let indexes = table.indexes.iter();
-    let index =
-        indexes.filter(|index| index.keys.iter().any(|key| key.column == at) || index.included.contains(&at));
-    let keys = table.foreign_keys.iter().filter(|key| key.columns.contains(&at));
-    let default = table.columns.get(at).and_then(|column| column.default.as_ref());
-    let dependent = index
-        .map(|index| &index.name)
-        .chain(keys.map(|key| &key.name))
-        .chain(default.map(|default| &default.name))
-        .next();
-    let column = table.columns.get(at).map_or("", |column| &column.name);
-    dependent.map_or(Ok(()), |name| {
-        Err(SqlError::user(
-            5074,
-            format!("The object '{name}' is dependent on column '{column}'."),
-        ))
-    })
-}
-
-/// Positions behind the column move down by one.
-fn remove_column(table: &mut Table, at: usize) {
-    let moved = |column: usize| if column > at { column - 1 } else { column };
-    table.columns.remove(at);
-    for index in &mut table.indexes {
-        for key in &mut index.keys {
-            key.column = moved(key.column);
-        }
-        for column in &mut index.included {
-            *column = moved(*column);
-        }
-    }
-    for key in &mut table.foreign_keys {
-        for column in &mut key.columns {
-            *column = moved(*column);
-        }
-    }
-}
-
 fn same(a: &str, b: &str) -> bool {
     a.to_lowercase() == b.to_lowercase()
 }
@@ -556,33 +399,6 @@ fn position(table: &Table, column: &str) -> SqlResult<usize> {
     })
 }
 
-fn has_clustered(table: &Table) -> bool {
-    table.indexes.iter().any(|index| index.clustered)
-}
-
-fn index_keys(table: &Table, columns: &[IndexColumn]) -> SqlResult<Vec<IndexKey>> {
-    let mut keys = Vec::new();
-    for part in columns {
-        let column = position(table, &part.name)?;
-        let ty = table.columns.get(column).map(|column| column.info.ty);
-        if ty.is_some_and(|ty| ty.is_max() || matches!(ty, SqlType::Text | SqlType::NText | SqlType::Image)) {
-            return Err(SqlError::user(
-                1919,
-                format!(
-                    "Column '{}' in table '{}' is of a type that is invalid for use as a key column in an index.",
-                    part.name,
-                    table.qualified()
-                ),
-            ));
-        }
-        keys.push(IndexKey {
-            column,
-            descending: part.descending,
-        });
-    }
-    Ok(keys)
-}
-
 /// A primary key makes new columns NOT NULL unless they say NULL; existing ones have to be so (error 8111).
 fn require_not_null(table: &mut Table, at: usize, new_columns: &[ColumnDefinition]) -> SqlResult<()> {
     let table_name = table.name.clone();
@@ -602,20 +418,6 @@ fn require_not_null(table: &mut Table, at: usize, new_columns: &[ColumnDefinitio
         ));
     }
     Ok(())
-}
-
-fn is_candidate_key(table: &Table, columns: &[usize]) -> bool {
-    let mut wanted = columns.to_vec();
-    wanted.sort_unstable();
-    table
-        .indexes
-        .iter()
-        .filter(|index| index.unique && index.filter.is_none())
-        .any(|index| {
-            let mut keys: Vec<_> = index.keys.iter().map(|key| key.column).collect();
-            keys.sort_unstable();
-            keys == wanted
-        })
 }
 
 /// One identity column of an exact type, one rowversion.
@@ -681,3 +483,6 @@ fn system_key_name(prefix: &str, table: &str, object_id: i32) -> String {
     let table: String = table.chars().take(8).collect();
     format!("{prefix}__{table}__3213E83F{object_id:08X}")
 }
+
+#[cfg(test)]
+mod tests;

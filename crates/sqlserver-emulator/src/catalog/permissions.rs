@@ -1,0 +1,72 @@
+//! Who may do what: `HAS_PERMS_BY_NAME` and what GRANT and DENY left.
+
+use super::Viewer;
+use super::functions::{Arguments, object_id};
+use crate::store::Table;
+
+/// None, that is NULL, for a securable that does not exist or a permission that has no such name.
+pub(super) fn has_permission(viewer: &Viewer<'_>, arguments: &Arguments<'_>) -> Option<bool> {
+    let login = viewer.login;
+    let class = arguments.word(1);
+    let permission = arguments.word(2)?;
+    if login.sysadmin {
+        return match class.as_deref() {
+            Some("OBJECT") => object_id(viewer, &Arguments(arguments.0.get(..1)?)).map(|_| true),
+            Some("DATABASE") => viewer.database_named(arguments.text(0).as_deref()).map(|_| true),
+            _ => Some(true),
+        };
+    }
+    let reads_and_writes = matches!(
+        permission.as_str(),
+        "SELECT" | "INSERT" | "UPDATE" | "DELETE" | "REFERENCES" | "EXECUTE" | "CONNECT" | "VIEW DEFINITION"
+    );
+    match class.as_deref() {
+        None | Some("SERVER") => Some(match permission.as_str() {
+            "CONNECT SQL" | "CONNECT ANY DATABASE" => true,
+            "VIEW SERVER STATE" | "VIEW SERVER PERFORMANCE STATE" => login.view_server_state,
+            _ => false,
+        }),
+        Some("OBJECT") => {
+            let table = viewer.table_called(arguments.text(0));
+            let known = table.is_some() || object_id(viewer, &Arguments(arguments.0.get(..1)?)).is_some();
+            known.then(|| viewer.allows(&permission, table.map(|data| &*data.definition), reads_and_writes))
+        }
+        Some("DATABASE") => {
+            let database = viewer.database_named(arguments.text(0).as_deref())?;
+            let state = permission.starts_with("VIEW DATABASE") && login.view_server_state;
+            Some(state || viewer.of(database).allows(&permission, None, reads_and_writes))
+        }
+        Some(_) => Some(viewer.allows(&permission, None, reads_and_writes)),
+    }
+}
+
+impl Viewer<'_> {
+    /// Whether the login may do `action` to a table, or to the whole database; `otherwise` if nothing was granted or denied.
+    pub(crate) fn allows(&self, action: &str, table: Option<&Table>, otherwise: bool) -> bool {
+        if self.login.sysadmin {
+            return true;
+        }
+        let concerns = |permission: &&crate::store::Permission| {
+            let whom = permission.principal.eq_ignore_ascii_case(&self.login.name)
+                || permission.principal.eq_ignore_ascii_case("public");
+            let same_table = match (permission.table, table) {
+                (Some(id), Some(table)) => self
+                    .definition(id)
+                    .is_some_and(|d| d.object_id == table.object_id),
+                (Some(_), None) => false,
+                (None, _) => true,
+            };
+            let same_schema = match (&permission.schema, table) {
+                (Some(schema), Some(table)) => schema.eq_ignore_ascii_case(&table.schema),
+                (Some(_), None) => false,
+                (None, _) => true,
+            };
+            whom && same_table && same_schema && permission.action.eq_ignore_ascii_case(action)
+        };
+        let mut found = self.database.permissions.iter().filter(concerns).peekable();
+        if found.peek().is_none() {
+            return otherwise;
+        }
+        found.all(|permission| !permission.denied)
+    }
+}
