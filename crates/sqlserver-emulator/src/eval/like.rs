@@ -3,7 +3,7 @@
 
 use std::cmp::Ordering;
 
-use super::compare::compare;
+use super::compare::{compare, plain_equals};
 use crate::collation::Collation;
 use crate::value::Value;
 
@@ -102,7 +102,8 @@ impl Pattern {
         match element {
             Element::Any => false,
             Element::One => true,
-            Element::Exact(expected) => self.order(unit, *expected).is_eq(),
+            Element::Exact(expected) => plain_equals(&[unit], &[*expected], self.collation)
+                .unwrap_or_else(|| self.order(unit, *expected).is_eq()),
             Element::Class { negated, ranges } => {
                 let within = ranges
                     .iter()
