@@ -95,3 +95,68 @@ async fn a_broken_handshake_ends_the_connection() {
     let mut client = source(&emulator).await;
     assert_eq!(number(&mut client, "SELECT 1").await, 1);
 }
+
+/// Reads one whole response, without packet headers.
+async fn response(socket: &mut TcpStream) -> Vec<u8> {
+    let mut tokens = Vec::new();
+    loop {
+        let mut header = [0; 8];
+        socket.read_exact(&mut header).await.unwrap();
+        let length = usize::from(u16::from_be_bytes([header[2], header[3]]));
+        let mut body = vec![0; length - 8];
+        socket.read_exact(&mut body).await.unwrap();
+        tokens.extend(body);
+        if header[1] & 1 == 1 {
+            return tokens;
+        }
+    }
+}
+
+fn batch(sql: &str) -> Vec<u8> {
+    let headers = [22, 0, 0, 0, 18, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0];
+    let text = sql.encode_utf16().flat_map(u16::to_le_bytes);
+    packet(1, 1, &headers.into_iter().chain(text).collect::<Vec<_>>())
+}
+
+#[tokio::test]
+async fn a_bulk_load_that_is_given_up_leaves_nothing() {
+    const DONE_ATTENTION: [u8; 3] = [0xFD, 0x20, 0];
+    let emulator = crate::emulator().await;
+    let mut observer = source(&emulator).await;
+    crate::mssql::rows(&mut observer, "CREATE TABLE dbo.t (id int NOT NULL)")
+        .await
+        .unwrap();
+    let columns = [0x81, 1, 0, 0, 0, 0, 0, 8, 0, 0x38, 2, b'i', 0, b'd', 0];
+    let rows = [0xD1, 1, 0, 0, 0, 0xD1, 2, 0, 0, 0, 0xD1, 3];
+    let begun = packet(7, 0, &[&columns[..], &rows].concat());
+    for (ending, acknowledged) in [
+        (None, false),
+        (Some(packet(6, 1, &[])), true),
+        (Some([packet(7, 3, &[0, 0, 0]), packet(6, 1, &[])].concat()), true),
+    ] {
+        let mut socket = TcpStream::connect(emulator.address()).await.unwrap();
+        socket.write_all(&prelogin()).await.unwrap();
+        response(&mut socket).await;
+        socket.write_all(&login(&emulator)).await.unwrap();
+        response(&mut socket).await;
+        socket
+            .write_all(&batch("INSERT BULK Source.dbo.t (id int)"))
+            .await
+            .unwrap();
+        response(&mut socket).await;
+        socket.write_all(&begun).await.unwrap();
+        if let Some(ending) = ending {
+            socket.write_all(&ending).await.unwrap();
+            assert!(response(&mut socket).await.starts_with(&DONE_ATTENTION));
+            socket.write_all(&batch("SELECT 1")).await.unwrap();
+            assert_eq!(
+                response(&mut socket).await[0],
+                0x81,
+                "the connection is of no use any more"
+            );
+        }
+        drop(socket);
+        let count = number(&mut observer, "SELECT COUNT(*) FROM dbo.t").await;
+        assert_eq!(count, 0, "acknowledged: {acknowledged}");
+    }
+}

@@ -8,6 +8,7 @@
 mod faults;
 mod hostile;
 mod mssql;
+mod program;
 mod tiberius_client;
 
 use sqlserver_emulator::{Emulator, EmulatorConfig, EngineConfig};
