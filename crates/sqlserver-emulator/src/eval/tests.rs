@@ -382,6 +382,8 @@ fn numeric_functions() {
 fn date_functions() {
     check(&[
         ("GETDATE()", "datetime", "Mar  5 2024 12:00AM"),
+        ("{ts '2024-01-01 10:00:00'}", "datetime", "Jan  1 2024 10:00AM"),
+        ("{fn LEFT({d '2024-01-01'}, 3)}", "varchar(8000)", "Jan"),
         ("SYSUTCDATETIME()", "datetime2(7)", "2024-03-05 00:00:12.3456789"),
         (
             "DATEADD(month, 1, '2024-01-31')",

@@ -280,6 +280,7 @@ impl Parser<'_> {
                 })
             }
             TokenKind::Symbol("(") => self.parentheses(),
+            TokenKind::Symbol("{") => self.odbc_escape(),
             TokenKind::Quoted(_) => self.column_or_call(),
             TokenKind::Word(word) => self.word_expression(&word.to_ascii_uppercase()),
             _ => Err(self.unexpected()),

@@ -3,6 +3,7 @@
 use super::Parser;
 use crate::ast::{Expr, Frame, FrameBound, FunctionCall, Literal, OrderItem, Window};
 use crate::error::SqlResult;
+use crate::types::SqlType;
 
 impl FunctionCall {
     /// A call without DISTINCT, OVER and the like.
@@ -96,6 +97,27 @@ impl Parser<'_> {
             text,
             national: false,
         }))
+    }
+
+    /// ODBC's `{ts '…'}`, `{d '…'}`, `{t '…'}`, `{guid '…'}` and `{fn f(…)}`, which the server understands itself.
+    pub(super) fn odbc_escape(&mut self) -> SqlResult<Expr> {
+        self.expect_symbol("{")?;
+        let expr = if self.eat("FN") {
+            self.value()?
+        } else {
+            let ty = match self.eat_one_of(&["TS", "D", "T", "GUID"]) {
+                Some("GUID") => SqlType::UniqueIdentifier,
+                Some(_) => SqlType::DateTime,
+                None => return Err(self.unexpected()),
+            };
+            Expr::Cast {
+                operand: Box::new(self.value()?),
+                ty,
+                attempt: false,
+            }
+        };
+        self.expect_symbol("}")?;
+        Ok(expr)
     }
 
     fn window(&mut self) -> SqlResult<Window> {

@@ -81,6 +81,7 @@ const QUERIES: &[&str] = &[
     "SELECT a FROM t WITH (TABLOCK) WHERE b = @p FOR XML PATH('')",
     "SELECT * FROM @t AS v JOIN t ON t.id = v.id",
     "SELECT offset, value, type FROM t",
+    "SELECT {ts '2024-01-01 10:00:00'}, {d '2024-01-01'}, {fn NOW()}, {guid '00112233-4455-6677-8899-aabbccddeeff'}",
     "SELECT c.max_length, c.precision, scale, precision FROM sys.columns AS c",
 ];
 
