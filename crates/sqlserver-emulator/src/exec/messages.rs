@@ -22,6 +22,14 @@ impl Run<'_> {
         Ok(self.scalar(expr, Some(text_type()))?.as_text())
     }
 
+    /// A name, written as one or as text.
+    fn word_of(&mut self, expr: &Expr) -> SqlResult<String> {
+        match expr {
+            Expr::Column(name) => Ok(name.name.clone()),
+            other => Ok(self.text_of(other)?.unwrap_or_default()),
+        }
+    }
+
     fn number_of(&mut self, expr: &Expr) -> SqlResult<i64> {
         let value = self.scalar(expr, Some(TypeInfo::new(SqlType::BigInt)))?;
         Ok(value.as_integer().unwrap_or_default())
@@ -39,6 +47,7 @@ impl Run<'_> {
     }
 
     pub(crate) fn throw(&mut self, arguments: Option<&ThrowArguments>) -> SqlResult<()> {
+        self.thrown = true;
         let Some(arguments) = arguments else {
             return Err(match self.caught.last() {
                 Some(error) => error.clone(),
@@ -182,10 +191,6 @@ impl Run<'_> {
 
     /// `DBCC CHECKIDENT ('t', RESEED, n)`.
     fn check_identity(&mut self, arguments: &[Expr]) -> SqlResult<()> {
-        let word = |expr: Option<&Expr>| match expr {
-            Some(Expr::Column(name)) => name.name.clone(),
-            _ => String::new(),
-        };
         let Some(first) = arguments.first() else {
             return Err(SqlError::new(
                 2526,
@@ -194,10 +199,7 @@ impl Run<'_> {
                 "Incorrect DBCC statement. Check the documentation for the correct DBCC syntax and options.",
             ));
         };
-        let name = match first {
-            Expr::Column(_) => word(Some(first)),
-            other => self.text_of(other)?.unwrap_or_default(),
-        };
+        let name = self.word_of(first)?;
         let reference = crate::catalog::ObjectReference::parse(&name).ok_or_else(|| {
             SqlError::user(
                 2501,
@@ -211,9 +213,11 @@ impl Run<'_> {
                 format!("Cannot find a table or object with the name \"{name}\". Check the system catalog."),
             )
         })?;
-        if same(&word(arguments.get(1)), "RESEED")
-            && let Some(value) = arguments.get(2)
-        {
+        let reseeds = match arguments.get(1) {
+            Some(option) => same(&self.word_of(option)?, "RESEED"),
+            None => false,
+        };
+        if reseeds && let Some(value) = arguments.get(2) {
             let seed = self.number_of(value)?;
             if let Some(data) = self.session.engine.store().lock().tables.get_mut(&id) {
                 data.identity = Some(seed);

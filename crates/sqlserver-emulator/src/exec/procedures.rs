@@ -391,7 +391,7 @@ impl Run<'_> {
                 }
             }
             Err(Failure::Error { error, .. }) => self.report_error(error),
-            Err(Failure::Aborted) => {}
+            Err(Failure::Aborted | Failure::Ended) => {}
         }
     }
 }

@@ -50,6 +50,8 @@ pub(crate) struct Run<'a> {
     pub(crate) in_proc: bool,
     /// The procedure or trigger, for messages; empty in a batch.
     pub(crate) procedure: String,
+    /// The error on its way was raised by THROW, which ends the batch.
+    pub(crate) thrown: bool,
     /// Line of the current statement.
     pub(crate) line: u32,
     /// The current row of each query around the expression being evaluated, innermost last.
@@ -85,6 +87,7 @@ impl<'a> Run<'a> {
             tries: 0,
             in_proc,
             procedure: String::new(),
+            thrown: false,
             line: 0,
             rows: vec![Arc::from([])],
             subqueries: Vec::new(),

@@ -22,6 +22,8 @@ pub(crate) enum Failure {
     Error { error: SqlError, scope: u32 },
     /// The client knows already: the batch is over.
     Aborted,
+    /// The client knows already: this scope is over, what called it goes on.
+    Ended,
 }
 
 impl Failure {
@@ -29,7 +31,7 @@ impl Failure {
     pub(crate) fn into_error(self) -> SqlError {
         match self {
             Self::Error { error, .. } => error,
-            Self::Aborted => crate::store::cancelled(),
+            Self::Aborted | Self::Ended => crate::store::cancelled(),
         }
     }
 }
@@ -158,6 +160,7 @@ impl Run<'_> {
             Err(Failure::Error { error, scope }) if scope == self.session.nest_level => self
                 .failed(error.at_line(line), Command::Execute)
                 .map(|()| Step::Next),
+            Err(Failure::Ended) => Ok(Step::Next),
             Err(failure) => Err(failure),
         }
     }
@@ -230,12 +233,17 @@ impl Run<'_> {
         let number = error.number;
         self.session.last_error = number;
         if self.tries > 0 {
+            self.thrown = false;
             return Err(Failure::Error {
                 error,
                 scope: self.session.nest_level,
             });
         }
-        let reach = reach(&error, self.session.options.xact_abort);
+        let thrown = std::mem::take(&mut self.thrown);
+        let reach = match reach(&error, self.session.options.xact_abort) {
+            Reach::Statement if thrown => Reach::Scope,
+            reach => reach,
+        };
         // After ATTENTION the client expects only its acknowledgement.
         if number != 3617 {
             self.out.message(&error);
@@ -250,10 +258,10 @@ impl Run<'_> {
             error: true,
             in_proc: self.in_proc,
         });
-        if reach == Reach::Statement {
-            Ok(())
-        } else {
-            Err(Failure::Aborted)
+        match reach {
+            Reach::Statement => Ok(()),
+            Reach::Scope if is_compilation(number) => Err(Failure::Ended),
+            Reach::Scope | Reach::Transaction => Err(Failure::Aborted),
         }
     }
 

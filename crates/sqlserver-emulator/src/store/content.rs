@@ -176,7 +176,7 @@ impl Store {
             if oldest.is_some_and(|oldest| oldest < at) {
                 self.garbage.push((at, table, row));
             } else if let Some(data) = self.tables.get_mut(&table) {
-                data.prune(row);
+                data.prune(row, oldest);
             }
         }
     }

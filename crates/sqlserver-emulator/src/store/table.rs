@@ -221,26 +221,33 @@ impl TableData {
         let kept = keep && (version.older.is_some());
         self.forget_keys(id, dropped.into_iter());
         if !kept {
-            self.prune(id);
+            self.prune(id, None);
         }
         kept
     }
 
-    /// Drops versions that no snapshot can need any more, and the slot of a row that is gone.
-    pub(super) fn prune(&mut self, id: RowId) {
+    /// Drops versions that no snapshot can need any more, and the slot of a row that is gone. A snapshot needs the newest
+    /// version that was committed before it; `oldest` is the oldest snapshot in use.
+    pub(super) fn prune(&mut self, id: RowId, oldest: Option<u64>) {
         let Some(version) = self.slots.get_mut(id as usize).and_then(Option::as_mut) else {
             return;
         };
-        if version.writer != 0 {
-            return;
-        }
+        let settled =
+            |version: &Version| version.writer == 0 && oldest.is_none_or(|at| version.committed <= at);
+        let gone = settled(version) && version.row.is_none();
         let mut dropped = Vec::new();
-        let mut older = version.older.take();
-        while let Some(mut next) = older {
-            dropped.extend(next.row.take());
-            older = next.older.take();
+        let mut needed = Some(version);
+        while let Some(version) = needed {
+            if settled(version) {
+                let mut older = version.older.take();
+                while let Some(mut next) = older {
+                    dropped.extend(next.row.take());
+                    older = next.older.take();
+                }
+                break;
+            }
+            needed = version.older.as_deref_mut();
         }
-        let gone = version.row.is_none();
         if gone {
             self.slots[id as usize] = None;
             self.free.push(id);

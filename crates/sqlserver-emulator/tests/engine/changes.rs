@@ -138,6 +138,8 @@ fn identity_values_are_lost_with_a_rollback() {
     );
     assert_eq!(query(&mut s, "SELECT id FROM t ORDER BY id"), "15;100;105");
     assert_eq!(query(&mut s, "SELECT IDENT_CURRENT('t')"), "105");
+    query(&mut s, "DBCC CHECKIDENT ('t', RESEED, 300); INSERT t VALUES (4)");
+    assert_eq!(query(&mut s, "SELECT MAX(id) FROM t"), "305");
 }
 
 #[test]
@@ -191,6 +193,13 @@ fn errors_and_control_flow() {
     assert_eq!(run(&mut s, "SELECT 1; SELEC 2").text(), "");
     let out = run(&mut s, "SELECT 1; SELECT * FROM nowhere; SELECT 2");
     assert_eq!((out.text(), out.errors()), ("1".to_owned(), vec![208]));
+    let out = run(
+        &mut s,
+        "BEGIN TRY THROW 50002, 'up', 1 END TRY BEGIN CATCH THROW; END CATCH; SELECT 1",
+    );
+    assert_eq!((out.text(), out.errors()), (String::new(), vec![50_002]));
+    let out = run(&mut s, "EXEC ('SELECT * FROM nowhere; SELECT 1'); SELECT 2");
+    assert_eq!((out.text(), out.errors()), ("2".to_owned(), vec![208]));
     let doomed = "SET XACT_ABORT ON; BEGIN TRAN; BEGIN TRY INSERT t VALUES (5) END TRY BEGIN CATCH INSERT t VALUES (9) END CATCH";
     assert_eq!(errors(&mut s, doomed), [3930]);
     assert_eq!(query(&mut s, "SELECT @@TRANCOUNT"), "0");

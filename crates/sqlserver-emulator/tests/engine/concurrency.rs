@@ -96,6 +96,44 @@ fn row_versions_let_readers_pass() {
 }
 
 #[test]
+fn an_older_snapshot_that_ends_takes_nothing_from_a_newer_one() {
+    let engine = engine();
+    let mut writer = with_rows(&engine);
+    query(&mut writer, "ALTER DATABASE db SET ALLOW_SNAPSHOT_ISOLATION ON");
+    let read = "SELECT v FROM t WHERE id <= 2 ORDER BY id";
+    let mut readers = Vec::new();
+    for (change, expected) in [
+        ("SELECT 1", "10;20"),
+        ("UPDATE t SET v = 11 WHERE id = 1; DELETE t WHERE id = 2", "11"),
+        (
+            "UPDATE t SET v = 12 WHERE id = 1; INSERT t (id, v) VALUES (2, 22)",
+            "12;22",
+        ),
+    ] {
+        query(&mut writer, change);
+        let mut reader = connect(&engine);
+        query(
+            &mut reader,
+            "SET TRANSACTION ISOLATION LEVEL SNAPSHOT; BEGIN TRAN",
+        );
+        assert_eq!(query(&mut reader, read), expected);
+        readers.push((reader, expected));
+    }
+    query(
+        &mut writer,
+        "UPDATE t SET v = 13 WHERE id = 1; DELETE t WHERE id = 2",
+    );
+    while !readers.is_empty() {
+        query(&mut readers[0].0, "COMMIT");
+        readers.remove(0);
+        for (reader, expected) in &mut readers {
+            assert_eq!(query(reader, read), *expected);
+        }
+    }
+    assert_eq!(query(&mut writer, read), "13");
+}
+
+#[test]
 fn snapshot_isolation_has_to_be_allowed() {
     let engine = engine();
     let mut session = with_rows(&engine);
