@@ -32,3 +32,8 @@ pub use outcome::{Command, Done, EnvChange, Flow, Output, ResultColumn, ReturnVa
 pub use session::{BulkTarget, Isolation, LoginInfo, Param, Session};
 pub use types::{Length, SqlType, TypeInfo};
 pub use value::{Decimal, Value};
+
+/// The README's example is tested with the documentation.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
