@@ -41,7 +41,8 @@ const SYMBOLS: [&str; 36] = [
     "/", "%", "&", "|", "^", "~", "=", "<", ">", "(", ")", ",", ";", ".", "{", "}", ":", "!",
 ];
 
-/// Splits a batch into tokens; the last is `End`. `quoted_identifier` decides what `"x"` is.
+/// Splits a batch into tokens; the last is `End`. `quoted_identifier` decides what `"x"` is, until a SET in the text
+/// changes it ("SET QUOTED_IDENTIFIER takes effect at parse-time").
 pub(crate) fn tokenize(sql: &str, quoted_identifier: bool) -> SqlResult<Vec<Token>> {
     let mut lexer = Lexer {
         sql,
@@ -64,7 +65,37 @@ pub(crate) fn tokenize(sql: &str, quoted_identifier: bool) -> SqlResult<Vec<Toke
         if done {
             return Ok(tokens);
         }
+        if let Some(on) = quoted_identifier_set(&tokens) {
+            lexer.quoted_identifier = on;
+        }
     }
+}
+
+/// Whether the text so far ends in `SET QUOTED_IDENTIFIER ON` or `OFF`, other options of the list between them or not.
+fn quoted_identifier_set(tokens: &[Token]) -> Option<bool> {
+    let word = |token: &Token| match &token.kind {
+        TokenKind::Word(word) => Some(word.to_ascii_uppercase()),
+        _ => None,
+    };
+    let on = match word(tokens.last()?)?.as_str() {
+        "ON" => true,
+        "OFF" => false,
+        _ => return None,
+    };
+    // Backwards: names with commas between them, then SET.
+    let (mut named, mut name_expected) = (false, true);
+    for token in tokens.iter().rev().skip(1) {
+        match &token.kind {
+            TokenKind::Word(name) if name_expected => {
+                named |= name.eq_ignore_ascii_case("QUOTED_IDENTIFIER");
+                name_expected = false;
+            }
+            TokenKind::Word(name) if name.eq_ignore_ascii_case("SET") => return named.then_some(on),
+            TokenKind::Symbol(",") if !name_expected => name_expected = true,
+            _ => return None,
+        }
+    }
+    None
 }
 
 /// `Incorrect syntax near 'x'.`
@@ -450,6 +481,25 @@ mod tests {
                 TokenKind::Word("$action".into()),
             ]
         );
+    }
+
+    #[test]
+    fn a_set_in_the_text_decides_what_double_quotes_are() {
+        for (sql, identifier) in [
+            ("set quoted_identifier off select \"a\"", false),
+            ("SET ANSI_NULLS, QUOTED_IDENTIFIER OFF; SELECT \"a\"", false),
+            (
+                "SET QUOTED_IDENTIFIER OFF SET QUOTED_IDENTIFIER ON SELECT \"a\"",
+                true,
+            ),
+            ("SET ANSI_NULLS OFF SELECT \"a\"", true),
+            ("SET QUOTED_IDENTIFIER OFF SELECT x FROM y JOIN z ON \"a\"", false),
+        ] {
+            let quoted = kinds(sql)
+                .last()
+                .is_some_and(|kind| matches!(kind, TokenKind::Quoted(_)));
+            assert_eq!(quoted, identifier, "{sql}");
+        }
     }
 
     #[test]
