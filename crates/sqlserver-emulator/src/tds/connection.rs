@@ -17,7 +17,8 @@ use crate::session::Session;
 use crate::tds::link::Link;
 use crate::tds::login::Login7;
 use crate::tds::packet::{
-    DEFAULT_PACKET_SIZE, HEADER, MAX_PACKET_SIZE, MessageWriter, Packet, header, kind, read_packet, status,
+    DEFAULT_PACKET_SIZE, HEADER, MAX_PACKET_SIZE, MessageWriter, Packet, Piece, header, kind, read_packet,
+    status,
 };
 use crate::tds::prelogin::{self, TlsScope};
 use crate::tds::reader::WireError;
@@ -277,17 +278,20 @@ fn assemble(message: &mut Option<Message>, packet: Packet) -> io::Result<Option<
     Ok((!ignore).then_some(Request::Message(whole)))
 }
 
+/// Hands responses to the socket. An ordered latency comes before each response.
 async fn write_responses(
     mut writer: WriteHalf<Transport>,
-    mut pieces: mpsc::Receiver<Vec<u8>>,
+    mut pieces: mpsc::Receiver<Piece>,
     faults: &Faults,
 ) -> io::Result<()> {
+    let mut begins = true;
     while let Some(piece) = pieces.recv().await {
         let latency = faults.latency();
-        if !latency.is_zero() {
+        if begins && !latency.is_zero() {
             tokio::time::sleep(latency).await;
         }
-        writer.write_all(&piece).await?;
+        begins = piece.last;
+        writer.write_all(&piece.bytes).await?;
         writer.flush().await?;
     }
     writer.shutdown().await

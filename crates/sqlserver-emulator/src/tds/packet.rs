@@ -84,6 +84,13 @@ pub(crate) fn header(kind: u8, last: bool, body: usize, spid: u16, id: u8) -> [u
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Gone;
 
+/// A part of a response, cut into packets.
+pub(crate) struct Piece {
+    pub(crate) bytes: Vec<u8>,
+    /// The response ends with it.
+    pub(crate) last: bool,
+}
+
 /// Builds a response: tokens are appended to `payload`, full packets go to the socket's task, which pushes back when the
 /// client reads slowly.
 pub(crate) struct MessageWriter {
@@ -91,11 +98,11 @@ pub(crate) struct MessageWriter {
     body_size: usize,
     spid: u16,
     packet_id: u8,
-    socket: mpsc::Sender<Vec<u8>>,
+    socket: mpsc::Sender<Piece>,
 }
 
 impl MessageWriter {
-    pub(crate) fn new(socket: mpsc::Sender<Vec<u8>>, packet_size: u32, spid: u16) -> Self {
+    pub(crate) fn new(socket: mpsc::Sender<Piece>, packet_size: u32, spid: u16) -> Self {
         let packet_size = packet_size.clamp(512, MAX_PACKET_SIZE) as usize;
         Self {
             payload: Vec::with_capacity(HANDOVER + packet_size),
@@ -148,7 +155,11 @@ impl MessageWriter {
             ));
             wire.extend_from_slice(body);
         }
-        self.socket.blocking_send(wire).map_err(|_| Gone)
+        let piece = Piece {
+            bytes: wire,
+            last: end,
+        };
+        self.socket.blocking_send(piece).map_err(|_| Gone)
     }
 }
 
@@ -181,7 +192,7 @@ mod tests {
             writer.finish().unwrap();
             let mut wire = Vec::new();
             while let Ok(piece) = receiver.try_recv() {
-                wire.extend(piece);
+                wire.extend(piece.bytes);
             }
             assert_eq!(split(&wire), expect, "{bytes} bytes");
         }
@@ -193,10 +204,10 @@ mod tests {
         let mut writer = MessageWriter::new(sender, 4096, 51);
         writer.payload().resize(HANDOVER, 7);
         writer.hand_over().unwrap();
-        let early = split(&receiver.try_recv().unwrap());
+        let early = split(&receiver.try_recv().unwrap().bytes);
         assert!(early.iter().all(|(status, _)| *status == 0), "{early:?}");
         writer.finish().unwrap();
-        assert_eq!(split(&receiver.try_recv().unwrap()).last().unwrap().0, 1);
+        assert_eq!(split(&receiver.try_recv().unwrap().bytes).last().unwrap().0, 1);
     }
 
     #[test]

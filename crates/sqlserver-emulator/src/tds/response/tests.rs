@@ -1,4 +1,5 @@
 use super::*;
+use crate::tds::packet::Piece;
 use crate::types::Length;
 use tokio::sync::mpsc;
 
@@ -6,7 +7,7 @@ struct Peer {
     response: Response,
     link: Arc<Link>,
     faults: Arc<Faults>,
-    socket: mpsc::Receiver<Vec<u8>>,
+    socket: mpsc::Receiver<Piece>,
 }
 
 fn peer() -> Peer {
@@ -34,7 +35,7 @@ impl Peer {
     fn sent(&mut self) -> Vec<u8> {
         let mut tokens = Vec::new();
         while let Ok(piece) = self.socket.try_recv() {
-            tokens.extend_from_slice(&piece[8..]);
+            tokens.extend_from_slice(&piece.bytes[8..]);
         }
         tokens
     }
