@@ -16,19 +16,27 @@ struct Ended {
 }
 
 impl Run<'_> {
-    /// Runs work in the open transaction, or in one of its own that commits at the end.
+    /// Runs work in the open transaction, or in one of its own that commits at the end. With IMPLICIT_TRANSACTIONS it
+    /// opens one that stays.
     pub(crate) fn in_transaction<T>(
         &mut self,
         name: &str,
         work: impl FnOnce(&mut Self) -> SqlResult<T>,
     ) -> SqlResult<T> {
-        let engine = std::sync::Arc::clone(&self.session.engine);
-        if self.session.transaction.is_none()
-            && self.session.statement_transaction.is_none()
-            && self.session.options.implicit_transactions
-        {
+        let outer = self.session.transaction.or(self.session.statement_transaction);
+        if outer.is_none() && self.session.options.implicit_transactions {
             self.open_transaction("implicit_transaction");
         }
+        self.reading(name, work)
+    }
+
+    /// Like `in_transaction`, for expressions of conditions and variables, which open no implicit transaction.
+    pub(crate) fn reading<T>(
+        &mut self,
+        name: &str,
+        work: impl FnOnce(&mut Self) -> SqlResult<T>,
+    ) -> SqlResult<T> {
+        let engine = std::sync::Arc::clone(&self.session.engine);
         let outer = self.session.transaction.or(self.session.statement_transaction);
         let tx = match outer {
             Some(tx) => tx,
@@ -112,15 +120,6 @@ impl Run<'_> {
         }
         drop(store);
         engine.store().notify();
-    }
-
-    /// Like `in_transaction`, for expressions outside of queries; cheap when they read nothing.
-    pub(crate) fn reading<T>(
-        &mut self,
-        name: &str,
-        work: impl FnOnce(&mut Self) -> SqlResult<T>,
-    ) -> SqlResult<T> {
-        self.in_transaction(name, work)
     }
 
     /// Runs a statement that changes rows. Error 3930 in a doomed transaction.

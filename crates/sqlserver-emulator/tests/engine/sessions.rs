@@ -156,6 +156,21 @@ fn transactions_of_the_protocol_count_like_those_of_the_language() {
 }
 
 #[test]
+fn implicit_transactions_begin_with_the_first_change_and_not_with_a_condition() {
+    let engine = engine();
+    let mut s = connect(&engine);
+    query(
+        &mut s,
+        "CREATE TABLE t (id int); SET IMPLICIT_TRANSACTIONS ON; DECLARE @x int = 1; IF @@TRANCOUNT > 0 COMMIT",
+    );
+    assert!(!s.in_transaction());
+    query(&mut s, "INSERT t VALUES (1)");
+    assert!(s.in_transaction());
+    query(&mut s, "IF @@TRANCOUNT > 0 ROLLBACK");
+    assert!(!s.in_transaction());
+}
+
+#[test]
 fn definitions_roll_back_with_their_transaction() {
     let engine = engine();
     let mut s = connect(&engine);
