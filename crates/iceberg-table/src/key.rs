@@ -6,7 +6,10 @@
 //! `_KS`) folded. A column without a collation (every foreign table) is compared by its bytes, and a binary collation folds
 //! blanks only.
 //!
-//! The fold does not know expansions (`ß` = `ss`, `æ` = `ae`), letters with a stroke (`ø`, `ł`), nor characters without a weight in
+//! Accents are folded over Latin letters and in `Latin1_General` collations alone: to most other languages a letter with a mark may be
+//! a letter of its own that even `_AI` tells apart, as Spanish does `ñ` and `n`.
+//!
+//! Nor does the fold know expansions (`ß` = `ss`, `æ` = `ae`), letters with a stroke (`ø`, `ł`), or characters without a weight in
 //! old collations: folding them for a collation that tells them apart would delete another row, while missing them leaves a
 //! second row that `verify` finds.
 
@@ -16,7 +19,6 @@ use arrow_array::{Array, ArrayRef, LargeStringArray, RecordBatch, StringArray, c
 use arrow_schema::DataType;
 use model::{Error, Result, RowEncoder, RowHash, RowHasher, TableSchema};
 use unicode_normalization::UnicodeNormalization;
-use unicode_normalization::char::is_combining_mark;
 
 /// A key by what the source compares and by its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -129,7 +131,7 @@ impl TextFold {
         Self {
             binary: has("BIN") || has("BIN2"),
             case: !has("CS"),
-            accent: has("AI"),
+            accent: has("AI") && has_no_marked_letters(&name),
             width: !has("WS"),
             kana: !has("KS"),
             dotless_i: name.starts_with("TURKISH") || name.starts_with("AZERI"),
@@ -157,9 +159,14 @@ impl TextFold {
             .chars()
             .flat_map(|c| self.fold_width(c))
             .map(|c| self.fold_turkish(c));
+        let mut after_latin = false;
         let folded = narrow
             .nfd()
-            .filter(|c| !(self.accent && is_combining_mark(*c)))
+            .filter(|c| {
+                let is_accent = matches!(c, '\u{300}'..='\u{36F}');
+                after_latin = c.is_ascii_alphabetic() || (after_latin && is_accent);
+                !(self.accent && is_accent && after_latin)
+            })
             .map(|c| self.fold_kana(c))
             .map(|c| self.fold_case(c));
         // Width may have made a blank of an ideographic one.
@@ -204,6 +211,12 @@ impl TextFold {
     }
 }
 
+/// Whether the language of a collation surely has no letters that are another letter with a mark.
+fn has_no_marked_letters(collation: &str) -> bool {
+    let name = collation.strip_prefix("SQL_").unwrap_or(collation);
+    name.starts_with("LATIN1_GENERAL_")
+}
+
 #[cfg(test)]
 mod tests {
     use arrow_array::Int32Array;
@@ -221,6 +234,15 @@ mod tests {
             ("Latin1_General_CS_AS", "abc", "ABC", false),
             ("Latin1_General_CS_AS", "abc", "abc ", true),
             ("Latin1_General_CI_AI", "CAFE", "café", true),
+            ("Latin1_General_100_CI_AI_SC_UTF8", "ệ", "E", true),
+            ("SQL_Latin1_General_CP1_CI_AI", "peña", "PENA", true),
+            ("Modern_Spanish_CI_AI", "peña", "pena", false),
+            ("Modern_Spanish_CI_AI", "PEÑA", "pen\u{303}a", true),
+            ("Finnish_Swedish_CI_AI", "tal", "tål", false),
+            ("Cyrillic_General_CI_AI", "май", "маи", false),
+            ("Latin1_General_CI_AI", "май", "маи", false),
+            ("Latin1_General_CI_AI", "が", "か", false),
+            ("Latin1_General_CI_AI", "कि", "क", false),
             ("Latin1_General_100_BIN2", "a", "a ", true),
             ("Latin1_General_100_BIN2", "a", "A", false),
             ("Latin1_General_CI_AS", "straße", "strasse", false),
