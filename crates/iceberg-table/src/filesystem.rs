@@ -192,8 +192,10 @@ impl Catalog for FileSystemCatalog {
             .await
             .map_err(|e| e.with("table", table))?
         {
-            (Publication::Published | Publication::Uncertain(_), path) => {
-                self.open(table, &path).await.map(Some)
+            (Publication::Published, path) => self.open(table, &path).await.map(Some),
+            (Publication::Uncertain(why), path) => {
+                let opened = self.open(table, &path).await;
+                opened.map(Some).map_err(|e| e.with("after", why))
             }
             (Publication::Taken, _) => Ok(None),
         }

@@ -35,7 +35,7 @@ pub(super) enum Publication {
     Published,
     /// The number is taken.
     Taken,
-    /// It is there, but perhaps not durable, or not a successor of what it was built on.
+    /// It is perhaps there, or there, but perhaps not durable, or not a successor of what it was built on.
     Uncertain(String),
 }
 
@@ -99,13 +99,19 @@ impl Versions {
         }
         let temporary = self.directory.join(temporary);
         let linked = write_synced(&temporary, metadata)
-            .and_then(|()| self.link(&temporary, number, metadata))
-            .map_err(|e| io_error("cannot write the table's metadata", &self.path(number), e));
+            .map_err(|e| io_error("cannot write the table's metadata", &self.path(number), e))
+            .map(|()| self.link(&temporary, number, metadata));
         if let Err(error) = fs::remove_file(&temporary) {
             tracing::warn!(%error, file = %temporary.display(), "a temporary file is left behind");
         }
-        if !linked? {
-            return Ok(Publication::Taken);
+        match linked? {
+            Ok(true) => {}
+            Ok(false) => return Ok(Publication::Taken),
+            Err(error) => {
+                return Ok(Publication::Uncertain(format!(
+                    "version {number} was perhaps not written: {error}"
+                )));
+            }
         }
         if let Err(error) = sync_up(&self.directory) {
             return Ok(Publication::Uncertain(format!(
@@ -141,12 +147,12 @@ impl Versions {
         Ok(())
     }
 
-    /// Links the temporary file to its version; `false` if the number is taken.
+    /// Links the temporary file to its version; `false` if the number is taken. An error leaves open whether the name was made.
     fn link(&self, temporary: &Path, number: u64, metadata: &[u8]) -> std::io::Result<bool> {
         let path = self.path(number);
         match fs::hard_link(temporary, &path) {
             Ok(()) => Ok(true),
-            // A network file system may report a failure although the name was made.
+            // A network file system may report a failure although the name was made, and then fail to show it.
             Err(e) => match fs::read(&path) {
                 Ok(present) if present == metadata => Ok(true),
                 Ok(_) if e.kind() == Io::AlreadyExists => Ok(false),

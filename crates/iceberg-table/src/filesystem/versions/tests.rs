@@ -175,3 +175,14 @@ fn pruning_goes_oldest_first_and_stops_at_what_is_young() {
     prune(0, 10 * MINIMUM_AGE_MS);
     assert_eq!(numbers(&versions), [6]);
 }
+
+/// A name that cannot be linked to and cannot be read may be ours all the same.
+#[test]
+fn a_failed_link_that_cannot_be_looked_at_is_uncertain() {
+    let (_guard, versions) = directory();
+    publish(&versions, 0);
+    std::os::unix::fs::symlink("nowhere", versions.path(2)).unwrap();
+    let published = publish(&versions, 1);
+    assert!(matches!(published, Publication::Uncertain(_)), "{published:?}");
+    assert_eq!(newest(&versions), Some(1));
+}
