@@ -5,6 +5,7 @@ mod changes;
 mod collect;
 mod concurrency;
 mod conformance;
+mod definitions;
 mod queries;
 mod sessions;
 mod values;
