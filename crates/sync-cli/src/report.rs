@@ -141,12 +141,15 @@ pub(crate) fn error_entry(table: Option<String>, error: &Error) -> ErrorReport {
     }
 }
 
-/// An error and its causes in one line.
+/// An error and its causes in one line. Some errors print their cause themselves; it is not printed again.
 pub(crate) fn chain(error: &Error) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
+        let said = error.to_string();
+        if !text.contains(&said) {
+            text.push_str(&format!(": {said}"));
+        }
         cause = error.source();
     }
     text
@@ -185,7 +188,7 @@ mod tests {
 
     #[test]
     fn an_error_prints_its_causes_once_and_its_advice() {
-        let cause = std::io::Error::other("no such host");
+        let cause = std::io::Error::other(std::io::Error::other("no such host"));
         let text = error(
             &Error::new(ErrorKind::Unavailable, "cannot connect")
                 .with("host", "h")

@@ -86,8 +86,23 @@ fn mentions_tls(error: &TdsError) -> bool {
         .any(|word| text.contains(word))
 }
 
+/// A certificate that was looked at and not accepted will not be accepted by trying again; a handshake that broke off may succeed.
+fn refuses_certificate(error: &TdsError) -> bool {
+    match error {
+        TdsError::CertificateExpired | TdsError::CertificateMismatch | TdsError::NoServerCertificate => true,
+        TdsError::TlsError(tls) | TdsError::TlsHandshakeError { source: tls, .. } => {
+            tls.to_string().to_ascii_lowercase().contains("certificate")
+        }
+        _ => false,
+    }
+}
+
 fn certificate(source: TdsError) -> Error {
-    Error::new(ErrorKind::Unavailable, "no trusted TLS connection could be made")
+    let kind = match refuses_certificate(&source) {
+        true => ErrorKind::Config,
+        false => ErrorKind::Unavailable,
+    };
+    Error::new(kind, "no trusted TLS connection could be made")
         .hint(
             "give the server's certificate as `ca_file`, or its name as `host_name_in_certificate`; on a trusted network \
              `trust_server_certificate: true` accepts any certificate, and `encrypt: optional` encrypts the login only",
@@ -298,6 +313,7 @@ mod tests {
             assert!(error.advice().contains(word), "{}", error.advice());
         }
         let tls = LinkError(TdsError::NoServerCertificate).into_connect_error();
+        assert_eq!(tls.kind(), ErrorKind::Config);
         for word in [
             "`ca_file`",
             "`host_name_in_certificate`",

@@ -1,0 +1,12 @@
+//! What a person gets for bad input: `sync-cli` as a process, against the emulator. Each case looks at the exit code, at what the
+//! message says, and that nothing is half-done.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod configuration;
+mod damage;
+mod names;
+mod servers;
+mod tables;
+mod types;
+mod world;

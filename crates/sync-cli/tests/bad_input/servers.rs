@@ -1,0 +1,69 @@
+//! Servers that cannot be used.
+
+use crate::world::{CUSTOMERS, ONLY_CUSTOMERS, World, exit};
+
+#[test]
+fn a_server_that_cannot_be_used_is_told_with_the_remedy_and_nothing_is_done() {
+    let world = World::with(CUSTOMERS);
+    let port = world.emulator.address().port().to_string();
+    let cases: &[(&str, &str, &str, i32, &[&str])] = &[
+        (
+            "a wrong password",
+            &format!("password: {}", world.emulator.password()),
+            "password: not-this-one",
+            exit::FAILURE,
+            &["the login was refused", "18456", "`user`", "`password`"],
+        ),
+        (
+            "a missing database",
+            "database: shop",
+            "database: shoppe",
+            exit::FAILURE,
+            &["shoppe", "4060"],
+        ),
+        (
+            "a certificate that nobody vouches for",
+            "    trust_server_certificate: true\n",
+            "",
+            exit::USAGE,
+            &["trust_server_certificate", "ca_file", "host_name_in_certificate"],
+        ),
+        (
+            "nobody there",
+            &format!("port: {port}"),
+            "port: 1",
+            exit::TEMPORARY,
+            &["localhost", "`host`", "`port`"],
+        ),
+    ];
+    for (name, from, to, code, says) in cases {
+        println!("{name}");
+        world.configure_but(ONLY_CUSTOMERS, &[(from, to)]);
+        let ended = world.call(&["run"]);
+        ended.expect(*code, says);
+        ended.never_says("not-this-one");
+        ended.never_says(world.emulator.password());
+        let check = world.call(&["check"]);
+        check.expect(exit::FAILURE, says);
+        check.never_says("not-this-one");
+        world.expect_nothing_done();
+    }
+}
+
+#[test]
+fn the_servers_own_certificate_as_ca_file_is_enough() {
+    let world = World::with(CUSTOMERS);
+    std::fs::write(world.path("server.pem"), world.emulator.certificate_pem()).unwrap();
+    world.configure_but(
+        ONLY_CUSTOMERS,
+        &[("trust_server_certificate: true", "ca_file: server.pem")],
+    );
+    world.call(&["run"]).expect(exit::SUCCESS, &[]);
+    world.configure_but(
+        ONLY_CUSTOMERS,
+        &[("trust_server_certificate: true", "ca_file: nowhere.pem")],
+    );
+    world
+        .call(&["run"])
+        .expect(exit::USAGE, &["ca_file", "nowhere.pem"]);
+}

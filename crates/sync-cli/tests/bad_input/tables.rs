@@ -1,0 +1,139 @@
+//! Tables that are not what the sync takes them for.
+
+use crate::world::{CUSTOMERS, ONLY_CUSTOMERS, World, exit};
+
+#[test]
+fn a_target_of_another_shape_is_refused_before_any_row() {
+    let adopt = "- table: dbo.Customers\n  adopt: true";
+    let cases: &[(&str, &[&str])] = &[
+        (
+            "CREATE TABLE dbo.Customers (id int NOT NULL PRIMARY KEY, updated_at datetime2(3) NULL)",
+            &["name", "missing"],
+        ),
+        (
+            "CREATE TABLE dbo.Customers (id int NOT NULL PRIMARY KEY, name int NULL, updated_at datetime2(3) NULL)",
+            &["name", "int"],
+        ),
+        (
+            "CREATE TABLE dbo.Customers (id int NOT NULL PRIMARY KEY, name nvarchar(20) NULL, updated_at datetime2(3) NULL,
+             region int NOT NULL)",
+            &["region", "NOT NULL"],
+        ),
+        (
+            "CREATE VIEW dbo.Customers AS SELECT 1 AS id, N'' AS name, SYSUTCDATETIME() AS updated_at",
+            &["dbo.Customers", "view"],
+        ),
+    ];
+    for (target, says) in cases {
+        let world = World::with(CUSTOMERS);
+        world.sql("mirror", target);
+        world.configure(adopt);
+        world.call(&["plan"]).expect(exit::FAILURE, says);
+        world.call(&["run"]).expect(exit::FAILURE, says);
+        if !target.contains("VIEW") {
+            assert!(world.target_rows("dbo.Customers").is_empty(), "{target}");
+        }
+    }
+}
+
+#[test]
+fn a_value_too_long_for_the_target_leaves_its_rows_as_they_were() {
+    let world = World::with(CUSTOMERS);
+    world.sql(
+        "mirror",
+        "CREATE TABLE dbo.Customers (id int NOT NULL PRIMARY KEY, name nvarchar(4) NULL, updated_at datetime2(3) NULL);
+         INSERT dbo.Customers VALUES (7, N'old', NULL)",
+    );
+    world.configure("- table: dbo.Customers\n  adopt: true");
+    let before = world.target_rows("dbo.Customers");
+    world
+        .call(&["run"])
+        .expect(exit::FAILURE, &["name", "nvarchar(4)"]);
+    assert_eq!(world.target_rows("dbo.Customers"), before);
+    world.sql(
+        "mirror",
+        "ALTER TABLE dbo.Customers ALTER COLUMN name nvarchar(20) NULL",
+    );
+    world.call(&["run"]).expect(exit::SUCCESS, &[]);
+    assert_eq!(world.target_rows("dbo.Customers").len(), 3);
+}
+
+#[test]
+fn a_sql_table_of_somebody_else_is_refused_until_it_is_adopted() {
+    let world = World::with(CUSTOMERS);
+    world.sql(
+        "mirror",
+        "CREATE TABLE dbo.Customers (id int NOT NULL PRIMARY KEY, name nvarchar(20) NULL, updated_at datetime2(3) NULL);
+         INSERT dbo.Customers VALUES (1, N'Theirs', NULL)",
+    );
+    world.configure(ONLY_CUSTOMERS);
+    let before = world.target_rows("dbo.Customers");
+    for command in ["plan", "run"] {
+        world
+            .call(&[command])
+            .expect(exit::FAILURE, &["dbo.Customers", "not created by", "adopt: true"]);
+    }
+    assert_eq!(world.target_rows("dbo.Customers"), before);
+    world.configure("- table: dbo.Customers\n  adopt: true");
+    world.call(&["run"]).expect(exit::SUCCESS, &[]);
+    world
+        .call(&["verify"])
+        .expect(exit::SUCCESS, &["every row matches"]);
+}
+
+#[test]
+fn an_iceberg_table_of_somebody_else_is_refused_until_it_is_adopted() {
+    let world = World::with(CUSTOMERS);
+    world.configure(ONLY_CUSTOMERS);
+    world.call(&["run"]).expect(exit::SUCCESS, &[]);
+    // The same table as another writer would have left it: without any property of ours.
+    let metadata = world.path("warehouse/dbo/Customers/metadata");
+    let version = std::fs::read_to_string(metadata.join("version-hint.text")).unwrap();
+    let newest = metadata.join(format!("v{}.metadata.json", version.trim()));
+    let mut table: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(&newest).unwrap()).unwrap();
+    table["properties"] = serde_json::json!({});
+    table["snapshots"] = serde_json::json!([]);
+    table["snapshot-log"] = serde_json::json!([]);
+    table["refs"] = serde_json::json!({});
+    table.as_object_mut().unwrap().remove("current-snapshot-id");
+    std::fs::write(&newest, table.to_string()).unwrap();
+    std::fs::remove_dir_all(world.path("state")).unwrap();
+    world.sql("mirror", "DROP TABLE dbo.Customers; DELETE FROM _sync.applied");
+
+    for command in ["plan", "run"] {
+        world
+            .call(&[command])
+            .expect(exit::FAILURE, &["dbo.Customers", "not created by", "adopt: true"]);
+    }
+    assert_eq!(world.snapshots("dbo.Customers"), 0);
+    world.configure("- table: dbo.Customers\n  adopt: true");
+    world.call(&["run"]).expect(exit::SUCCESS, &[]);
+    world
+        .call(&["verify"])
+        .expect(exit::SUCCESS, &["every row matches"]);
+}
+
+#[test]
+fn a_second_plain_run_of_a_table_without_a_key_is_refused_with_the_choices() {
+    let world = World::with(
+        "CREATE TABLE dbo.Log (line nvarchar(20) NULL); INSERT dbo.Log VALUES (N'a'), (N'a'), (NULL)",
+    );
+    world.configure("- table: dbo.Log");
+    world.call(&["run"]).expect(exit::SUCCESS, &[]);
+    let (snapshots, rows) = (world.snapshots("dbo.Log"), world.target_rows("dbo.Log"));
+    assert_eq!(rows.len(), 3);
+    world.call(&["run"]).expect(
+        exit::FAILURE,
+        &["dbo.Log", "no key", "--full", "mode: full", "primary key"],
+    );
+    assert_eq!(world.snapshots("dbo.Log"), snapshots);
+    assert_eq!(world.target_rows("dbo.Log"), rows);
+    world.sql("shop", "INSERT dbo.Log VALUES (N'b')");
+    world.call(&["verify"]).expect(exit::DIFFERENT, &["missing"]);
+    world.call(&["run", "--full"]).expect(exit::SUCCESS, &[]);
+    assert_eq!(world.target_rows("dbo.Log").len(), 4);
+    world
+        .call(&["verify"])
+        .expect(exit::SUCCESS, &["every row matches"]);
+}

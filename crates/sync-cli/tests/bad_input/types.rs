@@ -1,0 +1,46 @@
+//! Types that Iceberg cannot hold.
+
+use crate::world::{World, exit};
+
+#[test]
+fn a_type_that_is_not_mapped_is_named_with_its_column() {
+    let world = World::with("CREATE TABLE dbo.T (id int NOT NULL PRIMARY KEY, odd sql_variant NULL)");
+    world.sql("shop", "INSERT dbo.T VALUES (1, 5)");
+    world.configure("- table: dbo.T");
+    let says = ["odd", "sql_variant", "dbo.T"];
+    for command in ["plan", "run", "check"] {
+        world.call(&[command]).expect(exit::FAILURE, &says);
+    }
+    world.expect_nothing_done();
+    world.configure("- table: dbo.T\n  capture: { columns: { exclude: [odd] } }");
+    world.call(&["run"]).expect(exit::SUCCESS, &[]);
+    assert_eq!(world.target_rows("dbo.T").len(), 1);
+}
+
+#[test]
+fn a_loss_is_refused_with_the_lines_that_would_allow_it() {
+    for (ty, value, loss) in [
+        ("datetime2(7)", "'2026-11-21T12:00:00.1234567'", "datetime2_7"),
+        ("time(7)", "'12:00:00.1234567'", "time_7"),
+        (
+            "datetimeoffset(3)",
+            "'2026-11-21T12:00:00.123+02:00'",
+            "datetimeoffset_offset",
+        ),
+    ] {
+        let world = World::with(&format!(
+            "CREATE TABLE dbo.T (id int NOT NULL PRIMARY KEY, at {ty} NULL); INSERT dbo.T VALUES (1, {value})"
+        ));
+        world.configure("- table: dbo.T");
+        let allow = format!("allow_loss: [{loss}]");
+        for command in ["plan", "run"] {
+            world
+                .call(&[command])
+                .expect(exit::FAILURE, &["\"at\"", ty, "types:", &allow]);
+        }
+        world.expect_nothing_done();
+        world.configure(&format!("- table: dbo.T\n  capture: {{ types: {{ {allow} }} }}"));
+        world.call(&["run"]).expect(exit::SUCCESS, &[]);
+        world.call(&["verify"]).expect(exit::SUCCESS, &[]);
+    }
+}
