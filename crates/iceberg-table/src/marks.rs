@@ -2,11 +2,12 @@
 //!
 //! Every commit of ours writes its mark, batch and epoch into the summary of its snapshot and, in the same metadata
 //! update, into the table property `sync.<id>.state`. The newest summary among the head's ancestors wins, so a rollback rewinds.
-//! The property counts only where the walk ends at a snapshot that has expired.
+//! The property counts only where the walk ends at a snapshot that has expired, and if it is older than what the walk reached: a
+//! younger one is of a branch that the table was rolled back from.
 
 use std::collections::HashMap;
 
-use iceberg::spec::{SnapshotRef, TableMetadata};
+use iceberg::spec::{Snapshot, SnapshotRef, TableMetadata};
 use model::{BatchId, Committed, Epoch, Error, ErrorKind, Mark, Receipt, Result, SyncId};
 use serde::{Deserialize, Serialize};
 
@@ -61,6 +62,7 @@ impl std::ops::AddAssign for RowCounts {
 #[serde(rename_all = "kebab-case")]
 struct StoredState {
     snapshot_id: i64,
+    sequence_number: i64,
     mark: Mark,
     batch: BatchId,
     epoch: Epoch,
@@ -73,7 +75,7 @@ struct StoredState {
 /// `Gap` if the table carried marks that its present history does not lead to; `Corrupt` if a mark cannot be read.
 pub fn committed(metadata: &TableMetadata, sync: &SyncId) -> Result<Committed> {
     let reference = metadata.current_snapshot_id().map(|id| id.to_string());
-    let mut expired = false;
+    let mut oldest = None;
     let mut next = metadata.current_snapshot();
     while let Some(snapshot) = next {
         if let Some(stamp) = read_stamp(snapshot, sync)? {
@@ -86,11 +88,16 @@ pub fn committed(metadata: &TableMetadata, sync: &SyncId) -> Result<Committed> {
         }
         let parent = snapshot.parent_snapshot_id();
         next = parent.and_then(|id| metadata.snapshot_by_id(id));
-        expired = parent.is_some() && next.is_none();
+        oldest = parent.map(|_| snapshot);
     }
+    // Whether what the property tells of can be an expired ancestor of the head.
+    let is_behind = |state: &StoredState| {
+        metadata.snapshot_by_id(state.snapshot_id).is_none()
+            && oldest.is_some_and(|oldest| state.sequence_number < oldest.sequence_number())
+    };
     match stored_state(metadata, sync)? {
         None => Ok(Committed { reference, ..Committed::default() }),
-        Some(state) if expired && metadata.snapshot_by_id(state.snapshot_id).is_none() => {
+        Some(state) if is_behind(&state) => {
             Ok(Committed { mark: Some(state.mark), epoch: state.epoch, batch: Some(state.batch), reference })
         }
         Some(state) => Err(Error::new(ErrorKind::Gap, "the table carried marks, and its present history does not")
@@ -170,9 +177,10 @@ impl Stamp {
     }
 
     /// The table property that outlives the snapshot.
-    pub(crate) fn property(&self, snapshot_id: i64) -> Result<(String, String)> {
+    pub(crate) fn property(&self, snapshot: &Snapshot) -> Result<(String, String)> {
         let state = StoredState {
-            snapshot_id,
+            snapshot_id: snapshot.snapshot_id(),
+            sequence_number: snapshot.sequence_number(),
             mark: self.mark.clone(),
             batch: self.batch.clone(),
             epoch: self.epoch,

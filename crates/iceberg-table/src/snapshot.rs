@@ -138,7 +138,7 @@ fn metadata_change(
 ) -> Result<MetadataChange> {
     let failed = |e| iceberg_error("cannot add a snapshot to the table's metadata")(e);
     let metadata = table.metadata();
-    let state = commit.stamp.property(snapshot.snapshot_id())?;
+    let state = commit.stamp.property(&snapshot)?;
     // The builder keeps the branch's retention, which has no getter.
     let built = metadata
         .clone()

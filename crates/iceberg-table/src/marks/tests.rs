@@ -90,6 +90,20 @@ impl Table {
         assert!(matches!(outcome, CatalogCommit::Done(_)), "{outcome:?}");
     }
 
+    async fn roll_back(&self, snapshot_id: i64) {
+        let reference = SnapshotReference::new(snapshot_id, SnapshotRetention::branch(None, None, None));
+        self.change(vec![TableUpdate::SetSnapshotRef {
+            ref_name: "main".into(),
+            reference,
+        }])
+        .await;
+    }
+
+    async fn expire(&self, snapshot_ids: Vec<i64>) {
+        self.change(vec![TableUpdate::RemoveSnapshots { snapshot_ids }])
+            .await;
+    }
+
     async fn snapshot_of(&self, sync: &str, batch: &str) -> i64 {
         let table = self.load().await;
         snapshot_of_batch(table.metadata(), &SyncId::new(sync), &BatchId::new(batch))
@@ -136,18 +150,9 @@ async fn a_rollback_rewinds_the_mark_and_one_before_all_marks_is_a_gap() {
     table.commit("other", "o1", 1).await;
     table.commit("a", "a1", 1).await;
     table.commit("a", "a2", 1).await;
-    let roll_back = async |snapshot_id| {
-        let reference = SnapshotReference::new(snapshot_id, SnapshotRetention::branch(None, None, None));
-        table
-            .change(vec![TableUpdate::SetSnapshotRef {
-                ref_name: "main".into(),
-                reference,
-            }])
-            .await;
-    };
-    roll_back(table.snapshot_of("a", "a1").await).await;
+    table.roll_back(table.snapshot_of("a", "a1").await).await;
     assert_eq!(table.committed("a").await.unwrap().mark, Some(at("a1")));
-    roll_back(table.snapshot_of("other", "o1").await).await;
+    table.roll_back(table.snapshot_of("other", "o1").await).await;
     let error = table.committed("a").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Gap);
     assert!(error.advice().contains("sync.a.state"), "{}", error.advice());
@@ -160,14 +165,26 @@ async fn the_property_survives_the_snapshot_that_expired() {
     table.commit("a", "a1", 2).await;
     let expired = table.snapshot_of("a", "a1").await;
     table.commit("other", "o1", 1).await;
-    table
-        .change(vec![TableUpdate::RemoveSnapshots {
-            snapshot_ids: vec![expired],
-        }])
-        .await;
+    table.expire(vec![expired]).await;
     let committed = table.committed("a").await.unwrap();
     assert_eq!((committed.mark, committed.epoch), (Some(at("a1")), Epoch(2)));
     assert_eq!(table.committed("never").await.unwrap().mark, None);
+}
+
+/// The walk ends at an expired parent, and the property is of a snapshot that never was an ancestor.
+#[tokio::test]
+async fn the_property_of_a_branch_that_was_rolled_back_and_expired_is_a_gap() {
+    let table = Table::new().await;
+    table.commit("a", "a1", 1).await;
+    table.commit("other", "o1", 1).await;
+    table.commit("a", "a2", 1).await;
+    let ours = vec![
+        table.snapshot_of("a", "a1").await,
+        table.snapshot_of("a", "a2").await,
+    ];
+    table.roll_back(table.snapshot_of("other", "o1").await).await;
+    table.expire(ours).await;
+    assert_eq!(table.committed("a").await.unwrap_err().kind(), ErrorKind::Gap);
 }
 
 #[tokio::test]
