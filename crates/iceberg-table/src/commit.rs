@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::catalog::{Catalog, CatalogCommit, TableHandle};
 use crate::manifests::remove_files;
-use crate::marks::{RowCounts, Stamp, ancestors, committed, read_stamp, receipt, snapshot_of_batch};
+use crate::marks::{RowCounts, SYNC_ID, Stamp, ancestors, committed, read_stamp, receipt, snapshot_of_batch};
 use crate::read::live_files;
 use crate::snapshot::{Produced, produce};
 
@@ -149,17 +149,19 @@ async fn obstacle(table: &TableHandle, commit: &SnapshotCommit) -> Result<Option
 
 /// What was committed since `base` may have added rows with the keys of ours, and nobody has looked for them there. Chunks of one copy
 /// may follow each other, because their keys are their own and no two of their marks are the same; any other commit of ours
-/// may have come from a second owner with the same mark. A compaction adds files, but no rows.
+/// may have come from a second owner with the same mark. A compaction adds files, but no rows. Others need not count what they
+/// add: who says nothing may have added something, except by a delete. Ours leave out what is zero.
 fn changed_since(table: &TableHandle, commit: &SnapshotCommit, base: Option<i64>) -> Result<Option<String>> {
     for snapshot in ancestors(table.metadata()) {
         if Some(snapshot.snapshot_id()) == base {
             return Ok(None);
         }
         let summary = snapshot.summary();
-        let adds = summary
-            .additional_properties
-            .get("added-data-files")
-            .is_some_and(|files| files != "0");
+        let entries = &summary.additional_properties;
+        let adds = match entries.get("added-data-files") {
+            Some(files) => files != "0",
+            None => summary.operation != Operation::Delete && !entries.contains_key(SYNC_ID),
+        };
         let stamp = read_stamp(snapshot, &commit.stamp.sync)?;
         let is_chunk = matches!(
             stamp,

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
+use iceberg::TableUpdate;
+use iceberg::spec::{Operation, Snapshot, SnapshotReference, SnapshotRetention, Summary};
 use iceberg_table::{Catalog, CatalogCommit, MetadataChange, NewTable, TableHandle};
 use model::{ChangeSink, Commit, CommitOutcome, Epoch, Op, Presence, Replace, Result, SyncId, TableName};
 use test_support::SampleRow;
@@ -52,7 +54,7 @@ impl Catalog for FaultyCatalog {
             Failure::Overtaken if fails => {
                 let updates = [("somebody".to_owned(), "else".to_owned())].into();
                 let other = MetadataChange {
-                    updates: vec![iceberg::TableUpdate::SetProperties { updates }],
+                    updates: vec![TableUpdate::SetProperties { updates }],
                     ..MetadataChange::default()
                 };
                 self.inner.commit(base, other).await?;
@@ -81,6 +83,17 @@ fn faulty(warehouse: &Warehouse, failure: Failure, times: usize) -> Arc<FaultyCa
         failure,
         left: AtomicUsize::new(times),
     })
+}
+
+/// What a writer that is not ours does to a table's metadata.
+async fn change(warehouse: &Warehouse, name: &TableName, updates: Vec<TableUpdate>) {
+    let change = MetadataChange {
+        updates,
+        ..MetadataChange::default()
+    };
+    let table = warehouse.table(name).await;
+    let outcome = warehouse.catalog().commit(&table, change).await.unwrap();
+    assert!(matches!(outcome, CatalogCommit::Done(_)), "{outcome:?}");
 }
 
 #[tokio::test]
@@ -301,6 +314,58 @@ async fn rows_that_others_added_since_the_lookup_stop_the_commit() {
         target.rows().await,
         rows_of(&[upserts([1, 2], "a"), upserts([3, 4], "b")].concat())
     );
+}
+
+/// Counts in summaries are optional.
+#[tokio::test]
+async fn others_that_do_not_say_what_they_added_stop_the_commit() {
+    for (operation, added, is_stopped) in [
+        (Operation::Append, None, true),
+        (Operation::Overwrite, None, true),
+        (Operation::Overwrite, Some("0"), false),
+        (Operation::Delete, None, false),
+        (Operation::Delete, Some("1"), true),
+        (Operation::Replace, None, false),
+        (Operation::Replace, Some("1"), false),
+    ] {
+        let warehouse = Warehouse::new(13);
+        let target = Target::new(&warehouse).await;
+        target
+            .apply("first", &upserts(1..=3, "a"), Presence::Absent)
+            .await;
+        let staged = target.stage(&upserts([3], "b"), Presence::Unknown).await.staged;
+        let commit = target.next("second", staged).await;
+        let table = warehouse.table(&target.name).await;
+        let head = table.head().unwrap();
+        let added = added.map(|files| ("added-data-files".to_owned(), files.to_owned()));
+        let foreign = Snapshot::builder()
+            .with_snapshot_id(1)
+            .with_parent_snapshot_id(Some(head.snapshot_id()))
+            .with_sequence_number(table.metadata().next_sequence_number())
+            .with_timestamp_ms(head.timestamp_ms() + 1)
+            .with_manifest_list(head.manifest_list())
+            .with_summary(Summary {
+                operation: operation.clone(),
+                additional_properties: added.clone().into_iter().collect(),
+            })
+            .with_schema_id(table.metadata().current_schema_id())
+            .build();
+        let main = SnapshotReference::new(1, SnapshotRetention::branch(None, None, None));
+        let updates = vec![
+            TableUpdate::AddSnapshot { snapshot: foreign },
+            TableUpdate::SetSnapshotRef {
+                ref_name: "main".into(),
+                reference: main,
+            },
+        ];
+        change(&warehouse, &target.name, updates).await;
+        let outcome = target.sink.commit(&commit).await.unwrap();
+        assert_eq!(
+            matches!(outcome, CommitOutcome::Conflict { .. }),
+            is_stopped,
+            "{operation:?} {added:?}: {outcome:?}"
+        );
+    }
 }
 
 #[tokio::test]
