@@ -112,6 +112,9 @@ pub struct ConnectOptions {
     pub application_intent: ApplicationIntent,
 }
 
+/// Characters that a login packet takes.
+const APPLICATION_NAME_MAX: usize = 128;
+
 fn default_port() -> u16 {
     1433
 }
@@ -186,7 +189,7 @@ impl ConnectOptions {
             "`password` must not be empty; write ${NAME} to take it from the environment",
         )?;
         rule(
-            self.application_name.chars().count() > 128,
+            self.application_name.chars().count() > APPLICATION_NAME_MAX,
             "`application_name` must have at most 128 characters",
         )?;
         rule(
@@ -211,6 +214,16 @@ impl ConnectOptions {
         )
     }
 
+    /// These options with a program name that no other pool's sessions have: the configured one and a random word.
+    #[must_use]
+    pub fn for_one_pool(mut self) -> Self {
+        let word = uuid::Uuid::new_v4().simple().to_string();
+        let room = APPLICATION_NAME_MAX - word.len() - 1;
+        let name: String = self.application_name.chars().take(room).collect();
+        self.application_name = format!("{name} {word}");
+        self
+    }
+
     /// `host:port/database`, for messages.
     pub(crate) fn target(&self) -> String {
         format!("{}:{}/{}", self.host, self.port, self.database)
@@ -229,6 +242,21 @@ mod tests {
     fn a_secret_is_never_shown() {
         let shown = format!("{:?} {}", options(), serde_json::to_string(&options()).unwrap());
         assert!(!shown.contains("hunter2"), "{shown}");
+    }
+
+    #[test]
+    fn each_pool_has_a_name_of_its_own_that_fits() {
+        for name in ["sync-cli".to_owned(), "é".repeat(128)] {
+            let pool = || {
+                let mut options = options();
+                options.application_name.clone_from(&name);
+                options.for_one_pool()
+            };
+            let (one, other) = (pool(), pool());
+            assert_ne!(one.application_name, other.application_name);
+            let shown: String = name.chars().take(95).collect();
+            assert!(one.application_name.starts_with(&shown) && one.validate().is_ok());
+        }
     }
 
     #[test]

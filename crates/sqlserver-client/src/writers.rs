@@ -44,7 +44,8 @@ SELECT CAST(SERVERPROPERTY(N'EngineEdition') AS int) AS engine_edition,
        HAS_PERMS_BY_NAME(DB_NAME(), N'DATABASE', N'VIEW DATABASE STATE') AS database_state";
 
 /// Ages are differences on the server's local clock, which the views use. A transaction that has logged nothing counts: it may
-/// hold a time already. Sessions of this very process only read, and do not count.
+/// hold a time already. Sessions of the same pool only read, and do not count; nothing but the program's name tells them from a writer of
+/// the same machine, because the driver sends no process id.
 const OLDEST: &str = "\
 SELECT TOP (1) w.age_ms, w.in_transaction, s.session_id, s.login_name, s.host_name, s.program_name
 FROM (
@@ -64,16 +65,16 @@ WHERE s.is_user_process = 1 AND s.session_id <> @@SPID
         WHERE x.session_id = s.session_id AND d.database_id = DB_ID()))
   AND NOT EXISTS (
         SELECT 1 FROM sys.dm_exec_sessions AS me
-        WHERE me.session_id = @@SPID AND me.host_name = s.host_name
-          AND me.host_process_id = s.host_process_id AND me.program_name = s.program_name)
+        WHERE me.session_id = @@SPID AND me.program_name = s.program_name)
 ORDER BY w.age_ms DESC";
 
 /// Azure SQL Database, where the views show one database and need a right in it.
 const AZURE_SQL_DATABASE: i64 = 5;
 
 impl Connection {
-    /// Looks for the oldest transaction or statement of another process that may write this database. Says nothing about other
-    /// replicas: on a readable secondary the writers are elsewhere.
+    /// Looks for the oldest transaction or statement that may write this database. Sessions with this one's program name are passed
+    /// over, so it must be a pool's own: see [`ConnectOptions::for_one_pool`](crate::ConnectOptions::for_one_pool). Says nothing about
+    /// other replicas: on a readable secondary the writers are elsewhere.
     ///
     /// # Errors
     ///

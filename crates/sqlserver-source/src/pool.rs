@@ -17,9 +17,10 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
+    /// The pool's sessions have a program name of their own, by which they do not wait for one another.
     pub(crate) fn new(options: ConnectOptions) -> Self {
         Self {
-            options,
+            options: options.for_one_pool(),
             idle: Mutex::default(),
         }
     }

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use futures::StreamExt;
 use model::{ChangeSource, Cut, Selection};
-use sqlserver_client::{Isolation, Param};
+use sqlserver_client::{Connection, Isolation, Param};
 
 use crate::shop::{Shop, Target, collect, complete, everything, rows, schema, table};
 
@@ -49,6 +50,38 @@ async fn a_transaction_that_commits_late_is_not_lost() {
         target.increment_with(tamper).await;
         assert_eq!(target.is_equal().await, survives);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_of_the_same_name_counts_and_the_pools_own_sessions_do_not() {
+    let shop = Shop::open(TABLE).await;
+    let mut target = copied(&shop, "{}").await;
+    // Another process of this engine, on the same machine, that applies rows here.
+    let mut late = Connection::open(&shop.connect("sa", "source")).await.unwrap();
+    late.begin(Isolation::ReadCommitted).await.unwrap();
+    late.execute("INSERT INTO dbo.T (id, v) VALUES (10, N'late')", &[])
+        .await
+        .unwrap();
+    shop.pass(120);
+    shop.sql("INSERT INTO dbo.T (id, v) VALUES (11, N'early')");
+    shop.pass(30);
+    let (holding, _) = target.increment().await;
+    assert!(holding.is_some());
+    late.commit().await;
+    shop.pass(60);
+    // A chunk that is being read is a transaction of the pool.
+    let schema = schema(&target.source).await;
+    let mut reading = target
+        .source
+        .read(&table(), &schema, Selection::All, None)
+        .await
+        .unwrap();
+    reading.next().await.unwrap().unwrap();
+    shop.pass(60);
+    let (holding, _) = target.increment().await;
+    assert_eq!(holding, None);
+    drop(reading);
+    assert!(target.is_equal().await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
