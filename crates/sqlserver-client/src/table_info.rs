@@ -123,6 +123,8 @@ pub struct IndexInfo {
     pub filtered: bool,
     /// Whether it is disabled.
     pub disabled: bool,
+    /// Whether an INSERT leaves out rows whose key is there already, with no more than a warning (`IGNORE_DUP_KEY`).
+    pub ignores_duplicates: bool,
     /// Its key columns in order, and whether each descends.
     pub columns: Vec<(String, bool)>,
 }
@@ -355,6 +357,7 @@ mod tests {
             clustered: primary_key,
             filtered: false,
             disabled: false,
+            ignores_duplicates: false,
             columns: columns.iter().map(|c| ((*c).to_owned(), false)).collect(),
         }
     }

@@ -225,6 +225,16 @@ fn shape_problems(info: &TableInfo, schema: &Arc<TableSchema>) -> Vec<String> {
             trigger.name
         ));
     }
+    for index in info
+        .indexes
+        .iter()
+        .filter(|index| index.ignores_duplicates && !index.disabled)
+    {
+        problems.push(format!(
+            "the index {:?} has IGNORE_DUP_KEY = ON and would drop rows in silence; rebuild it with OFF",
+            index.name
+        ));
+    }
     for field in schema.arrow().fields() {
         match find(info, field.name()) {
             None => problems.push(format!("column {:?} is missing", field.name())),

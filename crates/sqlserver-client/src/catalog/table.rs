@@ -41,6 +41,7 @@ WHERE c.object_id = @id ORDER BY c.column_id";
 const INDEXES: &str = "\
 SELECT i.index_id AS index_id, i.name AS index_name, i.is_unique AS is_unique, i.is_primary_key AS is_primary_key, \
  CASE WHEN i.type = 1 THEN 1 ELSE 0 END AS is_clustered, i.has_filter AS has_filter, i.is_disabled AS is_disabled, \
+ i.[ignore_dup_key] AS ignores_duplicates, \
  c.name AS column_name, ic.is_descending_key AS is_descending_key \
 FROM sys.indexes AS i \
 INNER JOIN sys.index_columns AS ic ON ic.object_id = i.object_id AND ic.index_id = i.index_id \
@@ -164,6 +165,7 @@ fn group_indexes(rows: &Rows) -> Result<Vec<IndexInfo>> {
                     clustered: row.flag("is_clustered")?,
                     filtered: row.flag("has_filter")?,
                     disabled: row.flag("is_disabled")?,
+                    ignores_duplicates: row.flag("ignores_duplicates")?,
                     columns: vec![column],
                 },
             )),
@@ -238,6 +240,7 @@ mod tests {
             "is_clustered",
             "has_filter",
             "is_disabled",
+            "ignores_duplicates",
             "column_name",
             "is_descending_key",
         ];
@@ -250,6 +253,7 @@ mod tests {
                 flag.clone(),
                 flag.clone(),
                 flag,
+                off.clone(),
                 off.clone(),
                 off,
                 column.into(),

@@ -37,6 +37,7 @@ fn table() -> TableInfo {
             clustered: true,
             filtered: false,
             disabled: false,
+            ignores_duplicates: false,
             columns: vec![("Id".into(), false)],
         }],
         foreign_keys: Vec::new(),
@@ -58,7 +59,7 @@ fn schema() -> Arc<TableSchema> {
 #[test]
 fn each_problem_is_named() {
     type Change = fn(&mut TableInfo);
-    let cases: [(&str, Change); 8] = [
+    let cases: [(&str, Change); 9] = [
         ("view", |t| t.is_view = true),
         ("memory-optimized", |t| t.memory_optimized = true),
         ("INSTEAD OF", |t| {
@@ -73,6 +74,7 @@ fn each_problem_is_named() {
         }),
         ("Always Encrypted", |t| t.columns[1].encrypted = true),
         ("\"w\" is NOT NULL", |t| t.columns.push(column("w", "int"))),
+        ("IGNORE_DUP_KEY", |t| t.indexes[0].ignores_duplicates = true),
         ("unique index", |t| t.indexes[0].filtered = true),
         ("unique index", |t| t.indexes[0].columns.push(("v".into(), false))),
     ];

@@ -36,6 +36,13 @@ async fn targets_that_do_not_fit_are_refused_with_a_reason() {
             vec!["CREATE TABLE dbo.T (id int NOT NULL, name nvarchar(100), amount bigint)"],
             "unique index",
         ),
+        (
+            vec![
+                "CREATE TABLE dbo.T (id int NOT NULL PRIMARY KEY, name nvarchar(100), amount bigint)",
+                "CREATE UNIQUE INDEX once ON dbo.T (amount) WITH (IGNORE_DUP_KEY = ON)",
+            ],
+            "IGNORE_DUP_KEY",
+        ),
     ] {
         let case = case(&statements, ApplyOptions::default()).await;
         let error = case.sink.prepare(&case.prepare(true)).await.unwrap_err();
