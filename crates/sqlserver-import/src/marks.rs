@@ -1,6 +1,6 @@
 //! `_sync.applied`: one row per table sync, changed in the transaction that applies its rows.
 
-use model::{Commit, Committed, Epoch, Error, ErrorKind, Mark, Receipt, Result, SyncId, TableName};
+use model::{BatchId, Commit, Committed, Epoch, Error, ErrorKind, Mark, Receipt, Result, SyncId, TableName};
 use sqlserver_client::{Connection, Param, Row, Value, ddl};
 
 /// The schema of the engine's own tables.
@@ -74,6 +74,11 @@ pub(crate) async fn read(connection: &mut Connection, sync: &SyncId) -> Result<A
         .map_or_else(|| Ok(Applied::default()), |row| applied(&row))
 }
 
+/// What a commit left behind. A target that is restored or fails over counts the same revisions again, but never sees the same batch.
+pub(crate) fn reference(batch: &BatchId) -> String {
+    batch.as_str().to_owned()
+}
+
 fn applied(row: &Row<'_>) -> Result<Applied> {
     let damaged = |error: serde_json::Error| {
         Error::new(ErrorKind::Corrupt, "a row of _sync.applied cannot be read").caused_by(error)
@@ -89,13 +94,14 @@ fn applied(row: &Row<'_>) -> Result<Applied> {
         .map(serde_json::from_str)
         .transpose()
         .map_err(damaged)?;
+    let batch = row.text("batch_id")?.map(BatchId::new);
     Ok(Applied {
         revision,
         committed: Committed {
-            reference: mark.is_some().then(|| revision.to_string()),
+            reference: batch.as_ref().map(reference),
             mark,
             epoch: Epoch(u64::try_from(row.need_i64("epoch")?).unwrap_or(0)),
-            batch: row.text("batch_id")?.map(model::BatchId::new),
+            batch,
         },
         receipt,
         exists: true,

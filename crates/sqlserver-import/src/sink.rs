@@ -112,9 +112,8 @@ impl SqlServerSink {
             return Ok(Progress::Overtaken(applied.committed));
         }
         marks::advance(&mut session.connection, commit, &applied).await?;
-        let revision = if applied.exists { applied.revision + 1 } else { 1 };
         let mut receipt = Receipt {
-            reference: revision.to_string(),
+            reference: marks::reference(&commit.batch),
             ..Receipt::default()
         };
         if !stages.is_empty() || rules.replace {

@@ -110,3 +110,21 @@ async fn asking_waits_for_a_commit_that_may_still_happen() {
     let newest = hasty.committed(&case.sync, &case.table).await.unwrap();
     assert_eq!(newest.batch, Some(model::BatchId::new("still open")));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_target_never_has_a_reference_twice() {
+    let place = Place::new(ApplyOptions::default()).await;
+    place.run(&[CREATE]).await;
+    let case = Case::new(place, sample_schema(true));
+    case.sink.prepare(&case.prepare(true)).await.unwrap();
+    let mut references = Vec::new();
+    for batch in ["lost", "after the restore"] {
+        let rows = sample_batch(&[SampleRow::new(1, batch, 1)]);
+        let receipt = case.apply(batch, rows, &[Op::Upsert]).await.unwrap();
+        let newest = case.sink.committed(&case.sync, &case.table).await.unwrap();
+        assert_eq!(newest.reference.as_ref(), Some(&receipt.reference));
+        references.push(receipt.reference);
+        case.place.run(&["DELETE FROM _sync.applied"]).await;
+    }
+    assert_ne!(references[0], references[1]);
+}
