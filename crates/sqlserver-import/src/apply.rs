@@ -1,7 +1,8 @@
 //! The T-SQL that applies staged rows.
 //!
 //! A staging table has a column `op` with the code of an [`Op`](model::Op), and the values. Rows are told apart by the target's own
-//! comparison; whether a row has changed is told by its bytes.
+//! comparison; whether a row has changed is told by its bytes. If the source may tell rows apart that are one to the target, other bytes of
+//! a key are not taken for a new spelling, and are counted.
 
 use sqlserver_client::quote;
 
@@ -25,16 +26,19 @@ pub(crate) struct Rules {
 }
 
 /// A batch that applies the rows of `stages` and selects one row of counts: `deleted`, `updated`, `inserted`, `skipped`,
-/// `staged` (without deletes). The statements count themselves by OUTPUT, which triggers cannot disturb.
+/// `staged` (without deletes), `collided`. The statements count themselves by OUTPUT, which triggers cannot disturb.
 pub(crate) fn batch(target: &Target, stages: &[String], rules: Rules) -> String {
     let mut sql = String::from(
-        "DECLARE @actions TABLE (action nvarchar(10) NOT NULL);\nDECLARE @skipped bigint = 0, @staged bigint = 0;\n",
+        "DECLARE @actions TABLE (action nvarchar(10) NOT NULL);\nDECLARE @skipped bigint = 0, @staged bigint = 0, @collided bigint = 0;\n",
     );
     for stage in stages {
         sql += &format!("SELECT @staged = @staged + COUNT_BIG(*) FROM {stage} WHERE op <> {DELETE};\n");
     }
     if target.keyed {
         sql += &keyed(target, stages, rules);
+        for collisions in stages.iter().filter_map(|stage| count_collisions(target, stage)) {
+            sql += &collisions;
+        }
     } else {
         if rules.replace {
             sql += &format!("DELETE FROM {} {};\n", target.table, output("DELETE"));
@@ -45,7 +49,7 @@ pub(crate) fn batch(target: &Target, stages: &[String], rules: Rules) -> String 
     }
     let count = |action: &str| format!("COUNT_BIG(CASE WHEN action = N'{action}' THEN 1 END)");
     sql + &format!(
-        "SELECT {} AS deleted, {} AS updated, {} AS inserted, @skipped AS skipped, @staged AS staged FROM @actions;",
+        "SELECT {} AS deleted, {} AS updated, {} AS inserted, @skipped AS skipped, @staged AS staged, @collided AS collided FROM @actions;",
         count("DELETE"),
         count("UPDATE"),
         count("INSERT")
@@ -138,6 +142,25 @@ fn count_existing(target: &Target, stage: &str, ops: &str) -> String {
     )
 }
 
+/// Counts the staged values that the column's code page cannot hold.
+pub(crate) fn altered_by_code_page(column: &TargetColumn, stage: &str) -> String {
+    let name = column.staged();
+    let there_and_back = format!("CAST(CAST({name} AS varchar(max)) AS nvarchar(max))");
+    format!(
+        "SELECT COUNT_BIG(*) AS n FROM {stage} WHERE CAST({there_and_back} AS varbinary(max)) <> \
+         CAST(CAST({name} AS nvarchar(max)) AS varbinary(max))"
+    )
+}
+
+/// Counts staged rows in whose place there is, after everything else, a row whose key has other bytes. `None` if that cannot be.
+fn count_collisions(target: &Target, stage: &str) -> Option<String> {
+    let differs = differs(&columns(target, TargetColumn::can_collide))?;
+    Some(format!(
+        "SELECT @collided = @collided + COUNT_BIG(*) FROM {} WHERE s.op <> {DELETE} AND {differs};\n",
+        joined(target, stage, "")
+    ))
+}
+
 fn delete(target: &Target, stage: &str) -> String {
     format!(
         "DELETE t {} FROM {} WHERE s.op = {DELETE};\n",
@@ -147,9 +170,11 @@ fn delete(target: &Target, stage: &str) -> String {
 }
 
 fn delete_others(target: &Target, stages: &[String]) -> String {
+    let same_bytes = differs(&columns(target, TargetColumn::can_collide))
+        .map_or_else(String::new, |differs| format!(" AND NOT {differs}"));
     let staged = stages.iter().map(|stage| {
         format!(
-            " AND NOT EXISTS (SELECT 1 FROM {stage} AS s WHERE {} AND s.op <> {DELETE})",
+            " AND NOT EXISTS (SELECT 1 FROM {stage} AS s WHERE {}{same_bytes} AND s.op <> {DELETE})",
             same_key(target)
         )
     });

@@ -8,7 +8,7 @@ use model::{
     Batches, ChangeSink, Commit, CommitOutcome, Committed, Error, ErrorKind, Mark, Prepare, Prepared,
     Receipt, Replace, Result, StageOutcome, Staged, SyncId, TableName, TableSchema,
 };
-use sqlserver_client::{CommitEnd, ConnectOptions, Connection, Isolation};
+use sqlserver_client::{CommitEnd, ConnectOptions, Connection, Isolation, quote};
 use tracing::warn;
 
 use crate::apply::{self, Rules};
@@ -16,6 +16,7 @@ use crate::marks::{self, Applied};
 use crate::options::{ApplyOptions, Existing, Statement, Strategy};
 use crate::preflight;
 use crate::session::{Session, StageId};
+use crate::target::Target;
 
 type Held = Arc<tokio::sync::Mutex<Option<Session>>>;
 
@@ -199,6 +200,10 @@ async fn apply_rows(
     receipt.updated = count("updated")?;
     receipt.inserted = count("inserted")?;
     receipt.skipped = count("skipped")?;
+    let collided = count("collided")?;
+    if collided > 0 {
+        return Err(collision(&session.target, collided));
+    }
     if rules.existing == Existing::Error && receipt.skipped > 0 {
         return Err(Error::new(
             ErrorKind::Constraint,
@@ -210,6 +215,20 @@ async fn apply_rows(
     let written = receipt.inserted + receipt.updated + receipt.skipped;
     receipt.unchanged = count("staged")?.saturating_sub(written);
     Ok(())
+}
+
+fn collision(target: &Target, rows: u64) -> Error {
+    let keys = quote::list(target.keys().map(|key| key.name.as_str()));
+    Error::new(
+        ErrorKind::Data,
+        format!("keys that differ in the source are the same to the target's key columns {keys}"),
+    )
+    .with("table", &target.table)
+    .with("rows", rows)
+    .hint(
+        "give the target's key columns the source's collation, or a binary one (…_BIN2) if the source has none; if the target holds \
+         an older spelling of the same key, a run with `--full` replaces it",
+    )
 }
 
 #[async_trait]

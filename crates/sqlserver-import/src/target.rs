@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use model::{Error, ErrorKind, Result, TableSchema};
+use model::{DeclaredType, Error, ErrorKind, Result, TableSchema};
 use sqlserver_client::{ColumnInfo, SqlType, TableInfo, quote};
 
 /// A column of the target that is written.
@@ -13,9 +13,13 @@ pub(crate) struct TargetColumn {
     /// Its index in the staged rows' schema.
     pub(crate) source: usize,
     pub(crate) ty: SqlType,
+    /// The type that it is loaded with, if that is another one; the server converts.
+    pub(crate) travels_as: Option<SqlType>,
     pub(crate) collation: Option<String>,
     pub(crate) identity: bool,
     pub(crate) in_key: bool,
+    /// Whether the source is known to take the same values for equal as this column does.
+    pub(crate) compares_alike: bool,
 }
 
 impl TargetColumn {
@@ -24,14 +28,29 @@ impl TargetColumn {
         format!("c{}", self.source)
     }
 
+    /// Its type in a staging table while rows are loaded.
+    pub(crate) fn loaded(&self) -> SqlType {
+        self.travels_as.unwrap_or(self.ty).loadable()
+    }
+
     /// Whether an UPDATE sets it.
     pub(crate) fn is_updated(&self) -> bool {
         !self.identity && !self.in_key
     }
 
     /// Whether it is a key column in which equal values can have different bytes: `abc`, `ABC` and `abc `.
-    pub(crate) fn is_respelled(&self) -> bool {
+    fn has_spellings(&self) -> bool {
         !self.identity && self.in_key && (self.ty.is_text() || self.ty.is_binary())
+    }
+
+    /// Whether other bytes of a key are the same row, spelled anew.
+    pub(crate) fn is_respelled(&self) -> bool {
+        self.has_spellings() && self.compares_alike
+    }
+
+    /// Whether other bytes of a key may be another row of the source, for which the target has no place.
+    pub(crate) fn can_collide(&self) -> bool {
+        self.has_spellings() && !self.compares_alike
     }
 
     /// Expressions that are equal exactly if the values have the same bytes. Comparison itself goes by collation, pads blanks, takes
@@ -89,9 +108,11 @@ impl Target {
                 name: column.name.clone(),
                 source,
                 ty,
+                travels_as: column.travels_as(),
                 collation: column.collation.clone(),
                 identity: column.identity,
                 in_key: schema.key().contains(&source),
+                compares_alike: compares_alike(schema.declared()[source].as_ref(), column, ty),
             });
         }
         let keys = columns.iter().filter(|column| column.in_key).count();
@@ -120,6 +141,15 @@ impl Target {
     pub(crate) fn has_identity(&self) -> bool {
         self.columns.iter().any(|column| column.identity)
     }
+}
+
+/// Whether the source's declared column and the target's take the same values for equal.
+fn compares_alike(declared: Option<&DeclaredType>, column: &ColumnInfo, ty: SqlType) -> bool {
+    declared.is_some_and(|declared| match declared.declared.parse::<SqlType>() {
+        Ok(source) if ty.is_text() => source.is_text() && declared.collation == column.collation,
+        Ok(source) => source.is_binary() == ty.is_binary(),
+        Err(_) => false,
+    })
 }
 
 /// A column by its name; another case is taken if no column has this one.

@@ -6,9 +6,11 @@ fn column(name: &str, source: usize, ty: &str, in_key: bool) -> TargetColumn {
         name: name.into(),
         source,
         ty: ty.parse().unwrap(),
+        travels_as: None,
         collation: None,
         identity: false,
         in_key,
+        compares_alike: true,
     }
 }
 

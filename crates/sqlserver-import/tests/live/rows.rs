@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Int32Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema};
-use model::{ChangeSink, CommitOutcome, ErrorKind, Op, Replace, TableSchema};
+use model::{ChangeSink, CommitOutcome, DeclaredType, ErrorKind, Op, Replace, TableSchema};
 use sqlserver_import::{ApplyOptions, Existing, Statement, Strategy};
 use test_support::{SampleRow, sample_batch, sample_rows, sample_schema};
 
@@ -191,6 +191,12 @@ async fn a_key_that_is_spelled_anew_is_the_same_row() {
             ..ApplyOptions::default()
         };
         let (schema, first) = texts(&[("code", &["abc"]), ("name", &["x"])], &[0]);
+        let declared = DeclaredType {
+            declared: "varchar(10)".into(),
+            collation: Some("Latin1_General_CI_AS".into()),
+        };
+        let arrow = schema.arrow().clone();
+        let schema = TableSchema::new(arrow, vec![0], vec![Some(declared), None]).unwrap();
         let case = case(create, schema, apply).await;
         case.apply("first", first, &[Op::Upsert]).await.unwrap();
         let (_, anew) = texts(&[("code", &["ABC"]), ("name", &["y"])], &[0]);
@@ -209,6 +215,44 @@ async fn a_key_that_is_spelled_anew_is_the_same_row() {
         let error = case.stage(foreign, &[Op::Upsert]).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Data, "{error}");
         assert_eq!(case.place.value("SELECT COUNT(*) AS n FROM dbo.T").await, "1");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_only_the_source_tells_apart_are_refused() {
+    let create = "CREATE TABLE dbo.T (code varchar(10) COLLATE Latin1_General_CI_AS NOT NULL PRIMARY KEY, name nvarchar(20) NULL)";
+    let rows = |code: &str, name: &str| texts(&[("code", &[code]), ("name", &[name])], &[0]);
+    let held = async |case: &Case| {
+        let sql = "SELECT STRING_AGG(code COLLATE DATABASE_DEFAULT + N'/' + name, N',') AS v FROM dbo.T";
+        case.place.value(sql).await
+    };
+    for statement in FORMS {
+        let apply = ApplyOptions {
+            statement,
+            ..ApplyOptions::default()
+        };
+        let (schema, lower) = rows("a", "1");
+        let case = case(create, schema, apply).await;
+        case.apply("first", lower.clone(), &[Op::Insert]).await.unwrap();
+        let upper = rows("A", "2").1;
+        for op in [Op::Insert, Op::Upsert] {
+            let error = case.apply("second", upper.clone(), &[op]).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Data, "{error}");
+            assert!(error.message().contains("[code]"), "{error}");
+            assert_eq!(held(&case).await, "a/1", "{statement:?}");
+        }
+        for (batches, refused) in [(vec![&upper], false), (vec![&lower, &upper], true)] {
+            let mut staged = Vec::new();
+            for batch in batches {
+                staged.extend(case.stage(batch.clone(), &[Op::Insert]).await.unwrap());
+            }
+            let mut commit = case.next("all", staged).await;
+            commit.batch = model::BatchId::new(format!("all {refused}"));
+            commit.replace = Replace::Table;
+            let outcome = case.sink.commit(&commit).await;
+            assert_eq!(outcome.is_err(), refused, "{statement:?}: {outcome:?}");
+            assert_eq!(held(&case).await, "A/2", "{statement:?}");
+        }
     }
 }
 
