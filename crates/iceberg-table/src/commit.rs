@@ -7,9 +7,9 @@ use std::collections::HashSet;
 
 use iceberg::spec::{DataFile, Operation};
 use model::{Clock, CommitOutcome, Error, ErrorKind, Ids, Mark, Replace, Result, TableName};
-use uuid::Uuid;
 
 use crate::catalog::{Catalog, CatalogCommit, TableHandle};
+use crate::layout::{TableLayout, refuse_what_is_not_understood};
 use crate::manifests::remove_files;
 use crate::marks::{RowCounts, SYNC_ID, Stamp, ancestors, committed, read_stamp, receipt, snapshot_of_batch};
 use crate::read::live_files;
@@ -21,13 +21,13 @@ const ATTEMPTS: usize = 32;
 /// One atomic change of a table: files and a stamp.
 #[derive(Debug, Clone)]
 pub struct SnapshotCommit {
-    /// Which table it was built for; a table of the same name that was dropped and created again is another one.
-    pub table_uuid: Uuid,
+    /// What it was built for.
+    pub layout: TableLayout,
     /// What the commit says of itself.
     pub stamp: Stamp,
     /// The mark that the table must still have.
     pub after: Option<Mark>,
-    /// New data files, of the table's default partition spec.
+    /// New data files of that layout.
     pub data_files: Vec<DataFile>,
     /// New position delete files, each with its `referenced_data_file`.
     pub delete_files: Vec<DataFile>,
@@ -43,8 +43,8 @@ pub struct SnapshotCommit {
 ///
 /// # Errors
 ///
-/// Nothing was committed then. `NotFound` if the table is gone, `Gap` as [`committed`], and whatever reading and writing
-/// files gives.
+/// Nothing was committed then. `NotFound` if the table is gone, `Unsupported` as [`refuse_what_is_not_understood`], `Gap` as
+/// [`committed`], and whatever reading and writing files gives.
 ///
 /// # Cancel safety
 ///
@@ -61,6 +61,7 @@ pub async fn commit_snapshot(
         if let Some(snapshot) = snapshot_of_batch(table.metadata(), &commit.stamp.sync, &commit.stamp.batch) {
             return Ok(CommitOutcome::Committed(receipt(snapshot)));
         }
+        refuse_what_is_not_understood(&table)?;
         if let Some(why) = obstacle(&table, commit).await? {
             tracing::info!(table = %name, batch = %commit.stamp.batch, why, "commit refused");
             return conflict(&table, commit);
@@ -121,8 +122,12 @@ async fn look_again(
 /// Why the commit must not happen on this metadata, if there is a reason.
 async fn obstacle(table: &TableHandle, commit: &SnapshotCommit) -> Result<Option<String>> {
     let metadata = table.metadata();
-    if metadata.uuid() != commit.table_uuid {
-        return Ok(Some("the table was dropped and created again".into()));
+    let layout = TableLayout::of(metadata);
+    if layout != commit.layout {
+        return Ok(Some(format!(
+            "the table is {layout:?} and the files are for {:?}",
+            commit.layout
+        )));
     }
     let present = committed(metadata, &commit.stamp.sync)?;
     if present.epoch > commit.stamp.epoch {

@@ -15,6 +15,7 @@ mod error;
 mod filesystem;
 mod key;
 mod key_bounds;
+mod layout;
 mod locate;
 mod manifests;
 mod marks;
@@ -28,6 +29,7 @@ pub use commit::{SnapshotCommit, commit_snapshot};
 pub use error::{iceberg_error, io_error};
 pub use filesystem::FileSystemCatalog;
 pub use key::{KeyFold, KeyHash};
+pub use layout::{TableLayout, refuse_what_is_not_understood};
 pub use locate::{RowLocation, locate, locate_in};
 pub use manifests::remove_files;
 pub use marks::{

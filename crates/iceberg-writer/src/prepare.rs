@@ -2,16 +2,14 @@
 
 use std::collections::HashMap;
 
-use iceberg::spec::FormatVersion;
 use iceberg::{TableRequirement, TableUpdate};
 use iceberg_table::{
     CREATED_BY, Catalog, CatalogCommit, MetadataChange, NewTable, TableHandle, iceberg_schema,
-    schema_differences, schema_properties,
+    refuse_what_is_not_understood, schema_differences, schema_properties,
 };
 use model::{Error, ErrorKind, Prepare, Prepared, Result};
 
 const CREATOR: &str = concat!("sync-cli ", env!("CARGO_PKG_VERSION"));
-const ENCRYPTION: &str = "encryption.key-id";
 
 pub(crate) async fn prepare(catalog: &dyn Catalog, prepare: &Prepare) -> Result<Prepared> {
     let schema = iceberg_schema(&prepare.schema).map_err(|e| e.with("table", &prepare.table))?;
@@ -100,29 +98,6 @@ async fn existing(catalog: &dyn Catalog, prepare: &Prepare, table: &TableHandle)
         set_properties(catalog, table, properties).await?;
     }
     Ok(prepared)
-}
-
-fn refuse_what_is_not_understood(table: &TableHandle) -> Result<()> {
-    let metadata = table.metadata();
-    let version = metadata.format_version();
-    let why = if version != FormatVersion::V2 {
-        format!("its format is {version}, and only v2 is written")
-    } else if !metadata
-        .partition_specs_iter()
-        .all(|spec| spec.is_unpartitioned())
-    {
-        "it is partitioned, and partitioned tables are not written yet".to_owned()
-    } else if metadata.properties().contains_key(ENCRYPTION) {
-        "it is encrypted".to_owned()
-    } else {
-        return Ok(());
-    };
-    Err(Error::new(
-        ErrorKind::Unsupported,
-        format!("cannot write into the Iceberg table: {why}"),
-    )
-    .with("table", table.name())
-    .hint("let the sync create a table of its own under another name"))
 }
 
 async fn set_properties(

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use iceberg::spec::DataFile;
 use iceberg_table::{
-    Catalog, RowCounts, SnapshotCommit, Stamp, TableHandle, commit_snapshot, committed, receipt,
-    remove_files, snapshot_of_batch,
+    Catalog, RowCounts, SnapshotCommit, Stamp, TableHandle, TableLayout, commit_snapshot, committed, receipt,
+    refuse_what_is_not_understood, remove_files, snapshot_of_batch,
 };
 use model::{
     Batches, ChangeSink, Clock, Commit, CommitOutcome, Committed, Error, ErrorKind, Ids, Mark, Prepare,
@@ -170,6 +170,7 @@ impl ChangeSink for IcebergSink {
         if let Some(snapshot) = snapshot_of_batch(table.metadata(), &commit.sync, &commit.batch) {
             return Ok(CommitOutcome::Committed(receipt(snapshot)));
         }
+        refuse_what_is_not_understood(&table)?;
         let Some(staged) = Merged::of(&table, &commit.staged)? else {
             return Ok(CommitOutcome::Conflict {
                 newest: committed(table.metadata(), &commit.sync)?,
@@ -204,9 +205,9 @@ struct Merged {
 }
 
 impl Merged {
-    /// `None` if something was staged for another table of this name.
+    /// `None` if something was staged for another table of this name, or for another schema or partition spec.
     fn of(table: &TableHandle, staged: &[Staged]) -> Result<Option<Self>> {
-        let uuid = table.metadata().uuid();
+        let layout = TableLayout::of(table.metadata());
         let mut merged = Self {
             files: StagedFiles::new(table),
             data_files: Vec::new(),
@@ -214,7 +215,7 @@ impl Merged {
         };
         for staged in staged {
             let staged = StagedFiles::from_staged(staged)?;
-            if staged.table_uuid != uuid {
+            if staged.layout != layout {
                 return Ok(None);
             }
             merged
@@ -235,7 +236,7 @@ impl Merged {
 /// A commit of these files alone.
 fn snapshot_commit(table: &TableHandle, commit: &Commit, data_files: Vec<DataFile>) -> SnapshotCommit {
     SnapshotCommit {
-        table_uuid: table.metadata().uuid(),
+        layout: TableLayout::of(table.metadata()),
         stamp: Stamp {
             sync: commit.sync.clone(),
             mark: commit.mark.clone(),

@@ -3,18 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use iceberg::spec::{DataFile, FormatVersion, deserialize_data_file_from_json, serialize_data_file_to_json};
-use iceberg_table::{RowCounts, TableHandle, iceberg_error};
+use iceberg_table::{RowCounts, TableHandle, TableLayout, iceberg_error};
 use model::{Error, ErrorKind, Result, Staged, TableName};
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 /// The value in a [`Staged`] of ours.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct StagedFiles {
     /// The table that the files were written for, by name
     pub(crate) table: TableName,
-    /// and by id.
-    pub(crate) table_uuid: Uuid,
+    /// and by what it was.
+    pub(crate) layout: TableLayout,
     /// The head in which rows were looked for, if they were; `Some(None)` is a table without snapshots.
     pub(crate) located_at: Option<Located>,
     /// The new data files.
@@ -52,7 +51,7 @@ impl StagedFiles {
     pub(crate) fn new(table: &TableHandle) -> Self {
         Self {
             table: table.name().clone(),
-            table_uuid: table.metadata().uuid(),
+            layout: TableLayout::of(table.metadata()),
             located_at: None,
             data_files: Vec::new(),
             deletes: BTreeMap::new(),

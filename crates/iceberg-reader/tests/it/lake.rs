@@ -13,8 +13,8 @@ use iceberg::spec::{
 use iceberg::writer::file_writer::{FileWriter, FileWriterBuilder, ParquetWriterBuilder};
 use iceberg_reader::IcebergSource;
 use iceberg_table::{
-    Catalog, FileSystemCatalog, NewTable, RowCounts, SnapshotCommit, Stamp, TableHandle, commit_snapshot,
-    iceberg_schema, locate, schema_properties,
+    Catalog, FileSystemCatalog, NewTable, RowCounts, SnapshotCommit, Stamp, TableHandle, TableLayout,
+    commit_snapshot, iceberg_schema, locate, schema_properties,
 };
 use model::{BatchId, CommitOutcome, Epoch, Ids, Mark, Position, Replace, SyncId, TableName, TableSchema};
 use parquet::file::properties::WriterProperties;
@@ -134,7 +134,7 @@ impl Lake {
     ) -> i64 {
         let number = self.commits.fetch_add(1, Ordering::Relaxed);
         let commit = SnapshotCommit {
-            table_uuid: table.metadata().uuid(),
+            layout: TableLayout::of(table.metadata()),
             stamp: Stamp {
                 sync: SyncId::new("lake"),
                 mark: mark(number + 1),

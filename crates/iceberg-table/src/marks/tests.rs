@@ -11,6 +11,7 @@ use super::*;
 use crate::catalog::{Catalog, CatalogCommit, MetadataChange, NewTable, TableHandle};
 use crate::commit::{SnapshotCommit, commit_snapshot};
 use crate::filesystem::FileSystemCatalog;
+use crate::layout::TableLayout;
 use crate::schema::iceberg_schema;
 
 struct Table {
@@ -56,7 +57,7 @@ impl Table {
     async fn commit(&self, sync: &str, batch: &str, epoch: u64) -> CommitOutcome {
         let table = self.load().await;
         let commit = SnapshotCommit {
-            table_uuid: table.metadata().uuid(),
+            layout: TableLayout::of(table.metadata()),
             stamp: Stamp {
                 sync: SyncId::new(sync),
                 mark: at(batch),

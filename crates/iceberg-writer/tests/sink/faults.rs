@@ -5,9 +5,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use iceberg::TableUpdate;
-use iceberg::spec::{Operation, Snapshot, SnapshotReference, SnapshotRetention, Summary};
+use iceberg::spec::{
+    FormatVersion, NestedField, Operation, PrimitiveType, Snapshot, SnapshotReference, SnapshotRetention,
+    Summary, Transform, Type, UnboundPartitionSpec,
+};
 use iceberg_table::{Catalog, CatalogCommit, MetadataChange, NewTable, TableHandle};
-use model::{ChangeSink, Commit, CommitOutcome, Epoch, Op, Presence, Replace, Result, SyncId, TableName};
+use model::{
+    ChangeSink, Commit, CommitOutcome, Epoch, ErrorKind, Op, Presence, Replace, Result, SyncId, TableName,
+};
 use test_support::SampleRow;
 
 use crate::warehouse::{Target, Warehouse, rows_of, upserts};
@@ -19,7 +24,7 @@ enum Failure {
     AnswerLost,
     /// The commit does not happen and the answer is lost.
     RequestLost,
-    /// Somebody else's property change comes in between.
+    /// Somebody else's change of the metadata comes in between.
     Overtaken,
 }
 
@@ -28,6 +33,8 @@ struct FaultyCatalog {
     inner: Arc<dyn Catalog>,
     failure: Failure,
     left: AtomicUsize,
+    /// What somebody else does in between.
+    foreign: Vec<TableUpdate>,
 }
 
 #[async_trait]
@@ -52,9 +59,8 @@ impl Catalog for FaultyCatalog {
             Failure::AnswerLost if fails => self.inner.commit(base, change).await.map(|_| lost()),
             Failure::RequestLost if fails => Ok(lost()),
             Failure::Overtaken if fails => {
-                let updates = [("somebody".to_owned(), "else".to_owned())].into();
                 let other = MetadataChange {
-                    updates: vec![TableUpdate::SetProperties { updates }],
+                    updates: self.foreign.clone(),
                     ..MetadataChange::default()
                 };
                 self.inner.commit(base, other).await?;
@@ -78,10 +84,22 @@ impl Catalog for FaultyCatalog {
 }
 
 fn faulty(warehouse: &Warehouse, failure: Failure, times: usize) -> Arc<FaultyCatalog> {
+    let updates = [("somebody".to_owned(), "else".to_owned())].into();
     Arc::new(FaultyCatalog {
         inner: Arc::new(warehouse.catalog()),
         failure,
         left: AtomicUsize::new(times),
+        foreign: vec![TableUpdate::SetProperties { updates }],
+    })
+}
+
+/// A catalog in which somebody else does this before the next commit.
+fn overtaken_by(warehouse: &Warehouse, foreign: Vec<TableUpdate>) -> Arc<FaultyCatalog> {
+    Arc::new(FaultyCatalog {
+        inner: Arc::new(warehouse.catalog()),
+        failure: Failure::Overtaken,
+        left: AtomicUsize::new(1),
+        foreign,
     })
 }
 
@@ -412,11 +430,64 @@ async fn a_dropped_and_recreated_table_takes_nothing_that_was_staged_before() {
     std::fs::remove_dir_all(warehouse.directory.path().join("dbo")).unwrap();
     assert_eq!(
         target.sink.commit(&commit).await.unwrap_err().kind(),
-        model::ErrorKind::NotFound
+        ErrorKind::NotFound
     );
     let target = Target::new(&warehouse).await;
     let outcome = target.sink.commit(&commit).await.unwrap();
     assert!(matches!(outcome, CommitOutcome::Conflict { .. }), "{outcome:?}");
+}
+
+/// Files for one layout of a table do not go into another, whether it changed before the commit or under it.
+#[tokio::test]
+async fn a_table_that_changed_its_layout_since_staging_takes_nothing() {
+    type Change = fn(&TableHandle) -> Vec<TableUpdate>;
+    let add_column: Change = |table| {
+        let note = NestedField::optional(9, "note", Type::Primitive(PrimitiveType::String));
+        let schema = table.iceberg_schema().as_ref().clone().into_builder();
+        let schema = schema.with_fields([Arc::new(note)]).build().unwrap();
+        vec![
+            TableUpdate::AddSchema { schema },
+            TableUpdate::SetCurrentSchema { schema_id: -1 },
+        ]
+    };
+    let partition: Change = |_| {
+        let spec = UnboundPartitionSpec::builder().add_partition_field(1, "id", Transform::Identity);
+        vec![
+            TableUpdate::AddSpec {
+                spec: spec.unwrap().build(),
+            },
+            TableUpdate::SetDefaultSpec { spec_id: -1 },
+        ]
+    };
+    let upgrade: Change = |_| {
+        let format_version = FormatVersion::V3;
+        vec![TableUpdate::UpgradeFormatVersion { format_version }]
+    };
+    for (foreign, refusal) in [
+        (add_column, None),
+        (partition, Some(ErrorKind::Unsupported)),
+        (upgrade, Some(ErrorKind::Unsupported)),
+    ] {
+        for is_raced in [false, true] {
+            let warehouse = Warehouse::new(14);
+            let target = Target::new(&warehouse).await;
+            let staged = target.stage(&upserts([1], "a"), Presence::Unknown).await.staged;
+            let commit = target.next("first", staged).await;
+            let updates = foreign(&warehouse.table(&target.name).await);
+            let sink = if is_raced {
+                warehouse.sink_over(overtaken_by(&warehouse, updates))
+            } else {
+                change(&warehouse, &target.name, updates).await;
+                warehouse.sink()
+            };
+            match (sink.commit(&commit).await, refusal) {
+                (Ok(CommitOutcome::Conflict { .. }), None) => {}
+                (Err(error), Some(kind)) => assert_eq!(error.kind(), kind, "{error}"),
+                (ended, _) => panic!("raced {is_raced}: {ended:?}"),
+            }
+            assert!(warehouse.table(&target.name).await.head().is_none());
+        }
+    }
 }
 
 /// Two owners with the same mark: the first commits without moving it, so the mark alone does not tell the second.
