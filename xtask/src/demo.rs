@@ -126,6 +126,9 @@ fn prove(sync: &SyncCli, expect: Expect) -> Result<()> {
 
 fn farewell(programs: &Programs, sync: &SyncCli, directory: &Path, keep: bool) -> Result<()> {
     let orders: PathBuf = directory.join("warehouse/dbo/Orders");
+    let version = std::fs::read_to_string(orders.join("metadata/version-hint.text"))
+        .context("the demo's table has no version hint")?;
+    let metadata = orders.join(format!("metadata/v{}.metadata.json", version.trim()));
     let cli = programs.path("sync-cli");
     println!("Look at the result yourself:\n\n{}", sync.exports());
     println!(
@@ -140,11 +143,11 @@ fn farewell(programs: &Programs, sync: &SyncCli, directory: &Path, keep: bool) -
     );
     println!(
         "duckdb -c \"INSTALL iceberg; LOAD iceberg; SELECT Status, count(*) FROM iceberg_scan('{}') GROUP BY ALL\"",
-        orders.display()
+        metadata.display()
     );
     println!(
-        "python -c \"from pyiceberg.table import StaticTable; print(StaticTable.from_metadata('{}/metadata/v4.metadata.json').scan().to_arrow())\"",
-        orders.display()
+        "python -c \"from pyiceberg.table import StaticTable; print(StaticTable.from_metadata('{}').scan().to_arrow())\"",
+        metadata.display()
     );
     if keep {
         println!("\nThe server is up; commands that read it work now. Press Enter to stop it.");
