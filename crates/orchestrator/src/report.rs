@@ -193,7 +193,11 @@ fn error_report(sync: &TableSync, error: &Error) -> ErrorReport {
     let mut message = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        message.push_str(&format!(": {error}"));
+        // Some errors print their cause themselves.
+        let said = error.to_string();
+        if !message.contains(&said) {
+            message.push_str(&format!(": {said}"));
+        }
         cause = error.source();
     }
     ErrorReport {

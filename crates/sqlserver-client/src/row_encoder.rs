@@ -11,7 +11,7 @@ use arrow_array::types::{
     TimestampMicrosecondType,
 };
 use arrow_array::{Array, RecordBatch};
-use arrow_schema::{DataType, TimeUnit};
+use arrow_schema::{DataType, Field, TimeUnit};
 use model::{Error, ErrorKind, Result};
 
 use crate::bulk::BulkColumn;
@@ -43,46 +43,46 @@ pub(crate) fn encode_batch(
             "a batch does not have the columns of its bulk load",
         ));
     }
+    let schema = batch.schema();
     let encoders = columns
         .iter()
         .zip(batch.columns())
-        .map(|((column, code_page), array)| {
-            encoder(column.ty, array.as_ref(), code_page.as_ref())
-                .ok_or_else(|| mismatch(column, array.data_type()))
+        .zip(schema.fields())
+        .map(|(((column, code_page), array), field)| {
+            encoder(column.ty, array.as_ref(), code_page.as_ref()).ok_or_else(|| mismatch(field, column.ty))
         })
         .collect::<Result<Vec<_>>>()?;
     for row in 0..batch.num_rows() {
         if row > 0 {
             out.push(row_token);
         }
-        for ((encode, array), (column, _)) in encoders.iter().zip(batch.columns()).zip(columns) {
+        let cells = encoders.iter().zip(batch.columns()).zip(columns);
+        for (((encode, array), (column, _)), field) in cells.zip(schema.fields()) {
             if array.is_null(row) {
                 null(column.ty, out);
             } else {
-                encode(row, out).map_err(|why| refused(column, why))?;
+                encode(row, out).map_err(|why| refused(field, column.ty, why))?;
             }
         }
     }
     Ok(())
 }
 
-fn mismatch(column: &BulkColumn, ty: &DataType) -> Error {
+// The errors name the batch's column: that of a staging table would tell nobody anything.
+
+fn mismatch(field: &Field, ty: SqlType) -> Error {
+    let (name, values) = (field.name(), field.data_type());
     Error::new(
         ErrorKind::SchemaMismatch,
-        format!(
-            "column {:?} of type {} cannot take values of type {ty}",
-            column.name, column.ty
-        ),
+        format!("column {name:?} of type {ty} cannot take values of type {values}"),
     )
 }
 
-fn refused(column: &BulkColumn, why: &'static str) -> Error {
+fn refused(field: &Field, ty: SqlType, why: &'static str) -> Error {
+    let name = field.name();
     Error::new(
         ErrorKind::Data,
-        format!(
-            "a value does not fit column {:?} of type {}: {why}",
-            column.name, column.ty
-        ),
+        format!("a value does not fit column {name:?} of type {ty}: {why}"),
     )
 }
 

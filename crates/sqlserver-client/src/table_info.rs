@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow_schema::{Field, Schema};
 use model::{DeclaredType, Error, ErrorKind, Result, TableName, TableSchema};
 
-use crate::{SqlType, TypePolicy, quote};
+use crate::{Length, SqlType, TypePolicy, quote};
 
 /// The type of a column.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,27 +71,29 @@ impl ColumnInfo {
         !self.computed && !self.generated && self.ty != ColumnType::Mapped(SqlType::RowVersion)
     }
 
-    /// How to select it so that its characters arrive unaltered: code pages that the client's tables do not decode
-    /// exactly as Windows does are converted by the server.
-    pub fn select(&self) -> String {
-        let name = quote::identifier(&self.name);
+    /// The national type that its characters travel in, if the client's tables do not have its code page exactly as Windows
+    /// does. The server converts.
+    pub fn travels_as(&self) -> Option<SqlType> {
         let ColumnType::Mapped(ty) = self.ty else {
-            return name;
+            return None;
         };
         let exact_here = matches!(self.code_page, None | Some(0 | 1250..=1257 | 65001));
-        let wide = match ty {
+        let length = match ty {
             SqlType::Char { length }
             | SqlType::VarChar {
-                length: crate::Length::Limited(length),
-            } if length <= 4000 => {
-                format!("nvarchar({length})")
-            }
-            _ => "nvarchar(max)".to_owned(),
+                length: Length::Limited(length),
+            } if length <= 4000 => Length::Limited(length),
+            _ => Length::Max,
         };
-        if ty.is_code_page() && !exact_here {
-            format!("CAST({name} AS {wide}) AS {name}")
-        } else {
-            name
+        (ty.is_code_page() && !exact_here).then_some(SqlType::NVarChar { length })
+    }
+
+    /// How to select it so that its characters arrive unaltered.
+    pub fn select(&self) -> String {
+        let name = quote::identifier(&self.name);
+        match self.travels_as() {
+            Some(ty) => format!("CAST({name} AS {ty}) AS {name}"),
+            None => name,
         }
     }
 

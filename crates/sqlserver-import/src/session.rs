@@ -98,6 +98,7 @@ impl Session {
                 return other.map(|_| None);
             }
         };
+        self.convert(&stage).await?;
         self.check(&stage).await?;
         self.stages.insert(number, stage);
         let id = StageId {
@@ -111,11 +112,44 @@ impl Session {
 
     async fn load(&mut self, stage: &str, rows: Batches) -> Result<u64> {
         let columns = self.bulk_columns();
-        let sources: Vec<_> = self.target.columns.iter().map(|column| column.source).collect();
-        let batches = rows.map(move |batch| batch.and_then(|batch| staged_batch(&batch, &sources)));
+        let staged = self.target.columns.iter();
+        let staged: Vec<_> = staged
+            .map(|column| (column.source, column.name.clone()))
+            .collect();
+        let batches = rows.map(move |batch| batch.and_then(|batch| staged_batch(&batch, &staged)));
         self.connection
             .bulk_load(&quote::identifier(stage), &columns, batches)
             .await
+    }
+
+    /// Gives the columns that travelled in another type the target's. A character that their code page lacks would become a
+    /// question mark, so it is looked for first.
+    async fn convert(&mut self, stage: &str) -> Result<()> {
+        let converted: Vec<_> = self
+            .target
+            .columns
+            .iter()
+            .filter(|c| c.travels_as.is_some())
+            .cloned()
+            .collect();
+        for column in converted {
+            let altered = self.count(&apply::altered_by_code_page(&column, stage)).await?;
+            if altered > 0 {
+                return Err(Error::new(
+                    ErrorKind::Data,
+                    format!(
+                        "values do not fit column {:?} of type {}: they hold characters that its code page lacks",
+                        column.name, column.ty
+                    ),
+                )
+                .with("rows", altered));
+            }
+            let definition = staged_column(&column, column.ty.loadable()).sql();
+            self.connection
+                .execute(&format!("ALTER TABLE {stage} ALTER COLUMN {definition};"), &[])
+                .await?;
+        }
+        Ok(())
     }
 
     /// Finds what would make the commit fail or do the wrong thing, and indexes the keys.
@@ -184,7 +218,7 @@ impl Session {
             .map(|_| ())
     }
 
-    /// A temporary table with the target's exact types and collations. Only keys are NOT NULL: a delete tells no more.
+    /// A temporary table with the target's collations and, but for columns that [`Session::convert`] converts, exact types.
     fn create(&self, stage: &str) -> String {
         let op = ColumnDefinition {
             name: OP.to_owned(),
@@ -192,12 +226,8 @@ impl Session {
             collation: None,
             nullable: false,
         };
-        let columns = self.target.columns.iter().map(|column| ColumnDefinition {
-            name: column.staged(),
-            ty: column.ty.loadable(),
-            collation: column.collation.clone(),
-            nullable: !column.in_key,
-        });
+        let columns = self.target.columns.iter();
+        let columns = columns.map(|column| staged_column(column, column.loaded()));
         let columns: Vec<_> = std::iter::once(op)
             .chain(columns)
             .map(|column| column.sql())
@@ -212,7 +242,7 @@ impl Session {
         };
         let columns = self.target.columns.iter().map(|column| BulkColumn {
             name: column.staged(),
-            ty: column.ty.loadable(),
+            ty: column.loaded(),
         });
         std::iter::once(op).chain(columns).collect()
     }
@@ -226,20 +256,24 @@ fn refuse(found: i64, kind: ErrorKind, why: &'static str) -> Result<()> {
     }
 }
 
-/// The operations and the columns that are written.
-fn staged_batch(batch: &ChangeBatch, sources: &[usize]) -> Result<RecordBatch> {
+/// A column of a staging table. Only keys are NOT NULL: a delete tells no more.
+fn staged_column(column: &TargetColumn, ty: SqlType) -> ColumnDefinition {
+    ColumnDefinition {
+        name: column.staged(),
+        ty,
+        collation: column.collation.clone(),
+        nullable: !column.in_key,
+    }
+}
+
+/// The operations and the columns that are written, by index and name.
+fn staged_batch(batch: &ChangeBatch, columns: &[(usize, String)]) -> Result<RecordBatch> {
     let misfit = |error| Error::internal("a change batch does not have its schema").caused_by(error);
+    let sources: Vec<_> = columns.iter().map(|(source, _)| *source).collect();
+    let values = batch.rows.project(&sources).map_err(misfit)?;
     let ops: Int32Array = batch.ops.values().iter().map(|op| i32::from(*op)).collect();
-    let values = batch.rows.project(sources).map_err(misfit)?;
     let op: (&str, ArrayRef, bool) = (OP, Arc::new(ops), false);
-    let columns = sources.iter().zip(values.columns());
-    let names: Vec<_> = columns
-        .map(|(source, array)| (format!("c{source}"), array.clone(), true))
-        .collect();
-    let all = std::iter::once(op).chain(
-        names
-            .iter()
-            .map(|(name, array, null)| (name.as_str(), array.clone(), *null)),
-    );
+    let named = columns.iter().zip(values.columns());
+    let all = std::iter::once(op).chain(named.map(|((_, name), array)| (name.as_str(), array.clone(), true)));
     RecordBatch::try_from_iter_with_nullable(all).map_err(misfit)
 }

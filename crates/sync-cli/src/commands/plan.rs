@@ -96,11 +96,8 @@ async fn planned(
 }
 
 fn refusal(error: &Error) -> String {
-    format!(
-        "{}\n      {}",
-        report::chain(error),
-        error.advice().replace('\n', "\n      ")
-    )
+    let text = format!("{}\n{}", report::chain(error), error.advice());
+    text.replace('\n', "\n      ")
 }
 
 impl TablePlan {
