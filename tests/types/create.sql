@@ -39,6 +39,7 @@ CREATE TABLE dbo.[Every type] (
     c_guid      uniqueidentifier NULL,
     c_xml       xml              NULL,
     c_cyrillic  varchar(20)   COLLATE Cyrillic_General_CI_AS           NULL,
+    c_japanese  varchar(8000) COLLATE Japanese_CI_AS                   NULL,
     c_utf8      varchar(20)   COLLATE Latin1_General_100_CI_AS_SC_UTF8 NULL,
     c_rowversion rowversion      NOT NULL
 )

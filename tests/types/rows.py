@@ -12,7 +12,7 @@ COLUMNS = [
     "c_bit", "c_tinyint", "c_smallint", "c_int", "c_bigint", "c_dec38_0", "c_dec38_38", "c_num9_2", "c_num19_4", "c_money",
     "c_smallmny", "c_real", "c_float", "c_date", "c_time0", "c_time7", "c_smalldt", "c_datetime", "c_dt2_0", "c_dt2_3",
     "c_dt2_7", "c_dto_0", "c_dto_7", "c_char", "c_varchar", "c_varmax", "c_nchar", "c_nvarchar", "c_nvarmax", "c_text", "c_ntext",
-    "c_binary", "c_varbinary", "c_varbinmax", "c_image", "c_guid", "c_xml", "c_cyrillic", "c_utf8",
+    "c_binary", "c_varbinary", "c_varbinmax", "c_image", "c_guid", "c_xml", "c_cyrillic", "c_japanese", "c_utf8",
 ]
 
 # The server gives it its value, so there is none to type: it must be the same everywhere.
@@ -44,7 +44,7 @@ ROWS = {
         ("''", "     "), ("''", ""), ("''", ""), ("N''", "     "), ("N''", ""), ("N''", ""), ("''", ""), ("N''", ""),
         ("0x", "00000000"), ("0x", ""), ("0x", ""), ("0x", ""),
         ("'00000000-0000-0000-0000-000000000000'", "00000000-0000-0000-0000-000000000000"), ("N''", ""),
-        ("''", ""), ("''", ""),
+        ("''", ""), ("''", ""), ("''", ""),
     ],
     3: [  # the greatest of everything
         ("1", "true"), ("255", "255"), ("32767", "32767"), ("2147483647", "2147483647"),
@@ -65,7 +65,7 @@ ROWS = {
         ("0xFFFFFFFF", "ffffffff"), ("0x" + "FF" * 20, "ff" * 20), ("CAST(REPLICATE(CAST('x' AS varchar(max)), 9000) AS varbinary(max))", "78" * 9000),
         ("0xDEADBEEF", "deadbeef"), ("'FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF'", "ffffffff-ffff-ffff-ffff-ffffffffffff"),
         ("N'<a b=\"1\">x &amp; y</a>'", '<a b="1">x &amp; y</a>'),
-        ("N'" + "Я" * 20 + "'", "Я" * 20), ("N'" + "𝒳" * 5 + "'", "𝒳" * 5),
+        ("N'" + "Я" * 20 + "'", "Я" * 20), ("REPLICATE(CAST(N'あ' AS nvarchar(max)), 4000)", "あ" * 4000), ("N'" + "𝒳" * 5 + "'", "𝒳" * 5),
     ],
     4: [  # the odd ones: thirds of a millisecond, offsets, blanks, NULs, astral characters, money beyond a double's digits
         ("1", "true"), ("128", "128"), ("-1", "-1"), ("-1", "-1"), ("-1", "-1"), ("1", "1"), ("0.00000000000000000000000000000000000001", "0.00000000000000000000000000000000000001"),
@@ -81,7 +81,7 @@ ROWS = {
         ("N'é'", "é    "), ("N'𝒳' + NCHAR(0) + N' '", "𝒳\x00 "), ("N'👩‍👩‍👧'", "👩‍👩‍👧"), ("'€ – “quoted”'", "€ – “quoted”"), ("N'  '", "  "),
         ("0x01", "01000000"), ("0x0100", "0100"), ("0x00", "00"), ("0x00FF00", "00ff00"),
         ("'00112233-4455-6677-8899-AABBCCDDEEFF'", "00112233-4455-6677-8899-aabbccddeeff"), ("N'<r>東京</r>'", "<r>東京</r>"),
-        ("N'Ёж №5'", "Ёж №5"), ("N'é€ 東 '", "é€ 東 "),
+        ("N'Ёж №5'", "Ёж №5"), ("N'ｶﾅ and 漢字'", "ｶﾅ and 漢字"), ("N'é€ 東 '", "é€ 東 "),
     ],
     5: sparse(  # the least that is not zero, between NULLs
         c_real=("CAST(1.1754943508222875E-38 AS real)", "0x1.0000000000000p-126"),

@@ -37,25 +37,38 @@ fn a_target_of_another_shape_is_refused_before_any_row() {
 }
 
 #[test]
-fn a_value_too_long_for_the_target_leaves_its_rows_as_they_were() {
-    let world = World::with(CUSTOMERS);
-    world.sql(
-        "mirror",
-        "CREATE TABLE dbo.Customers (id int NOT NULL PRIMARY KEY, name nvarchar(4) NULL, updated_at datetime2(3) NULL);
-         INSERT dbo.Customers VALUES (7, N'old', NULL)",
-    );
-    world.configure("- table: dbo.Customers\n  adopt: true");
-    let before = world.target_rows("dbo.Customers");
-    world
-        .call(&["run"])
-        .expect(exit::FAILURE, &["name", "nvarchar(4)"]);
-    assert_eq!(world.target_rows("dbo.Customers"), before);
-    world.sql(
-        "mirror",
-        "ALTER TABLE dbo.Customers ALTER COLUMN name nvarchar(20) NULL",
-    );
-    world.call(&["run"]).expect(exit::SUCCESS, &[]);
-    assert_eq!(world.target_rows("dbo.Customers").len(), 3);
+fn a_value_that_does_not_fit_leaves_the_targets_rows_as_they_were() {
+    for (ty, value) in [
+        ("nvarchar(4)", "Edsger"),
+        ("varchar(20) COLLATE Latin1_General_CI_AS", "Жан"),
+        ("varchar(20) COLLATE Japanese_CI_AS", "Zoë"),
+    ] {
+        let world = World::with(CUSTOMERS);
+        world.sql(
+            "shop",
+            &format!("INSERT dbo.Customers (id, name) VALUES (3, N'{value}')"),
+        );
+        world.sql(
+            "mirror",
+            &format!(
+                "CREATE TABLE dbo.Customers (id int NOT NULL PRIMARY KEY, name {ty} NULL, updated_at datetime2(3) NULL);
+                 INSERT dbo.Customers VALUES (7, N'old', NULL)"
+            ),
+        );
+        world.configure("- table: dbo.Customers\n  adopt: true");
+        let before = world.target_rows("dbo.Customers");
+        let short = ty.split(' ').next().unwrap();
+        world
+            .call(&["run"])
+            .expect(exit::FAILURE, &["column \"name\"", short]);
+        assert_eq!(world.target_rows("dbo.Customers"), before);
+        world.sql(
+            "mirror",
+            "ALTER TABLE dbo.Customers ALTER COLUMN name nvarchar(20) NULL",
+        );
+        world.call(&["run"]).expect(exit::SUCCESS, &[]);
+        assert_eq!(world.target_rows("dbo.Customers").len(), 4);
+    }
 }
 
 #[test]
