@@ -109,13 +109,7 @@ impl IcebergSink {
             && matches!(commit.after, Some(Mark::At(_)))
             && present.equals(&staged.data_files, &commit.schema).await?
         {
-            remove_files(table, paths(&staged.data_files)).await;
-            let reference = newest.reference.unwrap_or_default();
-            return Ok(CommitOutcome::Committed(Receipt {
-                reference,
-                unchanged: present.rows(),
-                ..Receipt::default()
-            }));
+            return self.keep_rows(table, commit, &staged, present.rows()).await;
         }
         let inserted = staged.data_files.iter().map(DataFile::record_count).sum();
         let change = SnapshotCommit {
@@ -127,6 +121,45 @@ impl IcebergSink {
             ..snapshot_commit(table, commit, staged.data_files)
         };
         self.commit_snapshot(commit, &change).await
+    }
+
+    /// Keeps rows that are equal to what replaces them. The mark is moved only if the new one is of another history of the source:
+    /// the old one would fail the next increment.
+    async fn keep_rows(
+        &self,
+        table: &TableHandle,
+        commit: &Commit,
+        staged: &Merged,
+        rows: u64,
+    ) -> Result<CommitOutcome> {
+        let history = |mark: &Mark| {
+            let position = mark.position();
+            (position.kind.clone(), position.incarnation.clone())
+        };
+        let head = table.metadata().current_snapshot_id();
+        let ended = if commit.after.as_ref().map(history) == Some(history(&commit.mark)) {
+            CommitOutcome::Committed(Receipt {
+                reference: head.map(|id| id.to_string()).unwrap_or_default(),
+                ..Receipt::default()
+            })
+        } else {
+            let mark_only = SnapshotCommit {
+                located_at: HashSet::from([head]),
+                replace: Replace::No,
+                ..snapshot_commit(table, commit, Vec::new())
+            };
+            self.commit_snapshot(commit, &mark_only).await?
+        };
+        Ok(match ended {
+            CommitOutcome::Committed(receipt) => {
+                remove_files(table, paths(&staged.data_files)).await;
+                CommitOutcome::Committed(Receipt {
+                    unchanged: rows,
+                    ..receipt
+                })
+            }
+            undecided => undecided,
+        })
     }
 
     async fn commit_snapshot(&self, commit: &Commit, change: &SnapshotCommit) -> Result<CommitOutcome> {

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use model::{ChangeSink, CommitOutcome, Op, Presence};
+use model::{ChangeSink, Commit, CommitOutcome, Mark, Op, Position, Presence, Replace};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use test_support::SampleRow;
 
-use crate::warehouse::{Target, Warehouse};
+use crate::warehouse::{Target, Warehouse, rows_of, upserts};
 
 /// What a reader must see at a snapshot.
 pub(crate) type Expected = Vec<(String, Vec<SampleRow>)>;
@@ -180,13 +180,52 @@ async fn random_histories_end_as_the_model_says() {
     }
 }
 
+/// A mark of another history of the source would fail every increment, and a full copy is the way out.
+#[tokio::test]
+async fn an_equal_replacement_moves_only_a_mark_of_another_history() {
+    let position = |kind: &str, incarnation: &str| Position {
+        kind: kind.into(),
+        incarnation: incarnation.into(),
+        value: "1".into(),
+        label: "1".into(),
+    };
+    for (mark, moves) in [
+        (position("test", "i"), false),
+        (position("test", "another"), true),
+        (position("another", "i"), true),
+    ] {
+        let warehouse = Warehouse::new(98);
+        let target = Target::new(&warehouse).await;
+        let rows = upserts(1..=3, "x");
+        target.apply("first", &rows, Presence::Absent).await;
+        let files = warehouse.data_files(&target.name);
+        let before = target.sink.committed(&target.sync, &target.name).await.unwrap();
+        let commit = Commit {
+            mark: Mark::At(mark.clone()),
+            replace: Replace::Table,
+            ..target
+                .next("again", target.stage(&rows, Presence::Absent).await.staged)
+                .await
+        };
+        let receipt = target.commit(&commit).await;
+        assert_eq!((receipt.unchanged, receipt.inserted), (3, 0), "{mark:?}");
+        let after = target.sink.committed(&target.sync, &target.name).await.unwrap();
+        let expected = if moves { Some(commit.mark) } else { before.mark };
+        assert_eq!(after.mark, expected);
+        assert_eq!(after.reference != before.reference, moves, "{mark:?}");
+        assert_eq!(after.reference, Some(receipt.reference));
+        assert_eq!(warehouse.data_files(&target.name), files, "{mark:?}");
+        assert_eq!(target.rows().await, rows_of(&rows));
+    }
+}
+
 /// Enough commits for manifests to be merged.
 #[tokio::test]
 async fn many_small_commits_keep_the_metadata_small() {
     let warehouse = Warehouse::new(99);
     let target = Target::new(&warehouse).await;
     for step in 0..50 {
-        let rows = crate::warehouse::upserts([step, step / 2], "x");
+        let rows = upserts([step, step / 2], "x");
         let rows = if step == 0 { rows[..1].to_vec() } else { rows };
         target
             .apply(&format!("batch {step}"), &rows, Presence::Unknown)
