@@ -6,6 +6,8 @@
 //! `_KS`) folded. A column without a collation (every foreign table) is compared by its bytes, and a binary collation folds
 //! blanks only.
 //!
+//! Binary keys are compared without their trailing zeros: `0x01` and `0x0100` are one key to SQL Server.
+//!
 //! Accents are folded over Latin letters and in `Latin1_General` collations alone: to most other languages a letter with a mark may be
 //! a letter of its own that even `_AI` tells apart, as Spanish does `ñ` and `n`.
 //!
@@ -15,9 +17,11 @@
 
 use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef, LargeStringArray, RecordBatch, StringArray, cast::AsArray};
+use arrow_array::{
+    Array, ArrayRef, BinaryArray, LargeBinaryArray, LargeStringArray, RecordBatch, StringArray, cast::AsArray,
+};
 use arrow_schema::DataType;
-use model::{Error, Result, RowEncoder, RowHash, RowHasher, TableSchema};
+use model::{DeclaredType, Error, Result, RowEncoder, RowHash, RowHasher, TableSchema};
 use unicode_normalization::UnicodeNormalization;
 
 /// A key by what the source compares and by its bytes.
@@ -32,23 +36,15 @@ pub struct KeyHash {
 /// How the key columns of one table are compared.
 #[derive(Debug, Clone)]
 pub struct KeyFold {
-    columns: Vec<Option<TextFold>>,
+    columns: Vec<Option<ColumnFold>>,
 }
 
 impl KeyFold {
     /// The folds of the key columns of `schema`, in key order.
     pub fn of(schema: &TableSchema) -> Self {
         let columns = schema.key().iter().map(|&index| {
-            let is_text = matches!(
-                schema.arrow().field(index).data_type(),
-                DataType::Utf8 | DataType::LargeUtf8
-            );
             let declared = schema.declared().get(index)?.as_ref()?;
-            declared
-                .collation
-                .as_deref()
-                .filter(|_| is_text)
-                .map(TextFold::of_collation)
+            ColumnFold::of(schema.arrow().field(index).data_type(), declared)
         });
         Self {
             columns: columns.collect(),
@@ -78,30 +74,14 @@ impl KeyFold {
     }
 
     /// How the column with this index in the key is folded; `None` if it is compared by its bytes.
-    pub(crate) fn column(&self, index: usize) -> Option<&TextFold> {
-        self.columns.get(index).and_then(Option::as_ref)
+    pub(crate) fn column(&self, index: usize) -> Option<ColumnFold> {
+        self.columns.get(index).copied().flatten()
     }
 
     fn fold(&self, keys: &RecordBatch) -> Result<RecordBatch> {
         let columns = keys.columns().iter().zip(&self.columns);
         let columns: Vec<ArrayRef> = columns
-            .map(|(column, fold)| match (fold, column.data_type()) {
-                (Some(fold), DataType::Utf8) => {
-                    let folded = column
-                        .as_string::<i32>()
-                        .iter()
-                        .map(|text| Some(fold.fold(text?)));
-                    Arc::new(folded.collect::<StringArray>()) as ArrayRef
-                }
-                (Some(fold), DataType::LargeUtf8) => {
-                    let folded = column
-                        .as_string::<i64>()
-                        .iter()
-                        .map(|text| Some(fold.fold(text?)));
-                    Arc::new(folded.collect::<LargeStringArray>())
-                }
-                _ => column.clone(),
-            })
+            .map(|(column, fold)| fold.map_or_else(|| column.clone(), |fold| fold.fold(column)))
             .collect();
         RecordBatch::try_new(keys.schema(), columns)
             .map_err(|error| Error::internal("folded keys do not fit their schema").caused_by(error))
@@ -111,6 +91,78 @@ impl KeyFold {
 fn hashes(keys: &RecordBatch) -> Result<Vec<RowHash>> {
     let mut hasher = RowHasher::new(RowEncoder::whole(keys)?);
     Ok((0..keys.num_rows()).map(|row| hasher.hash(row)).collect())
+}
+
+/// What is ignored of a key column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ColumnFold {
+    Text(TextFold),
+    /// Trailing zeros.
+    Binary,
+}
+
+impl ColumnFold {
+    fn of(data_type: &DataType, declared: &DeclaredType) -> Option<Self> {
+        match data_type {
+            DataType::Utf8 | DataType::LargeUtf8 => {
+                let collation = declared.collation.as_deref()?;
+                Some(Self::Text(TextFold::of_collation(collation)))
+            }
+            DataType::Binary | DataType::LargeBinary => {
+                let name = declared.declared.split('(').next()?.trim();
+                let is_padded = ["binary", "varbinary"]
+                    .iter()
+                    .any(|t| name.eq_ignore_ascii_case(t));
+                is_padded.then_some(Self::Binary)
+            }
+            _ => None,
+        }
+    }
+
+    /// The byte that is ignored at the end of a value, if nothing else is, so that the order of bytes says something.
+    pub(crate) fn padding(self) -> Option<u8> {
+        match self {
+            Self::Text(text) => text.binary.then_some(b' '),
+            Self::Binary => Some(0),
+        }
+    }
+
+    fn fold(self, column: &ArrayRef) -> ArrayRef {
+        let without_zeros = |value| without_padding(value, 0);
+        match (self, column.data_type()) {
+            (Self::Text(text), DataType::Utf8) => {
+                let values = column.as_string::<i32>().iter();
+                Arc::new(StringArray::from_iter(
+                    values.map(|value| Some(text.fold(value?))),
+                ))
+            }
+            (Self::Text(text), DataType::LargeUtf8) => {
+                let values = column.as_string::<i64>().iter();
+                Arc::new(LargeStringArray::from_iter(
+                    values.map(|value| Some(text.fold(value?))),
+                ))
+            }
+            (Self::Binary, DataType::Binary) => {
+                let values = column.as_binary::<i32>().iter();
+                Arc::new(BinaryArray::from_iter(
+                    values.map(|value| value.map(without_zeros)),
+                ))
+            }
+            (Self::Binary, DataType::LargeBinary) => {
+                let values = column.as_binary::<i64>().iter();
+                Arc::new(LargeBinaryArray::from_iter(
+                    values.map(|value| value.map(without_zeros)),
+                ))
+            }
+            _ => column.clone(),
+        }
+    }
+}
+
+/// A value without the padding at its end.
+pub(crate) fn without_padding(value: &[u8], padding: u8) -> &[u8] {
+    let last = value.iter().rposition(|byte| *byte != padding);
+    &value[..last.map_or(0, |last| last + 1)]
 }
 
 /// What a collation ignores, by its name.
@@ -136,11 +188,6 @@ impl TextFold {
             kana: !has("KS"),
             dotless_i: name.starts_with("TURKISH") || name.starts_with("AZERI"),
         }
-    }
-
-    /// Whether nothing but trailing blanks is ignored, so that the order of bytes says something.
-    pub(crate) fn is_binary(self) -> bool {
-        self.binary
     }
 
     fn fold(self, text: &str) -> String {
@@ -285,5 +332,29 @@ mod tests {
         assert_eq!(hashes[0].folded, hashes[1].folded);
         assert_ne!(hashes[0].exact, hashes[1].exact);
         assert_ne!(hashes[0].folded, hashes[2].folded);
+    }
+
+    #[test]
+    fn binary_keys_of_the_source_are_compared_without_trailing_zeros() {
+        for (declared, a, b, same) in [
+            (Some("varbinary(4)"), &[1][..], &[1, 0, 0][..], true),
+            (Some("binary(2)"), &[], &[0, 0], true),
+            (Some("varbinary(4)"), &[1], &[0, 1], false),
+            (Some("varbinary(4)"), &[1, 0, 2], &[1, 2], false),
+            (None, &[1], &[1, 0], false),
+        ] {
+            let fields = vec![Field::new("key", DataType::Binary, false)];
+            let declared = declared.map(|declared| DeclaredType {
+                declared: declared.into(),
+                collation: None,
+            });
+            let schema = Arc::new(Schema::new(fields));
+            let table = TableSchema::new(schema.clone(), vec![0], vec![declared.clone()]).unwrap();
+            let keys = Arc::new(BinaryArray::from_vec(vec![a, b]));
+            let keys = RecordBatch::try_new(schema, vec![keys]).unwrap();
+            let hashes = KeyFold::of(&table).hashes(&keys).unwrap();
+            let is_same = hashes[0].folded == hashes[1].folded;
+            assert_eq!(is_same, same, "{declared:?}: {a:?} {b:?}");
+        }
     }
 }

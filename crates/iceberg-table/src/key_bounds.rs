@@ -1,7 +1,8 @@
 //! Which files, row groups and pages can hold a key, by the bounds of the key columns.
 //!
 //! Pruning is sound only where equality of keys implies an order of their bytes: numbers, dates, times, decimals, UUIDs and bytes;
-//! text without a collation; text of a binary collation with its trailing blanks taken into account. Other text prunes nothing.
+//! text without a collation; text of a binary collation and binary keys of the source with their padding taken into account. Other
+//! text prunes nothing.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -18,7 +19,7 @@ use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::page_index::offset_index::PageLocation;
 use parquet::file::statistics::Statistics;
 
-use crate::key::KeyFold;
+use crate::key::{ColumnFold, KeyFold, without_padding};
 use crate::read::{Projection, RowRanges};
 
 /// The values of the key columns that are looked for.
@@ -36,8 +37,15 @@ struct KeyColumn {
 /// The values of one column, ascending.
 #[derive(Debug)]
 enum Values {
-    Numbers { sorted: Vec<i128>, decimal: bool },
-    Bytes { sorted: Vec<Vec<u8>>, padded: bool },
+    Numbers {
+        sorted: Vec<i128>,
+        decimal: bool,
+    },
+    /// With the byte that is ignored at their ends, if any.
+    Bytes {
+        sorted: Vec<Vec<u8>>,
+        padding: Option<u8>,
+    },
     Unordered,
 }
 
@@ -97,9 +105,9 @@ impl KeyBounds {
 
 impl Values {
     fn of(column: &ArrayRef, index: usize, fold: &KeyFold) -> Self {
-        let text = match fold.column(index) {
-            Some(fold) if !fold.is_binary() => return Self::Unordered,
-            other => other,
+        let padding = match fold.column(index).map(ColumnFold::padding) {
+            Some(None) => return Self::Unordered,
+            padding => padding.flatten(),
         };
         let numbers = |values: Vec<i128>| Self::numbers(values, false);
         match column.data_type() {
@@ -115,17 +123,15 @@ impl Values {
             }
             DataType::Utf8 => Self::bytes(
                 column.as_string::<i32>().iter().flatten().map(str::as_bytes),
-                text.is_some(),
+                padding,
             ),
             DataType::LargeUtf8 => Self::bytes(
                 column.as_string::<i64>().iter().flatten().map(str::as_bytes),
-                text.is_some(),
+                padding,
             ),
-            DataType::Binary => Self::bytes(column.as_binary::<i32>().iter().flatten(), false),
-            DataType::LargeBinary => Self::bytes(column.as_binary::<i64>().iter().flatten(), false),
-            DataType::FixedSizeBinary(_) => {
-                Self::bytes(column.as_fixed_size_binary().iter().flatten(), false)
-            }
+            DataType::Binary => Self::bytes(column.as_binary::<i32>().iter().flatten(), padding),
+            DataType::LargeBinary => Self::bytes(column.as_binary::<i64>().iter().flatten(), padding),
+            DataType::FixedSizeBinary(_) => Self::bytes(column.as_fixed_size_binary().iter().flatten(), None),
             _ => Self::Unordered,
         }
     }
@@ -136,13 +142,17 @@ impl Values {
         Self::Numbers { sorted, decimal }
     }
 
-    fn bytes<'a>(values: impl Iterator<Item = &'a [u8]>, padded: bool) -> Self {
+    fn bytes<'a>(values: impl Iterator<Item = &'a [u8]>, padding: Option<u8>) -> Self {
         let mut sorted: Vec<Vec<u8>> = values
-            .map(|value| if padded { without_blanks(value) } else { value }.to_vec())
+            .map(|value| {
+                padding
+                    .map_or(value, |padding| without_padding(value, padding))
+                    .to_vec()
+            })
             .collect();
         sorted.sort_unstable();
         sorted.dedup();
-        Self::Bytes { sorted, padded }
+        Self::Bytes { sorted, padding }
     }
 
     /// Whether any of the values can lie between these bounds; an unknown bound, or one of another kind, excludes nothing.
@@ -156,14 +166,14 @@ impl Values {
                 };
                 any_between(sorted, &number(lower, i128::MIN), Some(&number(upper, i128::MAX)))
             }
-            Self::Bytes { sorted, padded } => {
+            Self::Bytes { sorted, padding } => {
                 let bytes = |bound| match bound {
                     Some(Bound::Bytes(bytes)) => Some(bytes),
                     _ => None,
                 };
                 let mut lower = bytes(lower).unwrap_or_default();
-                if *padded {
-                    lower.truncate(padded_lower(&lower));
+                if let Some(padding) = padding {
+                    lower.truncate(padded_lower(&lower, *padding));
                 }
                 any_between(sorted, &lower, bytes(upper).as_ref())
             }
@@ -228,18 +238,13 @@ fn any_between<T: Ord>(sorted: &[T], lower: &T, upper: Option<&T>) -> bool {
         .is_some_and(|value| upper.is_none_or(|upper| value <= upper))
 }
 
-/// How much of a lower bound still is one for values without their trailing blanks: a value may be followed by any number of
-/// blanks, so whatever the bound has from its first blank (or lesser byte) on says nothing.
-fn padded_lower(bound: &[u8]) -> usize {
-    bound.iter().position(|byte| *byte <= b' ').unwrap_or(bound.len())
-}
-
-fn without_blanks(value: &[u8]) -> &[u8] {
-    let end = value
+/// How much of a lower bound still is one for values without their padding: a value may be followed by any number of these bytes, so
+/// whatever the bound has from its first such (or lesser) byte on says nothing.
+fn padded_lower(bound: &[u8], padding: u8) -> usize {
+    bound
         .iter()
-        .rposition(|byte| *byte != b' ')
-        .map_or(0, |last| last + 1);
-    &value[..end]
+        .position(|byte| *byte <= padding)
+        .unwrap_or(bound.len())
 }
 
 fn widened<T: Copy + Into<i128>>(values: &[T]) -> Vec<i128> {
@@ -338,17 +343,23 @@ mod tests {
     }
 
     #[test]
-    fn padded_text_is_found_under_bounds_with_blanks() {
+    fn padded_values_are_found_under_bounds_with_padding() {
         let bytes = |text: &str| Some(Bound::Bytes(text.as_bytes().to_vec()));
-        for (key, padded, lower, upper, found) in [
-            ("a", false, "a ", "b", false),
-            ("a", true, "a ", "b", true),
-            ("a  ", true, "a", "a", true),
-            ("a", true, "a \u{1}", "b", true),
-            ("a", true, "b ", "c", false),
-            ("c", true, "a ", "b ", false),
+        let (none, blank, zero) = (None, Some(b' '), Some(0));
+        for (key, padding, lower, upper, found) in [
+            ("a", none, "a ", "b", false),
+            ("a", blank, "a ", "b", true),
+            ("a  ", blank, "a", "a", true),
+            ("a", blank, "a \u{1}", "b", true),
+            ("a", blank, "b ", "c", false),
+            ("c", blank, "a ", "b ", false),
+            ("a", none, "a\0", "b", false),
+            ("a", zero, "a\0", "b", true),
+            ("a\0\0", zero, "a", "a", true),
+            ("a", zero, "a ", "b", false),
+            ("c", zero, "a\0", "b\0", false),
         ] {
-            let values = Values::bytes([key.as_bytes()].into_iter(), padded);
+            let values = Values::bytes([key.as_bytes()].into_iter(), padding);
             assert_eq!(
                 values.may_be_between(bytes(lower), bytes(upper)),
                 found,

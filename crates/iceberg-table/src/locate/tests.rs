@@ -36,20 +36,22 @@ struct Files {
 }
 
 impl Files {
-    /// Without files. `key` holds the key columns.
+    /// Without files. `key` holds the key columns; bytes are declared as those of a source.
     fn new(key: &[(&str, DataType, Option<&str>)]) -> Self {
         let mut fields: Vec<_> = key
             .iter()
             .map(|(name, ty, _)| Field::new(*name, ty.clone(), false))
             .collect();
         fields.push(Field::new(PAYLOAD, DataType::Int64, false));
+        let declare = |name: &str, collation: Option<&str>| DeclaredType {
+            declared: name.into(),
+            collation: collation.map(str::to_owned),
+        };
         let mut declared: Vec<_> = key
             .iter()
-            .map(|(_, _, collation)| {
-                collation.map(|collation| DeclaredType {
-                    declared: "nvarchar(20)".into(),
-                    collation: Some(collation.into()),
-                })
+            .map(|(_, ty, collation)| match ty {
+                DataType::Binary => Some(declare("varbinary(20)", None)),
+                _ => collation.map(|_| declare("nvarchar(20)", *collation)),
             })
             .collect();
         declared.push(None);
@@ -241,9 +243,14 @@ fn kinds() -> Vec<(DataType, Option<&'static str>, MakeColumn)> {
             Arc::new(decimals.with_precision_and_scale(30, 2).unwrap())
         }),
         (DataType::Binary, None, |n| {
-            Arc::new(BinaryArray::from_iter_values(
-                n.into_iter().map(|n| n.to_le_bytes()),
-            ))
+            let spell = |n: i32| {
+                [
+                    n.div_euclid(3).to_be_bytes().as_slice(),
+                    &[0; 2][..n.rem_euclid(3) as usize],
+                ]
+                .concat()
+            };
+            Arc::new(BinaryArray::from_iter_values(n.into_iter().map(spell)))
         }),
         (DataType::FixedSizeBinary(16), None, |n| {
             let uuids = n
