@@ -95,7 +95,7 @@ def main():
         metadata = newest_metadata(pathlib.Path(given.warehouse) / "dbo" / table)
         listed = ", ".join(f'"{name}"' for name in columns)
         found = {
-            "DuckDB": duck.execute(f"SELECT {listed} FROM iceberg_scan('{metadata}')").fetch_arrow_table(),
+            "DuckDB": duck.execute(f"SELECT {listed} FROM iceberg_scan('{metadata}')").to_arrow_table(),
             "PyIceberg": StaticTable.from_metadata(str(metadata)).scan().to_arrow(),
         }
         for reader, arrow in found.items():

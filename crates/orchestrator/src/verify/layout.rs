@@ -133,3 +133,30 @@ fn value_text(column: &ArrayRef, row: usize) -> Result<String> {
         _ => serde_json::Value::from(text).to_string(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{BinaryArray, Date32Array, Int64Array, StringArray, TimestampMicrosecondArray};
+
+    use super::*;
+
+    #[test]
+    fn a_key_of_any_type_can_be_shown() {
+        let instants = TimestampMicrosecondArray::from(vec![0]).with_timezone("UTC");
+        for (column, text) in [
+            (Arc::new(Int64Array::from(vec![-7])) as ArrayRef, "-7"),
+            (Arc::new(StringArray::from(vec!["a\"b"])), r#""a\"b""#),
+            (Arc::new(Date32Array::from(vec![0])), r#""1970-01-01""#),
+            (
+                Arc::new(TimestampMicrosecondArray::from(vec![0])),
+                r#""1970-01-01T00:00:00""#,
+            ),
+            (Arc::new(instants), r#""1970-01-01T00:00:00Z""#),
+            (Arc::new(BinaryArray::from(vec![&b"\x01\xff"[..]])), r#""01ff""#),
+        ] {
+            assert_eq!(value_text(&column, 0).unwrap(), text);
+        }
+    }
+}
