@@ -33,7 +33,7 @@ impl CutRules {
 /// The writer that has been at it longest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OldestWriter {
-    /// How long its transaction or statement has been open.
+    /// How long its transaction or statement has been open; [`Duration::MAX`] if nobody knows.
     pub age: Duration,
     /// Who it is, for people.
     pub who: String,
@@ -202,6 +202,18 @@ mod tests {
             let got = (cut.hi, cut.holding.is_some(), cut.assumed.is_some());
             assert_eq!(got, (at(hi), holding, assumed), "{writers:?} {rules:?}");
         }
+    }
+
+    #[test]
+    fn nothing_is_complete_beside_a_writer_of_unknown_age() {
+        let unknown = Writers::Known(Some(OldestWriter {
+            age: Duration::MAX,
+            who: "session 53".into(),
+        }));
+        let cut = timestamp_cut(at(100), &unknown, &rules());
+        assert_eq!((cut.hi, cut.holding.is_some()), (Ticks::MIN, true));
+        let window = TimestampWindow::new(at(50), cut.hi, at(100), &rules());
+        assert_eq!(window.hi, at(50));
     }
 
     #[test]

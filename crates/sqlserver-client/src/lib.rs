@@ -67,4 +67,4 @@ pub use table_info::{
     Capabilities, ColumnInfo, ColumnType, DatabaseInfo, ForeignKey, IndexInfo, TableInfo, TriggerInfo,
 };
 pub use value::Value;
-pub use writers::{OldestWork, OpenWork};
+pub use writers::{LocalFall, OldestWork, OpenWork};

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use cdc::{IdLook, OldestWriter, TimestampCut, Writers, timestamp_cut};
 use model::{Cut, Position, Result};
-use sqlserver_client::{Connection, OpenWork};
+use sqlserver_client::{Connection, LocalFall, OpenWork, SqlType};
 use tokio::time::Instant;
 
 use crate::clock::{ColumnClock, ServerClock};
-use crate::column_time::{floor, grain};
+use crate::column_time::{floor, grain, value};
 use crate::plan::TablePlan;
-use crate::position::{FullPosition, IdColumnPosition, Kind, TimestampPosition};
+use crate::position::{Fall, FullPosition, IdColumnPosition, Kind, LocalTime, TimestampPosition};
 use crate::tracker::{Tracker, TrackingColumn};
 
 /// How often writers are looked at while they are waited for.
@@ -97,18 +97,19 @@ async fn timestamp(
 ) -> Result<Cut> {
     let rules = plan.options.window.rules(grain(column.ty).unwrap_or_default());
     let mut began = None;
-    let (server, taken) = loop {
+    let (server, local, taken) = loop {
         let server = ServerClock::ask(connection).await?;
         let now = clock.now(&server);
-        let taken = timestamp_cut(now, &writers(connection, plan).await?, &rules);
+        let local = LocalTime::after(after.as_ref().and_then(|after| after.local), &server);
+        let taken = timestamp_cut(now, &writers(connection, plan, local.fall).await?, &rules);
         // What was there before the run began is below this; a value may have been rounded up by half a grain.
         let goal = *began.get_or_insert(now.after(rules.grain));
         let reached = taken.hi >= goal || taken.assumed.is_some();
         if reached || !settle.again(goal.since(taken.hi), taken.holding.is_some()).await {
-            break (server, taken);
+            break (server, local, taken);
         }
     };
-    let upto = next_position(column, &server, clock, &taken, after.as_ref())?;
+    let upto = next_position(column, &server, local, clock, &taken, after.as_ref())?;
     let assumed = after.and_then(|after| stepped_back(&after, &upto, rules.tolerance));
     Ok(Cut::Complete {
         upto: upto.position(&plan.incarnation().to_string())?,
@@ -120,6 +121,7 @@ async fn timestamp(
 fn next_position(
     column: &TrackingColumn,
     server: &ServerClock,
+    local: LocalTime,
     clock: ColumnClock,
     taken: &TimestampCut,
     after: Option<&TimestampPosition>,
@@ -128,7 +130,7 @@ fn next_position(
     let offset_minutes = if clock == ColumnClock::Utc {
         0
     } else {
-        server.offset_minutes()
+        local.offset_minutes
     };
     let repeated_from = after.and_then(|after| after.repeated_from(offset_minutes, taken.hi));
     Ok(TimestampPosition {
@@ -138,6 +140,7 @@ fn next_position(
         now: clock.now(server),
         offset_minutes,
         repeated_from,
+        local: Some(local),
     })
 }
 
@@ -162,12 +165,13 @@ async fn id(
     after: Option<IdColumnPosition>,
 ) -> Result<Cut> {
     let window = &plan.options.window;
-    let now = ServerClock::ask(connection).await?.utc;
+    let server = ServerClock::ask(connection).await?;
+    let local = LocalTime::after(after.as_ref().and_then(|after| after.local), &server);
     let greatest = greatest(connection, plan, column).await?;
     let look = IdLook {
-        now,
+        now: server.utc,
         greatest,
-        writers: writers(connection, plan).await?,
+        writers: writers(connection, plan, local.fall).await?,
     };
     let before = after.map(|after| after.ids);
     let (ids, holding) = look.position(before.as_ref(), window.rules(Duration::ZERO).tolerance);
@@ -182,6 +186,7 @@ async fn id(
         column: column.name.clone(),
         ids,
         assumed: assumed.is_some(),
+        local: Some(local),
     };
     Ok(Cut::Complete {
         upto: upto.position(&plan.incarnation().to_string())?,
@@ -207,20 +212,32 @@ async fn greatest(
         .i64("greatest")
 }
 
-/// Who may be writing.
-pub(crate) async fn writers(connection: &mut Connection, plan: &TablePlan) -> Result<Writers> {
+/// Who may be writing. `fall` is when the server's local time last went back.
+pub(crate) async fn writers(
+    connection: &mut Connection,
+    plan: &TablePlan,
+    fall: Option<Fall>,
+) -> Result<Writers> {
     if !plan.database.writable {
         let why = "the database is read-only here, and its writers cannot be seen".to_owned();
         return Ok(Writers::Unseen { why });
     }
-    Ok(match connection.oldest_work().await? {
+    let fall = fall.map(local_fall).transpose()?;
+    Ok(match connection.oldest_work(fall).await? {
         OpenWork::Seen(work) => Writers::Known(work.map(|work| OldestWriter {
-            age: work.age,
+            age: work.age.unwrap_or(Duration::MAX),
             who: work.to_string(),
         })),
         OpenWork::Hidden { grant } => Writers::Unseen {
             why: format!("the login may not see other sessions' transactions; {grant}"),
         },
+    })
+}
+
+fn local_fall(fall: Fall) -> Result<LocalFall> {
+    Ok(LocalFall {
+        until: value(SqlType::DateTime2 { scale: 7 }, fall.until)?,
+        by: Duration::from_secs(u64::from(fall.minutes) * 60),
     })
 }
 

@@ -55,7 +55,7 @@ async fn readable(connection: &mut Connection, plan: &TablePlan) -> Result<Optio
 async fn complete(connection: &mut Connection, plan: &TablePlan) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     if plan.tracked.tracker != Tracker::Full
-        && let Writers::Unseen { why } = writers(connection, plan).await?
+        && let Writers::Unseen { why } = writers(connection, plan, None).await?
     {
         let lag = plan.options.window.lag_seconds;
         let grant = why

@@ -7,6 +7,8 @@ use model::{Error, ErrorKind, Position, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::clock::ServerClock;
+
 /// Up to where a column of times has been read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct TimestampPosition {
@@ -25,6 +27,9 @@ pub(crate) struct TimestampPosition {
     /// Where the hour begins that local time repeats in autumn, until the clock has passed the watermark again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) repeated_from: Option<Ticks>,
+    /// The server's local time when the cut was taken, whatever the column holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) local: Option<LocalTime>,
 }
 
 impl TimestampPosition {
@@ -41,6 +46,41 @@ impl TimestampPosition {
     }
 }
 
+/// The server's local time, by which it tells when work began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LocalTime {
+    /// How far it was ahead of UTC.
+    pub(crate) offset_minutes: i64,
+    /// When it last went back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) fall: Option<Fall>,
+}
+
+/// Local time that went back between two cuts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Fall {
+    /// What seems to have begun before this local time may have begun before the fall.
+    pub(crate) until: Ticks,
+    /// How far it went back.
+    pub(crate) minutes: u32,
+}
+
+impl LocalTime {
+    /// What is known of it now, if `before` was known at the cut before.
+    pub(crate) fn after(before: Option<Self>, clock: &ServerClock) -> Self {
+        let offset_minutes = clock.offset_minutes();
+        let back = before.map_or(0, |before| before.offset_minutes - offset_minutes);
+        let fall = match u32::try_from(back) {
+            Ok(minutes) if minutes > 0 => Some(Fall {
+                until: clock.local.after(Duration::from_secs(u64::from(minutes) * 60)),
+                minutes,
+            }),
+            _ => before.and_then(|before| before.fall),
+        };
+        Self { offset_minutes, fall }
+    }
+}
+
 /// Up to where a column of ids has been read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct IdColumnPosition {
@@ -52,6 +92,9 @@ pub(crate) struct IdColumnPosition {
     /// Whether `complete` is assumed, so that some ids below it are read again.
     #[serde(default)]
     pub(crate) assumed: bool,
+    /// The server's local time when the cut was taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) local: Option<LocalTime>,
 }
 
 /// When a table was read that is read whole every time.
@@ -142,6 +185,13 @@ mod tests {
             now: Ticks(638_000_000_010_000_000),
             offset_minutes: 60,
             repeated_from: None,
+            local: Some(LocalTime {
+                offset_minutes: 60,
+                fall: Some(Fall {
+                    until: Ticks(638_000_000_000_000_000),
+                    minutes: 60,
+                }),
+            }),
         };
         let position = timestamp.position("life").unwrap();
         assert_eq!(TimestampPosition::read(&position).unwrap(), timestamp);
@@ -160,6 +210,7 @@ mod tests {
             column: "id".into(),
             ids,
             assumed: true,
+            local: None,
         };
         let position = id.position("life").unwrap();
         assert_eq!(IdColumnPosition::read(&position).unwrap(), id);
@@ -177,6 +228,7 @@ mod tests {
             now: watermark,
             offset_minutes,
             repeated_from,
+            local: None,
         };
         let (start, later) = (Ticks(watermark.0 - hour), Ticks(watermark.0 + 1));
         for (position, offset, hi, expect) in [

@@ -283,6 +283,7 @@ mod tests {
             now: at(watermark),
             offset_minutes: 0,
             repeated_from: repeated_from.map(at),
+            local: None,
         };
         let rules = WindowOptions::default().rules(std::time::Duration::ZERO);
         for (after, upto, lo) in [

@@ -85,6 +85,69 @@ async fn a_writer_of_the_same_name_counts_and_the_pools_own_sessions_do_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_from_before_the_clock_went_back_holds_the_cut() {
+    for column in ["updated_at", "id"] {
+        let shop = Shop::open(TABLE).await;
+        let options = format!(r#"{{"tracking":{{"column":"{column}"}}}}"#);
+        let mut target = copied(&shop, &options).await;
+        let mut late = shop.writer().await;
+        late.begin(Isolation::ReadCommitted).await.unwrap();
+        let insert = "INSERT INTO dbo.T (id, v) VALUES (10, N'late')";
+        late.execute(insert, &[]).await.unwrap();
+        shop.sql("INSERT INTO dbo.T (id, v) VALUES (11, N'early')");
+        shop.pass(60 - 3_600);
+        // Nobody knows by how much: an age that cannot be told hides none that can.
+        let mut young = shop.writer().await;
+        young.begin(Isolation::ReadCommitted).await.unwrap();
+        let insert = "INSERT INTO dbo.T (id, v) VALUES (12, N'young')";
+        young.execute(insert, &[]).await.unwrap();
+        shop.pass(10);
+        let holding = target.increment().await.0.unwrap();
+        assert!(holding.contains("clock went back"), "{column}: {holding}");
+        young.commit().await;
+        late.commit().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn work_from_before_autumns_hour_is_as_old_as_it_is() {
+    for column in ["updated_at", "id"] {
+        let shop = Shop::open(TABLE).await;
+        let options = format!(r#"{{"tracking":{{"column":"{column}"}}}}"#);
+        let mut target = copied(&shop, &options).await;
+        // The last cut was in summer.
+        let mut summer: serde_json::Value = serde_json::from_str(&target.position.value).unwrap();
+        summer["local"]["offset_minutes"] = 60.into();
+        target.position.value = summer.to_string();
+        let mut late = shop.writer().await;
+        late.begin(Isolation::ReadCommitted).await.unwrap();
+        let insert = "INSERT INTO dbo.T (id, v) VALUES (10, N'late')";
+        late.execute(insert, &[]).await.unwrap();
+        shop.sql("INSERT INTO dbo.T (id, v) VALUES (11, N'early')");
+        for (seconds, age) in [(120, "3720.0 s"), (60, "3780.0 s")] {
+            shop.pass(seconds);
+            let holding = target.increment().await.0.unwrap();
+            assert!(holding.contains(age), "{column}: {holding}");
+        }
+        late.commit().await;
+        // What begins after the repeated hour began after it.
+        shop.pass(2 * 3_600);
+        let mut winter = shop.writer().await;
+        winter.begin(Isolation::ReadCommitted).await.unwrap();
+        let insert = "INSERT INTO dbo.T (id, v) VALUES (12, N'winter')";
+        winter.execute(insert, &[]).await.unwrap();
+        shop.sql("INSERT INTO dbo.T (id, v) VALUES (13, N'later')");
+        shop.pass(30);
+        let holding = target.increment().await.0.unwrap();
+        assert!(holding.contains(" 30.0 s"), "{column}: {holding}");
+        winter.commit().await;
+        shop.pass(60);
+        target.increment().await;
+        assert!(target.is_equal().await, "{column}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_update_that_took_its_time_before_it_waited_is_not_lost() {
     for (tamper, survives) in [(untouched as fn(&mut _, &mut _), true), (blind, false)] {
         let shop = Shop::open(TABLE).await;
