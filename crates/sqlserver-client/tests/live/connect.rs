@@ -36,7 +36,7 @@ async fn a_refused_connection_says_what_to_look_at() {
                 o.encrypt = Encrypt::Required;
                 o.trust_server_certificate = false;
             },
-            ErrorKind::Unavailable,
+            ErrorKind::Config,
             "`ca_file`",
         ),
     ];
