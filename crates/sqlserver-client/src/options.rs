@@ -216,6 +216,10 @@ impl ConnectOptions {
 
     /// These options with a program name that no other pool's sessions have: the configured one and a random word.
     #[must_use]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the name must differ from every other process's, and no outcome depends on it"
+    )]
     pub fn for_one_pool(mut self) -> Self {
         let word = uuid::Uuid::new_v4().simple().to_string();
         let room = APPLICATION_NAME_MAX - word.len() - 1;
