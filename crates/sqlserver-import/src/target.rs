@@ -170,3 +170,52 @@ fn missing(info: &TableInfo, name: &str) -> Error {
     )
     .hint("add the column to the target, or exclude it")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sqlserver_client::ColumnType;
+
+    #[test]
+    fn only_a_declared_source_of_the_same_comparison_compares_alike() {
+        let declared = |ty: &str, collation: Option<&str>| {
+            Some(DeclaredType {
+                declared: ty.into(),
+                collation: collation.map(str::to_owned),
+            })
+        };
+        let (ci, cs) = ("Latin1_General_CI_AS", "Latin1_General_CS_AS");
+        for (source, target, collation, alike) in [
+            (declared("varchar(9)", Some(ci)), "varchar(9)", Some(ci), true),
+            (declared("varchar(9)", Some(cs)), "varchar(9)", Some(ci), false),
+            (declared("varchar(9)", None), "varchar(9)", Some(ci), false),
+            (declared("int", None), "varchar(9)", Some(ci), false),
+            (None, "varchar(9)", Some(ci), false),
+            (declared("varbinary(9)", None), "binary(9)", None, true),
+            // 0x01 and 0x0100 are two values anywhere but in SQL Server.
+            (None, "varbinary(9)", None, false),
+        ] {
+            let ty = target.parse().unwrap();
+            let column = ColumnInfo {
+                name: "k".into(),
+                id: 1,
+                ty: ColumnType::Mapped(ty),
+                collation: collation.map(str::to_owned),
+                code_page: None,
+                nullable: false,
+                identity: false,
+                computed: false,
+                generated: false,
+                masked: false,
+                encrypted: false,
+                column_set: false,
+                default: None,
+            };
+            assert_eq!(
+                compares_alike(source.as_ref(), &column, ty),
+                alike,
+                "{source:?} {target}"
+            );
+        }
+    }
+}
