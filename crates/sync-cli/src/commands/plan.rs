@@ -55,7 +55,13 @@ pub(crate) async fn run(parts: &Parts, tables: &Tables) -> Result<Answer> {
             // Before the first run there is no Iceberg table, and the target will get what the source delivers.
             let from = match iceberg.describe(&table.iceberg).await {
                 Err(error) if described.is_none() => Some(Err(error)),
-                Err(_) => described,
+                // What was found about the source has been told above.
+                Err(_) => described.map(|described| {
+                    described.map(|description| Description {
+                        findings: Vec::new(),
+                        ..description
+                    })
+                }),
                 Ok(description) => Some(Ok(description)),
             };
             plans.push(planned(parts, table, Direction::Apply, from.as_ref(), sink, &table.target).await);
