@@ -1,6 +1,5 @@
 //! The main job, step by step: SQL Server → Iceberg → SQL Server, with the proof after each step.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -151,7 +150,7 @@ fn farewell(programs: &Programs, sync: &SyncCli, directory: &Path, keep: bool) -
     );
     if keep {
         println!("\nThe server is up; commands that read it work now. Press Enter to stop it.");
-        std::io::stdin().read(&mut [0])?;
+        std::io::stdin().read_line(&mut String::new())?;
     }
     Ok(())
 }
