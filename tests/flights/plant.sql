@@ -8,4 +8,6 @@ UPDATE dbo.weather SET humid = humid + 0.01 WHERE origin = 'EWR' AND time_hour =
 UPDATE dbo.weather SET temp = NULL WHERE origin = 'LGA' AND time_hour = '2013-06-01T12:00:00';
 UPDATE dbo.flights SET tailnum = LOWER(tailnum) WHERE flight_id = 11;
 UPDATE dbo.flights SET arr_delay = NULL WHERE flight_id = 12;
+UPDATE dbo.flights_raw SET tailnum = LOWER(tailnum) WHERE [month] = 1 AND [day] = 1 AND carrier = 'UA' AND flight = 1545;
+UPDATE dbo.flights_raw SET arr_delay = NULL WHERE [month] = 1 AND [day] = 1 AND carrier = 'UA' AND flight = 1714;
 GO

@@ -180,17 +180,22 @@ impl Suite<'_> {
             );
         }
         for entry in tables {
-            let extra = entry["columns"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .find(|side| side["side"] == "iceberg");
-            let count = extra.and_then(|side| side["extra"].as_u64());
+            let doubled = count(entry, "iceberg", "extra");
             ensure!(
-                count == Some(1),
+                doubled == Some(1),
                 "verify should find one doubled row in Iceberg: {entry}"
             );
         }
+        // Without a key a row that differs is one that is missing and one that is extra, each named whole.
+        let raw = tables
+            .iter()
+            .find(|entry| entry["table"] == "dbo.flights_raw")
+            .context("dbo.flights_raw is missing")?;
+        let differing = ["missing", "extra"].map(|kind| count(raw, "target", kind));
+        ensure!(
+            differing == [Some(2), Some(2)],
+            "verify should find two rows that differ in the target: {raw}"
+        );
         Ok(())
     }
 
@@ -213,6 +218,13 @@ impl Suite<'_> {
 fn script(name: &str) -> Result<String> {
     std::fs::read_to_string(root().join("tests/flights").join(name))
         .with_context(|| format!("tests/flights/{name} cannot be read"))
+}
+
+fn count(entry: &serde_json::Value, side: &str, kind: &str) -> Option<u64> {
+    let sides = entry["columns"].as_array().into_iter().flatten();
+    sides
+        .filter(|column| column["side"] == side)
+        .find_map(|column| column[kind].as_u64())
 }
 
 fn names(entry: &serde_json::Value, side: &str, key: &str) -> bool {
