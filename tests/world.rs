@@ -95,10 +95,7 @@ impl World {
 
     /// A session of an application.
     pub(crate) async fn session(&self) -> Connection {
-        let mut options = self.connect_options(SHOP);
-        // The sync does not wait for its own sessions, and knows them by this name.
-        options.application_name = "an application".into();
-        Connection::open(&options).await.unwrap()
+        Connection::open(&self.connect_options(SHOP)).await.unwrap()
     }
 
     /// Waits until a session of the source database waits for another one.
