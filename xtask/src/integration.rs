@@ -32,8 +32,8 @@ const TABLES: [&str; 6] = [
 const PLANTED: [(&str, &str); 9] = [
     ("dbo.airlines", r#"different {"carrier":"AA"}"#),
     ("dbo.airports", r#"different {"faa":"06A"}"#),
-    ("dbo.airports", r#"different {"faa":"04G"}"#),
-    ("dbo.planes", r#"different {"tailnum":"N10156"}"#),
+    ("dbo.airports", r#"different {"faa":"ATL"}"#),
+    ("dbo.planes", r#"different {"tailnum":"N103US"}"#),
     ("dbo.planes", r#"different {"tailnum":"N102UW"}"#),
     (
         "dbo.weather",
