@@ -79,7 +79,9 @@ fn shown(report: &Value) -> String {
     for table in report["tables"].as_array().into_iter().flatten() {
         text.push_str(&format!(
             "; {}: {} read, {} written",
-            table["direction"], table["records_processed"], table["records_written"]
+            table["direction"].as_str().unwrap_or_default(),
+            table["records_processed"],
+            table["records_written"]
         ));
     }
     text
