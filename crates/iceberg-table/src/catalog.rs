@@ -5,7 +5,10 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use iceberg::spec::{Schema, SchemaRef, SnapshotRef, TableMetadata};
+use iceberg::spec::{
+    FormatVersion, PartitionSpec, Schema, SchemaRef, SnapshotRef, SortOrder, TableMetadata,
+    UnboundPartitionSpec,
+};
 use iceberg::table::Table;
 use iceberg::{TableRequirement, TableUpdate};
 use model::{Result, TableName, TableSchema};
@@ -65,8 +68,27 @@ impl TableHandle {
 pub struct NewTable {
     /// The columns; field ids are assigned anew, 1 and up in this order.
     pub schema: Schema,
+    /// How rows are partitioned, by the field ids of `schema`.
+    pub partitions: UnboundPartitionSpec,
+    /// How rows are sorted in files, by the field ids of `schema`.
+    pub sort_order: SortOrder,
+    /// The format.
+    pub format: FormatVersion,
     /// The properties.
     pub properties: HashMap<String, String>,
+}
+
+impl NewTable {
+    /// An unpartitioned, unsorted table of format v2, without properties.
+    pub fn new(schema: Schema) -> Self {
+        Self {
+            schema,
+            partitions: PartitionSpec::unpartition_spec().into_unbound(),
+            sort_order: SortOrder::unsorted_order(),
+            format: FormatVersion::V2,
+            properties: HashMap::new(),
+        }
+    }
 }
 
 /// A change of a table's metadata.

@@ -12,9 +12,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use iceberg::io::FileIO;
-use iceberg::spec::{
-    FormatVersion, PartitionSpec, SortOrder, TableMetadata, TableMetadataBuilder, TableProperties,
-};
+use iceberg::spec::{TableMetadata, TableMetadataBuilder, TableProperties};
 use iceberg::table::Table;
 use iceberg::{NamespaceIdent, Runtime, TableIdent};
 use model::{Clock, Error, ErrorKind, Ids, Result, TableName};
@@ -173,10 +171,10 @@ impl Catalog for FileSystemCatalog {
             .or_insert_with(|| "true".to_owned());
         let metadata = TableMetadataBuilder::new(
             new.schema,
-            PartitionSpec::unpartition_spec(),
-            SortOrder::unsorted_order(),
+            new.partitions,
+            new.sort_order,
             uri(&self.directory(table))?,
-            FormatVersion::V2,
+            new.format,
             properties,
         )
         .map(|builder| builder.assign_uuid(Uuid::from_u128(self.ids.random())))

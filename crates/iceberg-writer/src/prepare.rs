@@ -42,7 +42,13 @@ pub(crate) async fn prepare(catalog: &dyn Catalog, prepare: &Prepare) -> Result<
     properties.insert(CREATED_BY.to_owned(), CREATOR.to_owned());
     properties.insert("write.parquet.compression-codec".to_owned(), "zstd".to_owned());
     match catalog
-        .create(&prepare.table, NewTable { schema, properties })
+        .create(
+            &prepare.table,
+            NewTable {
+                properties,
+                ..NewTable::new(schema)
+            },
+        )
         .await?
     {
         Some(_) => Ok(prepared),

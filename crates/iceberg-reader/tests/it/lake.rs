@@ -61,7 +61,7 @@ impl Lake {
         let iceberg = iceberg_schema(&lake.schema).unwrap();
         let new = NewTable {
             properties: schema_properties(&lake.schema, &iceberg).unwrap(),
-            schema: iceberg,
+            ..NewTable::new(iceberg)
         };
         lake.catalog.create(&lake.table(), new).await.unwrap().unwrap();
         lake

@@ -22,8 +22,8 @@ fn new_table() -> NewTable {
     let arrow = Schema::new(vec![Field::new("id", DataType::Int32, false)]);
     let schema = TableSchema::new(Arc::new(arrow), vec![0], vec![None]).unwrap();
     NewTable {
-        schema: iceberg_schema(&schema).unwrap(),
         properties: HashMap::from([("a".into(), "b".into())]),
+        ..NewTable::new(iceberg_schema(&schema).unwrap())
     }
 }
 

@@ -31,10 +31,7 @@ impl Table {
         let arrow = Schema::new(vec![Field::new("id", DataType::Int32, false)]);
         let schema = TableSchema::new(Arc::new(arrow), vec![0], vec![None]).unwrap();
         let name = TableName::new("dbo", "T");
-        let new = NewTable {
-            schema: iceberg_schema(&schema).unwrap(),
-            properties: HashMap::new(),
-        };
+        let new = NewTable::new(iceberg_schema(&schema).unwrap());
         catalog.create(&name, new).await.unwrap().unwrap();
         Self {
             _directory: directory,

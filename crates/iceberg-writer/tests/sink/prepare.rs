@@ -40,10 +40,7 @@ async fn a_dry_run_creates_nothing() {
 async fn a_foreign_table_is_taken_over_only_when_told() {
     let warehouse = Warehouse::new(2);
     let schema = sample_schema(true);
-    let new = NewTable {
-        schema: iceberg_schema(&schema).unwrap(),
-        properties: [].into(),
-    };
+    let new = NewTable::new(iceberg_schema(&schema).unwrap());
     let target = unprepared(&warehouse, schema);
     warehouse
         .catalog()
