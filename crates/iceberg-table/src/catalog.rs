@@ -105,7 +105,8 @@ pub struct MetadataChange {
 pub enum CatalogCommit {
     /// The metadata was swapped; this is the new table.
     Done(Box<TableHandle>),
-    /// It was not and will not be: somebody else committed since the table was loaded, or a requirement failed.
+    /// This request did not and will not: somebody else committed since the table was loaded, or a requirement failed. A link that
+    /// repeats requests may hide that an earlier sending of it did.
     Conflict {
         /// What was in the way.
         why: String,
@@ -121,10 +122,13 @@ pub enum CatalogCommit {
 ///
 /// # Contract
 ///
-/// - **Guarantees.** `commit` replaces exactly the metadata that `base` was loaded with, or nothing; of two commits on the same base at
-///   most one is `Done`. What is `Done` survives a crash. `load` sees every commit that was `Done` before it began.
-/// - **Does not guarantee** that an older handle's files still exist: maintenance may have removed them.
-/// - **Failure.** An `Err` means that nothing changed; everything uncertain is [`CatalogCommit::Unknown`].
+/// - **Guarantees.** `commit` changes the metadata atomically, and only if every requirement holds of what it replaces: of two commits
+///   that require the same head and move it, at most one is `Done`. What is `Done` survives a crash. `load` sees every commit
+///   that was `Done` before it began.
+/// - **Does not guarantee** that an older handle's files still exist: maintenance may have removed them; nor that a commit is refused
+///   because of a change that no requirement speaks of. A REST server applies it to what is there; other catalogs refuse it.
+/// - **Failure.** An `Err` of `commit` means that nothing changed; everything uncertain is [`CatalogCommit::Unknown`]. An `Err` of
+///   `create` leaves it open whether there is now an empty table.
 #[async_trait]
 pub trait Catalog: Debug + Send + Sync {
     /// The table as it is now; `None` if there is none.

@@ -56,8 +56,14 @@ pub async fn commit_snapshot(
     clock: &dyn Clock,
     ids: &dyn Ids,
 ) -> Result<CommitOutcome> {
+    let mut lost: Vec<Produced> = Vec::new();
     for attempt in 0..ATTEMPTS {
-        let table = load(catalog, name).await?;
+        let table = match load(catalog, name).await {
+            Ok(table) => table,
+            Err(error) if !lost.is_empty() => return Ok(undecided(&error)),
+            Err(error) => return Err(error),
+        };
+        remove_lost(&table, &mut lost).await;
         if let Some(snapshot) = snapshot_of_batch(table.metadata(), &commit.stamp.sync, &commit.stamp.batch) {
             return Ok(CommitOutcome::Committed(receipt(snapshot)));
         }
@@ -69,15 +75,47 @@ pub async fn commit_snapshot(
         let produced = produce(&table, commit, clock.now(), ids, attempt).await?;
         catalog.persist(&files_of(commit, &produced)).await?;
         match catalog.commit(&table, produced.change.clone()).await? {
-            CatalogCommit::Done(table) => return done(&table, commit),
+            CatalogCommit::Done(table) => {
+                remove_lost(&table, &mut lost).await;
+                return done(&table, commit);
+            }
             CatalogCommit::Unknown { why } => return look_again(catalog, name, commit, why).await,
             CatalogCommit::Conflict { why } => {
                 tracing::debug!(table = %name, attempt, why, "commit lost a race and is built again");
-                remove_files(&table, produced.written).await;
+                lost.push(produced);
             }
         }
     }
-    conflict(&load(catalog, name).await?, commit)
+    match load(catalog, name).await {
+        Ok(table) => {
+            remove_lost(&table, &mut lost).await;
+            match snapshot_of_batch(table.metadata(), &commit.stamp.sync, &commit.stamp.batch) {
+                Some(snapshot) => Ok(CommitOutcome::Committed(receipt(snapshot))),
+                None => conflict(&table, commit),
+            }
+        }
+        Err(error) => Ok(undecided(&error)),
+    }
+}
+
+/// After a lost race the table could not be looked at. A link in between may have repeated a request that had won, and then the
+/// lost race was one against ourselves.
+fn undecided(error: &Error) -> CommitOutcome {
+    CommitOutcome::Unknown {
+        why: format!("a race was lost, perhaps against an earlier sending of the same commit: {error}"),
+    }
+}
+
+/// Removes what was written for attempts that lost. As long as the table has not moved off what one was built on, a repeated request
+/// may still win it; and what the table has, by whatever way, stays.
+async fn remove_lost(table: &TableHandle, lost: &mut Vec<Produced>) {
+    let metadata = table.metadata();
+    let head = metadata.current_snapshot_id();
+    for attempt in lost.extract_if(.., |attempt| attempt.parent != head) {
+        if metadata.snapshot_by_id(attempt.snapshot_id).is_none() {
+            remove_files(table, attempt.written).await;
+        }
+    }
 }
 
 async fn load(catalog: &dyn Catalog, name: &TableName) -> Result<TableHandle> {

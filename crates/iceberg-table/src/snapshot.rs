@@ -16,6 +16,9 @@ use crate::summary::Tally;
 /// A snapshot that is written and not committed.
 pub(crate) struct Produced {
     pub(crate) change: MetadataChange,
+    pub(crate) snapshot_id: i64,
+    /// The head that it was built on.
+    pub(crate) parent: Option<i64>,
     /// The manifests and the manifest list.
     pub(crate) written: Vec<String>,
 }
@@ -42,6 +45,8 @@ pub(crate) async fn produce(
     let snapshot = describe(table, commit, snapshot_id, list, &tally, now)?;
     Ok(Produced {
         change: metadata_change(table, commit, snapshot)?,
+        snapshot_id,
+        parent: table.metadata().current_snapshot_id(),
         written,
     })
 }
@@ -154,6 +159,12 @@ fn metadata_change(
         TableRequirement::RefSnapshotIdMatch {
             r#ref: MAIN_BRANCH.to_owned(),
             snapshot_id: metadata.current_snapshot_id(),
+        },
+        TableRequirement::CurrentSchemaIdMatch {
+            current_schema_id: metadata.current_schema_id(),
+        },
+        TableRequirement::DefaultSpecIdMatch {
+            default_spec_id: metadata.default_partition_spec_id(),
         },
     ];
     if built.changes.is_empty() {

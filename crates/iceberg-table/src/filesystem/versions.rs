@@ -7,6 +7,7 @@
 
 use std::fs::{self, File};
 use std::io::{ErrorKind as Io, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -100,7 +101,7 @@ impl Versions {
         let temporary = self.directory.join(temporary);
         let linked = write_synced(&temporary, metadata)
             .map_err(|e| io_error("cannot write the table's metadata", &self.path(number), e))
-            .map(|()| self.link(&temporary, number, metadata));
+            .map(|()| self.link(&temporary, number));
         if let Err(error) = fs::remove_file(&temporary) {
             tracing::warn!(%error, file = %temporary.display(), "a temporary file is left behind");
         }
@@ -148,14 +149,16 @@ impl Versions {
     }
 
     /// Links the temporary file to its version; `false` if the number is taken. An error leaves open whether the name was made.
-    fn link(&self, temporary: &Path, number: u64, metadata: &[u8]) -> std::io::Result<bool> {
+    fn link(&self, temporary: &Path, number: u64) -> std::io::Result<bool> {
         let path = self.path(number);
         match fs::hard_link(temporary, &path) {
             Ok(()) => Ok(true),
             // A network file system may report a failure although the name was made, and then fail to show it.
-            Err(e) => match fs::read(&path) {
-                Ok(present) if present == metadata => Ok(true),
-                Ok(_) if e.kind() == Io::AlreadyExists => Ok(false),
+            Err(e) => match (fs::metadata(temporary), fs::metadata(&path)) {
+                (Ok(ours), Ok(present)) if (ours.dev(), ours.ino()) == (present.dev(), present.ino()) => {
+                    Ok(true)
+                }
+                (_, Ok(_)) if e.kind() == Io::AlreadyExists => Ok(false),
                 _ => Err(e),
             },
         }

@@ -1,0 +1,55 @@
+//! The filesystem catalog on a local disk.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use iceberg_table::{Catalog, FileSystemCatalog};
+use model::TableName;
+use tempfile::TempDir;
+use test_support::{SeededIds, SimClock};
+
+use crate::place::Place;
+use crate::suite;
+
+struct Directory(TempDir);
+
+impl Place for Directory {
+    fn catalog(&self) -> Arc<dyn Catalog> {
+        static SEEDS: AtomicU64 = AtomicU64::new(1);
+        let ids = Arc::new(SeededIds::new(SEEDS.fetch_add(1, Ordering::Relaxed)));
+        let warehouse = self.0.path().to_str().unwrap();
+        Arc::new(FileSystemCatalog::new(warehouse, late_clock(), ids).unwrap())
+    }
+
+    fn names(&self) -> Vec<TableName> {
+        [
+            ("dbo", "Orders"),
+            ("..", "/etc/passwd"),
+            ("a b", "quote'\"[]"),
+            ("𝒳", "日本.x"),
+            ("dbo", "orders#?%20"),
+        ]
+        .map(|(schema, name)| TableName::new(schema, name))
+        .into()
+    }
+}
+
+/// A clock for which everything that a test writes is old enough to be pruned.
+fn late_clock() -> Arc<SimClock> {
+    const CENTURY_MS: i64 = 100 * 365 * 24 * 3_600_000;
+    let clock = SimClock::default();
+    clock.advance(CENTURY_MS);
+    Arc::new(clock)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_local_directory_keeps_the_contract() {
+    let place = Directory(TempDir::new().unwrap());
+    suite::run(&place).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_a_local_directory_a_sleeper_does_not_win() {
+    let place = Directory(TempDir::new().unwrap());
+    suite::a_writer_that_sleeps_across_pruning_does_not_win(&place).await;
+}

@@ -1,0 +1,14 @@
+//! The contract of the catalog seam, asked of every catalog: see [`suite`].
+
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+mod faults;
+mod filesystem;
+mod place;
+mod suite;
+mod writer;
