@@ -41,7 +41,7 @@ pub(crate) fn definition() -> NewTable {
         NestedField::optional(2, "value", Type::Primitive(PrimitiveType::String)).into(),
     ];
     NewTable {
-        schema: Schema::builder().with_fields(fields).build().unwrap(),
         properties: [("made-by".to_owned(), "the suite".to_owned())].into(),
+        ..NewTable::new(Schema::builder().with_fields(fields).build().unwrap())
     }
 }
