@@ -19,6 +19,15 @@ pub struct Instant {
 }
 
 impl Instant {
+    /// The instant that many minutes later, or earlier for a negative number.
+    pub(crate) fn plus_minutes(self, minutes: i64) -> Self {
+        let ticks = i64::from(self.days) * TICKS_PER_DAY + self.ticks as i64 + minutes * 600_000_000;
+        Self {
+            days: ticks.div_euclid(TICKS_PER_DAY) as i32,
+            ticks: ticks.rem_euclid(TICKS_PER_DAY) as u64,
+        }
+    }
+
     fn from_unix_ticks(ticks: i64) -> Self {
         let days = ticks.div_euclid(TICKS_PER_DAY);
         Self {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use crate::background::Background;
 use crate::catalog::SessionFacts;
 use crate::clock::Clock;
 use crate::random::Random;
@@ -79,13 +80,16 @@ pub struct Engine {
     store: Shared,
     logins: Mutex<Vec<Login>>,
     sessions: Mutex<BTreeMap<u16, SessionFacts>>,
+    background: Background,
 }
 
 impl Engine {
     /// A server with the databases and logins of `config`.
     pub fn new(config: EngineConfig) -> Arc<Self> {
+        let clock = Clock::default();
         let engine = Self {
-            clock: Clock::default(),
+            background: Background::new(clock.now()),
+            clock,
             store: Shared::new(),
             logins: Mutex::new(config.logins.clone()),
             sessions: Mutex::default(),
@@ -108,6 +112,10 @@ impl Engine {
     /// What the engine was set up with.
     pub fn config(&self) -> &EngineConfig {
         &self.config
+    }
+
+    pub(crate) fn background(&self) -> &Background {
+        &self.background
     }
 
     pub(crate) fn store(&self) -> &Shared {

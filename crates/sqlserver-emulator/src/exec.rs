@@ -14,6 +14,7 @@ mod bind_query;
 mod bind_select;
 mod bulk;
 mod change;
+mod change_table;
 mod ddl;
 mod define;
 mod draft;

@@ -1,6 +1,7 @@
 //! An in-memory SQL Server that speaks TDS, for tests, demos and benchmarks.
 
 mod ast;
+mod background;
 mod catalog;
 mod clock;
 mod code_page;

@@ -4,6 +4,7 @@
 //! Invariants: a row's newest version belongs to at most one open transaction (that is its exclusive lock); an index
 //! holds an entry for each key that any version of a row has.
 
+mod change_log;
 mod content;
 mod database;
 mod filter;
@@ -12,6 +13,7 @@ mod scan;
 mod schema;
 mod shared;
 mod table;
+mod tracking;
 mod transaction;
 mod waits;
 
@@ -25,6 +27,9 @@ pub(crate) use schema::{
 };
 pub(crate) use shared::{Patience, Shared, cancelled};
 pub(crate) use table::{Check, Row, RowId, TableData};
+pub(crate) use tracking::{
+    ChangeTracking, NetChange, Operation, Retention, RetentionUnit, TrackingOptions, is_in_mask,
+};
 pub(crate) use transaction::{Transaction, Undo};
 
 /// A transaction's number; never 0 for an open one.

@@ -218,14 +218,23 @@ pub(crate) enum AlterDatabase {
     Set { options: Vec<(String, String)> },
     /// `SET CHANGE_TRACKING = ON (CHANGE_RETENTION = 2 DAYS, AUTO_CLEANUP = ON)`
     ChangeTracking {
-        enable: bool,
-        retention_minutes: Option<u32>,
-        auto_cleanup: Option<bool>,
+        /// None: only the settings change.
+        switch: Option<bool>,
+        settings: Vec<TrackingSetting>,
     },
     /// `COLLATE name`
     Collate(String),
     /// `MODIFY NAME = name`
     ModifyName(String),
+}
+
+/// A setting of Change Tracking, as it was written.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum TrackingSetting {
+    /// `AUTO_CLEANUP = ON`
+    AutoCleanup(bool),
+    /// `CHANGE_RETENTION = 2 DAYS`: the count, and the unit in upper case
+    Retention { count: i64, unit: String },
 }
 
 /// Kinds of objects that DROP names.

@@ -18,7 +18,15 @@ pub(super) fn has_permission(viewer: &Viewer<'_>, arguments: &Arguments<'_>) -> 
     }
     let reads_and_writes = matches!(
         permission.as_str(),
-        "SELECT" | "INSERT" | "UPDATE" | "DELETE" | "REFERENCES" | "EXECUTE" | "CONNECT" | "VIEW DEFINITION"
+        "SELECT"
+            | "INSERT"
+            | "UPDATE"
+            | "DELETE"
+            | "REFERENCES"
+            | "EXECUTE"
+            | "CONNECT"
+            | "VIEW DEFINITION"
+            | "VIEW CHANGE TRACKING"
     );
     match class.as_deref() {
         None | Some("SERVER") => Some(match permission.as_str() {

@@ -2,7 +2,7 @@
 
 use super::{Kind, View, Viewer, bit, datetime, int, text};
 use crate::collation::{CodePage, Collation};
-use crate::store::Database;
+use crate::store::{Database, RetentionUnit};
 use crate::value::Value;
 
 pub(super) fn view(viewer: &Viewer<'_>, name: &str) -> Option<View> {
@@ -19,13 +19,7 @@ pub(super) fn view(viewer: &Viewer<'_>, name: &str) -> Option<View> {
             ("value_in_use", Kind::Variant),
         ]),
         "change_tracking_databases" => change_tracking_databases(viewer),
-        "change_tracking_tables" => View::empty(&[
-            ("object_id", Kind::Int),
-            ("is_track_columns_updated_on", Kind::Bit),
-            ("min_valid_version", Kind::BigInt),
-            ("begin_version", Kind::BigInt),
-            ("cleanup_version", Kind::BigInt),
-        ]),
+        "change_tracking_tables" => change_tracking_tables(viewer),
         _ => return None,
     })
 }
@@ -188,13 +182,18 @@ fn database_principals(viewer: &Viewer<'_>) -> View {
 
 fn change_tracking_databases(viewer: &Viewer<'_>) -> View {
     let rows = viewer.store.databases.values().filter_map(|database| {
-        let (retention, cleanup) = database.options.change_tracking?;
+        let options = database.options.change_tracking?;
+        let unit = match options.retention.unit {
+            RetentionUnit::Minutes => "MINUTES",
+            RetentionUnit::Hours => "HOURS",
+            RetentionUnit::Days => "DAYS",
+        };
         Some(vec![
             int(database.id),
-            bit(cleanup),
-            int(retention as i32),
-            Value::TinyInt(1),
-            text("MINUTES"),
+            bit(options.auto_cleanup),
+            Value::Int(options.retention.count as i32),
+            Value::TinyInt(options.retention.unit as u8),
+            text(unit),
         ])
     });
     View::new(
@@ -204,6 +203,29 @@ fn change_tracking_databases(viewer: &Viewer<'_>) -> View {
             ("retention_period", Kind::Int),
             ("retention_period_units", Kind::TinyInt),
             ("retention_period_units_desc", Kind::Text(60)),
+        ],
+        rows,
+    )
+}
+
+fn change_tracking_tables(viewer: &Viewer<'_>) -> View {
+    let rows = viewer.table_contents().filter_map(|data| {
+        let tracking = data.tracking.as_ref()?;
+        Some(vec![
+            int(data.definition.object_id),
+            bit(tracking.columns),
+            Value::BigInt(tracking.min_valid_version()),
+            Value::BigInt(tracking.begin_version),
+            Value::BigInt(tracking.cleanup_version),
+        ])
+    });
+    View::new(
+        &[
+            ("object_id", Kind::Int),
+            ("is_track_columns_updated_on", Kind::Bit),
+            ("min_valid_version", Kind::BigInt),
+            ("begin_version", Kind::BigInt),
+            ("cleanup_version", Kind::BigInt),
         ],
         rows,
     )

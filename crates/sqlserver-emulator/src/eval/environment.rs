@@ -48,7 +48,7 @@ macro_rules! environment {
 environment! {
     AppName "APP_NAME" () 0 -> NAME;
     ChangeTrackingCurrentVersion "CHANGE_TRACKING_CURRENT_VERSION" () 0 -> SqlType::BigInt;
-    ChangeTrackingIsColumnInMask "CHANGE_TRACKING_IS_COLUMN_IN_MASK" (SqlType::Int, SqlType::VarBinary { len: Length::Max }) 2 -> SqlType::Int;
+    ChangeTrackingIsColumnInMask "CHANGE_TRACKING_IS_COLUMN_IN_MASK" (SqlType::Int, SqlType::VarBinary { len: Length::Max }) 2 -> SqlType::Bit;
     ChangeTrackingMinValidVersion "CHANGE_TRACKING_MIN_VALID_VERSION" (SqlType::Int) 1 -> SqlType::BigInt;
     ColLength "COL_LENGTH" (TEXT, NAME) 2 -> SqlType::SmallInt;
     ColName "COL_NAME" (SqlType::Int, SqlType::Int) 2 -> NAME;

@@ -71,6 +71,7 @@ impl Binder<'_> {
         match source {
             LeafSource::Rows(rows) => Ok((Source::Rows { rows, filter }, false)),
             LeafSource::Query(query) => Ok((Source::Derived { query, filter }, false)),
+            LeafSource::Function(function) => Ok((Source::Function { function, filter }, false)),
             LeafSource::Table {
                 id,
                 read,

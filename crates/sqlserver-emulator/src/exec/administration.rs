@@ -75,7 +75,11 @@ impl Run<'_> {
         self.change_catalog(database, change)
     }
 
-    fn change_catalog(&mut self, database: i32, change: impl FnOnce(&mut Database)) -> SqlResult<()> {
+    pub(super) fn change_catalog(
+        &mut self,
+        database: i32,
+        change: impl FnOnce(&mut Database),
+    ) -> SqlResult<()> {
         self.lock_catalog(database)?;
         let tx = self.statement.tx;
         self.session
@@ -201,7 +205,9 @@ impl Run<'_> {
             AlterDatabase::ModifyName(name) => {
                 self.change_catalog(id, |database| database.name.clone_from(name))
             }
-            AlterDatabase::ChangeTracking { .. } => Err(SqlError::unsupported("change tracking")),
+            AlterDatabase::ChangeTracking { switch, settings } => {
+                self.alter_change_tracking(id, *switch, settings)
+            }
         }
     }
 

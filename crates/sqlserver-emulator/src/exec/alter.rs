@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use super::change_table::refuse_tracked_key;
 use super::ddl::stored_key;
 use super::define::{add_index, drop_items};
 use super::draft::table_columns;
@@ -29,6 +30,7 @@ impl Run<'_> {
             AlterTable::Drop { .. } => {
                 let now = self.statement.now;
                 self.replace_table(id, |_, data| {
+                    refuse_tracked_key(data, action)?;
                     let mut table = (*data.definition).clone();
                     let gone = drop_items(&mut table, action, now)?;
                     data.rewrite(Arc::new(table), |row| {
@@ -44,7 +46,11 @@ impl Run<'_> {
                 constraints,
             } => self.switch_constraints(id, *enable, *validate, constraints),
             AlterTable::Trigger { enable, names } => self.switch_triggers(id, *enable, names),
-            AlterTable::ChangeTracking { .. } => Err(SqlError::unsupported("change tracking")),
+            AlterTable::ChangeTracking {
+                enable: true,
+                track_columns,
+            } => self.enable_change_tracking(id, &table, *track_columns),
+            AlterTable::ChangeTracking { enable: false, .. } => self.disable_change_tracking(id, &table),
             AlterTable::NoEffect => Ok(()),
         }
     }

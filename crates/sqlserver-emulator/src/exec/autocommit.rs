@@ -81,6 +81,7 @@ impl Run<'_> {
     /// Takes the statement's time. Gives the marks to return to.
     fn start_statement(&mut self, tx: TxId) -> (usize, usize) {
         let engine = std::sync::Arc::clone(&self.session.engine);
+        engine.catch_up();
         let now = engine.clock().now();
         let mut store = engine.store().lock();
         store.touch_read(tx, self.session.database);
@@ -113,7 +114,7 @@ impl Run<'_> {
             Isolation::RepeatableRead | Isolation::Serializable
         );
         match (own, failed) {
-            (true, false) => store.commit(tx),
+            (true, false) => store.commit(tx, engine.clock().now()),
             (true, true) => store.rollback(tx),
             (false, _) if !keeps_locks && searches => store.release_row_locks_after(tx, locks),
             (false, _) => {}

@@ -83,10 +83,7 @@ impl Run<'_> {
                 places.push(*at);
             }
             let values = writer.values(self, &places, &given)?;
-            changes.push(Change {
-                id: None,
-                row: Some(writer.complete(self, values, "INSERT")?),
-            });
+            changes.push(Change::insert(writer.complete(self, values, "INSERT")?));
         }
         if !load.check_constraints {
             self.distrust(&writer);

@@ -200,16 +200,15 @@ impl Run<'_> {
             Ok((plan, sets, writer, output, top))
         })?;
         let found = self.targets(&plan, top)?;
+        let set = set_columns(&sets);
         let mut changes = Vec::with_capacity(found.len());
         for (id, row) in &found {
             let mut values = plan.own(row).to_vec();
             for (column, value) in self.assigned(&sets, row)? {
                 values[column] = value;
             }
-            changes.push(Change {
-                id: Some(*id),
-                row: Some(writer.complete(self, values, "UPDATE")?),
-            });
+            let row = writer.complete(self, values, "UPDATE")?;
+            changes.push(Change::update(*id, row, Arc::clone(&set)));
         }
         let written = writer.write(self, changes)?;
         self.check_references(&writer, written.iter().flatten(), "UPDATE")?;
@@ -239,13 +238,7 @@ impl Run<'_> {
             Ok((plan, writer, output, top))
         })?;
         let found = self.targets(&plan, top)?;
-        let changes = found
-            .iter()
-            .map(|(id, _)| Change {
-                id: Some(*id),
-                row: None,
-            })
-            .collect();
+        let changes = found.iter().map(|(id, _)| Change::delete(*id)).collect();
         writer.write(self, changes)?;
         self.report(&plan, output.as_ref(), &found, None, "DELETE")?;
         let deleted: Vec<Row> = found.iter().map(|(_, row)| plan.own(row)).collect();
@@ -341,6 +334,11 @@ fn bind_output(
 
 fn bind_top(binder: &mut Binder<'_>, top: Option<&Top>) -> SqlResult<Option<BoundExpr>> {
     binder.count(top.map(|top| &top.count))
+}
+
+/// The columns that SET items assign, in their order.
+pub(crate) fn set_columns(sets: &[Set]) -> Arc<[usize]> {
+    sets.iter().filter_map(|set| set.column).collect()
 }
 
 /// Binds SET items over the current block's columns.

@@ -314,8 +314,14 @@ impl Run<'_> {
                 ),
             ));
         }
-        self.replace_table(id, |_, data| {
-            *data = TableData::new(Arc::clone(&data.definition));
+        self.replace_table(id, |run, data| {
+            let version = run
+                .session
+                .engine
+                .store()
+                .lock()
+                .tracking_version(data.definition.database, None);
+            data.empty(version);
             Ok(())
         })
     }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::plan::{QueryPlan, ReadPlan};
+use super::plan::{QueryPlan, ReadPlan, RowFunction};
 use super::scope::{Binder, BoundColumn, find_column};
 use super::walk::{conjuncts, has_subquery, walk};
 use crate::ast::{Expr, JoinKind, TableSource};
@@ -43,6 +43,7 @@ pub(crate) enum LeafSource {
     },
     Rows(Arc<Vec<Row>>),
     Query(Box<QueryPlan>),
+    Function(Box<RowFunction>),
 }
 
 impl Draft {
@@ -190,7 +191,12 @@ impl Binder<'_> {
                 alias,
                 ..
             } => self.draft_function(name, arguments, alias.as_deref()),
-            TableSource::ChangeTable { .. } => Err(SqlError::unsupported("CHANGETABLE")),
+            TableSource::ChangeTable {
+                table,
+                request,
+                alias,
+                columns,
+            } => self.draft_change_table(table, request, alias, columns),
         }
     }
 

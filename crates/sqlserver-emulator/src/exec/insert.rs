@@ -69,10 +69,7 @@ impl Run<'_> {
     ) -> SqlResult<u64> {
         let mut changes = Vec::with_capacity(rows.len());
         for values in rows {
-            changes.push(Change {
-                id: None,
-                row: Some(writer.complete(self, values, "INSERT")?),
-            });
+            changes.push(Change::insert(writer.complete(self, values, "INSERT")?));
         }
         let count = changes.len() as u64;
         let written = writer.write(self, changes)?;

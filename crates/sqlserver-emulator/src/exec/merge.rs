@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::change::{Set, bind_sets, for_update};
+use super::change::{Set, bind_sets, for_update, set_columns};
 use super::draft::{Draft, LeafSource, join, row_id_column};
 use super::insert::insertable;
 use super::output::{OutputPlan, OutputRow, target_table};
@@ -121,7 +121,11 @@ impl Run<'_> {
         let own: Row = row[plan.source_width..plan.source_width + width].into();
         let step = match &clause.action {
             Action::Delete => Step {
-                change: Change { id, row: None },
+                change: Change {
+                    id,
+                    row: None,
+                    set: None,
+                },
                 action: "DELETE",
                 before: Some(own),
                 joined: row,
@@ -133,7 +137,11 @@ impl Run<'_> {
                 }
                 let new = plan.writer.complete(self, values, "UPDATE")?;
                 Step {
-                    change: Change { id, row: Some(new) },
+                    change: Change {
+                        id,
+                        row: Some(new),
+                        set: Some(set_columns(sets)),
+                    },
                     action: "UPDATE",
                     before: Some(own),
                     joined: row,
@@ -151,10 +159,7 @@ impl Run<'_> {
                 let values = plan.writer.values(self, places, &given)?;
                 let new = plan.writer.complete(self, values, "INSERT")?;
                 Step {
-                    change: Change {
-                        id: None,
-                        row: Some(new),
-                    },
+                    change: Change::insert(new),
                     action: "INSERT",
                     before: None,
                     joined: row,
@@ -171,13 +176,7 @@ impl Run<'_> {
             "UPDATE" => 1,
             _ => 2,
         });
-        let changes = steps
-            .iter()
-            .map(|step| Change {
-                id: step.change.id,
-                row: step.change.row.clone(),
-            })
-            .collect();
+        let changes = steps.iter().map(|step| step.change.clone()).collect();
         let written = plan.writer.write(self, changes)?;
         self.check_references(&plan.writer, written.iter().flatten(), "MERGE")?;
         let pairs = steps

@@ -158,10 +158,7 @@ impl OutputPlan {
         let mut changes = Vec::with_capacity(rows.len());
         for row in rows {
             let values = writer.values(run, places, &row)?;
-            changes.push(Change {
-                id: None,
-                row: Some(writer.complete(run, values, "INSERT")?),
-            });
+            changes.push(Change::insert(writer.complete(run, values, "INSERT")?));
         }
         writer.write(run, changes)?;
         Ok(())

@@ -170,12 +170,33 @@ pub(crate) enum Source {
         query: Box<QueryPlan>,
         filter: Vec<BoundExpr>,
     },
+    Function {
+        function: Box<RowFunction>,
+        filter: Vec<BoundExpr>,
+    },
     Join(Box<JoinPlan>),
     Apply {
         outer: bool,
         left: Box<Source>,
         right: Box<Source>,
         right_width: usize,
+    },
+}
+
+/// A function that gives rows; its arguments stand over the rows around it.
+#[derive(Debug)]
+pub(crate) enum RowFunction {
+    /// `CHANGETABLE(CHANGES …)`
+    Changes {
+        table: TableId,
+        read: ReadPlan,
+        last: BoundExpr,
+    },
+    /// `CHANGETABLE(VERSION …)`, with a value for each column of the primary key.
+    Version {
+        table: TableId,
+        read: ReadPlan,
+        key: Vec<BoundExpr>,
     },
 }
 

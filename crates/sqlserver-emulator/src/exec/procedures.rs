@@ -176,6 +176,16 @@ impl Run<'_> {
                     outputs: Vec::new(),
                 })
             }
+            "sp_flush_ct_internal_table_on_demand" | "sp_flush_commit_table_on_demand" => {
+                let table = given.first().and_then(|given| given.value.as_ref());
+                let table = table.and_then(Value::as_text);
+                self.flush_tracking(table.as_deref())
+                    .map_err(|error| self.fail(error))?;
+                Ok(Finished {
+                    status: 0,
+                    outputs: Vec::new(),
+                })
+            }
             "sp_set_session_context" => {
                 let text = |at: usize| {
                     given

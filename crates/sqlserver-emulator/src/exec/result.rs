@@ -134,10 +134,7 @@ impl Run<'_> {
             .iter()
             .any(|column| column.info.ty == SqlType::RowVersion);
         self.query(&plan, &mut |_, row| {
-            changes.push(Change {
-                id: None,
-                row: Some(row),
-            });
+            changes.push(Change::insert(row));
             Ok(Flow::Continue)
         })?;
         let count = changes.len() as u64;

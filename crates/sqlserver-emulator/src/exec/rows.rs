@@ -46,6 +46,14 @@ impl Run<'_> {
                 })?;
                 Ok(flow)
             }
+            Source::Function { function, filter } => {
+                for row in self.function_rows(function)? {
+                    if self.all_hold(filter, &row)? && each(self, row)? == Flow::Stop {
+                        return Ok(Flow::Stop);
+                    }
+                }
+                Ok(Flow::Continue)
+            }
             Source::Join(join) => self.join(join, each),
             Source::Apply {
                 outer,

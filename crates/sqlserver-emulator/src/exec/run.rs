@@ -64,6 +64,8 @@ pub(crate) struct Run<'a> {
     /// Tables hashed for probing, by the probe's number.
     pub(crate) hashed: HashMap<u64, Arc<HashedRows>>,
     probes: u64,
+    /// WITH CHANGE_TRACKING_CONTEXT of the statement that runs.
+    pub(crate) change_context: Option<Arc<[u8]>>,
     /// The next select list's rows go here rather than to the client: INSERT … EXEC.
     pub(crate) captured: Option<Vec<Row>>,
     /// By column of the current result: how many bytes SET TEXTSIZE leaves of it.
@@ -95,6 +97,7 @@ impl<'a> Run<'a> {
             members: HashMap::new(),
             hashed: HashMap::new(),
             probes: 0,
+            change_context: None,
             captured: None,
             text_limits: Vec::new(),
         }
@@ -189,7 +192,7 @@ impl<'a> Run<'a> {
     }
 
     /// The commit that this statement's snapshot reads see; under SNAPSHOT it is the whole transaction's.
-    fn snapshot(&mut self) -> u64 {
+    pub(crate) fn snapshot(&mut self) -> u64 {
         if let Some(at) = self.statement.snapshot {
             return at;
         }
@@ -299,6 +302,9 @@ impl Context for Run<'_> {
     }
 
     fn environment(&mut self, function: EnvironmentFunction, arguments: &[Value]) -> SqlResult<Value> {
+        if let Some(answer) = self.tracking_function(function, arguments)? {
+            return Ok(answer);
+        }
         let tx = self.statement.tx;
         self.session.environment(function, arguments, tx)
     }

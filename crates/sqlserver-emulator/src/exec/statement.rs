@@ -284,6 +284,9 @@ impl Run<'_> {
             StatementKind::Delete(delete) => {
                 self.counted("DELETE", Command::Delete, |run| run.delete(delete))
             }
+            StatementKind::WithChangeTrackingContext { context, statement } => {
+                self.with_change_context(context, |run| run.perform(statement))
+            }
             StatementKind::Merge(merge) => self.counted("MERGE", Command::Merge, |run| run.merge(merge)),
             StatementKind::InsertBulk(bulk) => self.begin_bulk(bulk),
             StatementKind::Declare(variables) => self.declare(variables),

@@ -145,7 +145,8 @@ impl SessionState {
         }
         self.transaction = None;
         self.savepoints.clear();
-        self.engine.store().lock().commit(tx);
+        let now = self.engine.clock().now();
+        self.engine.store().lock().commit(tx, now);
         self.engine.store().notify();
         self.publish();
         Some(tx)

@@ -244,10 +244,11 @@ impl TableWriter {
         let engine = Arc::clone(&run.session.engine);
         let mut stored = Vec::with_capacity(changes.len());
         let mut unchecked = Vec::new();
-        engine
-            .store()
-            .lock()
-            .touch(tx, self.table.database, engine.clock().now());
+        {
+            let mut store = engine.store().lock();
+            store.touch(tx, self.table.database, engine.clock().now());
+            store.begin_writing(tx, self.id, run.change_context.clone());
+        }
         while stored.len() < changes.len() {
             run.check_cancelled()?;
             let result = engine.store().when_free(tx, &patience, |store| {
@@ -290,7 +291,8 @@ impl TableWriter {
                 store.insert(tx, self.id, row.clone())?;
             }
             (Some(id), row) => {
-                if store.replace(tx, self.id, id, row.clone(), Check::Later)? {
+                let set = change.set.as_ref();
+                if store.replace(tx, self.id, id, row.clone(), set, Check::Later)? {
                     unchecked.push(id);
                 }
             }
@@ -357,9 +359,38 @@ impl TableWriter {
 }
 
 /// One row to write: new (`id` none), changed, or deleted (`row` none).
+#[derive(Clone)]
 pub(crate) struct Change {
     pub(crate) id: Option<RowId>,
     pub(crate) row: Option<Row>,
+    /// The columns that an UPDATE sets, in its order.
+    pub(crate) set: Option<Arc<[usize]>>,
+}
+
+impl Change {
+    pub(crate) fn insert(row: Row) -> Self {
+        Self {
+            id: None,
+            row: Some(row),
+            set: None,
+        }
+    }
+
+    pub(crate) fn update(id: RowId, row: Row, set: Arc<[usize]>) -> Self {
+        Self {
+            id: Some(id),
+            row: Some(row),
+            set: Some(set),
+        }
+    }
+
+    pub(crate) fn delete(id: RowId) -> Self {
+        Self {
+            id: Some(id),
+            row: None,
+            set: None,
+        }
+    }
 }
 
 /// An expression as it is given to a column: converted, but with its length unchecked.

@@ -1,7 +1,7 @@
 //! CREATE DATABASE and ALTER DATABASE.
 
 use super::Parser;
-use crate::ast::{AlterDatabase, StatementKind};
+use crate::ast::{AlterDatabase, StatementKind, TrackingSetting};
 use crate::error::{SqlError, SqlResult};
 use crate::lexer::TokenKind;
 
@@ -89,48 +89,54 @@ impl Parser<'_> {
 
     /// `= ON (CHANGE_RETENTION = 2 DAYS, AUTO_CLEANUP = ON)`, `= OFF`, or just `(…)` to change settings.
     fn change_tracking(&mut self) -> SqlResult<AlterDatabase> {
-        let mut retention_minutes = None;
-        let mut auto_cleanup = None;
-        let enable = if self.eat_symbol("=") {
-            self.switch()?
+        let switch = if self.eat_symbol("=") {
+            Some(self.switch()?)
         } else {
-            true
+            None
         };
-        if self.is_symbol("(") {
+        let mut settings = Vec::new();
+        if switch.is_none() || self.is_symbol("(") {
             self.parenthesized(|parser| {
-                if parser.eat("AUTO_CLEANUP") {
-                    parser.expect_symbol("=")?;
-                    auto_cleanup = Some(parser.switch()?);
-                    return Ok(());
+                let line = parser.line();
+                let setting = parser.tracking_setting()?;
+                let same = |known: &TrackingSetting| {
+                    std::mem::discriminant(known) == std::mem::discriminant(&setting)
+                };
+                if settings.iter().any(same) {
+                    let name = match setting {
+                        TrackingSetting::AutoCleanup(_) => "AUTO_CLEANUP",
+                        TrackingSetting::Retention { .. } => "CHANGE_RETENTION",
+                    };
+                    let message = format!(
+                        "ALTER DATABASE change tracking option '{name}' was specified more than once. Each option can be specified only once."
+                    );
+                    return Err(SqlError::new(5091, 15, 1, message).at_line(line));
                 }
-                parser.expect("CHANGE_RETENTION")?;
-                parser.expect_symbol("=")?;
-                retention_minutes = Some(parser.retention()?);
+                settings.push(setting);
                 Ok(())
             })?;
         }
-        Ok(AlterDatabase::ChangeTracking {
-            enable,
-            retention_minutes,
-            auto_cleanup,
-        })
+        if self.is_symbol(",") {
+            let message = "Change tracking options for ALTER DATABASE cannot be combined with other ALTER DATABASE options.";
+            return Err(SqlError::user(22_114, message).at_line(self.line()));
+        }
+        Ok(AlterDatabase::ChangeTracking { switch, settings })
     }
 
-    fn retention(&mut self) -> SqlResult<u32> {
-        let line = self.line();
+    fn tracking_setting(&mut self) -> SqlResult<TrackingSetting> {
+        if self.eat("AUTO_CLEANUP") {
+            self.expect_symbol("=")?;
+            return Ok(TrackingSetting::AutoCleanup(self.switch()?));
+        }
+        self.expect("CHANGE_RETENTION")?;
+        self.expect_symbol("=")?;
         let count = self.integer()?;
-        let unit = match self.eat_one_of(&["DAYS", "HOURS", "MINUTES"]) {
-            Some("DAYS") => 1440,
-            Some("HOURS") => 60,
-            Some(_) => 1,
-            None => return Err(self.unexpected()),
-        };
-        let minutes = u32::try_from(count)
-            .ok()
-            .and_then(|count| count.checked_mul(unit));
-        minutes.ok_or_else(|| {
-            let message = format!("The value for change retention period parameter '{count}' is invalid.");
-            SqlError::new(22_101, 16, 1, message).at_line(line)
-        })
+        let line = self.line();
+        let unit = self.word()?.to_ascii_uppercase();
+        if !["DAYS", "HOURS", "MINUTES"].contains(&unit.as_str()) {
+            let message = format!("'{unit}' is not a recognized CHANGE RETENTION UNIT option.");
+            return Err(SqlError::new(155, 15, 2, message).at_line(line));
+        }
+        Ok(TrackingSetting::Retention { count, unit })
     }
 }

@@ -48,6 +48,11 @@ impl Parser<'_> {
         if !self.eat("WITH") {
             return Ok(Vec::new());
         }
+        self.cte_list()
+    }
+
+    /// What follows WITH.
+    pub(super) fn cte_list(&mut self) -> SqlResult<Vec<Cte>> {
         self.comma_list(|parser| {
             let name = parser.name()?;
             let columns = parser.optional_name_list()?;

@@ -2,7 +2,7 @@
 
 use super::Parser;
 use crate::ast::{ChangeTableRequest, JoinKind, TableHint, TableSource};
-use crate::error::SqlResult;
+use crate::error::{SqlError, SqlResult};
 use crate::lexer::TokenKind;
 
 impl Parser<'_> {
@@ -187,8 +187,10 @@ impl Parser<'_> {
             }
         };
         self.expect_symbol(")")?;
+        let line = self.line();
         let Some(alias) = self.table_alias()? else {
-            return Err(self.unexpected());
+            let message = "A table returned by the CHANGETABLE function must be aliased.";
+            return Err(SqlError::user(22_104, message).at_line(line));
         };
         let columns = self.optional_name_list()?;
         Ok(TableSource::ChangeTable {

@@ -3,8 +3,8 @@
 use super::Parser;
 use super::types::DECLARED_LENGTH;
 use crate::ast::{
-    Batch, RaisError, Statement, StatementKind, ThrowArguments, TransactionName, VariableDeclaration,
-    WaitKind,
+    Batch, Cte, Expr, Literal, RaisError, Statement, StatementKind, ThrowArguments, TransactionName,
+    VariableDeclaration, WaitKind,
 };
 use crate::error::{SqlError, SqlResult};
 use crate::lexer::TokenKind;
@@ -113,22 +113,46 @@ impl Parser<'_> {
             self.advance();
             self.advance();
             self.expect_symbol("(")?;
-            let context = self.value()?;
+            let context = self.change_context()?;
             self.expect_symbol(")")?;
-            let statement = Box::new(self.statement_kind()?);
+            let ctes = if self.eat_symbol(",") {
+                self.cte_list()?
+            } else {
+                Vec::new()
+            };
+            let statement = match self.changing_statement(ctes)? {
+                Ok(statement) => Box::new(statement),
+                Err(_) => return Err(self.unexpected()),
+            };
             return Ok(StatementKind::WithChangeTrackingContext { context, statement });
         }
         let ctes = self.ctes()?;
-        if self.is_word("INSERT") {
-            self.insert(ctes)
+        match self.changing_statement(ctes)? {
+            Ok(statement) => Ok(statement),
+            Err(ctes) => self.select_statement(ctes),
+        }
+    }
+
+    /// INSERT, UPDATE, DELETE or MERGE; gives the common table expressions back if it is none of them.
+    fn changing_statement(&mut self, ctes: Vec<Cte>) -> SqlResult<Result<StatementKind, Vec<Cte>>> {
+        Ok(Ok(if self.is_word("INSERT") {
+            self.insert(ctes)?
         } else if self.is_word("UPDATE") {
-            self.update(ctes)
+            self.update(ctes)?
         } else if self.is_word("DELETE") {
-            self.delete(ctes)
+            self.delete(ctes)?
         } else if self.is_word("MERGE") {
-            self.merge(ctes)
+            self.merge(ctes)?
         } else {
-            self.select_statement(ctes)
+            return Ok(Err(ctes));
+        }))
+    }
+
+    /// A variable or a binary constant; SQL Server takes no other expression here.
+    fn change_context(&mut self) -> SqlResult<Expr> {
+        match self.kind(0) {
+            TokenKind::Variable(_) | TokenKind::Constant(Literal::Binary(_)) => self.value(),
+            _ => Err(self.unexpected()),
         }
     }
 

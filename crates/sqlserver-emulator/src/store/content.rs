@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use super::change_log::{Origin, RowChange, commands};
 use super::scan::{Cursor, KeyRange, LockMode, Read, Scanned};
 use super::schema::{Table, same_name};
 use super::table::{Check, Row, RowId, TableData};
+use super::tracking::Versions;
 use super::transaction::{Transaction, Undo};
 use super::{Database, Refusal, TableId, TxId};
 use crate::clock::{Clock, Instant};
@@ -23,9 +25,11 @@ pub(crate) struct Store {
     last_transaction: TxId,
     last_table: u64,
     /// Commits that snapshots in use see, with the number of users.
-    snapshots: BTreeMap<u64, usize>,
+    pub(super) snapshots: BTreeMap<u64, usize>,
     /// Rows whose older versions wait for snapshots to end.
     garbage: Vec<(u64, TableId, RowId)>,
+    /// Change Tracking, by database.
+    pub(super) versions: HashMap<i32, Versions>,
 }
 
 impl Store {
@@ -76,7 +80,7 @@ impl Store {
     }
 
     /// Makes the transaction's changes permanent and gives its locks back.
-    pub(crate) fn commit(&mut self, tx: TxId) {
+    pub(crate) fn commit(&mut self, tx: TxId, now: Instant) {
         let Some(transaction) = self.transactions.remove(&tx) else {
             return;
         };
@@ -87,12 +91,16 @@ impl Store {
         let at = self.commits;
         let keep = self.snapshots.keys().next().is_some_and(|oldest| *oldest < at);
         for step in &transaction.undo {
-            if let Undo::Write { table, row } = step
+            if let Undo::Write { table, row, .. } = step
                 && let Some(data) = self.tables.get_mut(table)
                 && data.commit(tx, *row, at, keep)
             {
                 self.garbage.push((at, *table, *row));
             }
+        }
+        let commands = commands(transaction.changes());
+        if !commands.is_empty() {
+            self.track(&commands, at, now);
         }
         self.release_locks(&transaction);
         self.collect_garbage();
@@ -106,7 +114,7 @@ impl Store {
         };
         // What table variables keep of it is committed.
         for step in &transaction.undo {
-            if let Undo::Write { table, row } = step
+            if let Undo::Write { table, row, .. } = step
                 && let Some(data) = self.tables.get_mut(table)
             {
                 data.commit(tx, *row, self.commits, false);
@@ -126,12 +134,12 @@ impl Store {
         let mut kept = Vec::new();
         for step in undone.into_iter().rev() {
             match step {
-                Undo::Write { table, row } => {
+                Undo::Write { table, row, change } => {
                     let Some(data) = self.tables.get_mut(&table) else {
                         continue;
                     };
                     if keep_variables && data.definition.variable {
-                        kept.push(Undo::Write { table, row });
+                        kept.push(Undo::Write { table, row, change });
                     } else {
                         data.undo(tx, row);
                     }
@@ -240,18 +248,53 @@ impl Store {
 
     pub(crate) fn insert(&mut self, tx: TxId, table: TableId, row: Row) -> Result<RowId, Refusal> {
         let data = self.tables.get_mut(&table).ok_or(Refusal::Stale)?;
-        let id = data.insert(tx, row)?;
-        self.log(tx, Undo::Write { table, row: id });
+        let id = data.insert(tx, row.clone())?;
+        self.log_write(tx, table, id, |origin| RowChange {
+            before: None,
+            after: Some(row),
+            set: None,
+            origin,
+        });
         Ok(id)
     }
 
-    /// Updates a row, or deletes it when `row` is none. Says whether a unique key is new.
+    /// A statement is about to write a table: its changes are remembered if someone follows it.
+    pub(crate) fn begin_writing(&mut self, tx: TxId, table: TableId, context: Option<Arc<[u8]>>) {
+        let followed = self.tables.get(&table).filter(|data| data.is_followed());
+        let origin = followed.map(|data| {
+            Arc::new(Origin {
+                table,
+                definition: Arc::clone(&data.definition),
+                context,
+            })
+        });
+        if let Some(transaction) = self.transactions.get_mut(&tx) {
+            transaction.origin = origin;
+        }
+    }
+
+    fn log_write(
+        &mut self,
+        tx: TxId,
+        table: TableId,
+        row: RowId,
+        change: impl FnOnce(Arc<Origin>) -> RowChange,
+    ) {
+        if let Some(transaction) = self.transactions.get_mut(&tx) {
+            let origin = transaction.origin.as_ref().filter(|origin| origin.table == table);
+            let change = origin.cloned().map(|origin| Box::new(change(origin)));
+            transaction.undo.push(Undo::Write { table, row, change });
+        }
+    }
+
+    /// Updates a row (its columns `set`), or deletes it when `row` is none. Says whether a unique key is new.
     pub(crate) fn replace(
         &mut self,
         tx: TxId,
         table: TableId,
         id: RowId,
         row: Option<Row>,
+        set: Option<&Arc<[usize]>>,
         check: Check,
     ) -> Result<bool, Refusal> {
         let snapshot = self
@@ -259,8 +302,14 @@ impl Store {
             .get(&tx)
             .and_then(|transaction| transaction.snapshot);
         let data = self.tables.get_mut(&table).ok_or(Refusal::Stale)?;
-        let new_key = data.replace(tx, id, row, snapshot, check)?;
-        self.log(tx, Undo::Write { table, row: id });
+        let before = data.newest(id).and_then(|(row, _)| row.cloned());
+        let new_key = data.replace(tx, id, row.clone(), snapshot, check)?;
+        self.log_write(tx, table, id, |origin| RowChange {
+            before,
+            after: row,
+            set: set.cloned(),
+            origin,
+        });
         Ok(new_key)
     }
 

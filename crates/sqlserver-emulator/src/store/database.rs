@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::TableId;
 use super::schema::same_name;
+use super::tracking::TrackingOptions;
 use crate::clock::Instant;
 use crate::collation::Collation;
 
@@ -25,8 +26,7 @@ pub(crate) struct DatabaseOptions {
     pub(crate) compatibility_level: u8,
     pub(crate) recovery_model: String,
     pub(crate) read_only: bool,
-    /// Retention in minutes, and auto-cleanup.
-    pub(crate) change_tracking: Option<(u32, bool)>,
+    pub(crate) change_tracking: Option<TrackingOptions>,
 }
 
 impl Default for DatabaseOptions {

@@ -8,6 +8,7 @@ use super::filter::IndexFilter;
 use super::key;
 use super::scan::{KeyRange, LockMode};
 use super::schema::{Index, Table};
+use super::tracking::ChangeTracking;
 use super::{Refusal, TxId};
 use crate::value::Value;
 
@@ -61,6 +62,7 @@ pub(crate) struct TableData {
     pub(super) range_locks: Vec<RangeLock>,
     /// The last identity value given; none before the first.
     pub(crate) identity: Option<i64>,
+    pub(crate) tracking: Option<ChangeTracking>,
 }
 
 impl TableData {
@@ -75,6 +77,7 @@ impl TableData {
             row_locks: HashMap::new(),
             range_locks: Vec::new(),
             identity: None,
+            tracking: None,
         }
     }
 
@@ -86,6 +89,25 @@ impl TableData {
             key::append(&row[part.column], collation, part.descending, &mut out);
         }
         out.into_boxed_slice()
+    }
+
+    /// Throws all rows away, as TRUNCATE does; what is tracked of them begins anew at `version`.
+    pub(crate) fn empty(&mut self, version: i64) {
+        let mut tracking = self.tracking.take();
+        if let Some(tracking) = &mut tracking {
+            tracking.restart(version);
+        }
+        let range_locks = std::mem::take(&mut self.range_locks);
+        *self = Self {
+            range_locks,
+            tracking,
+            ..Self::new(Arc::clone(&self.definition))
+        };
+    }
+
+    /// Whether the changes of its rows are remembered until they are committed.
+    pub(crate) fn is_followed(&self) -> bool {
+        self.tracking.is_some()
     }
 
     /// Rows that exist now, counting uncommitted ones: `sys.partitions.rows`.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use super::change_log::{Origin, RowChange};
 use super::table::{RowId, TableData};
 use super::{TableId, TxId};
 use crate::clock::Instant;
@@ -10,8 +11,12 @@ use crate::clock::Instant;
 /// How to take back one step.
 #[derive(Debug)]
 pub(crate) enum Undo {
-    /// A row version was written.
-    Write { table: TableId, row: RowId },
+    /// A row version was written; with the change, where someone follows the table.
+    Write {
+        table: TableId,
+        row: RowId,
+        change: Option<Box<RowChange>>,
+    },
     /// A table came to be.
     Created(TableId),
     /// A table, or its definition or content, was replaced.
@@ -37,6 +42,8 @@ pub(crate) struct Transaction {
     /// The commit it sees, once a SNAPSHOT transaction has read.
     pub(crate) snapshot: Option<u64>,
     pub(crate) undo: Vec<Undo>,
+    /// The statement that writes, if someone follows its table.
+    pub(super) origin: Option<Arc<Origin>>,
     /// The least rowversion it has assigned, by database.
     pub(crate) least_rowversion: BTreeMap<i32, u64>,
     /// Databases it has touched, with the time of its first write there.
@@ -60,6 +67,7 @@ impl Transaction {
             began,
             snapshot: None,
             undo: Vec::new(),
+            origin: None,
             least_rowversion: BTreeMap::new(),
             databases: BTreeMap::new(),
             deadlock_priority: 0,
@@ -73,6 +81,16 @@ impl Transaction {
     /// The session that it waits for, as `sys.dm_exec_requests.blocking_session_id` wants to know.
     pub(crate) fn blocked_by(&self) -> Option<TxId> {
         self.waits_for.first().copied()
+    }
+
+    /// Its changes to tables that someone follows.
+    pub(super) fn changes(&self) -> impl Iterator<Item = &RowChange> {
+        self.undo.iter().filter_map(|step| match step {
+            Undo::Write {
+                change: Some(change), ..
+            } => Some(&**change),
+            _ => None,
+        })
     }
 
     /// Whether it has changed anything.
