@@ -1,88 +1,136 @@
-//! Measurements: rows, seconds and what was written, from the reports of release builds.
+//! Measurements of release builds against a raw drain of the same server, and against tools of others.
+
+mod arena;
+mod chart;
+mod compare;
+mod contestant;
+mod drain;
+mod process;
+mod series;
+mod smoke;
+mod tables;
+mod worker;
+
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
 
-use crate::cargo::{Profile, Programs, root};
+use self::arena::{Arena, SOURCE, TARGET};
+use self::contestant::Contestant;
+use self::series::Report;
+use self::tables::Table;
+use crate::cargo::{Programs, root};
+use crate::python::Python;
 use crate::server::Server;
-use crate::sync::SyncCli;
 
 /// What is measured.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Options {
-    /// 10,000 orders end to end, then 100 changes.
-    #[arg(long, required = true)]
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Only 10,000 orders end to end, then 100 changes: seconds, without Python.
+    #[arg(long)]
     smoke: bool,
+    /// Tools of others take part.
+    #[arg(long)]
+    peers: bool,
+    /// Rows of `orders`; the other tables follow.
+    #[arg(long, default_value = "1m", value_parser = size)]
+    size: u64,
+    /// Which tables; may be repeated.
+    #[arg(long = "table", default_value = "orders")]
+    tables: Vec<Table>,
+    /// Only these contestants; the drain always runs.
+    #[arg(long = "only")]
+    only: Vec<String>,
+    /// Measured rounds, after one that warms up.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// The server gives at most so many rows a second.
+    #[arg(long)]
+    throttle: Option<u64>,
+    /// Where the report goes; its chart lies beside it.
+    #[arg(long, default_value = "target/bench/latest.json")]
+    save: PathBuf,
 }
 
-const ORDERS: u64 = 10_000;
-const CHANGES: u64 = 100;
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Shows what changed between two reports, and fails if something got worse.
+    Compare(compare::Options),
+    /// What a contestant of ours does, in a process of its own.
+    #[command(hide = true)]
+    Worker(worker::Options),
+}
+
+/// `1m`, `250k` or a plain number.
+fn size(text: &str) -> Result<u64> {
+    let (digits, factor) = match text.to_ascii_lowercase() {
+        text if text.ends_with('m') => (text.trim_end_matches('m').to_owned(), 1_000_000),
+        text if text.ends_with('k') => (text.trim_end_matches('k').to_owned(), 1_000),
+        text => (text, 1),
+    };
+    let number: u64 = digits.parse().context("a size is a number, or one with k or m")?;
+    Ok(number * factor)
+}
 
 /// Runs the measurement.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    debug_assert!(options.smoke, "there is no other measurement yet");
-    let directory = root().join("target/bench");
-    if directory.exists() {
-        std::fs::remove_dir_all(&directory).context("the last run's directory cannot be removed")?;
+    match &options.command {
+        Some(Command::Compare(options)) => compare::run(options),
+        Some(Command::Worker(options)) => worker::run(options),
+        None if options.smoke => smoke::run(),
+        None => measure(options),
     }
-    std::fs::create_dir_all(&directory)?;
-    let programs = Programs::build(Profile::Release)?;
-    let server = Server::emulator(&programs, &["shop", "mirror"], &directory)?;
-    server.execute(
-        "shop",
-        &std::fs::read_to_string(root().join("demo/sql/bench.sql"))?,
-    )?;
-    let sync = SyncCli::new(&programs, "demo/sync.yaml", &server, &directory)?;
+}
 
-    let copy = measured(&sync)?;
-    println!("copy:      {}", shown(&copy));
-    ensure!(
-        written(&copy) == [ORDERS, ORDERS],
-        "each direction should write {ORDERS} rows: {copy}"
-    );
-    server.execute(
-        "shop",
-        &format!("UPDATE TOP ({CHANGES}) dbo.Orders SET Status = N'x', updated_at = SYSUTCDATETIME()"),
-    )?;
-    let increment = measured(&sync)?;
-    println!("increment: {}", shown(&increment));
-    ensure!(
-        written(&increment) == [CHANGES, CHANGES],
-        "each direction should write {CHANGES} rows: {increment}"
-    );
+fn measure(options: &Options) -> Result<()> {
+    let contestants = chosen(options)?;
+    let programs = Programs::build_with_workers()?;
+    let requirements: &[&str] = if options.peers {
+        &["xtask/src/bench/requirements.txt", "xtask/src/bench/peers.txt"]
+    } else {
+        &["xtask/src/bench/requirements.txt"]
+    };
+    let python = Python::prepare("bench-python", requirements)?;
+    let mut report = Report {
+        cores: std::thread::available_parallelism()?.get(),
+        load: series::load(),
+        rounds: options.rounds,
+        results: Vec::new(),
+    };
+    for table in &options.tables {
+        let directory = root().join("target/bench").join(table.name());
+        if directory.exists() {
+            std::fs::remove_dir_all(&directory).context("the last run's directory cannot be removed")?;
+        }
+        std::fs::create_dir_all(&directory)?;
+        // A server for each table: its memory is that of this table.
+        let server = Server::emulator(&programs, &[SOURCE, TARGET], &directory, options.throttle)?;
+        let rows = table.rows(options.size);
+        let arena = Arena::fill(&programs, &server, &python, *table, rows, directory)?;
+        report
+            .results
+            .extend(series::run(&arena, &contestants, options.rounds)?);
+    }
+    report.print();
+    let path = root().join(&options.save);
+    report.save(&path)?;
+    std::fs::write(path.with_extension("svg"), chart::svg(&report))?;
+    println!("\nsaved as {}", path.display());
     Ok(())
 }
 
-fn measured(sync: &SyncCli) -> Result<Value> {
-    let (code, report) = sync.json(&["run"])?;
-    ensure!(code == 0, "the run ended with {code}: {report}");
-    Ok(report)
-}
-
-/// The rows written per direction.
-fn written(report: &Value) -> Vec<u64> {
-    report["tables"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|table| table["records_written"].as_u64())
-        .collect()
-}
-
-fn shown(report: &Value) -> String {
-    let mut text = format!(
-        "{:.2} s end to end",
-        report["metadata"]["duration_seconds"]
-            .as_f64()
-            .unwrap_or_default()
-    );
-    for table in report["tables"].as_array().into_iter().flatten() {
-        text.push_str(&format!(
-            "; {}: {} read, {} written",
-            table["direction"].as_str().unwrap_or_default(),
-            table["records_processed"],
-            table["records_written"]
-        ));
+fn chosen(options: &Options) -> Result<Vec<&'static Contestant>> {
+    let named = |name: &str| options.only.iter().any(|only| only == name);
+    for name in &options.only {
+        let known = contestant::ALL.iter().any(|contestant| contestant.name == name);
+        ensure!(known, "there is no contestant {name:?}");
     }
-    text
+    let takes_part = |contestant: &&Contestant| match options.only.is_empty() {
+        true => options.peers || !contestant.is_peer,
+        false => contestant.name == "drain" || named(contestant.name),
+    };
+    Ok(contestant::ALL.iter().filter(takes_part).collect())
 }

@@ -86,16 +86,20 @@ pub(crate) struct Programs {
 impl Programs {
     /// Builds both.
     pub(crate) fn build(profile: Profile) -> Result<Self> {
+        Self::build_packages(profile, &["sync-cli", "sqlserver-emulator"])
+    }
+
+    /// Builds both for measurements, and this program, whose workers are measured too.
+    pub(crate) fn build_with_workers() -> Result<Self> {
+        Self::build_packages(Profile::Release, &["sync-cli", "sqlserver-emulator", "xtask"])
+    }
+
+    fn build_packages(profile: Profile, packages: &[&str]) -> Result<Self> {
         let mut command = cargo();
-        command.args([
-            "build",
-            "--quiet",
-            "--locked",
-            "--package",
-            "sync-cli",
-            "--package",
-            "sqlserver-emulator",
-        ]);
+        command.args(["build", "--quiet", "--locked"]);
+        for package in packages {
+            command.args(["--package", package]);
+        }
         if profile == Profile::Release {
             command.arg("--release");
         }

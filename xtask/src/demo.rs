@@ -74,7 +74,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let server = if options.docker {
         Server::compose(&DATABASES)?
     } else {
-        Server::emulator(&programs, &DATABASES, &directory)?
+        Server::emulator(&programs, &DATABASES, &directory, None)?
     };
     server.execute("shop", &script("source.sql")?)?;
     let sync = SyncCli::new(&programs, "demo/sync.yaml", &server, &directory)?;

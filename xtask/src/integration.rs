@@ -54,14 +54,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         std::fs::remove_dir_all(&directory).context("the last run's directory cannot be removed")?;
     }
     std::fs::create_dir_all(&directory)?;
-    let python = Python::prepare()?;
+    let python = Python::prepare("python", &["tests/requirements.txt"])?;
     println!("━━ Random histories, written by the engine, are read by PyIceberg and DuckDB\n");
     crate::cargo::test_readers(python.program())?;
     let programs = Programs::build(Profile::Release)?;
     let databases = [DATABASES, types::DATABASES].concat();
     let server = match options.docker {
         true => Server::compose(&databases)?,
-        false => Server::emulator(&programs, &databases, &directory)?,
+        false => Server::emulator(&programs, &databases, &directory, None)?,
     };
     types::run(&programs, &server, &python, &directory)?;
     let suite = Suite {

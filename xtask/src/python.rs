@@ -7,33 +7,27 @@ use anyhow::{Context, Result};
 
 use crate::cargo::{root, succeed};
 
-/// Python with everything of `tests/requirements.txt`.
+/// Python with everything that some files of requirements name.
 #[derive(Debug)]
 pub(crate) struct Python {
     program: PathBuf,
 }
 
 impl Python {
-    /// Makes the environment below `target/`, or brings it up to date.
-    pub(crate) fn prepare() -> Result<Self> {
-        let directory = root().join("target/python");
+    /// Makes the environment `name` below `target/`, or brings it up to date.
+    pub(crate) fn prepare(name: &str, requirements: &[&str]) -> Result<Self> {
+        let directory = root().join("target").join(name);
         let program = directory.join("bin/python");
         if !program.exists() {
             succeed(Command::new("python3").args(["-m", "venv"]).arg(&directory))
-                .context("the integration suite needs Python 3.11 or later with venv")?;
+                .context("the task needs Python 3.11 or later with venv")?;
         }
-        succeed(
-            Command::new(&program)
-                .args([
-                    "-m",
-                    "pip",
-                    "install",
-                    "--quiet",
-                    "--disable-pip-version-check",
-                    "--requirement",
-                ])
-                .arg("tests/requirements.txt"),
-        )?;
+        let mut install = Command::new(&program);
+        install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+        for file in requirements {
+            install.args(["--requirement", file]);
+        }
+        succeed(&mut install)?;
         Ok(Self { program })
     }
 

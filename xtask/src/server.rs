@@ -36,8 +36,13 @@ enum Kind {
 }
 
 impl Server {
-    /// Starts the emulator with these databases on a free port.
-    pub(crate) fn emulator(programs: &Programs, databases: &[&str], directory: &Path) -> Result<Self> {
+    /// Starts the emulator with these databases on a free port; with `throttle` it gives at most so many rows a second.
+    pub(crate) fn emulator(
+        programs: &Programs,
+        databases: &[&str],
+        directory: &Path,
+        throttle: Option<u64>,
+    ) -> Result<Self> {
         let ca_file = directory.join("server.pem");
         let mut command = Command::new(programs.path("sqlserver-emulator"));
         command
@@ -53,6 +58,9 @@ impl Server {
             .arg(&ca_file);
         for database in databases {
             command.args(["--database", database]);
+        }
+        if let Some(rows) = throttle {
+            command.args(["--rows-per-second", &rows.to_string()]);
         }
         let mut process = command
             .stdout(Stdio::piped())
@@ -113,6 +121,39 @@ impl Server {
 
     /// Runs a script whose batches are separated by lines with `GO`.
     pub(crate) fn execute(&self, database: &str, script: &str) -> Result<()> {
+        self.connected(database, async |connection| {
+            for batch in script.split("\nGO\n").filter(|batch| !batch.trim().is_empty()) {
+                connection
+                    .execute(batch, &[])
+                    .await
+                    .map_err(|error| anyhow!(error).context(batch.to_owned()))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// The whole numbers in the one row of a query.
+    pub(crate) fn query(&self, database: &str, sql: &str) -> Result<Vec<i64>> {
+        self.connected(database, async |connection| {
+            let rows = connection.query(sql, &[]).await?;
+            let numbers = rows.one()?.values().iter();
+            Ok(numbers.map(|value| value.as_i64().unwrap_or_default()).collect())
+        })
+    }
+
+    /// The server's process, to measure it.
+    pub(crate) fn process(&self) -> Result<u32> {
+        match &self.kind {
+            Kind::Emulator(process) => Ok(process.id()),
+            Kind::Compose => Err(anyhow!("a server in a container is not measured")),
+        }
+    }
+
+    fn connected<T>(
+        &self,
+        database: &str,
+        work: impl AsyncFnOnce(&mut Connection) -> Result<T>,
+    ) -> Result<T> {
         let mut options = ConnectOptions::new(
             self.host,
             self.port,
@@ -126,14 +167,8 @@ impl Server {
             .enable_all()
             .build()?;
         runtime.block_on(async {
-            let mut connection = Connection::open(&options).await.map_err(|error| anyhow!(error))?;
-            for batch in script.split("\nGO\n").filter(|batch| !batch.trim().is_empty()) {
-                connection
-                    .execute(batch, &[])
-                    .await
-                    .map_err(|error| anyhow!(error).context(batch.to_owned()))?;
-            }
-            Ok(())
+            let mut connection = Connection::open(&options).await?;
+            work(&mut connection).await
         })
     }
 }

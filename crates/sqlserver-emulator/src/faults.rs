@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::sync::lock;
 use crate::tds::Link;
@@ -31,6 +31,15 @@ pub struct Faults {
     armed: Mutex<Vec<Armed>>,
     latency: Mutex<Duration>,
     sessions: Mutex<HashMap<u16, Arc<Link>>>,
+    pace: Mutex<Option<Pace>>,
+}
+
+/// How fast rows may leave the server, all sessions together.
+#[derive(Debug)]
+struct Pace {
+    rows_per_second: u32,
+    /// When the rows so far are paid for.
+    paid: Instant,
 }
 
 impl Faults {
@@ -46,6 +55,26 @@ impl Faults {
     /// Delays every response by this much.
     pub fn set_latency(&self, latency: Duration) {
         *lock(&self.latency) = latency;
+    }
+
+    /// Lets at most so many rows a second leave the server; 0 sets no limit.
+    pub fn set_row_rate(&self, rows_per_second: u32) {
+        *lock(&self.pace) = (rows_per_second > 0).then(|| Pace {
+            rows_per_second,
+            paid: Instant::now(),
+        });
+    }
+
+    /// How long a session has to wait after giving `rows` rows.
+    pub(crate) fn pause_after(&self, rows: u32) -> Duration {
+        let mut pace = lock(&self.pace);
+        let Some(pace) = pace.as_mut() else {
+            return Duration::ZERO;
+        };
+        let now = Instant::now();
+        let cost = Duration::from_secs(1) * rows / pace.rows_per_second;
+        pace.paid = pace.paid.max(now) + cost;
+        pace.paid - now
     }
 
     /// Drops the connection of session `id` (its `@@SPID`) and cancels what it runs. False if there is no such session.
@@ -97,6 +126,18 @@ impl Faults {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rows_are_paid_for_by_all_sessions_together() {
+        let faults = Faults::default();
+        assert_eq!(faults.pause_after(1_000_000), Duration::ZERO);
+        faults.set_row_rate(1_000);
+        // Time only takes away from what is owed.
+        assert!(faults.pause_after(100_000) > Duration::from_secs(90));
+        assert!(faults.pause_after(100_000) > Duration::from_secs(180));
+        faults.set_row_rate(0);
+        assert_eq!(faults.pause_after(1), Duration::ZERO);
+    }
 
     #[test]
     fn an_order_is_used_once_in_its_database_after_the_skipped_commits() {

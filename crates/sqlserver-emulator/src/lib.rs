@@ -31,6 +31,7 @@ pub use error::{SqlError, SqlResult};
 pub use faults::{CommitFault, Faults};
 pub use outcome::{Command, Done, EnvChange, Flow, Output, ResultColumn, ReturnValue};
 pub use session::{BulkTarget, Isolation, LoginInfo, Param, Session};
+pub use store::Packed;
 pub use types::{Length, SqlType, TypeInfo};
 pub use value::{Decimal, Value};
 

@@ -21,6 +21,7 @@ Usage: sqlserver-emulator [OPTIONS]
   --certificate-file PATH  write the server's own certificate there, for clients that pin it
   --tls              turn away clients that do not encrypt
   --no-tls           offer no encryption at all
+  --rows-per-second NUMBER  let rows leave no faster, all sessions together (0: no limit)
   --seed NUMBER      decides the order of rows in results without ORDER BY (0)
 
 When it is ready it prints one line of JSON with the address, the port and the login.";
@@ -29,6 +30,7 @@ struct Options {
     config: EmulatorConfig,
     ca_file: Option<PathBuf>,
     certificate_file: Option<PathBuf>,
+    rows_per_second: u32,
 }
 
 fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String> {
@@ -38,6 +40,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String>
     };
     let mut ca_file = None;
     let mut certificate_file = None;
+    let mut rows_per_second = 0;
     let mut host_names = Vec::new();
     let mut user = "sa".to_owned();
     let mut password = "Emulator!2022".to_owned();
@@ -58,6 +61,10 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String>
             "--certificate-file" => certificate_file = Some(PathBuf::from(value()?)),
             "--tls" => config.encryption = Encryption::Required,
             "--no-tls" => config.encryption = Encryption::NotSupported,
+            "--rows-per-second" => {
+                let text = value()?;
+                rows_per_second = text.parse().map_err(|_| format!("'{text}' is no number"))?;
+            }
             "--seed" => {
                 let text = value()?;
                 config.engine.seed = text.parse().map_err(|_| format!("'{text}' is no number"))?;
@@ -73,6 +80,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String>
         config,
         ca_file,
         certificate_file,
+        rows_per_second,
     })
 }
 
@@ -96,11 +104,13 @@ async fn run() -> Result<(), String> {
         config,
         ca_file,
         certificate_file,
+        rows_per_second,
     } = parse(std::env::args().skip(1))?;
     let listen = config.listen;
     let emulator = Emulator::start(config)
         .await
         .map_err(|error| format!("cannot listen on {listen}: {error}"))?;
+    emulator.faults().set_row_rate(rows_per_second);
     let files = [
         (ca_file, emulator.ca_pem()),
         (certificate_file, emulator.certificate_pem()),

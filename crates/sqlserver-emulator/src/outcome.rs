@@ -2,6 +2,7 @@
 
 use crate::collation::Collation;
 use crate::error::SqlError;
+use crate::store::Packed;
 use crate::types::SqlType;
 use crate::value::Value;
 
@@ -131,6 +132,12 @@ pub trait Output: Send {
     fn columns(&mut self, columns: &[ResultColumn]) -> Flow;
     /// A row of the current result set.
     fn row(&mut self, row: &[Value]) -> Flow;
+    /// A row of the current result set as a table keeps it: these of its columns, in its order.
+    fn stored_row(&mut self, row: &Packed, columns: &[usize]) -> Flow {
+        let row = row.row();
+        let picked: Vec<Value> = columns.iter().filter_map(|at| row.get(*at).cloned()).collect();
+        self.row(&picked)
+    }
     /// A statement ended.
     fn done(&mut self, done: Done);
     /// An error or an informational message.

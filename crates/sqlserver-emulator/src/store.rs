@@ -9,6 +9,7 @@ mod content;
 mod database;
 mod filter;
 pub(crate) mod key;
+mod packed;
 mod scan;
 mod schema;
 mod shared;
@@ -20,6 +21,8 @@ mod waits;
 pub(crate) use content::Store;
 pub(crate) use database::{Database, Module, ModuleKind, Permission, Schema};
 pub(crate) use filter::IndexFilter;
+pub use packed::Packed;
+pub(crate) use packed::Stored;
 pub(crate) use scan::{Access, Cursor, KeyRange, LockMode, Read, successor};
 pub(crate) use schema::{
     CheckConstraint, Column, Computed, DefaultConstraint, ForeignKey, Identity, Index, IndexKey, Table,

@@ -134,6 +134,14 @@ impl BoundExpr {
         }
     }
 
+    /// The place of the column that it is, in the query's own row.
+    pub(crate) fn as_column(&self) -> Option<usize> {
+        match self.node {
+            Node::Column(slot) if slot.depth == 0 => Some(slot.index as usize),
+            _ => None,
+        }
+    }
+
     /// A value of a known type.
     pub(crate) fn constant(value: Value, info: TypeInfo) -> Self {
         Self {

@@ -9,7 +9,7 @@ use crate::ast::{CompareOp, Expr};
 use crate::error::SqlResult;
 use crate::eval::{BoundExpr, bind, bind_predicate, convert_to};
 use crate::store::{Index, Table};
-use crate::types::TypeInfo;
+use crate::types::{SqlType, TypeInfo};
 
 /// The order that a query wants: positions of the table's columns.
 pub(crate) type WantedOrder = Vec<(usize, bool)>;
@@ -79,6 +79,10 @@ impl Binder<'_> {
             } => {
                 let table = self.session.table_definition(id)?;
                 let (seek, order) = self.choose_index(&table, &columns, conditions, wanted)?;
+                let covered = seek
+                    .as_ref()
+                    .is_some_and(|seek| seek_covers(seek, &table, &columns, conditions));
+                let filter = if covered { Vec::new() } else { filter };
                 let presorted = order.is_some();
                 let probe = if seek.is_none() && !presorted {
                     self.probe(&columns, conditions)?
@@ -300,6 +304,38 @@ fn direction(index: &Index, equal: usize, wanted: &WantedOrder) -> Option<bool> 
         }
     }
     backwards
+}
+
+/// Whether the rows that a seek finds are those that meet all conditions: each of them is one of its bounds, on a column whose values
+/// have one form only.
+fn seek_covers(seek: &Seek, table: &Table, columns: &[BoundColumn], conditions: &[Expr]) -> bool {
+    let mut met = 0;
+    for condition in conditions.iter().flat_map(conjuncts) {
+        let simple = simple_conditions(condition, columns);
+        if simple.is_empty() || simple.iter().any(|c| c.op == CompareOp::NotEqual) {
+            return false;
+        }
+        met += simple.len();
+    }
+    let ranges = [&seek.low, &seek.high];
+    let ends = ranges.into_iter().flatten();
+    let bounds: Vec<&BoundExpr> = seek
+        .equal
+        .iter()
+        .chain(ends.flat_map(|end| &end.values))
+        .collect();
+    let one_column = ranges.into_iter().flatten().all(|end| end.values.len() == 1);
+    let keys = table.indexes[seek.index].keys.iter();
+    let types: Vec<SqlType> = keys.map(|key| table.columns[key.column].info.ty).collect();
+    let place = |at: usize| at.min(seek.equal.len());
+    let exact = |(at, bound): (usize, &&BoundExpr)| {
+        let plain = matches!(
+            bound.info().ty,
+            SqlType::TinyInt | SqlType::SmallInt | SqlType::Int | SqlType::BigInt | SqlType::Date
+        );
+        plain && types.get(place(at)) == Some(&bound.info().ty)
+    };
+    one_column && met == bounds.len() && bounds.iter().enumerate().all(exact)
 }
 
 fn simple_conditions<'e>(expr: &'e Expr, columns: &[BoundColumn]) -> Vec<Condition<'e>> {

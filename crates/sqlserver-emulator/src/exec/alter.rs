@@ -215,7 +215,7 @@ impl Run<'_> {
                     .0
             })?;
             for (_, row) in data.newest_rows() {
-                if self.value_over(&bound, row)? == Value::Bit(false) {
+                if self.value_over(&bound, &row)? == Value::Bit(false) {
                     return Err(self.broken(&table, "CHECK", &check.name));
                 }
             }
@@ -246,10 +246,10 @@ impl Run<'_> {
         let target = store.tables.get(&key.referenced).unwrap_or(data);
         let existing: HashSet<Vec<u8>> = target
             .newest_rows()
-            .filter_map(|(_, row)| stored_key(&target.definition, row, &key.referenced_columns))
+            .filter_map(|(_, row)| stored_key(&target.definition, &row, &key.referenced_columns))
             .collect();
         data.newest_rows()
-            .filter_map(|(_, row)| stored_key(&data.definition, row, &key.columns))
+            .filter_map(|(_, row)| stored_key(&data.definition, &row, &key.columns))
             .all(|wanted| existing.contains(&wanted))
     }
 
@@ -416,14 +416,14 @@ fn refuse_duplicates(data: &TableData) -> SqlResult<()> {
     {
         let mut seen = HashSet::new();
         for (_, row) in data.newest_rows() {
-            if !seen.insert(data.key_of(index, row)) {
+            if !seen.insert(data.key_of(index, &row)) {
                 return Err(SqlError::user(
                     1505,
                     format!(
                         "The CREATE UNIQUE INDEX statement terminated because a duplicate key was found for the object name '{}' and the index name '{}'. The duplicate key value is ({}).",
                         table.qualified(),
                         index.name,
-                        shown_key(row, index.keys.iter().map(|key| key.column))
+                        shown_key(&row, index.keys.iter().map(|key| key.column))
                     ),
                 ));
             }

@@ -10,7 +10,7 @@ use super::run::Run;
 use crate::error::{SqlError, SqlResult};
 use crate::eval::BoundExpr;
 use crate::outcome::Flow;
-use crate::store::{Access, Cursor, KeyRange, Refusal, Row, RowId, Table, key};
+use crate::store::{Access, Cursor, KeyRange, Packed, Refusal, Row, RowId, Table, key};
 use crate::value::Value;
 
 /// Rows taken out of the store at a time.
@@ -21,6 +21,9 @@ pub(crate) type HashedRows = HashMap<Vec<u8>, Vec<Row>>;
 
 /// Receives rows.
 pub(crate) type Each<'e> = &'e mut dyn FnMut(&mut Run<'_>, Row) -> SqlResult<Flow>;
+
+/// Receives rows as they are stored.
+pub(crate) type EachStored<'e> = &'e mut dyn FnMut(&mut Run<'_>, RowId, &Packed) -> SqlResult<Flow>;
 
 impl Run<'_> {
     /// Pushes the rows of a source.
@@ -96,9 +99,30 @@ impl Run<'_> {
         if let Some(probe) = &scan.probe {
             return self.probe(scan, probe, &table, each);
         }
-        let access = match (&scan.seek, scan.order) {
-            (Some(seek), order) => match self.seek_range(seek, &table)? {
-                None => return Ok(Flow::Continue),
+        match self.access(scan, &table)? {
+            None => Ok(Flow::Continue),
+            Some(access) => self.visit(scan, &scan.filter, access, each),
+        }
+    }
+
+    /// Pushes the rows of a scan without filter as they are stored.
+    pub(crate) fn stored_rows(&mut self, scan: &ScanPlan, each: EachStored<'_>) -> SqlResult<Flow> {
+        let table = self.session.table_definition(scan.table)?;
+        self.rows.push(Arc::from([]));
+        let result = match self.access(scan, &table) {
+            Ok(Some(access)) => self.visit_stored(scan, access, each),
+            Ok(None) => Ok(Flow::Continue),
+            Err(error) => Err(error),
+        };
+        self.rows.pop();
+        result
+    }
+
+    /// The way to a scan's rows; none if a NULL keeps it from finding any.
+    fn access(&mut self, scan: &ScanPlan, table: &Table) -> SqlResult<Option<Access>> {
+        Ok(Some(match (&scan.seek, scan.order) {
+            (Some(seek), order) => match self.seek_range(seek, table)? {
+                None => return Ok(None),
                 Some(range) => {
                     let backwards = order.map_or_else(|| self.session.coin(), |(_, backwards)| backwards);
                     Access::Index {
@@ -116,8 +140,7 @@ impl Run<'_> {
             (None, None) => Access::Heap {
                 start: self.scan_start(scan),
             },
-        };
-        self.visit(scan, &scan.filter, access, each)
+        }))
     }
 
     /// Visits the rows that a hash finds equal to the outer row's values. The hash is made at the first visit.
@@ -187,6 +210,23 @@ impl Run<'_> {
         access: Access,
         each: Each<'_>,
     ) -> SqlResult<Flow> {
+        self.visit_stored(scan, access, &mut |run, id, row| {
+            let row = row.row();
+            if !run.all_hold(filter, &row)? {
+                return Ok(Flow::Continue);
+            }
+            each(
+                run,
+                if scan.with_row_id {
+                    with_row_id(&row, id)
+                } else {
+                    row
+                },
+            )
+        })
+    }
+
+    fn visit_stored(&mut self, scan: &ScanPlan, access: Access, each: EachStored<'_>) -> SqlResult<Flow> {
         let (read, range_lock) = self.read(scan.read);
         let tx = self.statement.tx;
         let patience = self.patience();
@@ -214,15 +254,7 @@ impl Run<'_> {
             })?;
             let more = refused(found)?;
             for (id, row) in page.drain(..) {
-                if !self.all_hold(filter, &row)? {
-                    continue;
-                }
-                let row = if scan.with_row_id {
-                    with_row_id(&row, id)
-                } else {
-                    row
-                };
-                if each(self, row)? == Flow::Stop {
+                if each(self, id, &row)? == Flow::Stop {
                     return Ok(Flow::Stop);
                 }
             }

@@ -304,7 +304,8 @@ impl Run<'_> {
             })?)?;
             if page
                 .iter()
-                .any(|(_, row)| self.key_bytes(table, columns, columns.iter().map(|at| &row[*at])) == wanted)
+                .map(|(_, row)| row.row())
+                .any(|row| self.key_bytes(table, columns, columns.iter().map(|at| &row[*at])) == wanted)
             {
                 return Ok(true);
             }

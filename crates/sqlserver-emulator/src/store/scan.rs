@@ -1,8 +1,10 @@
 //! Reading rows: by place or by index, in the newest committed state, in a snapshot, or dirty.
 
+use std::collections::btree_set;
 use std::ops::Bound;
 
-use super::table::{Key, Row, RowId, TableData, Version};
+use super::packed::Packed;
+use super::table::{Key, RowId, TableData, Version};
 use super::{Refusal, TxId};
 
 /// How long-lived locks on rows conflict. Exclusive locks are the uncommitted versions themselves.
@@ -102,7 +104,7 @@ pub(crate) struct Cursor {
 }
 
 /// A row that a scan found.
-pub(crate) type Scanned = (RowId, Row);
+pub(crate) type Scanned = (RowId, Packed);
 
 impl Cursor {
     pub(crate) fn new(access: Access) -> Self {
@@ -115,7 +117,7 @@ impl Cursor {
 }
 
 enum Visible<'a> {
-    Row(&'a Row),
+    Row(&'a Packed),
     Nothing,
     Locked(Vec<TxId>),
 }
@@ -133,62 +135,100 @@ impl TableData {
     ) -> Result<bool, Refusal> {
         let target = out.len() + most;
         while out.len() < target {
-            let Some((id, key)) = self.next(cursor) else {
+            let places = self.places(cursor, target - out.len());
+            if places.is_empty() {
                 return Ok(false);
-            };
-            match self.visible(tx, read, id) {
-                Visible::Locked(by) => return Err(Refusal::Blocked(by)),
-                Visible::Row(row) if self.has_key(cursor, &key, row) => {
-                    let row = row.clone();
-                    self.keep_lock(tx, read, id, locked);
-                    out.push((id, row));
-                }
-                Visible::Row(_) | Visible::Nothing => {}
             }
-            cursor.visited += 1;
-            cursor.last = key.map(|key| (key, id));
+            for (passed, (id, key)) in places.iter().enumerate() {
+                match self.visible(tx, read, *id) {
+                    Visible::Locked(by) => {
+                        self.pass(cursor, passed);
+                        return Err(Refusal::Blocked(by));
+                    }
+                    Visible::Row(row) if self.has_key(cursor, key.as_ref(), row) => {
+                        let row = row.clone();
+                        self.keep_lock(tx, read, *id, locked);
+                        out.push((*id, row));
+                    }
+                    Visible::Row(_) | Visible::Nothing => {}
+                }
+            }
+            self.pass(cursor, places.len());
         }
         Ok(true)
     }
 
-    fn next(&self, cursor: &Cursor) -> Option<(RowId, Option<Key>)> {
+    /// Up to `most` places after the cursor; with the entry's key where the row has several versions, of which not all have it.
+    fn places(&self, cursor: &Cursor, most: usize) -> Vec<(RowId, Option<Key>)> {
         match &cursor.access {
             Access::Heap { start } => {
                 let count = self.slots.len();
-                (cursor.visited < count)
-                    .then(|| (((*start as usize + cursor.visited) % count) as RowId, None))
+                let ends = count.min(cursor.visited.saturating_add(most));
+                (cursor.visited..ends)
+                    .map(|visited| (((*start as usize + visited) % count) as RowId, None))
+                    .collect()
             }
-            Access::Index {
-                index,
-                range,
-                backwards,
-            } => {
-                if range.is_empty() {
-                    return None;
-                }
-                let entries = self.indexes.get(*index)?;
-                let low = range.low.as_ref().map_or(Bound::Unbounded, |low| {
-                    Bound::Included((low.as_slice().into(), 0))
-                });
-                let high = range.high.as_ref().map_or(Bound::Unbounded, |high| {
-                    Bound::Excluded((high.as_slice().into(), 0))
-                });
-                let last = cursor.last.clone().map(Bound::Excluded);
-                let entry = if *backwards {
-                    entries.range((low, last.unwrap_or(high))).next_back()
-                } else {
-                    entries.range((last.unwrap_or(low), high)).next()
+            Access::Index { backwards, .. } => {
+                let entry = |(key, id): &(Key, RowId)| {
+                    let slot = self.slots.get(*id as usize).and_then(Option::as_ref);
+                    let several = slot.is_none_or(|version| version.older.is_some());
+                    (*id, several.then(|| key.clone()))
                 };
-                entry.map(|(key, id)| (*id, Some(key.clone())))
+                match self.entries(cursor) {
+                    None => Vec::new(),
+                    Some(entries) if *backwards => entries.rev().take(most).map(entry).collect(),
+                    Some(entries) => entries.take(most).map(entry).collect(),
+                }
             }
         }
     }
 
+    /// The index entries that a cursor has before it.
+    fn entries(&self, cursor: &Cursor) -> Option<btree_set::Range<'_, (Key, RowId)>> {
+        let Access::Index {
+            index,
+            range,
+            backwards,
+        } = &cursor.access
+        else {
+            return None;
+        };
+        if range.is_empty() {
+            return None;
+        }
+        let low = range.low.as_ref().map_or(Bound::Unbounded, |low| {
+            Bound::Included((low.as_slice().into(), 0))
+        });
+        let high = range.high.as_ref().map_or(Bound::Unbounded, |high| {
+            Bound::Excluded((high.as_slice().into(), 0))
+        });
+        let entries = self.indexes.get(*index)?;
+        let last = cursor.last.clone().map(Bound::Excluded);
+        Some(if *backwards {
+            entries.range((low, last.unwrap_or(high)))
+        } else {
+            entries.range((last.unwrap_or(low), high))
+        })
+    }
+
+    /// Moves the cursor past `count` places.
+    fn pass(&self, cursor: &mut Cursor, count: usize) {
+        cursor.visited += count;
+        let Some(last) = count.checked_sub(1) else { return };
+        let entry = self.entries(cursor).and_then(|mut entries| match &cursor.access {
+            Access::Index { backwards: true, .. } => entries.nth_back(last),
+            _ => entries.nth(last),
+        });
+        if let Some(entry) = entry.cloned() {
+            cursor.last = Some(entry);
+        }
+    }
+
     /// An index entry counts only for versions that have its key.
-    fn has_key(&self, cursor: &Cursor, key: &Option<Key>, row: &Row) -> bool {
+    fn has_key(&self, cursor: &Cursor, key: Option<&Key>, row: &Packed) -> bool {
         match (&cursor.access, key) {
             (Access::Index { index, .. }, Some(key)) => {
-                self.key_of(&self.definition.indexes[*index], row) == *key
+                self.key_of(&self.definition.indexes[*index], &row.row()) == *key
             }
             _ => true,
         }

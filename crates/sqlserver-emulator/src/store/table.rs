@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use super::filter::IndexFilter;
 use super::key;
+use super::packed::Packed;
 use super::scan::{KeyRange, LockMode};
 use super::schema::{Index, Table};
 use super::tracking::ChangeTracking;
 use super::{Refusal, TxId};
 use crate::value::Value;
 
-/// One row's values, shared by everyone who reads them.
+/// One row's values, shared by everyone who works with them.
 pub(crate) type Row = Arc<[Value]>;
 
 /// A row's place in its table; kept over updates, used again after a delete.
@@ -32,7 +33,7 @@ pub(crate) enum Check {
 #[derive(Clone, Debug)]
 pub(super) struct Version {
     /// None: deleted.
-    pub(super) row: Option<Row>,
+    pub(super) row: Option<Packed>,
     /// The open transaction that wrote it, 0 once committed.
     pub(super) writer: TxId,
     /// When it was committed, on the store's commit counter.
@@ -125,15 +126,15 @@ impl TableData {
     }
 
     /// Rows in their newest state, uncommitted ones included.
-    pub(crate) fn newest_rows(&self) -> impl Iterator<Item = (RowId, &Row)> {
+    pub(crate) fn newest_rows(&self) -> impl Iterator<Item = (RowId, Row)> {
         let slots = self.slots.iter().enumerate();
-        slots.filter_map(|(id, slot)| Some((id as RowId, slot.as_ref()?.row.as_ref()?)))
+        slots.filter_map(|(id, slot)| Some((id as RowId, slot.as_ref()?.row.as_ref()?.row())))
     }
 
     /// The newest state of a row, and who has it uncommitted (0: nobody).
-    pub(crate) fn newest(&self, id: RowId) -> Option<(Option<&Row>, TxId)> {
+    pub(crate) fn newest(&self, id: RowId) -> Option<(Option<Row>, TxId)> {
         let version = self.slots.get(id as usize)?.as_ref()?;
-        Some((version.row.as_ref(), version.writer))
+        Some((version.row.as_ref().map(Packed::row), version.writer))
     }
 
     /// Other transactions that have uncommitted rows here.
@@ -150,7 +151,7 @@ impl TableData {
         let keys = self.keys(&row);
         self.admit(tx, &keys, None, Check::Now)?;
         let version = Version {
-            row: Some(row),
+            row: Some(Packed::of(&row)),
             writer: tx,
             committed: 0,
             older: None,
@@ -201,7 +202,7 @@ impl TableData {
         let slot = &mut self.slots[id as usize];
         let older = slot.take().map(Box::new);
         *slot = Some(Version {
-            row,
+            row: row.as_deref().map(Packed::of),
             writer: tx,
             committed: 0,
             older,
@@ -286,7 +287,7 @@ impl TableData {
             let mut version = self.slots[id].as_ref();
             let mut keys = Vec::new();
             while let Some(v) = version {
-                keys.extend(v.row.as_ref().map(|row| self.keys(row)));
+                keys.extend(v.row.as_ref().map(|row| self.keys(&row.row())));
                 version = v.older.as_deref();
             }
             for keys in keys {
@@ -303,7 +304,7 @@ impl TableData {
             let mut version = slot.as_mut();
             while let Some(v) = version {
                 if let Some(row) = &mut v.row {
-                    *row = change(row);
+                    *row = Packed::of(&change(&row.row()));
                 }
                 version = v.older.as_deref_mut();
             }
@@ -333,7 +334,7 @@ impl TableData {
         check: Check,
     ) -> Result<bool, Refusal> {
         let current = existing.and_then(|id| self.newest(id)).and_then(|(row, _)| row);
-        let old_keys = current.map(|row| self.keys(row));
+        let old_keys = current.map(|row| self.keys(&row));
         let unchanged = |at: usize| old_keys.as_ref().is_some_and(|old| old[at] == keys[at]);
         self.range_conflicts(tx, keys, &unchanged)?;
         let mut new_key = false;
@@ -355,7 +356,7 @@ impl TableData {
         let Some((Some(row), _)) = self.newest(id) else {
             return Ok(());
         };
-        let keys = self.keys(row);
+        let keys = self.keys(&row);
         for (at, index) in self.definition.indexes.iter().enumerate() {
             if let Some(key) = keys[at].as_ref().filter(|_| index.unique && !index.disabled) {
                 self.unique(tx, at, key, Some(id))?;
@@ -380,7 +381,7 @@ impl TableData {
             if version
                 .row
                 .as_ref()
-                .is_some_and(|row| self.keys(row)[at].as_ref() == Some(key))
+                .is_some_and(|row| self.keys(&row.row())[at].as_ref() == Some(key))
             {
                 return Err(Refusal::Duplicate(at));
             }
@@ -432,9 +433,9 @@ impl TableData {
     }
 
     /// Removes index entries of versions that are gone, unless a version that remains has the same key.
-    fn forget_keys(&mut self, id: RowId, rows: impl Iterator<Item = Row>) {
+    fn forget_keys(&mut self, id: RowId, rows: impl Iterator<Item = Packed>) {
         for row in rows {
-            for (at, key) in self.keys(&row).into_iter().enumerate() {
+            for (at, key) in self.keys(&row.row()).into_iter().enumerate() {
                 let Some(key) = key else { continue };
                 if !self.some_version_has(id, at, &key) {
                     self.indexes[at].remove(&(key, id));
@@ -448,7 +449,7 @@ impl TableData {
         while let Some(v) = version {
             if v.row
                 .as_ref()
-                .is_some_and(|row| self.keys(row)[at].as_ref() == Some(key))
+                .is_some_and(|row| self.keys(&row.row())[at].as_ref() == Some(key))
             {
                 return true;
             }

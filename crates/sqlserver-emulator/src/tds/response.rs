@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::error::SqlError;
 use crate::faults::{CommitFault, Faults};
 use crate::outcome::{Command, Done, EnvChange, Flow, Output, ResultColumn, ReturnValue};
+use crate::store::Packed;
 use crate::tds::link::Link;
 use crate::tds::packet::MessageWriter;
 use crate::tds::token;
@@ -46,7 +47,12 @@ pub(crate) struct Response {
     /// An error was sent since the last DONE.
     failed: bool,
     fault: Option<CommitFault>,
+    /// Rows since the last look at how fast they may go.
+    rows: u32,
 }
+
+/// Rows between two looks at how fast they may go.
+const PACED_ROWS: u32 = 256;
 
 impl Response {
     pub(crate) fn new(
@@ -69,6 +75,7 @@ impl Response {
             pending: None,
             failed: false,
             fault: None,
+            rows: 0,
         }
     }
 
@@ -167,6 +174,46 @@ impl Response {
         }
     }
 
+    /// Writes ROW from a row as it is kept; false, with a part of it written, if NBCROW would be shorter.
+    fn write_stored(&mut self, row: &Packed, columns: &[usize]) -> Result<bool, Mismatch> {
+        let most_nulls = if self.reads_nbcrow {
+            columns.len().div_ceil(8)
+        } else {
+            columns.len()
+        };
+        let out = self.writer.payload();
+        out.push(token::kind::ROW);
+        let (mut nulls, mut written) = (0, 0);
+        for (at, value) in row.values().enumerate() {
+            if columns.get(written) != Some(&at) {
+                continue;
+            }
+            nulls += usize::from(value.is_null());
+            self.encoders
+                .get(written)
+                .ok_or(Mismatch)?
+                .encode_stored(out, value)?;
+            written += 1;
+        }
+        Ok(written == self.encoders.len() && nulls <= most_nulls)
+    }
+
+    /// Hands packets over when they are full, no faster than rows may leave.
+    fn sent_row(&mut self) -> Flow {
+        self.rows += 1;
+        if self.rows == PACED_ROWS {
+            self.rows = 0;
+            let pause = self.faults.pause_after(PACED_ROWS);
+            if !pause.is_zero() {
+                std::thread::sleep(pause);
+            }
+        }
+        match self.writer.hand_over() {
+            Ok(()) => Flow::Continue,
+            Err(_) => Flow::Stop,
+        }
+    }
+
     /// Writes ROW, or NBCROW where its bitmap is shorter than the NULLs it saves.
     fn write_row(&mut self, row: &[Value]) -> Result<(), Mismatch> {
         let bitmap = row.len().div_ceil(8);
@@ -247,10 +294,21 @@ impl Output for Response {
             ));
             return Flow::Stop;
         }
-        match self.writer.hand_over() {
-            Ok(()) => Flow::Continue,
-            Err(_) => Flow::Stop,
+        self.sent_row()
+    }
+
+    fn stored_row(&mut self, row: &Packed, columns: &[usize]) -> Flow {
+        if self.flow() == Flow::Stop {
+            return Flow::Stop;
         }
+        let start = self.tokens().len();
+        if self.write_stored(row, columns) != Ok(true) {
+            self.writer.payload().truncate(start);
+            let row = row.row();
+            let picked: Vec<Value> = columns.iter().filter_map(|at| row.get(*at).cloned()).collect();
+            return self.row(&picked);
+        }
+        self.sent_row()
     }
 
     fn done(&mut self, done: Done) {

@@ -1,6 +1,7 @@
 //! A value as a row carries it, written straight into the packet buffer.
 
 use crate::collation::{CodePage, Collation};
+use crate::store::Stored;
 use crate::tds::type_info::{Layout, decimal_length, time_length};
 use crate::tds::variant;
 use crate::types::SqlType;
@@ -76,6 +77,25 @@ impl Encoder {
                 Ok(())
             }
             _ => Err(Mismatch),
+        }
+    }
+
+    /// Appends a value from where it is kept.
+    pub(crate) fn encode_stored(&self, out: &mut Vec<u8>, value: Stored<'_>) -> Result<(), Mismatch> {
+        let wide = self.ty.is_unicode() && self.ty.is_character();
+        match value {
+            Stored::Other(value) => self.encode(out, &value),
+            Stored::Ascii(text) if wide && self.layout == Layout::ShortLength => {
+                let length = u16::try_from(text.len() * 2).map_err(|_| Mismatch)?;
+                out.extend(length.to_le_bytes());
+                out.extend(text.iter().flat_map(|byte| [*byte, 0]));
+                Ok(())
+            }
+            // ASCII is the same in every code page.
+            Stored::Ascii(text) if self.ty.is_character() && !wide => self.bytes(out, text),
+            Stored::Wide(units) if wide => self.bytes(out, units),
+            Stored::Bytes(bytes) if is_binary(self.ty) => self.bytes(out, bytes),
+            other => self.encode(out, &other.into_value()),
         }
     }
 
