@@ -26,7 +26,7 @@ enum Task {
     /// Real data, and readers that we did not write.
     Integration(integration::Options),
     /// Measurements.
-    Bench(bench::Options),
+    Bench(Box<bench::Options>),
 }
 
 fn main() -> Result<()> {

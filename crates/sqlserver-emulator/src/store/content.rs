@@ -302,7 +302,7 @@ impl Store {
             .get(&tx)
             .and_then(|transaction| transaction.snapshot);
         let data = self.tables.get_mut(&table).ok_or(Refusal::Stale)?;
-        let before = data.newest(id).and_then(|(row, _)| row.cloned());
+        let before = data.newest(id).and_then(|(row, _)| row);
         let new_key = data.replace(tx, id, row.clone(), snapshot, check)?;
         self.log_write(tx, table, id, |origin| RowChange {
             before,
