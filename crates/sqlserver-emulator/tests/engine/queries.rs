@@ -18,13 +18,25 @@ fn queries_answer_as_documented() {
         ("SELECT id FROM t WHERE id > 1 AND id > 3 ORDER BY id", "4"),
         ("SELECT id FROM t WHERE id = 3 AND id > 3 ORDER BY id", ""),
         ("SELECT id FROM t WHERE id = 3 AND id <> 3 ORDER BY id", ""),
-        ("SELECT id FROM t WHERE id BETWEEN 2 AND 3 ORDER BY id DESC", "3;2"),
+        (
+            "SELECT id FROM t WHERE id BETWEEN 2 AND 3 ORDER BY id DESC",
+            "3;2",
+        ),
         ("SELECT id FROM t WHERE 3 < id OR id = 1 ORDER BY id", "1;4"),
         ("SELECT id FROM t WHERE id >= CAST(NULL AS int) ORDER BY id", ""),
         ("SELECT id FROM t WHERE id > 2.5 ORDER BY id", "3;4"),
-        ("SELECT id FROM t WHERE id > CAST(3 AS bigint) AND grp IS NULL ORDER BY id", "4"),
-        ("SELECT id, amount FROM t WHERE id > 2 ORDER BY id", "3|NULL;4|1.00"),
-        ("SELECT amount, id FROM t WHERE id > 2 ORDER BY id", "NULL|3;1.00|4"),
+        (
+            "SELECT id FROM t WHERE id > CAST(3 AS bigint) AND grp IS NULL ORDER BY id",
+            "4",
+        ),
+        (
+            "SELECT id, amount FROM t WHERE id > 2 ORDER BY id",
+            "3|NULL;4|1.00",
+        ),
+        (
+            "SELECT amount, id FROM t WHERE id > 2 ORDER BY id",
+            "NULL|3;1.00|4",
+        ),
         ("SELECT id FROM t WHERE grp = 'a' ORDER BY id", "1;2"),
         ("SELECT COUNT(*), COUNT(amount), SUM(amount) FROM t", "4|3|31.50"),
         (
