@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
-use iceberg_table::{
-    DataFileReader, FileRows, LiveFile, PositionDeletes, Projection, RowRanges, TableHandle,
-};
+use iceberg_table::{DataFileReader, DeletedRows, FileRows, LiveFile, Projection, RowRanges, TableHandle};
 use model::{Result, TableSchema};
 
 /// Files whose footers and deletes are fetched ahead.
@@ -39,14 +37,14 @@ impl FilePart {
 pub(crate) struct FileScan {
     handle: TableHandle,
     projection: Projection,
-    deletes: PositionDeletes,
+    deletes: DeletedRows,
 }
 
 impl FileScan {
     pub(crate) fn new(handle: &TableHandle, schema: &TableSchema) -> Result<Arc<Self>> {
         Ok(Arc::new(Self {
             projection: Projection::of_table(handle.metadata(), schema)?,
-            deletes: PositionDeletes::new(handle.table().file_io().clone()),
+            deletes: DeletedRows::new(handle.table()),
             handle: handle.clone(),
         }))
     }

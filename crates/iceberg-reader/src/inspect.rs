@@ -31,9 +31,9 @@ pub struct SnapshotInfo {
 pub struct FileInfo {
     /// Its path.
     pub path: String,
-    /// Whether it holds position deletes and not rows.
+    /// Whether it holds deletes and not rows. A file with several deletion vectors is listed once for each.
     pub is_deletes: bool,
-    /// Rows or deleted positions in it.
+    /// Rows, deleted positions or deleted keys in it.
     pub records: u64,
     /// Its size in bytes.
     pub bytes: u64,
@@ -77,7 +77,8 @@ pub async fn files(table: &TableHandle, snapshot: &SnapshotRef) -> Result<Vec<Fi
     let mut files = Vec::with_capacity(live.len());
     for file in live {
         for delete in &file.deletes {
-            deletes.entry(delete.path.clone()).or_insert_with(|| FileInfo {
+            let key = (delete.path.clone(), delete.offset());
+            deletes.entry(key).or_insert_with(|| FileInfo {
                 path: delete.path.to_string(),
                 is_deletes: true,
                 records: delete.record_count,

@@ -10,8 +10,8 @@ use futures::stream::{self, BoxStream, Stream, StreamExt, TryStreamExt};
 use iceberg::spec::SnapshotRef;
 use iceberg_table::{Catalog, FileRows, RowRanges, TableHandle, locate_in};
 use model::{
-    Batches, Bound, ChangeBatch, ChangeSource, Chunk, Cut, Description, Error, ErrorKind, Finding, Op,
-    Position, Presence, Result, Selection, Severity, SourceEvent, TableName, TableSchema, Tracking,
+    Batches, Bound, ChangeBatch, ChangeSource, Chunk, Cut, Description, Error, ErrorKind, Op, Position,
+    Presence, Result, Selection, SourceEvent, TableName, TableSchema, Tracking,
 };
 
 use crate::background::produce;
@@ -138,7 +138,7 @@ impl ChangeSource for IcebergSource {
         Ok(Description {
             tracking,
             approximate_rows: snapshot.as_ref().and_then(approximate_rows),
-            findings: snapshot.iter().flat_map(findings).collect(),
+            findings: Vec::new(),
             schema,
         })
     }
@@ -339,21 +339,4 @@ fn approximate_rows(snapshot: &SnapshotRef) -> Option<u64> {
     };
     let deleted = number("total-position-deletes").unwrap_or(0);
     Some(number("total-records")?.saturating_sub(deleted))
-}
-
-fn findings(snapshot: &SnapshotRef) -> Vec<Finding> {
-    let equality_deletes = snapshot
-        .summary()
-        .additional_properties
-        .get("total-equality-deletes");
-    if equality_deletes.is_none_or(|count| count == "0") {
-        return Vec::new();
-    }
-    vec![Finding {
-        severity: Severity::Error,
-        message: "the table has equality deletes, which this program cannot read yet".into(),
-        remedy: Some(
-            "rewrite the table with the engine that wrote it (compaction removes delete files)".into(),
-        ),
-    }]
 }

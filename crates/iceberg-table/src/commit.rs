@@ -12,8 +12,8 @@ use crate::catalog::{Catalog, CatalogCommit, TableHandle};
 use crate::layout::{TableLayout, refuse_what_is_not_understood};
 use crate::manifests::remove_files;
 use crate::marks::{RowCounts, SYNC_ID, Stamp, ancestors, committed, read_stamp, receipt, snapshot_of_batch};
-use crate::read::live_files;
-use crate::snapshot::{Produced, produce};
+use crate::row_deletes::{MissingFile, RowDeletes, RowsToDelete};
+use crate::snapshot::{FileChanges, Produced, Removed, produce};
 
 /// Races that are lost before the caller is told of the conflict.
 const ATTEMPTS: usize = 32;
@@ -29,8 +29,8 @@ pub struct SnapshotCommit {
     pub after: Option<Mark>,
     /// New data files of that layout.
     pub data_files: Vec<DataFile>,
-    /// New position delete files, each with its `referenced_data_file`.
-    pub delete_files: Vec<DataFile>,
+    /// Rows of present data files that are deleted.
+    pub deletes: RowsToDelete,
     /// The heads at which rows were looked for. What others added since then has not been searched.
     pub located_at: HashSet<Option<i64>>,
     /// What happens to the files that are there.
@@ -68,21 +68,35 @@ pub async fn commit_snapshot(
             return Ok(CommitOutcome::Committed(receipt(snapshot)));
         }
         refuse_what_is_not_understood(&table)?;
-        if let Some(why) = obstacle(&table, commit).await? {
+        if let Some(why) = obstacle(&table, commit)? {
             tracing::info!(table = %name, batch = %commit.stamp.batch, why, "commit refused");
             return conflict(&table, commit);
         }
-        let produced = produce(&table, commit, clock.now(), ids, attempt).await?;
-        catalog.persist(&files_of(commit, &produced)).await?;
-        match catalog.commit(&table, produced.change.clone()).await? {
-            CatalogCommit::Done(table) => {
+        let deletes = match RowDeletes::write(&table, &commit.deletes, ids).await? {
+            Ok(deletes) => deletes,
+            Err(MissingFile(file)) => {
+                tracing::info!(table = %name, batch = %commit.stamp.batch, file, "a file with rows to delete is gone");
+                return conflict(&table, commit);
+            }
+        };
+        let produced = build(&table, commit, deletes, clock, ids, attempt).await?;
+        let answer = async {
+            catalog.persist(&files_of(commit, &produced)).await?;
+            catalog.commit(&table, produced.change.clone()).await
+        };
+        match answer.await {
+            Ok(CatalogCommit::Done(table)) => {
                 remove_lost(&table, &mut lost).await;
                 return done(&table, commit);
             }
-            CatalogCommit::Unknown { why } => return look_again(catalog, name, commit, why).await,
-            CatalogCommit::Conflict { why } => {
+            Ok(CatalogCommit::Unknown { why }) => return look_again(catalog, name, commit, why).await,
+            Ok(CatalogCommit::Conflict { why }) => {
                 tracing::debug!(table = %name, attempt, why, "commit lost a race and is built again");
                 lost.push(produced);
+            }
+            Err(error) => {
+                remove_files(&table, produced.written).await;
+                return Err(error);
             }
         }
     }
@@ -114,6 +128,44 @@ async fn remove_lost(table: &TableHandle, lost: &mut Vec<Produced>) {
     for attempt in lost.extract_if(.., |attempt| attempt.parent != head) {
         if metadata.snapshot_by_id(attempt.snapshot_id).is_none() {
             remove_files(table, attempt.written).await;
+        }
+    }
+}
+
+/// Writes the snapshot. What was written for its deletes belongs to it.
+async fn build(
+    table: &TableHandle,
+    commit: &SnapshotCommit,
+    deletes: RowDeletes,
+    clock: &dyn Clock,
+    ids: &dyn Ids,
+    attempt: usize,
+) -> Result<Produced> {
+    let spec_id = commit.layout.spec_id;
+    let data_files: Vec<_> = commit
+        .data_files
+        .iter()
+        .map(|file| (spec_id, file.clone()))
+        .collect();
+    let changes = FileChanges {
+        data_files: &data_files,
+        sequence_number: None,
+        delete_files: &deletes.added,
+        removed: match commit.replace {
+            Replace::No => Removed::These(&deletes.replaced),
+            Replace::Table => Removed::All,
+        },
+        is_rewrite: false,
+    };
+    let signature = Some((&commit.stamp, &commit.rows));
+    match produce(table, &changes, signature, clock.now(), ids, attempt).await {
+        Ok(mut produced) => {
+            produced.written.extend(deletes.written);
+            Ok(produced)
+        }
+        Err(error) => {
+            remove_files(table, deletes.written).await;
+            Err(error)
         }
     }
 }
@@ -158,7 +210,7 @@ async fn look_again(
 }
 
 /// Why the commit must not happen on this metadata, if there is a reason.
-async fn obstacle(table: &TableHandle, commit: &SnapshotCommit) -> Result<Option<String>> {
+fn obstacle(table: &TableHandle, commit: &SnapshotCommit) -> Result<Option<String>> {
     let metadata = table.metadata();
     let layout = TableLayout::of(metadata);
     if layout != commit.layout {
@@ -187,7 +239,7 @@ async fn obstacle(table: &TableHandle, commit: &SnapshotCommit) -> Result<Option
             return Ok(Some(why));
         }
     }
-    missing_file(table, commit).await
+    Ok(None)
 }
 
 /// What was committed since `base` may have added rows with the keys of ours, and nobody has looked for them there. Chunks of one copy
@@ -225,34 +277,7 @@ fn changed_since(table: &TableHandle, commit: &SnapshotCommit, base: Option<i64>
     }))
 }
 
-/// A data file that has rows to delete and is no longer live.
-async fn missing_file(table: &TableHandle, commit: &SnapshotCommit) -> Result<Option<String>> {
-    let head = table.metadata().current_snapshot_id();
-    let moved = commit.located_at.iter().any(|base| *base != head);
-    let mut referenced: HashSet<String> = commit
-        .delete_files
-        .iter()
-        .filter_map(DataFile::referenced_data_file)
-        .collect();
-    if !moved || referenced.is_empty() {
-        return Ok(None);
-    }
-    if let Some(head) = table.head() {
-        for file in live_files(table.table(), head).await? {
-            referenced.remove(file.path.as_ref());
-        }
-    }
-    Ok(referenced
-        .into_iter()
-        .next()
-        .map(|file| format!("{file} was rewritten or removed meanwhile")))
-}
-
 fn files_of(commit: &SnapshotCommit, produced: &Produced) -> Vec<String> {
-    let files = commit
-        .data_files
-        .iter()
-        .chain(&commit.delete_files)
-        .map(|file| file.file_path().to_owned());
-    files.chain(produced.written.iter().cloned()).collect()
+    let data_files = commit.data_files.iter().map(|file| file.file_path().to_owned());
+    data_files.chain(produced.written.iter().cloned()).collect()
 }

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::catalog::TableHandle;
 
 const ENCRYPTION: &str = "encryption.key-id";
+const WRITE_AUDIT_PUBLISH: &str = "write.wap.enabled";
 
 /// What data files of a table are written for. Files for one layout do not go into another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,17 +36,21 @@ impl TableLayout {
 ///
 /// # Errors
 ///
-/// `Unsupported` if the table is partitioned, encrypted, or not of format v2.
+/// `Unsupported` if the table is encrypted, of format v1, or publishes commits only after an audit. The iceberg library
+/// does not load tables of a later format than v3, or with types that it does not know.
 pub fn refuse_what_is_not_understood(table: &TableHandle) -> Result<()> {
     let metadata = table.metadata();
     let version = metadata.format_version();
-    let why = if version != FormatVersion::V2 {
-        format!("its format is {version}, and only v2 is written")
-    } else if !metadata
-        .partition_specs_iter()
-        .all(|spec| spec.is_unpartitioned())
+    let why = if version == FormatVersion::V1 {
+        "its format is v1, which has no row deletes: upgrade it to v2".to_owned()
+    } else if metadata
+        .properties()
+        .get(WRITE_AUDIT_PUBLISH)
+        .is_some_and(|value| value == "true")
     {
-        "it is partitioned, and partitioned tables are not written yet".to_owned()
+        format!(
+            "its property {WRITE_AUDIT_PUBLISH} asks for commits that an audit publishes, and every commit here is published"
+        )
     } else if metadata.properties().contains_key(ENCRYPTION) {
         "it is encrypted".to_owned()
     } else {

@@ -11,18 +11,26 @@
 
 mod catalog;
 mod commit;
+mod deletion_vector;
 mod error;
 mod filesystem;
 mod key;
 mod key_bounds;
 mod layout;
 mod locate;
+mod manifest_entries;
 mod manifests;
 mod marks;
+mod partition;
+mod position_delete;
 mod read;
+mod row_deletes;
 mod schema;
 mod snapshot;
 mod summary;
+
+/// The program's name in files that it writes.
+pub(crate) const CREATOR: &str = concat!("sync-cli ", env!("CARGO_PKG_VERSION"));
 
 pub use catalog::{Catalog, CatalogCommit, MetadataChange, NewTable, TableHandle};
 pub use commit::{SnapshotCommit, commit_snapshot};
@@ -36,10 +44,12 @@ pub use marks::{
     CREATED_BY, RowCounts, SYNC_BATCH, SYNC_EPOCH, SYNC_ID, SYNC_MARK, Stamp, committed, receipt,
     snapshot_of_batch,
 };
+pub use partition::PartitionSplitter;
 pub use read::{
-    DataFileReader, DeleteFile, FileRows, FileRowsStream, LiveFile, PositionDeletes, Projection, RowRanges,
+    DataFileReader, DeleteFile, DeletedRows, FileRows, FileRowsStream, LiveFile, Projection, RowRanges,
     live_files,
 };
+pub use row_deletes::RowsToDelete;
 pub use schema::{
     KEY, SOURCE_SCHEMA, SchemaDifference, field_ids, iceberg_schema, schema_differences, schema_properties,
     table_schema,

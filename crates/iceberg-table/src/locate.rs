@@ -1,6 +1,6 @@
 //! Where the rows with given keys are: found by looking, without an index that could be out of step.
 //!
-//! The key columns are scanned in those row groups and pages that can hold a key by their bounds, so the cost follows what a batch
+//! The key columns are scanned in those files, row groups and pages that can hold a key by partition and bounds, so the cost follows what a batch
 //! touches. Rows that are already deleted are never found. Where the fold (see [`KeyFold`]) lets several rows match a key, a
 //! row with the very bytes of the key wins alone; without one, all are returned.
 
@@ -10,14 +10,15 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use futures::TryStreamExt;
 use iceberg::io::FileIO;
-use iceberg::spec::SnapshotRef;
+use iceberg::spec::{SnapshotRef, TableMetadataRef};
 use iceberg::table::Table;
 use model::{Error, Result, RowEncoder, RowHash, RowHasher, TableSchema};
 use tokio::task::JoinSet;
 
 use crate::key::{KeyFold, KeyHash};
 use crate::key_bounds::KeyBounds;
-use crate::read::{DataFileReader, LiveFile, PositionDeletes, Projection, RowRanges, live_files};
+use crate::partition::KeyPartitions;
+use crate::read::{DataFileReader, DeletedRows, LiveFile, Projection, RowRanges, live_files};
 
 /// Files that are searched at the same time.
 const FILES_AT_ONCE: usize = 4;
@@ -67,18 +68,18 @@ pub async fn locate_in(
     keys: &RecordBatch,
     hashes: bool,
 ) -> Result<Vec<Vec<RowLocation>>> {
-    let rows = Projection::of_table(table.metadata(), schema)?;
-    let search = Search::new(table.file_io(), rows, schema, keys, hashes)?;
+    let search = Search::new(table.file_io(), table.metadata_ref(), schema, keys, hashes)?;
     search.run(files).await
 }
 
 struct Search {
     file_io: FileIO,
-    deletes: PositionDeletes,
+    deletes: DeletedRows,
     rows: Projection,
     keys: Projection,
     fold: KeyFold,
     bounds: KeyBounds,
+    partitions: KeyPartitions,
     wanted: Vec<KeyHash>,
     /// The indexes of the keys with a folded form.
     by_folded: HashMap<RowHash, Vec<usize>>,
@@ -95,11 +96,12 @@ struct Match {
 impl Search {
     fn new(
         file_io: &FileIO,
-        rows: Projection,
+        metadata: TableMetadataRef,
         schema: &TableSchema,
         keys: &RecordBatch,
         hashes: bool,
     ) -> Result<Self> {
+        let rows = Projection::of_table(&metadata, schema)?;
         let key_columns = rows.only(schema.key())?;
         let fold = KeyFold::of(schema);
         let wanted = fold.hashes(keys)?;
@@ -107,9 +109,11 @@ impl Search {
         for (index, key) in wanted.iter().enumerate() {
             by_folded.entry(key.folded).or_default().push(index);
         }
+        let ids: Vec<i32> = key_columns.ids().collect();
         Ok(Self {
             file_io: file_io.clone(),
-            deletes: PositionDeletes::new(file_io.clone()),
+            partitions: KeyPartitions::of(&metadata, keys, &ids, &fold)?,
+            deletes: DeletedRows::of_files(file_io, metadata),
             bounds: KeyBounds::of(keys, &key_columns, &fold),
             keys: key_columns,
             rows,
@@ -123,9 +127,11 @@ impl Search {
     async fn run(self, files: &[Arc<LiveFile>]) -> Result<Vec<Vec<RowLocation>>> {
         let search = Arc::new(self);
         let mut found: Vec<Vec<Match>> = search.wanted.iter().map(|_| Vec::new()).collect();
-        let mut candidates = files
-            .iter()
-            .filter(|file| !search.wanted.is_empty() && search.bounds.may_be_in(&file.data_file));
+        let mut candidates = files.iter().filter(|file| {
+            !search.wanted.is_empty()
+                && search.partitions.may_hold(file)
+                && search.bounds.may_be_in(&file.data_file)
+        });
         // Tasks of their own, so that several cores decode; they end with this future.
         let mut tasks = JoinSet::new();
         loop {

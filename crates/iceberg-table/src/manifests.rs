@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use iceberg::spec::{
-    DataFile, ManifestContentType, ManifestEntryRef, ManifestFile, ManifestWriter, ManifestWriterBuilder,
+    DataFile, FormatVersion, ManifestContentType, ManifestFile, ManifestWriter, ManifestWriterBuilder,
 };
-use model::{Error, ErrorKind, Result};
+use model::{Error, Result};
 
 use crate::catalog::TableHandle;
 use crate::error::iceberg_error;
+use crate::manifest_entries::{Entry, live_entries, schema_of_spec, spec_by_id};
 
 /// So many small manifests of one kind are merged. Looking rows up reads them all, so they are kept few.
 const MERGE_AT: usize = 20;
@@ -16,6 +17,26 @@ const MERGE_AT: usize = 20;
 const TARGET_BYTES: i64 = 8 << 20;
 /// Files inherit their sequence number from the manifest.
 const INHERITED: i64 = -1;
+
+/// What tells one file of a table from all others: its path, and for a deletion vector where in it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct FileKey {
+    path: String,
+    offset: Option<i64>,
+}
+
+impl FileKey {
+    pub(crate) fn new(path: &str, offset: Option<i64>) -> Self {
+        Self {
+            path: path.to_owned(),
+            offset,
+        }
+    }
+
+    pub(crate) fn of(file: &DataFile) -> Self {
+        Self::new(file.file_path(), file.content_offset())
+    }
+}
 
 /// Writes the manifests of one snapshot.
 pub(crate) struct ManifestFiles<'a> {
@@ -41,39 +62,56 @@ impl<'a> ManifestFiles<'a> {
         self.written
     }
 
-    /// A manifest that adds files; `None` without any.
+    /// Manifests that add files, each with its partition spec: one for each spec. Without `sequence_number` they get the snapshot's.
     pub(crate) async fn add(
         &mut self,
         content: ManifestContentType,
-        files: &[DataFile],
-    ) -> Result<Option<ManifestFile>> {
-        if files.is_empty() {
-            return Ok(None);
+        files: &[(i32, DataFile)],
+        sequence_number: Option<i64>,
+    ) -> Result<Vec<ManifestFile>> {
+        let mut by_spec: BTreeMap<i32, Vec<&DataFile>> = BTreeMap::new();
+        for (spec_id, file) in files {
+            by_spec.entry(*spec_id).or_default().push(file);
         }
-        let mut writer = self.writer(content, self.table.metadata().default_partition_spec_id())?;
-        for file in files {
-            writer.add_file(file.clone(), INHERITED).map_err(writing)?;
+        let mut manifests = Vec::with_capacity(by_spec.len());
+        for (spec_id, files) in by_spec {
+            let mut writer = self.writer(content, spec_id)?;
+            for file in files {
+                writer
+                    .add_file(file.clone(), sequence_number.unwrap_or(INHERITED))
+                    .map_err(writing)?;
+            }
+            manifests.push(finish(writer).await?);
         }
-        finish(writer).await.map(Some)
+        Ok(manifests)
     }
 
-    /// A manifest that removes every live file of `manifest`, with those files; `None` if none is live.
-    pub(crate) async fn remove_all(
+    /// `manifest` without the files that are `gone`, which a manifest in its place tells of once; and these files.
+    pub(crate) async fn without(
         &mut self,
-        manifest: &ManifestFile,
+        manifest: ManifestFile,
+        gone: impl Fn(&DataFile) -> bool,
     ) -> Result<(Option<ManifestFile>, Vec<DataFile>)> {
-        let live = live_entries(self.table, manifest).await?;
-        if live.is_empty() {
-            return Ok((None, Vec::new()));
+        let live = live_entries(self.table.table(), &manifest).await?;
+        let (removed, kept): (Vec<_>, Vec<_>) = live.into_iter().partition(|entry| gone(&entry.file));
+        if removed.is_empty() {
+            return Ok((Some(manifest).filter(|_| !kept.is_empty()), Vec::new()));
         }
         let mut writer = self.writer(manifest.content, manifest.partition_spec_id)?;
-        for entry in &live {
-            let sequence = sequence_number(entry)?;
+        for entry in kept {
+            keep(&mut writer, entry)?;
+        }
+        let mut files = Vec::with_capacity(removed.len());
+        for entry in removed {
+            files.push(entry.file.clone());
             writer
-                .add_delete_file(entry.data_file().clone(), sequence, entry.file_sequence_number)
+                .add_delete_file(
+                    entry.file,
+                    entry.sequence_number,
+                    Some(entry.file_sequence_number),
+                )
                 .map_err(writing)?;
         }
-        let files = live.iter().map(|entry| entry.data_file().clone()).collect();
         Ok((Some(finish(writer).await?), files))
     }
 
@@ -82,7 +120,9 @@ impl<'a> ManifestFiles<'a> {
         let mut kept = Vec::new();
         let mut small: BTreeMap<(i32, i32), Vec<ManifestFile>> = BTreeMap::new();
         for manifest in manifests {
-            if manifest.manifest_length >= TARGET_BYTES / 2 {
+            // What a manifest of this snapshot removes is told once, and would be lost.
+            let is_new = manifest.added_snapshot_id == self.snapshot_id;
+            if manifest.manifest_length >= TARGET_BYTES / 2 || is_new {
                 kept.push(manifest);
             } else {
                 small
@@ -110,13 +150,8 @@ impl<'a> ManifestFiles<'a> {
         let mut writer = self.writer(first.content, first.partition_spec_id)?;
         let mut any = false;
         for manifest in &bin {
-            for entry in live_entries(self.table, manifest).await? {
-                let sequence = sequence_number(&entry)?;
-                let added_by = entry.snapshot_id().unwrap_or(manifest.added_snapshot_id);
-                let file = entry.data_file().clone();
-                writer
-                    .add_existing_file(file, added_by, sequence, entry.file_sequence_number)
-                    .map_err(writing)?;
+            for entry in live_entries(self.table.table(), manifest).await? {
+                keep(&mut writer, entry)?;
                 any = true;
             }
         }
@@ -129,12 +164,7 @@ impl<'a> ManifestFiles<'a> {
 
     fn writer(&mut self, content: ManifestContentType, spec_id: i32) -> Result<ManifestWriter> {
         let metadata = self.table.metadata();
-        let spec = metadata.partition_spec_by_id(spec_id).ok_or_else(|| {
-            Error::new(
-                ErrorKind::Corrupt,
-                format!("the table has no partition spec {spec_id}"),
-            )
-        })?;
+        let spec = spec_by_id(metadata, spec_id)?;
         let path = format!(
             "{}/metadata/{}-m{}.avro",
             metadata.location(),
@@ -143,12 +173,13 @@ impl<'a> ManifestFiles<'a> {
         );
         let output = self.table.table().file_io().new_output(&path).map_err(writing)?;
         self.written.push(path);
-        let schema = self.table.iceberg_schema().clone();
-        let builder =
-            ManifestWriterBuilder::new(output, Some(self.snapshot_id), schema, spec.as_ref().clone());
-        Ok(match content {
-            ManifestContentType::Data => builder.build_v2_data(),
-            ManifestContentType::Deletes => builder.build_v2_deletes(),
+        let schema = schema_of_spec(metadata, spec)?;
+        let builder = ManifestWriterBuilder::new(output, Some(self.snapshot_id), schema, spec.clone());
+        Ok(match (content, metadata.format_version()) {
+            (ManifestContentType::Data, FormatVersion::V3) => builder.build_v3_data(),
+            (ManifestContentType::Deletes, FormatVersion::V3) => builder.build_v3_deletes(),
+            (ManifestContentType::Data, _) => builder.build_v2_data(),
+            (ManifestContentType::Deletes, _) => builder.build_v2_deletes(),
         })
     }
 }
@@ -177,24 +208,19 @@ pub async fn remove_files(table: &TableHandle, files: Vec<String>) {
     }
 }
 
-async fn live_entries(table: &TableHandle, manifest: &ManifestFile) -> Result<Vec<ManifestEntryRef>> {
-    let manifest = manifest
-        .load_manifest(table.table().file_io())
-        .await
-        .map_err(reading)?;
-    let (entries, _) = manifest.into_parts();
-    Ok(entries.into_iter().filter(|entry| entry.is_alive()).collect())
+fn keep(writer: &mut ManifestWriter, entry: Entry) -> Result<()> {
+    writer
+        .add_existing_file(
+            entry.file,
+            entry.snapshot_id,
+            entry.sequence_number,
+            Some(entry.file_sequence_number),
+        )
+        .map_err(writing)
 }
 
 async fn finish(writer: ManifestWriter) -> Result<ManifestFile> {
     writer.write_manifest_file().await.map_err(writing)
-}
-
-fn sequence_number(entry: &ManifestEntryRef) -> Result<i64> {
-    entry.sequence_number().ok_or_else(|| {
-        Error::new(ErrorKind::Corrupt, "a manifest entry has no sequence number")
-            .with("file", entry.file_path())
-    })
 }
 
 /// Splits manifests into runs of about the target size.

@@ -252,7 +252,12 @@ fn iceberg_type(field: &Field) -> Result<PrimitiveType> {
     })
 }
 
-fn arrow_type(field: &NestedField) -> Result<DataType> {
+/// The Arrow type of an Iceberg column's values.
+///
+/// # Errors
+///
+/// `Unsupported` if the type is not in use.
+pub(crate) fn arrow_type(field: &NestedField) -> Result<DataType> {
     let Some(primitive) = field.field_type.as_primitive_type() else {
         return Err(unsupported(&field.name, &field.field_type));
     };

@@ -1,17 +1,55 @@
-//! From a commit and the head to a new snapshot: its manifests, manifest list, summary and metadata updates.
+//! From changed files and the head to a new snapshot: its manifests, manifest list, summary and metadata updates.
+
+use std::collections::{HashMap, HashSet};
 
 use iceberg::TableRequirement;
 use iceberg::spec::{
-    MAIN_BRANCH, ManifestContentType, ManifestFile, ManifestListWriter, Operation, Snapshot, Summary,
+    DataFile, FormatVersion, MAIN_BRANCH, ManifestContentType, ManifestFile, ManifestListWriter, Operation,
+    Snapshot, Summary,
 };
-use model::{Error, Ids, Replace, Result, Timestamp};
+use model::{Error, Ids, Result, Timestamp};
 use uuid::Uuid;
 
 use crate::catalog::{MetadataChange, TableHandle};
-use crate::commit::SnapshotCommit;
 use crate::error::iceberg_error;
-use crate::manifests::{self, ManifestFiles};
+use crate::manifests::{self, FileKey, ManifestFiles};
+use crate::marks::{RowCounts, Stamp};
 use crate::summary::Tally;
+
+/// What a snapshot does to the files of a table.
+pub(crate) struct FileChanges<'a> {
+    /// New data files with their partition specs,
+    pub(crate) data_files: &'a [(i32, DataFile)],
+    /// and their data sequence number, if it is not the snapshot's.
+    pub(crate) sequence_number: Option<i64>,
+    /// New delete files with their partition specs.
+    pub(crate) delete_files: &'a [(i32, DataFile)],
+    pub(crate) removed: Removed<'a>,
+    /// Whether the rows stay the same.
+    pub(crate) is_rewrite: bool,
+}
+
+/// The files that are no longer live.
+pub(crate) enum Removed<'a> {
+    All,
+    These(&'a HashSet<FileKey>),
+}
+
+impl Removed<'_> {
+    fn is_none(&self) -> bool {
+        matches!(self, Self::These(files) if files.is_empty())
+    }
+
+    fn has(&self, file: &DataFile) -> bool {
+        match self {
+            Self::All => true,
+            Self::These(files) => files.contains(&FileKey::of(file)),
+        }
+    }
+}
+
+/// What a commit of ours says of itself.
+pub(crate) type Signature<'a> = Option<(&'a Stamp, &'a RowCounts)>;
 
 /// A snapshot that is written and not committed.
 pub(crate) struct Produced {
@@ -23,10 +61,11 @@ pub(crate) struct Produced {
     pub(crate) written: Vec<String>,
 }
 
-/// Writes the manifests of `commit` on top of the head of `table`.
+/// Writes the manifests of `changes` on top of the head of `table`.
 pub(crate) async fn produce(
     table: &TableHandle,
-    commit: &SnapshotCommit,
+    changes: &FileChanges<'_>,
+    signature: Signature<'_>,
     now: Timestamp,
     ids: &dyn Ids,
     attempt: usize,
@@ -34,17 +73,25 @@ pub(crate) async fn produce(
     let snapshot_id = unused_snapshot_id(table, ids);
     let prefix = Uuid::from_u128(ids.random()).to_string();
     let mut files = ManifestFiles::new(table, snapshot_id, prefix.clone());
-    let (manifests, tally) = manifests_of(&mut files, table, commit).await?;
+    let (manifests, tally) = manifests_of(&mut files, table, changes).await?;
     let mut written = files.into_written();
     let list = format!(
         "{}/metadata/snap-{snapshot_id}-{attempt}-{prefix}.avro",
         table.metadata().location()
     );
     written.push(list.clone());
-    write_list(table, &list, snapshot_id, manifests).await?;
-    let snapshot = describe(table, commit, snapshot_id, list, &tally, now)?;
+    let rows = write_list(table, &list, snapshot_id, manifests).await?;
+    let mut properties = tally.summary(table.head().map(|head| head.summary()));
+    if let Some((stamp, rows)) = signature {
+        properties.extend(stamp.summary(rows)?);
+    }
+    let summary = Summary {
+        operation: operation(changes, &tally),
+        additional_properties: properties,
+    };
+    let snapshot = describe(table, snapshot_id, list, rows, summary, now);
     Ok(Produced {
-        change: metadata_change(table, commit, snapshot)?,
+        change: metadata_change(table, signature, snapshot)?,
         snapshot_id,
         parent: table.metadata().current_snapshot_id(),
         written,
@@ -54,82 +101,92 @@ pub(crate) async fn produce(
 async fn manifests_of(
     files: &mut ManifestFiles<'_>,
     table: &TableHandle,
-    commit: &SnapshotCommit,
+    changes: &FileChanges<'_>,
 ) -> Result<(Vec<ManifestFile>, Tally)> {
     let mut tally = Tally::default();
-    let mut manifests = Vec::new();
-    commit
-        .data_files
-        .iter()
-        .chain(&commit.delete_files)
-        .for_each(|file| tally.added.count(file));
-    manifests.extend(files.add(ManifestContentType::Data, &commit.data_files).await?);
+    let added = changes.data_files.iter().chain(changes.delete_files);
+    added.for_each(|(_, file)| tally.add(file));
+    let mut manifests = files
+        .add(
+            ManifestContentType::Data,
+            changes.data_files,
+            changes.sequence_number,
+        )
+        .await?;
     manifests.extend(
         files
-            .add(ManifestContentType::Deletes, &commit.delete_files)
+            .add(ManifestContentType::Deletes, changes.delete_files, None)
             .await?,
     );
-    let present = manifests::of_head(table).await?;
-    match commit.replace {
-        Replace::No => manifests.extend(files.merge(present).await?),
-        Replace::Table => {
-            for manifest in &present {
-                let (removal, removed) = files.remove_all(manifest).await?;
-                removed.iter().for_each(|file| tally.removed.count(file));
-                manifests.extend(removal);
-            }
+    let mut present = manifests::of_head(table).await?;
+    if !changes.removed.is_none() {
+        let mut kept = Vec::with_capacity(present.len());
+        for manifest in present {
+            let (manifest, removed) = files.without(manifest, |file| changes.removed.has(file)).await?;
+            removed.iter().for_each(|file| tally.remove(file));
+            kept.extend(manifest);
         }
+        present = kept;
     }
+    manifests.extend(files.merge(present).await?);
     Ok((manifests, tally))
 }
 
+/// Writes the manifest list. Which row ids the snapshot assigns, the first one and how many, if the format has row ids.
 async fn write_list(
     table: &TableHandle,
     path: &str,
     snapshot_id: i64,
     manifests: Vec<ManifestFile>,
-) -> Result<()> {
+) -> Result<Option<(u64, u64)>> {
     let failed = |e| iceberg_error("cannot write a manifest list")(e);
     let output = table.table().file_io().new_output(path).map_err(failed)?;
     let writer = output.writer().await.map_err(failed)?;
     let metadata = table.metadata();
-    let parent = metadata.current_snapshot_id();
-    let mut list = ManifestListWriter::v2(writer, snapshot_id, parent, metadata.next_sequence_number());
+    let (parent, sequence) = (metadata.current_snapshot_id(), metadata.next_sequence_number());
+    let first_row = (metadata.format_version() == FormatVersion::V3).then(|| metadata.next_row_id());
+    let mut list = match first_row {
+        Some(first) => ManifestListWriter::v3(writer, snapshot_id, parent, sequence, Some(first)),
+        None => ManifestListWriter::v2(writer, snapshot_id, parent, sequence),
+    };
     list.add_manifests(manifests.into_iter()).map_err(failed)?;
-    list.close().await.map_err(failed)
+    let next_row = list.next_row_id();
+    list.close().await.map_err(failed)?;
+    Ok(first_row.zip(next_row).map(|(first, next)| (first, next - first)))
 }
 
 fn describe(
     table: &TableHandle,
-    commit: &SnapshotCommit,
     snapshot_id: i64,
     list: String,
-    tally: &Tally,
+    rows: Option<(u64, u64)>,
+    summary: Summary,
     now: Timestamp,
-) -> Result<Snapshot> {
+) -> Snapshot {
     let metadata = table.metadata();
-    let mut properties = tally.summary(table.head().map(|head| head.summary()));
-    properties.extend(commit.stamp.summary(&commit.rows)?);
     // Never before the parent, or before metadata that a faster clock wrote: readers travel by these times.
     let after_parent = table.head().map_or(i64::MIN, |head| head.timestamp_ms() + 1);
     let timestamp = now.0.max(after_parent).max(metadata.last_updated_ms());
-    Ok(Snapshot::builder()
+    let snapshot = Snapshot::builder()
         .with_snapshot_id(snapshot_id)
         .with_parent_snapshot_id(metadata.current_snapshot_id())
         .with_sequence_number(metadata.next_sequence_number())
         .with_timestamp_ms(timestamp)
         .with_manifest_list(list)
-        .with_summary(Summary {
-            operation: operation(commit, tally),
-            additional_properties: properties,
-        })
-        .with_schema_id(metadata.current_schema_id())
-        .build())
+        .with_summary(summary)
+        .with_schema_id(metadata.current_schema_id());
+    match rows {
+        Some((first, count)) => snapshot.with_row_range(first, count).build(),
+        None => snapshot.build(),
+    }
 }
 
-fn operation(commit: &SnapshotCommit, tally: &Tally) -> Operation {
-    let removes = tally.removed.any() || !commit.delete_files.is_empty();
-    match (commit.data_files.is_empty(), removes) {
+fn operation(changes: &FileChanges<'_>, tally: &Tally) -> Operation {
+    if changes.is_rewrite {
+        return Operation::Replace;
+    }
+    let removes = tally.removes() || !changes.delete_files.is_empty();
+    match (changes.data_files.is_empty(), removes) {
         (_, false) => Operation::Append,
         (true, true) => Operation::Delete,
         (false, true) => Operation::Overwrite,
@@ -138,18 +195,20 @@ fn operation(commit: &SnapshotCommit, tally: &Tally) -> Operation {
 
 fn metadata_change(
     table: &TableHandle,
-    commit: &SnapshotCommit,
+    signature: Signature<'_>,
     snapshot: Snapshot,
 ) -> Result<MetadataChange> {
     let failed = |e| iceberg_error("cannot add a snapshot to the table's metadata")(e);
     let metadata = table.metadata();
-    let state = commit.stamp.property(&snapshot)?;
+    let state = signature
+        .map(|(stamp, _)| stamp.property(&snapshot))
+        .transpose()?;
     // The builder keeps the branch's retention, which has no getter.
     let built = metadata
         .clone()
         .into_builder(None)
         .set_branch_snapshot(snapshot, MAIN_BRANCH)
-        .and_then(|builder| builder.set_properties([state].into()))
+        .and_then(|builder| builder.set_properties(HashMap::from_iter(state)))
         .and_then(|builder| builder.build())
         .map_err(failed)?;
     let requirements = vec![

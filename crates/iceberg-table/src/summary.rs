@@ -1,8 +1,8 @@
 //! The counts in a snapshot's summary, and the totals that follow from the parent's.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use iceberg::spec::{DataContentType, DataFile, Summary};
+use iceberg::spec::{DataContentType, DataFile, DataFileFormat, Struct, Summary};
 
 /// Files and rows of one kind of change.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -10,6 +10,7 @@ pub(crate) struct FileCounts {
     data_files: u64,
     position_delete_files: u64,
     equality_delete_files: u64,
+    vectors: u64,
     records: u64,
     position_deletes: u64,
     equality_deletes: u64,
@@ -18,29 +19,45 @@ pub(crate) struct FileCounts {
 
 impl FileCounts {
     pub(crate) fn count(&mut self, file: &DataFile) {
+        let is_vector = file.file_format() == DataFileFormat::Puffin;
         let (files, rows) = match file.content_type() {
             DataContentType::Data => (&mut self.data_files, &mut self.records),
+            DataContentType::PositionDeletes if is_vector => (&mut self.vectors, &mut self.position_deletes),
             DataContentType::PositionDeletes => (&mut self.position_delete_files, &mut self.position_deletes),
             DataContentType::EqualityDeletes => (&mut self.equality_delete_files, &mut self.equality_deletes),
         };
         *files += 1;
         *rows += file.record_count();
-        self.bytes += file.file_size_in_bytes();
-    }
-
-    pub(crate) fn any(&self) -> bool {
-        self.data_files + self.position_delete_files + self.equality_delete_files > 0
+        // Vectors share a file, so each counts for its own part.
+        let part = file.content_size_in_bytes().map(i64::unsigned_abs);
+        self.bytes += part.unwrap_or(file.file_size_in_bytes());
     }
 }
 
 /// What a snapshot adds and removes.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Tally {
-    pub(crate) added: FileCounts,
-    pub(crate) removed: FileCounts,
+    added: FileCounts,
+    removed: FileCounts,
+    partitions: HashSet<Struct>,
 }
 
 impl Tally {
+    pub(crate) fn add(&mut self, file: &DataFile) {
+        self.added.count(file);
+        self.partitions.insert(file.partition().clone());
+    }
+
+    pub(crate) fn remove(&mut self, file: &DataFile) {
+        self.removed.count(file);
+        self.partitions.insert(file.partition().clone());
+    }
+
+    /// Whether any file is removed.
+    pub(crate) fn removes(&self) -> bool {
+        self.removed != FileCounts::default()
+    }
+
     /// The summary's entries. A total that the parent does not have, or that would turn negative, is left out, because
     /// nobody knows it; a first snapshot's parent has zero of everything.
     pub(crate) fn summary(&self, parent: Option<&Summary>) -> HashMap<String, String> {
@@ -63,14 +80,18 @@ impl Tally {
                 entries.insert(names.total.to_owned(), total.to_string());
             }
         }
-        let partitions = u8::from(self.added.any() || self.removed.any());
-        entries.insert("changed-partition-count".to_owned(), partitions.to_string());
+        entries.insert(
+            "changed-partition-count".to_owned(),
+            self.partitions.len().to_string(),
+        );
         entries
     }
 
-    fn rows(&self) -> [(Names, u64, u64); 8] {
+    fn rows(&self) -> [(Names, u64, u64); 9] {
         let (a, r) = (&self.added, &self.removed);
-        let deletes = |counts: &FileCounts| counts.position_delete_files + counts.equality_delete_files;
+        let deletes = |counts: &FileCounts| {
+            counts.position_delete_files + counts.equality_delete_files + counts.vectors
+        };
         [
             (DATA_FILES, a.data_files, r.data_files),
             (RECORDS, a.records, r.records),
@@ -86,6 +107,7 @@ impl Tally {
                 a.equality_delete_files,
                 r.equality_delete_files,
             ),
+            (VECTORS, a.vectors, r.vectors),
             (POSITION_DELETES, a.position_deletes, r.position_deletes),
             (EQUALITY_DELETES, a.equality_deletes, r.equality_deletes),
         ]
@@ -129,6 +151,11 @@ const EQUALITY_DELETE_FILES: Names = Names {
     removed: "removed-equality-delete-files",
     total: "",
 };
+const VECTORS: Names = Names {
+    added: "added-dvs",
+    removed: "removed-dvs",
+    total: "",
+};
 const POSITION_DELETES: Names = Names {
     added: "added-position-deletes",
     removed: "removed-position-deletes",
@@ -142,7 +169,7 @@ const EQUALITY_DELETES: Names = Names {
 
 #[cfg(test)]
 mod tests {
-    use iceberg::spec::{DataFileBuilder, DataFileFormat, Operation};
+    use iceberg::spec::{DataFileBuilder, Operation};
 
     use super::*;
 
@@ -156,8 +183,8 @@ mod tests {
 
     fn tally(added: &[&DataFile], removed: &[&DataFile]) -> Tally {
         let mut tally = Tally::default();
-        added.iter().for_each(|file| tally.added.count(file));
-        removed.iter().for_each(|file| tally.removed.count(file));
+        added.iter().for_each(|file| tally.add(file));
+        removed.iter().for_each(|file| tally.remove(file));
         tally
     }
 

@@ -15,9 +15,10 @@ use model::{
     StageOutcome, TableSchema,
 };
 
-use crate::data_file::{DataFileWriter, FileShape};
+use crate::data_file::FileShape;
 use crate::key_batch::KeyBatch;
 use crate::options::WriterOptions;
+use crate::partitioned_writer::PartitionedWriter;
 use crate::staged::{Located, StagedFile, StagedFiles};
 
 /// Keys that are looked up together at most; they are held in memory.
@@ -45,7 +46,7 @@ struct BatchWriter<'a> {
     table: &'a TableHandle,
     schema: &'a Arc<TableSchema>,
     options: &'a WriterOptions,
-    files: DataFileWriter,
+    files: PartitionedWriter,
     /// Keys whose rows are written, or are not written because they are deleted.
     keys: KeyBatch<Op>,
     /// Rows that are perhaps what is there,
@@ -70,7 +71,7 @@ impl<'a> BatchWriter<'a> {
             table,
             schema,
             options,
-            files: DataFileWriter::new(table, shape, options, ids)?,
+            files: PartitionedWriter::new(table, shape, options, ids)?,
             keys: KeyBatch::new(schema),
             held: Vec::new(),
             held_bytes: 0,
@@ -219,13 +220,9 @@ impl<'a> BatchWriter<'a> {
 
     fn delete(&mut self, locations: Vec<RowLocation>) {
         for location in locations {
-            let deleted = self
-                .staged
-                .deletes
-                .entry(location.file.path.to_string())
-                .or_default();
-            deleted.spec_id = location.file.spec_id;
-            deleted.positions.insert(location.position);
+            let path = location.file.path.to_string();
+            let deleted = self.staged.deletes.entry(path).or_default();
+            deleted.0.insert(location.position);
         }
     }
 

@@ -74,6 +74,13 @@ impl FileShape {
         })
     }
 
+    /// The field ids of the delivered columns, in their order.
+    pub(crate) fn delivered_ids(&self) -> Vec<i32> {
+        let mut by_column: Vec<_> = self.columns.iter().zip(&self.ids).collect();
+        by_column.sort_unstable();
+        by_column.into_iter().map(|(_, id)| *id).collect()
+    }
+
     /// The rows in the shape of the file.
     fn of_rows(&self, rows: &RecordBatch) -> Result<RecordBatch> {
         let columns = self
@@ -95,6 +102,7 @@ pub struct DataFileWriter {
     file_io: FileIO,
     directory: String,
     spec_id: i32,
+    partition: Struct,
     properties: WriterProperties,
     target_bytes: u64,
     ids: Arc<dyn Ids>,
@@ -154,12 +162,48 @@ impl DataFileWriter {
             file_io: table.table().file_io().clone(),
             directory: format!("{}/data", metadata.location()),
             spec_id: metadata.default_partition_spec_id(),
+            partition: Struct::empty(),
             properties: properties.build(),
             target_bytes: target.unwrap_or(options.target_file_bytes),
             ids,
             open: None,
             closed: Vec::new(),
         })
+    }
+
+    /// A writer like this one, without files, for rows of another partition.
+    pub(crate) fn for_partition(&self, partition: Struct) -> Self {
+        Self {
+            shape: self.shape.clone(),
+            file_io: self.file_io.clone(),
+            directory: self.directory.clone(),
+            spec_id: self.spec_id,
+            partition,
+            properties: self.properties.clone(),
+            target_bytes: self.target_bytes,
+            ids: self.ids.clone(),
+            open: None,
+            closed: Vec::new(),
+        }
+    }
+
+    pub(crate) fn partition(&self) -> &Struct {
+        &self.partition
+    }
+
+    /// What the open row group holds in memory.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.open
+            .as_ref()
+            .map_or(0, |open| open.writer.in_progress_size())
+    }
+
+    /// Writes the open row group out.
+    pub(crate) async fn end_row_group(&mut self) -> Result<()> {
+        match &mut self.open {
+            Some(open) => open.writer.flush().await.map_err(|e| failed(&open.path, e)),
+            None => Ok(()),
+        }
     }
 
     /// Writes rows, which have the columns that the shape was made for.
@@ -231,7 +275,9 @@ impl DataFileWriter {
     async fn finish(&mut self, mut open: OpenFile) -> Result<()> {
         let metadata = open.writer.finish().await.map_err(|e| failed(&open.path, e))?;
         let size = open.writer.bytes_written() as u64;
-        let mut file = describe(&metadata, &open.path, size, self.spec_id);
+        let mut file = describe(&metadata, &open.path, size);
+        file.partition(self.partition.clone())
+            .partition_spec_id(self.spec_id);
         ColumnMetrics::of(&metadata, &self.shape.ids, &self.shape.iceberg).describe(&mut file);
         file.content(DataContentType::Data)
             .nan_value_counts(open.nan_counts);
@@ -241,10 +287,10 @@ impl DataFileWriter {
 }
 
 /// Where a Parquet writer puts its bytes.
-pub(crate) struct Output(Box<dyn FileWrite>);
+struct Output(Box<dyn FileWrite>);
 
 impl Output {
-    pub(crate) async fn create(file_io: &FileIO, path: &str) -> Result<Self> {
+    async fn create(file_io: &FileIO, path: &str) -> Result<Self> {
         let output = file_io
             .new_output(path)
             .map_err(iceberg_error("cannot create a data file"))?;
@@ -276,33 +322,31 @@ impl AsyncFileWriter for Output {
     }
 }
 
-/// The properties that all our files share.
-pub(crate) fn properties(options: &WriterOptions) -> Result<WriterPropertiesBuilder> {
+/// The properties that do not depend on the table.
+fn properties(options: &WriterOptions) -> Result<WriterPropertiesBuilder> {
     let compression = Compression::ZSTD(options.compression_level()?);
     Ok(WriterProperties::builder().set_compression(compression))
 }
 
-/// The description that data files and delete files share; content and column metrics are the caller's.
-pub(crate) fn describe(metadata: &ParquetMetaData, path: &str, size: u64, spec_id: i32) -> DataFileBuilder {
+/// What the file itself says of a data file.
+fn describe(metadata: &ParquetMetaData, path: &str, size: u64) -> DataFileBuilder {
     let groups = metadata.row_groups().iter();
     let mut file = DataFileBuilder::default();
     file.file_path(path.to_owned())
         .file_format(DataFileFormat::Parquet)
-        .partition(Struct::empty())
-        .partition_spec_id(spec_id)
         .record_count(metadata.file_metadata().num_rows().unsigned_abs())
         .file_size_in_bytes(size)
         .split_offsets(Some(groups.filter_map(|group| group.file_offset()).collect()));
     file
 }
 
-pub(crate) fn built(file: &DataFileBuilder) -> Result<DataFile> {
+fn built(file: &DataFileBuilder) -> Result<DataFile> {
     file.build()
         .map_err(|e| Error::internal("a data file is described incompletely").caused_by(e))
 }
 
 /// Wraps an error of the Parquet writer, whose own cause says more than it does.
-pub(crate) fn failed(path: &str, error: ParquetError) -> Error {
+fn failed(path: &str, error: ParquetError) -> Error {
     match error {
         ParquetError::External(cause) => match cause.downcast::<iceberg::Error>() {
             Ok(cause) => iceberg_error("cannot write a data file")(*cause).with("file", path),

@@ -64,12 +64,15 @@ mod column_metrics;
 mod data_file;
 mod key_batch;
 mod options;
-mod position_delete;
+mod partitioned_writer;
+mod partitioning;
 mod prepare;
 mod replace;
 mod sink;
 mod staged;
+mod table_options;
 
 pub use data_file::{DataFileWriter, FileShape};
 pub use options::WriterOptions;
 pub use sink::IcebergSink;
+pub use table_options::TableOptions;

@@ -17,6 +17,9 @@ pub struct WriterOptions {
     pub row_group_bytes: usize,
     /// A row group is closed at this many rows, if it has not reached its bytes before.
     pub row_group_rows: usize,
+    /// So many partitions are written at a time; before one more, the file of the one that waited longest is closed. Together they
+    /// hold at most `row_group_bytes` in memory.
+    pub open_partitions: usize,
     /// Rows that may be dropped as unchanged are held in memory up to this many bytes, then looked up together.
     pub lookup_bytes: usize,
 }
@@ -28,6 +31,7 @@ impl Default for WriterOptions {
             zstd_level: 3,
             row_group_bytes: 64 << 20,
             row_group_rows: 1 << 20,
+            open_partitions: 32,
             lookup_bytes: 32 << 20,
         }
     }
@@ -45,11 +49,12 @@ impl WriterOptions {
             ("target_file_bytes", self.target_file_bytes == 0),
             ("row_group_bytes", self.row_group_bytes == 0),
             ("row_group_rows", self.row_group_rows == 0),
+            ("open_partitions", self.open_partitions == 0),
         ];
         match sizes.into_iter().find(|(_, is_zero)| *is_zero) {
             Some((name, _)) => Err(Error::new(
                 ErrorKind::Config,
-                format!("{name} is 0, and no file can be so small"),
+                format!("{name} is 0, and nothing can be written with that"),
             )
             .hint(format!("leave {name} out to use the default"))),
             None => Ok(()),

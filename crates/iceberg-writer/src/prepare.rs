@@ -1,7 +1,5 @@
 //! Getting a table ready: creating it, adopting it, and refusing what does not fit.
 
-use std::collections::HashMap;
-
 use iceberg::{TableRequirement, TableUpdate};
 use iceberg_table::{
     CREATED_BY, Catalog, CatalogCommit, MetadataChange, NewTable, TableHandle, iceberg_schema,
@@ -9,15 +7,22 @@ use iceberg_table::{
 };
 use model::{Error, ErrorKind, Prepare, Prepared, Result};
 
+use crate::partitioning::{is_partitioned_by, partition_spec, sort_order};
+use crate::table_options::TableOptions;
+
 const CREATOR: &str = concat!("sync-cli ", env!("CARGO_PKG_VERSION"));
 
-pub(crate) async fn prepare(catalog: &dyn Catalog, prepare: &Prepare) -> Result<Prepared> {
+pub(crate) async fn prepare(
+    catalog: &dyn Catalog,
+    prepare: &Prepare,
+    options: &TableOptions,
+) -> Result<Prepared> {
     let schema = iceberg_schema(&prepare.schema).map_err(|e| e.with("table", &prepare.table))?;
     if !prepare.dry_run {
         catalog.check_writable().await?;
     }
     if let Some(table) = catalog.load(&prepare.table).await? {
-        return existing(catalog, prepare, &table).await;
+        return existing(catalog, prepare, options, &table).await;
     }
     if !prepare.create {
         return Err(
@@ -38,22 +43,22 @@ pub(crate) async fn prepare(catalog: &dyn Catalog, prepare: &Prepare) -> Result<
     if prepare.dry_run {
         return Ok(prepared);
     }
-    let mut properties = schema_properties(&prepare.schema, &schema)?;
-    properties.insert(CREATED_BY.to_owned(), CREATOR.to_owned());
-    properties.insert("write.parquet.compression-codec".to_owned(), "zstd".to_owned());
-    match catalog
-        .create(
-            &prepare.table,
-            NewTable {
-                properties,
-                ..NewTable::new(schema)
-            },
-        )
-        .await?
-    {
+    let mut new = NewTable::new(schema);
+    new.properties = schema_properties(&prepare.schema, &new.schema)?;
+    new.format = options.format()?.unwrap_or(new.format);
+    if let Some(fields) = &options.partition {
+        new.partitions = partition_spec(fields, &new.schema, &[])?;
+    }
+    if let Some(fields) = &options.sort {
+        new.sort_order = sort_order(fields, &new.schema)?;
+    }
+    new.properties.insert(CREATED_BY.to_owned(), CREATOR.to_owned());
+    new.properties
+        .insert("write.parquet.compression-codec".to_owned(), "zstd".to_owned());
+    match catalog.create(&prepare.table, new).await? {
         Some(_) => Ok(prepared),
         None => match catalog.load(&prepare.table).await? {
-            Some(table) => existing(catalog, prepare, &table).await,
+            Some(table) => existing(catalog, prepare, options, &table).await,
             None => Err(Error::new(
                 ErrorKind::Transient,
                 "the table was created and removed by somebody else meanwhile",
@@ -63,7 +68,12 @@ pub(crate) async fn prepare(catalog: &dyn Catalog, prepare: &Prepare) -> Result<
     }
 }
 
-async fn existing(catalog: &dyn Catalog, prepare: &Prepare, table: &TableHandle) -> Result<Prepared> {
+async fn existing(
+    catalog: &dyn Catalog,
+    prepare: &Prepare,
+    options: &TableOptions,
+    table: &TableHandle,
+) -> Result<Prepared> {
     refuse_what_is_not_understood(table)?;
     let is_ours = table.metadata().properties().contains_key(CREATED_BY);
     if !is_ours && !prepare.adopt {
@@ -100,22 +110,68 @@ async fn existing(catalog: &dyn Catalog, prepare: &Prepare, table: &TableHandle)
             .actions
             .push(format!("adopt Iceberg table {}", prepare.table));
     }
-    if !prepare.dry_run && !properties.is_empty() {
-        set_properties(catalog, table, properties).await?;
+    let mut updates = Vec::new();
+    if !properties.is_empty() {
+        updates.push(TableUpdate::SetProperties { updates: properties });
+    }
+    if let Some(format_version) = options.format()?
+        && format_version > table.metadata().format_version()
+    {
+        prepared
+            .actions
+            .push(format!("upgrade the table to format {format_version}"));
+        updates.push(TableUpdate::UpgradeFormatVersion { format_version });
+    }
+    for update in layout_updates(table, options)? {
+        prepared.actions.push(update.0);
+        updates.extend(update.1);
+    }
+    if !prepare.dry_run && !updates.is_empty() {
+        change(catalog, table, updates).await?;
     }
     Ok(prepared)
 }
 
-async fn set_properties(
-    catalog: &dyn Catalog,
-    table: &TableHandle,
-    updates: HashMap<String, String>,
-) -> Result<()> {
+/// What brings a table's partitioning and sort order to what is asked for, each with what it does in words.
+fn layout_updates(table: &TableHandle, options: &TableOptions) -> Result<Vec<(String, [TableUpdate; 2])>> {
+    let (metadata, schema) = (table.metadata(), table.iceberg_schema());
+    let mut actions = Vec::new();
+    if let Some(fields) = &options.partition {
+        let specs = metadata.partition_specs_iter();
+        let known: Vec<_> = specs.flat_map(|spec| spec.fields()).collect();
+        let spec = partition_spec(fields, schema, &known)?;
+        if !is_partitioned_by(metadata, &spec) {
+            actions.push((
+                format!("partition new files by ({})", fields.join(", ")),
+                [
+                    TableUpdate::AddSpec { spec },
+                    TableUpdate::SetDefaultSpec { spec_id: -1 },
+                ],
+            ));
+        }
+    }
+    if let Some(fields) = &options.sort {
+        let sort_order = sort_order(fields, schema)?;
+        if sort_order.fields != metadata.default_sort_order().fields {
+            let sort_order_id = -1;
+            actions.push((
+                format!("declare the sort order ({})", fields.join(", ")),
+                [
+                    TableUpdate::AddSortOrder { sort_order },
+                    TableUpdate::SetDefaultSortOrder { sort_order_id },
+                ],
+            ));
+        }
+    }
+    Ok(actions)
+}
+
+async fn change(catalog: &dyn Catalog, table: &TableHandle, updates: Vec<TableUpdate>) -> Result<()> {
     let change = MetadataChange {
         requirements: vec![TableRequirement::UuidMatch {
             uuid: table.metadata().uuid(),
         }],
-        updates: vec![TableUpdate::SetProperties { updates }],
+        updates,
     };
     match catalog.commit(table, change).await? {
         CatalogCommit::Done(_) => Ok(()),

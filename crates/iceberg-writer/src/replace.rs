@@ -6,9 +6,7 @@ use std::sync::Arc;
 
 use futures::TryStreamExt;
 use iceberg::spec::DataFile;
-use iceberg_table::{
-    DataFileReader, LiveFile, PositionDeletes, Projection, RowRanges, TableHandle, live_files,
-};
+use iceberg_table::{DataFileReader, DeletedRows, LiveFile, Projection, RowRanges, TableHandle, live_files};
 use model::{Result, RowEncoder, RowHasher, TableSchema};
 
 /// The live rows of a table's head.
@@ -25,7 +23,7 @@ impl<'a> Present<'a> {
                 files: Vec::new(),
             });
         };
-        let deletes = PositionDeletes::new(table.table().file_io().clone());
+        let deletes = DeletedRows::new(table.table());
         let mut files = Vec::new();
         for file in live_files(table.table(), head).await? {
             let rows = deletes.live_rows(&file).await?;

@@ -1,13 +1,13 @@
 //! The sink: every call starts from the table as the catalog has it now.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use iceberg::spec::DataFile;
 use iceberg_table::{
-    Catalog, RowCounts, SnapshotCommit, Stamp, TableHandle, TableLayout, commit_snapshot, committed, receipt,
-    refuse_what_is_not_understood, remove_files, snapshot_of_batch,
+    Catalog, RowCounts, RowsToDelete, SnapshotCommit, Stamp, TableHandle, TableLayout, commit_snapshot,
+    committed, receipt, refuse_what_is_not_understood, remove_files, snapshot_of_batch,
 };
 use model::{
     Batches, ChangeSink, Clock, Commit, CommitOutcome, Committed, Error, ErrorKind, Ids, Mark, Prepare,
@@ -15,9 +15,9 @@ use model::{
 };
 
 use crate::options::WriterOptions;
-use crate::position_delete::write_position_deletes;
 use crate::replace::Present;
 use crate::staged::StagedFiles;
+use crate::table_options::TableOptions;
 use crate::{batch_writer, prepare};
 
 /// Writes changes into the Iceberg tables of one catalog.
@@ -25,6 +25,7 @@ use crate::{batch_writer, prepare};
 pub struct IcebergSink {
     catalog: Arc<dyn Catalog>,
     options: WriterOptions,
+    tables: HashMap<TableName, TableOptions>,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
 }
@@ -40,9 +41,16 @@ impl IcebergSink {
         Self {
             catalog,
             options,
+            tables: HashMap::new(),
             clock,
             ids,
         }
+    }
+
+    /// What these tables are to be like, by their names in the catalog. Others are of the default kind.
+    pub fn with_tables(mut self, tables: impl IntoIterator<Item = (TableName, TableOptions)>) -> Self {
+        self.tables.extend(tables);
+        self
     }
 
     async fn table(&self, name: &TableName) -> Result<TableHandle> {
@@ -51,49 +59,20 @@ impl IcebergSink {
         })
     }
 
-    /// One delete file per data file that has rows to delete.
-    async fn write_deletes(&self, table: &TableHandle, staged: &StagedFiles) -> Result<Vec<DataFile>> {
-        let mut files = Vec::with_capacity(staged.deletes.len());
-        for (path, rows) in &staged.deletes {
-            let positions: Vec<u64> = rows.positions.iter().copied().collect();
-            let written = write_position_deletes(
-                table,
-                path,
-                rows.spec_id,
-                &positions,
-                &self.options,
-                self.ids.as_ref(),
-            )
-            .await;
-            match written {
-                Ok(file) => files.push(file),
-                Err(error) => {
-                    remove_files(table, paths(&files)).await;
-                    return Err(error);
-                }
-            }
-        }
-        Ok(files)
-    }
-
     async fn commit_rows(
         &self,
         table: &TableHandle,
         commit: &Commit,
         staged: Merged,
     ) -> Result<CommitOutcome> {
-        let delete_files = self.write_deletes(table, &staged.files).await?;
+        let deletes = staged.files.deletes.into_iter();
         let change = SnapshotCommit {
-            delete_files: delete_files.clone(),
+            deletes: deletes.map(|(path, rows)| (path, rows.0)).collect(),
             located_at: staged.located_at,
             rows: staged.files.rows,
             ..snapshot_commit(table, commit, staged.data_files)
         };
-        let ended = self.commit_snapshot(commit, &change).await;
-        if matches!(ended, Ok(CommitOutcome::Conflict { .. }) | Err(_)) {
-            remove_files(table, paths(&delete_files)).await;
-        }
-        ended
+        self.commit_snapshot(commit, &change).await
     }
 
     async fn commit_replacement(
@@ -184,7 +163,8 @@ impl ChangeSink for IcebergSink {
     }
 
     async fn prepare(&self, prepare: &Prepare) -> Result<Prepared> {
-        prepare::prepare(self.catalog.as_ref(), prepare).await
+        let options = self.tables.get(&prepare.table).cloned().unwrap_or_default();
+        prepare::prepare(self.catalog.as_ref(), prepare, &options).await
     }
 
     async fn stage(
@@ -278,7 +258,7 @@ fn snapshot_commit(table: &TableHandle, commit: &Commit, data_files: Vec<DataFil
         },
         after: commit.after.clone(),
         data_files,
-        delete_files: Vec::new(),
+        deletes: RowsToDelete::new(),
         located_at: HashSet::new(),
         replace: commit.replace,
         rows: RowCounts::default(),

@@ -19,7 +19,7 @@ pub(crate) struct StagedFiles {
     /// The new data files.
     pub(crate) data_files: Vec<StagedFile>,
     /// The rows to delete, by the path of their data file.
-    pub(crate) deletes: BTreeMap<String, DeletedRows>,
+    pub(crate) deletes: BTreeMap<String, Positions>,
     /// What it amounts to.
     pub(crate) rows: RowCounts,
 }
@@ -38,13 +38,10 @@ pub(crate) struct StagedFile {
     description: String,
 }
 
-/// Rows of one data file.
+/// Positions in one data file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct DeletedRows {
-    pub(crate) spec_id: i32,
-    #[serde(with = "runs")]
-    pub(crate) positions: BTreeSet<u64>,
-}
+#[serde(transparent)]
+pub(crate) struct Positions(#[serde(with = "runs")] pub(crate) BTreeSet<u64>);
 
 impl StagedFiles {
     /// Nothing, for `table`.
@@ -81,8 +78,7 @@ impl StagedFiles {
         self.data_files.extend(other.data_files);
         for (path, rows) in other.deletes {
             let deleted = self.deletes.entry(path).or_default();
-            deleted.spec_id = rows.spec_id;
-            deleted.positions.extend(rows.positions);
+            deleted.0.extend(rows.0);
         }
         self.rows += other.rows;
     }
@@ -175,17 +171,16 @@ mod tests {
                 "3-5,7,9-10,18446744073709551615",
             ),
         ] {
-            let rows = DeletedRows {
-                spec_id: 1,
-                positions: positions.into_iter().collect(),
-            };
+            let rows = Positions(positions.into_iter().collect());
             let json = serde_json::to_value(&rows).unwrap();
-            assert_eq!(json["positions"], text);
-            assert_eq!(serde_json::from_value::<DeletedRows>(json).unwrap(), rows);
+            assert_eq!(json, text);
+            assert_eq!(serde_json::from_value::<Positions>(json).unwrap(), rows);
         }
         for damaged in ["x", "1-", "-", "1,,x"] {
-            let json = serde_json::json!({"spec_id": 0, "positions": damaged});
-            assert!(serde_json::from_value::<DeletedRows>(json).is_err(), "{damaged}");
+            assert!(
+                serde_json::from_value::<Positions>(damaged.into()).is_err(),
+                "{damaged}"
+            );
         }
     }
 }

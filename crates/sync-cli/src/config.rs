@@ -8,7 +8,7 @@ mod select;
 
 use std::path::PathBuf;
 
-use iceberg_writer::WriterOptions;
+use iceberg_writer::{TableOptions, WriterOptions};
 use model::{Error, ErrorKind, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -128,6 +128,9 @@ pub struct Table {
     /// Whether an Iceberg or target table that this sync did not create may be taken over.
     #[serde(default)]
     pub adopt: bool,
+    /// What its Iceberg table is like.
+    #[serde(default)]
+    pub layout: TableOptions,
     /// How its rows and changes are read from the source.
     #[serde(default)]
     pub capture: CaptureOptions,
@@ -187,6 +190,10 @@ impl Config {
                     "a pattern cannot be mapped to one name; give the table an entry of its own".to_owned();
                 return fail("tables", why).map_err(|error| error.with("table", &table.table));
             }
+            table
+                .layout
+                .validate()
+                .map_err(|error| error.with("table", &table.table))?;
             table
                 .capture
                 .validate()

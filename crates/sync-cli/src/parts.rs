@@ -167,14 +167,13 @@ impl Parts {
     }
 
     /// The Iceberg tables as a sink.
-    pub(crate) fn iceberg_sink(&self) -> Arc<dyn ChangeSink> {
+    pub(crate) fn iceberg_sink(&self, tables: &[Selected]) -> Arc<dyn ChangeSink> {
         let options = self.config.iceberg.write.clone();
-        Arc::new(IcebergSink::new(
-            self.catalog.clone(),
-            options,
-            self.clock.clone(),
-            self.ids.clone(),
-        ))
+        let layouts = tables
+            .iter()
+            .map(|table| (table.iceberg.clone(), table.entry.layout.clone()));
+        let (clock, ids) = (self.clock.clone(), self.ids.clone());
+        Arc::new(IcebergSink::new(self.catalog.clone(), options, clock, ids).with_tables(layouts))
     }
 
     /// The target database as a sink of one table; `None` if the sync ends in Iceberg.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use arrow_array::RecordBatch;
 use futures::TryStreamExt;
+use iceberg::spec::FormatVersion;
 use iceberg_reader::IcebergSource;
 use model::{Batches, ChangeBatch, ChangeSource, Cut, Op, Position, Selection, SourceEvent};
 use rand::rngs::StdRng;
@@ -17,9 +18,14 @@ type Rows = BTreeMap<i32, SampleRow>;
 
 #[test]
 fn differences_lead_from_one_snapshot_to_the_other() {
-    for_each_seed(0..4, |seed| async move {
+    for_each_seed(0..6, |seed| async move {
         let mut rng = StdRng::seed_from_u64(seed);
-        let lake = Lake::new(sample_schema(true), seed).await;
+        let format = if seed % 2 == 0 {
+            FormatVersion::V2
+        } else {
+            FormatVersion::V3
+        };
+        let lake = Lake::of_format(format, sample_schema(true), seed).await;
         let mut rows = Rows::new();
         let mut history = vec![(cut(&lake, None).await, rows.clone())];
         for _ in 0..7 {

@@ -1,20 +1,17 @@
 //! One Iceberg table in a directory of its own, written file by file so that a test decides where each row lies.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use arrow_array::{ArrayRef, RecordBatch};
 use iceberg::arrow::schema_to_arrow_schema;
-use iceberg::spec::{
-    DataContentType, DataFile, DataFileBuilder, DataFileFormat, NestedField, PrimitiveType, Schema, Struct,
-    Type,
-};
+use iceberg::spec::{DataFile, DataFileBuilder, FormatVersion, Schema, Struct};
 use iceberg::writer::file_writer::{FileWriter, FileWriterBuilder, ParquetWriterBuilder};
 use iceberg_reader::IcebergSource;
 use iceberg_table::{
-    Catalog, FileSystemCatalog, NewTable, RowCounts, SnapshotCommit, Stamp, TableHandle, TableLayout,
-    commit_snapshot, iceberg_schema, locate, schema_properties,
+    Catalog, FileSystemCatalog, NewTable, RowCounts, RowsToDelete, SnapshotCommit, Stamp, TableHandle,
+    TableLayout, commit_snapshot, iceberg_schema, locate, schema_properties,
 };
 use model::{BatchId, CommitOutcome, Epoch, Ids, Mark, Position, Replace, SyncId, TableName, TableSchema};
 use parquet::file::properties::WriterProperties;
@@ -43,8 +40,13 @@ pub(crate) struct Change {
 }
 
 impl Lake {
-    /// An empty table.
+    /// An empty table of format v2.
     pub(crate) async fn new(schema: Arc<TableSchema>, seed: u64) -> Self {
+        Self::of_format(FormatVersion::V2, schema, seed).await
+    }
+
+    /// An empty table.
+    pub(crate) async fn of_format(format: FormatVersion, schema: Arc<TableSchema>, seed: u64) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let clock = Arc::new(SimClock::default());
         let ids = Arc::new(SeededIds::new(seed));
@@ -60,6 +62,7 @@ impl Lake {
         };
         let iceberg = iceberg_schema(&lake.schema).unwrap();
         let new = NewTable {
+            format,
             properties: schema_properties(&lake.schema, &iceberg).unwrap(),
             ..NewTable::new(iceberg)
         };
@@ -94,42 +97,23 @@ impl Lake {
         for rows in &change.files {
             data_files.push(self.data_file(&table, rows).await);
         }
-        let mut delete_files = Vec::new();
-        if let Some(keys) = &change.delete {
-            for (path, positions) in self.positions(&table, keys).await {
-                delete_files.push(self.delete_file(&table, &path, &positions).await);
-            }
-        }
+        let deletes = match &change.delete {
+            Some(keys) => self.positions(&table, keys).await,
+            None => RowsToDelete::new(),
+        };
         let replace = if change.replace {
             Replace::Table
         } else {
             Replace::No
         };
-        self.commit_files(&table, data_files, delete_files, replace).await
-    }
-
-    /// Commits a delete file of a kind that other engines write. Its contents are never looked at.
-    pub(crate) async fn commit_foreign_deletes(
-        &self,
-        rows: &RecordBatch,
-        content: DataContentType,
-        format: DataFileFormat,
-    ) {
-        let table = self.handle().await;
-        let schema = table.iceberg_schema().clone();
-        let mut file = self.write(&table, schema, rows.columns().to_vec()).await;
-        file.content(content)
-            .file_format(format)
-            .equality_ids((content == DataContentType::EqualityDeletes).then(|| vec![1]));
-        self.commit_files(&table, Vec::new(), vec![finish(file)], Replace::No)
-            .await;
+        self.commit_files(&table, data_files, deletes, replace).await
     }
 
     async fn commit_files(
         &self,
         table: &TableHandle,
         data_files: Vec<DataFile>,
-        delete_files: Vec<DataFile>,
+        deletes: RowsToDelete,
         replace: Replace,
     ) -> i64 {
         let number = self.commits.fetch_add(1, Ordering::Relaxed);
@@ -143,7 +127,7 @@ impl Lake {
             },
             after: (number > 0).then(|| mark(number)),
             data_files,
-            delete_files,
+            deletes,
             located_at: HashSet::from([table.metadata().current_snapshot_id()]),
             replace,
             rows: RowCounts::default(),
@@ -155,44 +139,24 @@ impl Lake {
         }
     }
 
-    async fn positions(&self, table: &TableHandle, keys: &RecordBatch) -> BTreeMap<String, Vec<i64>> {
+    async fn positions(&self, table: &TableHandle, keys: &RecordBatch) -> RowsToDelete {
+        let mut by_path = RowsToDelete::new();
         let Some(head) = table.head() else {
-            return BTreeMap::new();
+            return by_path;
         };
         let located = locate(table.table(), head, &self.schema, keys, false)
             .await
             .unwrap();
-        let mut by_path: BTreeMap<String, Vec<i64>> = BTreeMap::new();
         for row in located.into_iter().flatten() {
             let positions = by_path.entry(row.file.path.to_string()).or_default();
-            positions.push(row.position as i64);
+            positions.insert(row.position);
         }
-        by_path
-            .values_mut()
-            .for_each(|positions| positions.sort_unstable());
         by_path
     }
 
     async fn data_file(&self, table: &TableHandle, rows: &RecordBatch) -> DataFile {
         let schema = table.iceberg_schema().clone();
         let file = self.write(table, schema, rows.columns().to_vec()).await;
-        finish(file)
-    }
-
-    async fn delete_file(&self, table: &TableHandle, path: &str, positions: &[i64]) -> DataFile {
-        let field = |id, name, primitive| NestedField::required(id, name, Type::Primitive(primitive)).into();
-        let fields = vec![
-            field(i32::MAX - 101, "file_path", PrimitiveType::String),
-            field(i32::MAX - 102, "pos", PrimitiveType::Long),
-        ];
-        let schema = Arc::new(Schema::builder().with_fields(fields).build().unwrap());
-        let columns: Vec<ArrayRef> = vec![
-            Arc::new(StringArray::from(vec![path; positions.len()])),
-            Arc::new(Int64Array::from(positions.to_vec())),
-        ];
-        let mut file = self.write(table, schema, columns).await;
-        file.content(DataContentType::PositionDeletes)
-            .referenced_data_file(Some(path.to_owned()));
         finish(file)
     }
 

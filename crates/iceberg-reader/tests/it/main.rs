@@ -10,5 +10,4 @@ mod conformance;
 mod histories;
 mod lake;
 mod py_iceberg;
-mod refusals;
 mod time_travel;

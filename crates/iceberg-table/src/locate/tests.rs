@@ -129,12 +129,18 @@ impl Files {
             DataContentType::PositionDeletes,
         )
         .await;
-        Arc::new(DeleteFile::new(0, 2, &file))
+        Arc::new(DeleteFile::new(0, 2, &file).unwrap())
     }
 
     fn search(&self, keys: &RecordBatch, hashes: bool) -> Search {
-        let rows = Projection::of_table(&self.metadata, &self.schema).unwrap();
-        Search::new(&self.file_io, rows, &self.schema, keys, hashes).unwrap()
+        Search::new(
+            &self.file_io,
+            Arc::new(self.metadata.clone()),
+            &self.schema,
+            keys,
+            hashes,
+        )
+        .unwrap()
     }
 
     async fn locate(&self, keys: &RecordBatch) -> Vec<Vec<(usize, u64)>> {

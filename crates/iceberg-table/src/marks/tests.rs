@@ -63,7 +63,7 @@ impl Table {
             },
             after: committed(table.metadata(), &SyncId::new(sync)).unwrap().mark,
             data_files: vec![],
-            delete_files: vec![],
+            deletes: [].into(),
             located_at: [].into(),
             replace: Replace::No,
             rows: RowCounts::default(),

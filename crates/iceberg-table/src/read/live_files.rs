@@ -6,13 +6,14 @@ use std::sync::Arc;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use iceberg::metadata_columns::RESERVED_FIELD_ID_DELETE_FILE_PATH;
 use iceberg::spec::{
-    DataContentType, DataFile, DataFileFormat, Datum, Manifest, ManifestFile, PrimitiveLiteral, SnapshotRef,
-    Struct,
+    DataContentType, DataFile, DataFileFormat, Datum, ManifestFile, PrimitiveLiteral, SnapshotRef, Struct,
 };
 use iceberg::table::Table;
 use model::{Error, ErrorKind, Result};
 
 use crate::error::iceberg_error;
+use crate::manifest_entries::{Entry, live_entries};
+use crate::manifests::FileKey;
 
 /// Manifests that are fetched at the same time.
 const MANIFESTS_AT_ONCE: usize = 8;
@@ -26,66 +27,150 @@ pub struct LiveFile {
     pub spec_id: i32,
     /// Its data sequence number.
     pub sequence_number: i64,
-    /// Partition, size, row count and column bounds.
+    /// Partition, size, row count, column bounds and, if the format has row ids, the first of them.
     pub data_file: DataFile,
-    /// The position delete files that may hold positions of this file.
+    /// The delete files that may delete rows of this file.
     pub deletes: Vec<Arc<DeleteFile>>,
 }
 
-/// A position delete file of a snapshot.
+/// A delete file of a snapshot, or one vector of such a file.
 #[derive(Debug, PartialEq, Eq)]
 pub struct DeleteFile {
     /// Its path.
     pub path: Arc<str>,
-    /// Its size in bytes.
+    /// The size of the file in bytes.
     pub size: u64,
-    /// How many positions it holds.
+    /// How many rows it deletes, or how many keys it holds.
     pub record_count: u64,
-    /// Its data sequence number: it applies to files that are not younger.
+    /// Its data sequence number: it applies to files that are not younger, or, if it holds keys, to older ones.
     pub sequence_number: i64,
+    pub(super) form: DeleteForm,
     spec_id: i32,
     partition: Struct,
-    /// The least and greatest path of a file that it speaks of, if known.
-    paths: Option<(String, String)>,
+}
+
+/// How a delete file says which rows it deletes.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum DeleteForm {
+    /// By path and position.
+    Positions {
+        /// The least and greatest path of a file that it speaks of, if known.
+        paths: Option<(String, String)>,
+    },
+    /// By position in one data file.
+    Vector {
+        data_file: String,
+        /// Where it is in the Puffin file.
+        offset: u64,
+        length: u64,
+    },
+    /// By the values of these columns.
+    Equality { field_ids: Vec<i32> },
 }
 
 impl DeleteFile {
-    /// A position delete file as a manifest tells of it.
-    pub(crate) fn new(spec_id: i32, sequence_number: i64, file: &DataFile) -> Self {
-        let bound =
-            |bounds: &HashMap<i32, Datum>| match bounds.get(&RESERVED_FIELD_ID_DELETE_FILE_PATH)?.literal() {
-                PrimitiveLiteral::String(path) => Some(path.clone()),
-                _ => None,
-            };
-        let paths = match file.referenced_data_file() {
-            Some(path) => Some((path.clone(), path)),
-            None => bound(file.lower_bounds()).zip(bound(file.upper_bounds())),
-        };
-        Self {
+    /// A delete file as a manifest tells of it.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` if a deletion vector lacks its place or its data file.
+    pub(crate) fn new(spec_id: i32, sequence_number: i64, file: &DataFile) -> Result<Self> {
+        Ok(Self {
             path: file.file_path().into(),
             size: file.file_size_in_bytes(),
             record_count: file.record_count(),
             sequence_number,
+            form: DeleteForm::of(file)?,
             spec_id,
             partition: file.partition().clone(),
-            paths,
+        })
+    }
+
+    /// Whether it deletes rows of one data file and no other, by position.
+    pub(crate) fn is_of_one_file(&self) -> bool {
+        match &self.form {
+            DeleteForm::Positions { paths } => {
+                paths.as_ref().is_some_and(|(least, greatest)| least == greatest)
+            }
+            DeleteForm::Vector { .. } => true,
+            DeleteForm::Equality { .. } => false,
         }
     }
 
-    /// Whether it may hold positions of the file at `path`. Sequence number, spec and partition are not looked at.
-    fn may_speak_of(&self, path: &str) -> bool {
-        self.paths
-            .as_ref()
-            .is_none_or(|(least, greatest)| least.as_str() <= path && path <= greatest.as_str())
+    /// Where in its file it starts, if it is a vector.
+    pub fn offset(&self) -> Option<u64> {
+        match &self.form {
+            DeleteForm::Vector { offset, .. } => Some(*offset),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn key(&self) -> FileKey {
+        FileKey::new(&self.path, self.offset().map(|offset| offset as i64))
+    }
+
+    /// Whether it can delete rows of `file`, spec and partition left aside.
+    fn may_apply_to(&self, file: &LiveFile) -> bool {
+        let path = file.path.as_ref();
+        match &self.form {
+            DeleteForm::Positions { paths } => {
+                self.sequence_number >= file.sequence_number
+                    && paths
+                        .as_ref()
+                        .is_none_or(|(least, greatest)| least.as_str() <= path && path <= greatest.as_str())
+            }
+            DeleteForm::Vector { data_file, .. } => {
+                self.sequence_number >= file.sequence_number && data_file == path
+            }
+            DeleteForm::Equality { .. } => self.sequence_number > file.sequence_number,
+        }
     }
 }
 
-/// The live data files of `snapshot` with their position deletes, in the order of the manifests.
+impl DeleteForm {
+    fn of(file: &DataFile) -> Result<Self> {
+        let path =
+            |bounds: &HashMap<i32, Datum>| match bounds.get(&RESERVED_FIELD_ID_DELETE_FILE_PATH)?.literal() {
+                PrimitiveLiteral::String(path) => Some(path.clone()),
+                _ => None,
+            };
+        let referenced = file.referenced_data_file();
+        if file.content_type() == DataContentType::EqualityDeletes {
+            return Ok(Self::Equality {
+                field_ids: file.equality_ids().unwrap_or_default(),
+            });
+        }
+        if file.file_format() != DataFileFormat::Puffin {
+            let one = referenced.map(|path| (path.clone(), path));
+            return Ok(Self::Positions {
+                paths: one.or_else(|| path(file.lower_bounds()).zip(path(file.upper_bounds()))),
+            });
+        }
+        let number = |number: Option<i64>| number.and_then(|number| u64::try_from(number).ok());
+        match (
+            referenced,
+            number(file.content_offset()),
+            number(file.content_size_in_bytes()),
+        ) {
+            (Some(data_file), Some(offset), Some(length)) => Ok(Self::Vector {
+                data_file,
+                offset,
+                length,
+            }),
+            _ => Err(Error::new(
+                ErrorKind::Corrupt,
+                "a deletion vector does not say where it is, or whose rows it deletes",
+            )
+            .with("file", file.file_path())),
+        }
+    }
+}
+
+/// The live data files of `snapshot` with their deletes, in the order of the manifests.
 ///
 /// # Errors
 ///
-/// `Unsupported` if the snapshot has equality deletes, deletion vectors, encrypted files or files that are not Parquet; otherwise as
-/// the storage says.
+/// `Unsupported` if the snapshot has encrypted files or files that are not Parquet; otherwise as the storage says.
 ///
 /// # Cancel safety
 ///
@@ -103,29 +188,32 @@ pub async fn live_files(table: &Table, snapshot: &SnapshotRef) -> Result<Vec<Arc
         .into_iter()
         .filter(|manifest| manifest.added_files_count != Some(0) || manifest.existing_files_count != Some(0))
         .collect();
-    let manifests: Vec<(i32, Manifest)> = stream::iter(live)
-        .map(|manifest| load(table, manifest))
+    let manifests: Vec<Vec<Entry>> = stream::iter(live)
+        .map(|manifest| async move { live_entries(table, &manifest).await })
         .buffered(MANIFESTS_AT_ONCE)
         .try_collect()
         .await?;
 
     let mut files = Vec::new();
     let mut deletes = DeletesByScope::default();
-    for (spec_id, manifest) in manifests {
-        for entry in manifest.entries().iter().filter(|entry| entry.is_alive()) {
-            let file = entry.data_file();
-            let sequence_number = entry.sequence_number().unwrap_or(0);
-            refuse_unreadable(file)?;
-            match file.content_type() {
-                DataContentType::Data => files.push(LiveFile {
-                    path: file.file_path().into(),
-                    spec_id,
-                    sequence_number,
-                    data_file: file.clone(),
-                    deletes: Vec::new(),
-                }),
-                _ => deletes.add(DeleteFile::new(spec_id, sequence_number, file)),
-            }
+    for entry in manifests.into_iter().flatten() {
+        let file = entry.file;
+        refuse_unreadable(&file)?;
+        if file.content_type() == DataContentType::Data {
+            files.push(LiveFile {
+                path: file.file_path().into(),
+                spec_id: entry.spec_id,
+                sequence_number: entry.sequence_number,
+                data_file: file,
+                deletes: Vec::new(),
+            });
+        } else {
+            let spec = table.metadata().partition_spec_by_id(entry.spec_id);
+            let is_global = spec.is_some_and(|spec| spec.is_unpartitioned());
+            deletes.add(
+                DeleteFile::new(entry.spec_id, entry.sequence_number, &file)?,
+                is_global,
+            );
         }
     }
     let with_deletes = files.into_iter().map(|file| {
@@ -135,18 +223,10 @@ pub async fn live_files(table: &Table, snapshot: &SnapshotRef) -> Result<Vec<Arc
     Ok(with_deletes.collect())
 }
 
-async fn load(table: &Table, manifest: ManifestFile) -> Result<(i32, Manifest)> {
-    let loaded = manifest.load_manifest(table.file_io()).await.map_err(|error| {
-        iceberg_error("cannot read a manifest")(error).with("file", &manifest.manifest_path)
-    })?;
-    Ok((manifest.partition_spec_id, loaded))
-}
-
 fn refuse_unreadable(file: &DataFile) -> Result<()> {
     let what = match (file.content_type(), file.file_format()) {
-        (DataContentType::EqualityDeletes, _) => "equality deletes",
-        (DataContentType::PositionDeletes, DataFileFormat::Puffin) => "deletion vectors",
         _ if file.key_metadata().is_some() => "encrypted files",
+        (DataContentType::PositionDeletes, DataFileFormat::Puffin) => return Ok(()),
         (_, DataFileFormat::Avro) => "Avro files",
         (_, DataFileFormat::Orc) => "ORC files",
         (_, DataFileFormat::Puffin) => "Puffin data files",
@@ -154,28 +234,33 @@ fn refuse_unreadable(file: &DataFile) -> Result<()> {
     };
     Err(Error::new(
         ErrorKind::Unsupported,
-        format!("the table has {what}, which this program cannot read yet"),
+        format!("the table has {what}, which this program cannot read"),
     )
     .with("file", file.file_path())
-    .hint(
-        "rewrite the table with the engine that wrote it (compaction removes delete files), then run again",
-    ))
+    .hint("rewrite the table's files as Parquet with the engine that wrote them, then run again"))
 }
 
-/// Delete files by what they can apply to: one data file, or a partition.
+/// Delete files by what they can apply to: one data file, a partition, or (equality deletes of an unpartitioned spec) everything.
 #[derive(Default)]
 struct DeletesByScope {
     by_path: HashMap<String, Vec<Arc<DeleteFile>>>,
     by_partition: HashMap<(i32, Struct), Vec<Arc<DeleteFile>>>,
+    global: Vec<Arc<DeleteFile>>,
 }
 
 impl DeletesByScope {
-    fn add(&mut self, delete: DeleteFile) {
+    fn add(&mut self, delete: DeleteFile, spec_is_unpartitioned: bool) {
         let delete = Arc::new(delete);
-        match &delete.paths {
-            Some((least, greatest)) if least == greatest => {
+        match &delete.form {
+            DeleteForm::Positions {
+                paths: Some((least, greatest)),
+            } if least == greatest => {
                 self.by_path.entry(least.clone()).or_default().push(delete);
             }
+            DeleteForm::Vector { data_file, .. } => {
+                self.by_path.entry(data_file.clone()).or_default().push(delete);
+            }
+            DeleteForm::Equality { .. } if spec_is_unpartitioned => self.global.push(delete),
             _ => {
                 let scope = (delete.spec_id, delete.partition.clone());
                 self.by_partition.entry(scope).or_default().push(delete);
@@ -187,16 +272,23 @@ impl DeletesByScope {
         let scope = (file.spec_id, file.data_file.partition().clone());
         let by_path = self.by_path.get(file.path.as_ref()).into_iter().flatten();
         let by_partition = self.by_partition.get(&scope).into_iter().flatten();
-        by_path
+        let mut deletes: Vec<_> = by_path
             .chain(by_partition)
             .filter(|delete| {
                 delete.spec_id == file.spec_id && &delete.partition == file.data_file.partition()
             })
-            .filter(|delete| {
-                delete.sequence_number >= file.sequence_number && delete.may_speak_of(&file.path)
-            })
+            .chain(&self.global)
+            .filter(|delete| delete.may_apply_to(file))
             .cloned()
-            .collect()
+            .collect();
+        // A vector stands for all positions that were deleted before it.
+        if deletes
+            .iter()
+            .any(|delete| matches!(delete.form, DeleteForm::Vector { .. }))
+        {
+            deletes.retain(|delete| !matches!(delete.form, DeleteForm::Positions { .. }));
+        }
+        deletes
     }
 }
 
@@ -247,7 +339,8 @@ mod tests {
                 file.lower_bounds(bounds(least)).upper_bounds(bounds(greatest));
             }
             let mut deletes = DeletesByScope::default();
-            deletes.add(DeleteFile::new(spec_id, sequence_number, &file.build().unwrap()));
+            let file = file.build().unwrap();
+            deletes.add(DeleteFile::new(spec_id, sequence_number, &file).unwrap(), false);
             let found = deletes.of(&data_file(5));
             assert_eq!(
                 found.len(),
@@ -255,5 +348,47 @@ mod tests {
                 "{spec_id} {partition} {sequence_number} {paths:?}"
             );
         }
+    }
+
+    #[test]
+    fn an_equality_delete_applies_to_older_files_of_its_partition_or_everywhere() {
+        for (spec_id, partition, sequence_number, is_global, applies) in [
+            (0, 1, 6, false, true),
+            (0, 1, 5, false, false),
+            (0, 2, 6, false, false),
+            (1, 1, 6, false, false),
+            (1, 2, 6, true, true),
+            (1, 2, 5, true, false),
+        ] {
+            let file = entry(DataContentType::EqualityDeletes, "deletes/d.parquet", partition);
+            let mut deletes = DeletesByScope::default();
+            let file = DeleteFile::new(spec_id, sequence_number, &file.clone().build().unwrap());
+            deletes.add(file.unwrap(), is_global);
+            assert_eq!(
+                deletes.of(&data_file(5)).len(),
+                usize::from(applies),
+                "{spec_id} {partition} {sequence_number} {is_global}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_vector_stands_for_the_position_deletes_before_it() {
+        let mut deletes = DeletesByScope::default();
+        let positions = entry(DataContentType::PositionDeletes, "deletes/d.parquet", 1);
+        let positions = DeleteFile::new(0, 6, &positions.build().unwrap()).unwrap();
+        deletes.add(positions, false);
+        let mut vector = entry(DataContentType::PositionDeletes, "deletes/d.puffin", 1);
+        vector.file_format(DataFileFormat::Puffin);
+        let placeless = DeleteFile::new(0, 7, &vector.build().unwrap()).unwrap_err();
+        assert_eq!(placeless.kind(), ErrorKind::Corrupt);
+        vector
+            .referenced_data_file(Some("data/m.parquet".into()))
+            .content_offset(Some(4))
+            .content_size_in_bytes(Some(50));
+        deletes.add(DeleteFile::new(0, 7, &vector.build().unwrap()).unwrap(), false);
+        let found = deletes.of(&data_file(5));
+        let paths: Vec<_> = found.iter().map(|delete| delete.path.as_ref()).collect();
+        assert_eq!(paths, ["deletes/d.puffin"]);
     }
 }

@@ -14,6 +14,8 @@ use model::{Error, ErrorKind, Result, TableSchema};
 use parquet::arrow::ProjectionMask;
 use parquet::schema::types::SchemaDescriptor;
 
+use crate::schema::arrow_type;
+
 /// The table property that gives names to field ids for files that carry no ids.
 const NAME_MAPPING: &str = "schema.name-mapping.default";
 
@@ -53,20 +55,47 @@ impl Projection {
                 default: initial_default(nested, field.data_type())?,
             })
         });
-        let name_mapping = metadata
-            .properties()
-            .get(NAME_MAPPING)
-            .map(|json| serde_json::from_str(json))
-            .transpose()
-            .map_err(|error| {
-                Error::new(ErrorKind::Corrupt, "cannot read the table's name mapping")
-                    .with("property", NAME_MAPPING)
-                    .caused_by(error)
-            })?;
         Ok(Self {
             columns: columns.collect::<Result<_>>()?,
             schema: schema.arrow().clone(),
-            name_mapping: name_mapping.map(Arc::new),
+            name_mapping: name_mapping(metadata)?,
+        })
+    }
+
+    /// The columns with these field ids, as the current schema has them, or the last that had them: a delete by the values of a
+    /// column that was dropped still holds. Any of them may be NULL.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` if no schema of the table has such a column; `Unsupported` for a type or default that is not in use.
+    pub(super) fn of_fields(metadata: &TableMetadata, ids: &[i32]) -> Result<Self> {
+        let mut schemas: Vec<_> = metadata.schemas_iter().collect();
+        schemas.sort_by_key(|schema| {
+            let is_current = schema.schema_id() == metadata.current_schema_id();
+            std::cmp::Reverse((is_current, schema.schema_id()))
+        });
+        let mut columns = Vec::with_capacity(ids.len());
+        let mut fields = Vec::with_capacity(ids.len());
+        for id in ids {
+            let field = schemas.iter().find_map(|schema| schema.field_by_id(*id));
+            let field = field.ok_or_else(|| {
+                Error::new(
+                    ErrorKind::Corrupt,
+                    "a delete file names a column that the table never had",
+                )
+                .with("field id", id)
+            })?;
+            let data_type = arrow_type(field)?;
+            columns.push(Column {
+                id: *id,
+                default: initial_default(field, &data_type)?,
+            });
+            fields.push(Field::new(&field.name, data_type, true));
+        }
+        Ok(Self {
+            columns,
+            schema: Arc::new(Schema::new(fields)),
+            name_mapping: name_mapping(metadata)?,
         })
     }
 
@@ -172,6 +201,19 @@ impl Projection {
         };
         Ok(self.columns.iter().map(by_name).collect())
     }
+}
+
+fn name_mapping(metadata: &TableMetadata) -> Result<Option<Arc<NameMapping>>> {
+    let Some(json) = metadata.properties().get(NAME_MAPPING) else {
+        return Ok(None);
+    };
+    serde_json::from_str(json)
+        .map(|mapping| Some(Arc::new(mapping)))
+        .map_err(|error| {
+            Error::new(ErrorKind::Corrupt, "cannot read the table's name mapping")
+                .with("property", NAME_MAPPING)
+                .caused_by(error)
+        })
 }
 
 /// A projection applied to one file.

@@ -39,6 +39,10 @@ fn table(properties: &[(&str, &str)]) -> (TableMetadata, Arc<TableSchema>) {
 
 /// A file with these columns: name, field id, values.
 async fn file(file_io: &FileIO, columns: Vec<(&str, Option<i32>, ArrayRef)>) -> u64 {
+    file_at(file_io, PATH, columns).await
+}
+
+async fn file_at(file_io: &FileIO, path: &str, columns: Vec<(&str, Option<i32>, ArrayRef)>) -> u64 {
     let fields = columns.iter().map(|(name, id, values)| {
         let id = id.map(|id| (PARQUET_FIELD_ID_META_KEY.to_owned(), id.to_string()));
         Field::new(*name, values.data_type().clone(), true).with_metadata(id.into_iter().collect())
@@ -53,7 +57,7 @@ async fn file(file_io: &FileIO, columns: Vec<(&str, Option<i32>, ArrayRef)>) -> 
     writer.close().unwrap();
     let size = bytes.len() as u64;
     file_io
-        .new_output(PATH)
+        .new_output(path)
         .unwrap()
         .write(bytes.into())
         .await
@@ -158,4 +162,123 @@ async fn batches_are_bounded_by_bytes() {
     assert!(largest <= Some(8), "a batch has {largest:?} rows of 1 MiB");
     let positions: Vec<_> = read.into_iter().flat_map(|batch| batch.positions).collect();
     assert_eq!(positions, (0..100).collect::<Vec<_>>());
+}
+
+/// Every type that a column can have, as two values that differ and NULL, twice over.
+fn every_type() -> Vec<ArrayRef> {
+    use arrow_array::{
+        BinaryArray, BooleanArray, Date32Array, Decimal128Array, FixedSizeBinaryArray, Float32Array,
+        Float64Array, Time64MicrosecondArray, TimestampMicrosecondArray,
+    };
+    let decimals = |precision| {
+        let values = Decimal128Array::from(vec![Some(-105), Some(7), None]);
+        values.with_precision_and_scale(precision, 2).unwrap()
+    };
+    let uuids = [Some([1; 16]), Some([2; 16]), None].into_iter();
+    let instants = TimestampMicrosecondArray::from(vec![Some(-1), Some(1), None]);
+    let once: Vec<ArrayRef> = vec![
+        Arc::new(BooleanArray::from(vec![Some(true), Some(false), None])),
+        Arc::new(Int32Array::from(vec![Some(-1), Some(1), None])),
+        Arc::new(Int64Array::from(vec![Some(-1), Some(1), None])),
+        Arc::new(Float32Array::from(vec![Some(-1.5), Some(1.5), None])),
+        Arc::new(Float64Array::from(vec![Some(-1.5), Some(1.5), None])),
+        Arc::new(decimals(9)),
+        Arc::new(decimals(38)),
+        Arc::new(Date32Array::from(vec![Some(-1), Some(1), None])),
+        Arc::new(Time64MicrosecondArray::from(vec![Some(0), Some(1), None])),
+        Arc::new(instants.clone()),
+        Arc::new(instants.with_timezone("UTC")),
+        Arc::new(StringArray::from(vec![Some(""), Some("x "), None])),
+        Arc::new(BinaryArray::from(vec![Some(&b""[..]), Some(b"\0"), None])),
+        Arc::new(FixedSizeBinaryArray::try_from_sparse_iter_with_size(uuids, 16).unwrap()),
+    ];
+    let twice = arrow_array::UInt32Array::from(vec![0, 1, 2, 0, 1, 2]);
+    once.iter()
+        .map(|column| arrow_select::take::take(column, &twice, None).unwrap())
+        .collect()
+}
+
+/// Rows are deleted by the values of a column of each type, where NULL equals NULL, and of two columns together.
+#[tokio::test]
+async fn equality_deletes_hold_for_every_type_and_for_null() {
+    use iceberg::spec::{DataContentType, DataFileBuilder, DataFileFormat};
+    let columns = every_type();
+    let fields: Vec<_> = columns
+        .iter()
+        .enumerate()
+        .map(|(i, column)| Field::new(format!("c{i}"), column.data_type().clone(), true))
+        .collect();
+    let count = fields.len();
+    let schema = TableSchema::new(Arc::new(Schema::new(fields)), vec![], vec![None; count]).unwrap();
+    let metadata = TableMetadataBuilder::new(
+        iceberg_schema(&schema).unwrap(),
+        PartitionSpec::unpartition_spec(),
+        SortOrder::unsorted_order(),
+        "memory://t".into(),
+        FormatVersion::V2,
+        HashMap::new(),
+    );
+    let metadata = Arc::new(metadata.unwrap().build().unwrap().metadata);
+    let file_io = FileIO::new_with_memory();
+    let named = |(i, column): (usize, &ArrayRef)| (format!("c{i}"), Some(i as i32 + 1), column.clone());
+    let all: Vec<_> = columns.iter().enumerate().map(named).collect();
+    let write = async |path: &str, columns: &[(String, Option<i32>, ArrayRef)]| {
+        let columns = columns
+            .iter()
+            .map(|(name, id, values)| (name.as_str(), *id, values.clone()));
+        file_at(&file_io, path, columns.collect()).await
+    };
+    let size = write(PATH, &all).await;
+    let described = |path: &str, size, content| {
+        let mut file = DataFileBuilder::default();
+        file.content(content)
+            .file_path(path.into())
+            .file_format(DataFileFormat::Parquet)
+            .record_count(6)
+            .file_size_in_bytes(size);
+        file
+    };
+    let wanted = |columns: &[usize], rows: &[u32]| {
+        let rows = arrow_array::UInt32Array::from(rows.to_vec());
+        let take = |i: &usize| {
+            let (name, id, values) = &all[*i];
+            (
+                name.clone(),
+                *id,
+                arrow_select::take::take(values, &rows, None).unwrap(),
+            )
+        };
+        columns.iter().map(take).collect::<Vec<_>>()
+    };
+    let mut cases: Vec<(Vec<usize>, Vec<u32>, Vec<u64>)> = Vec::new();
+    for column in 0..count {
+        cases.push((vec![column], vec![0], vec![0, 3]));
+        cases.push((vec![column], vec![2], vec![2, 5]));
+        cases.push((vec![column], vec![1, 2], vec![1, 2, 4, 5]));
+        cases.push((vec![column, (column + 1) % count], vec![0, 2], vec![0, 2, 3, 5]));
+    }
+    for (columns, rows, deleted) in cases {
+        let deletes = wanted(&columns, &rows);
+        let delete_size = write("memory://t/deletes.parquet", &deletes).await;
+        let mut file = described(
+            "memory://t/deletes.parquet",
+            delete_size,
+            DataContentType::EqualityDeletes,
+        );
+        file.equality_ids(Some(columns.iter().map(|i| *i as i32 + 1).collect()));
+        let delete = DeleteFile::new(0, 2, &file.build().unwrap()).unwrap();
+        let data_file = described(PATH, size, DataContentType::Data).build().unwrap();
+        let live = LiveFile {
+            path: PATH.into(),
+            spec_id: 0,
+            sequence_number: 1,
+            data_file,
+            deletes: vec![Arc::new(delete)],
+        };
+        let found = DeletedRows::of_files(&file_io, metadata.clone())
+            .of(&live)
+            .await
+            .unwrap();
+        assert_eq!(found, deleted, "columns {columns:?}, keys of rows {rows:?}");
+    }
 }

@@ -68,7 +68,7 @@ impl Writer {
             },
             after,
             data_files: vec![self.data_file(table).await],
-            delete_files: Vec::new(),
+            deletes: [].into(),
             located_at: HashSet::new(),
             replace: Replace::No,
             rows: RowCounts {

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use iceberg::TableUpdate;
 use iceberg::spec::{
-    FormatVersion, NestedField, Operation, PrimitiveType, Snapshot, SnapshotReference, SnapshotRetention,
-    Summary, Transform, Type, UnboundPartitionSpec,
+    NestedField, Operation, PrimitiveType, Snapshot, SnapshotReference, SnapshotRetention, Summary,
+    Transform, Type, UnboundPartitionSpec,
 };
 use iceberg_table::{Catalog, CatalogCommit, MetadataChange, NewTable, TableHandle};
 use model::{
@@ -459,14 +459,14 @@ async fn a_table_that_changed_its_layout_since_staging_takes_nothing() {
             TableUpdate::SetDefaultSpec { spec_id: -1 },
         ]
     };
-    let upgrade: Change = |_| {
-        let format_version = FormatVersion::V3;
-        vec![TableUpdate::UpgradeFormatVersion { format_version }]
+    let audit: Change = |_| {
+        let updates = [("write.wap.enabled".to_owned(), "true".to_owned())].into();
+        vec![TableUpdate::SetProperties { updates }]
     };
     for (foreign, refusal) in [
         (add_column, None),
-        (partition, Some(ErrorKind::Unsupported)),
-        (upgrade, Some(ErrorKind::Unsupported)),
+        (partition, None),
+        (audit, Some(ErrorKind::Unsupported)),
     ] {
         for is_raced in [false, true] {
             let warehouse = Warehouse::new(14);

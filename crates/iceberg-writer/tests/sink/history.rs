@@ -169,14 +169,10 @@ impl History {
 
 #[tokio::test]
 async fn random_histories_end_as_the_model_says() {
-    for seed in 0..4 {
-        let warehouse = if seed % 2 == 0 {
-            Warehouse::with_small_files(seed)
-        } else {
-            Warehouse::new(seed)
-        };
+    for seed in 0..16 {
+        let warehouse = Warehouse::of_kind(seed);
         let target = Target::new(&warehouse).await;
-        run_history(&target, seed, 20).await;
+        run_history(&target, seed, 12).await;
     }
 }
 

@@ -11,6 +11,7 @@ mod conformance;
 mod faults;
 mod files;
 mod history;
+mod partitions;
 mod prepare;
 mod readers;
 mod warehouse;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, Schema};
 use iceberg_table::{CREATED_BY, Catalog, NewTable, SOURCE_SCHEMA, iceberg_schema};
+use iceberg_writer::TableOptions;
 use model::{DeclaredType, ErrorKind, SyncId, TableName, TableSchema};
 use test_support::sample_schema;
 
@@ -124,4 +125,28 @@ async fn a_missing_table_is_not_created_behind_the_operators_back() {
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
+}
+
+#[tokio::test]
+async fn the_format_is_the_one_that_is_asked_for() {
+    use iceberg::spec::FormatVersion::{V2, V3};
+    let of = |format_version| TableOptions {
+        format_version,
+        ..TableOptions::default()
+    };
+    let warehouse = Warehouse::new(6);
+    let mut target = unprepared(&warehouse, sample_schema(true));
+    for (asked, format, actions) in [
+        (None, V2, 1),
+        (Some(2), V2, 0),
+        (Some(3), V3, 1),
+        (None, V3, 0),
+        (Some(2), V3, 0),
+    ] {
+        target.sink = warehouse.sink().with_tables([(target.name.clone(), of(asked))]);
+        let prepared = target.prepare(|_| ()).await.unwrap();
+        assert_eq!(prepared.actions.len(), actions, "{asked:?}: {prepared:?}");
+        let table = warehouse.table(&target.name).await;
+        assert_eq!(table.metadata().format_version(), format, "{asked:?}");
+    }
 }

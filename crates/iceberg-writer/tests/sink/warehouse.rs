@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 use arrow_array::{Int8Array, RecordBatch};
 use futures::{TryStreamExt, stream};
 use iceberg_table::{
-    Catalog, DataFileReader, FileSystemCatalog, PositionDeletes, Projection, TableHandle, live_files,
+    Catalog, DataFileReader, DeletedRows, FileSystemCatalog, Projection, TableHandle, live_files,
 };
-use iceberg_writer::{IcebergSink, WriterOptions};
+use iceberg_writer::{IcebergSink, TableOptions, WriterOptions};
 use model::{
     BatchId, Batches, ChangeBatch, ChangeSink, Commit, CommitOutcome, Epoch, Mark, Op, Position, Prepare,
     Prepared, Presence, Receipt, Replace, StageOutcome, Staged, SyncId, TableName, TableSchema,
@@ -20,6 +20,8 @@ pub(crate) struct Warehouse {
     pub(crate) directory: TempDir,
     pub(crate) clock: Arc<SimClock>,
     pub(crate) options: WriterOptions,
+    /// What the table under test is to be like.
+    pub(crate) table_options: TableOptions,
     seeds: AtomicU64,
 }
 
@@ -32,6 +34,7 @@ impl Warehouse {
                 .unwrap(),
             clock: Arc::default(),
             options: WriterOptions::default(),
+            table_options: TableOptions::default(),
             seeds: AtomicU64::new(seed << 32),
         }
     }
@@ -50,6 +53,29 @@ impl Warehouse {
         }
     }
 
+    /// One of several kinds of table, by the seed: both formats, with and without partitions, small files and large.
+    pub(crate) fn of_kind(seed: u64) -> Self {
+        let fields = |fields: &[&str]| Some(fields.iter().map(|field| (*field).to_owned()).collect());
+        let partition = match seed / 4 % 4 {
+            0 => None,
+            1 => fields(&["bucket(3, id)"]),
+            2 => fields(&["name", "truncate(20, id)"]),
+            _ => fields(&["void(id)", "truncate(1, name)"]),
+        };
+        let mut warehouse = if seed.is_multiple_of(2) {
+            Self::with_small_files(seed)
+        } else {
+            Self::new(seed)
+        };
+        warehouse.options.open_partitions = 2;
+        warehouse.table_options = TableOptions {
+            format_version: Some(if (seed / 2).is_multiple_of(2) { 2 } else { 3 }),
+            partition,
+            sort: fields(&["id desc"]),
+        };
+        warehouse
+    }
+
     pub(crate) fn ids(&self) -> Arc<SeededIds> {
         Arc::new(SeededIds::new(self.seeds.fetch_add(1, Ordering::Relaxed)))
     }
@@ -65,7 +91,8 @@ impl Warehouse {
     }
 
     pub(crate) fn sink_over(&self, catalog: Arc<dyn Catalog>) -> IcebergSink {
-        IcebergSink::new(catalog, self.options.clone(), self.clock.clone(), self.ids())
+        let sink = IcebergSink::new(catalog, self.options.clone(), self.clock.clone(), self.ids());
+        sink.with_tables([(table_under_test(), self.table_options.clone())])
     }
 
     pub(crate) async fn table(&self, name: &TableName) -> TableHandle {
@@ -82,7 +109,7 @@ impl Warehouse {
         let Some(head) = table.head() else {
             return Vec::new();
         };
-        let deletes = PositionDeletes::new(table.table().file_io().clone());
+        let deletes = DeletedRows::new(table.table());
         let schema = table.schema().unwrap();
         let projection = Projection::of_table(table.metadata(), &schema).unwrap();
         let mut batches = Vec::new();
@@ -139,7 +166,7 @@ impl<'a> Target<'a> {
             warehouse,
             sink: warehouse.sink(),
             sync: SyncId::new("test/dbo.T/to_iceberg"),
-            name: TableName::new("dbo", "T"),
+            name: table_under_test(),
             schema,
         };
         target.prepare(|_| ()).await.unwrap();
@@ -249,6 +276,10 @@ impl<'a> Target<'a> {
     pub(crate) async fn rows(&self) -> Vec<SampleRow> {
         sample_rows(&self.warehouse.batches(&self.name).await)
     }
+}
+
+fn table_under_test() -> TableName {
+    TableName::new("dbo", "T")
 }
 
 pub(crate) fn at(value: &str) -> Mark {

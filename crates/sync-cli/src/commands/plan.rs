@@ -37,7 +37,7 @@ pub(crate) async fn run(parts: &Parts, tables: &Tables) -> Result<Answer> {
         let mut described = None;
         if let Some(source) = &source {
             described = Some(source.describe(&table.name).await);
-            let sink = parts.iceberg_sink();
+            let sink = parts.iceberg_sink(std::slice::from_ref(table));
             plans.push(
                 planned(
                     parts,

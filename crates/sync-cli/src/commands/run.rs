@@ -100,7 +100,7 @@ fn routes(parts: &Parts, tables: &[Selected], options: &arguments::Run) -> Resul
     };
     let capture = parts
         .source(tables)
-        .zip(Some(parts.iceberg_sink()))
+        .zip(Some(parts.iceberg_sink(tables)))
         .filter(|_| choice == SnapshotChoice::Current);
     let iceberg = parts.iceberg_source(choice);
     let route = |table: &Selected| {

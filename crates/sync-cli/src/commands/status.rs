@@ -56,7 +56,12 @@ pub(crate) async fn run(parts: &Parts, tables: &Tables) -> Result<Answer> {
 async fn status(parts: &Parts, table: &Selected, direction: Direction) -> Result<TableStatus> {
     let sync = parts.sync_id(&table.name, direction);
     let committed = match direction {
-        Direction::Capture => parts.iceberg_sink().committed(&sync, &table.iceberg).await?,
+        Direction::Capture => {
+            parts
+                .iceberg_sink(std::slice::from_ref(table))
+                .committed(&sync, &table.iceberg)
+                .await?
+        }
         Direction::Apply => match parts.target_sink(table)? {
             Some(sink) => sink.committed(&sync, &table.target).await?,
             None => Committed::default(),

@@ -96,7 +96,12 @@ fn side(name: &str, source: &Arc<dyn ChangeSource>, table: &TableName, upstream:
 async fn applied(parts: &Parts, table: &Selected, direction: Direction) -> Result<Position> {
     let sync = parts.sync_id(&table.name, direction);
     let committed = match direction {
-        Direction::Capture => parts.iceberg_sink().committed(&sync, &table.iceberg).await?,
+        Direction::Capture => {
+            parts
+                .iceberg_sink(std::slice::from_ref(table))
+                .committed(&sync, &table.iceberg)
+                .await?
+        }
         Direction::Apply => match parts.target_sink(table)? {
             Some(sink) => sink.committed(&sync, &table.target).await?,
             None => {

@@ -1,4 +1,4 @@
-//! The deleted positions of data files, read from position delete files.
+//! The deleted positions of data files, from whatever kind of delete file says so.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,9 +12,15 @@ use iceberg::metadata_columns::{
     RESERVED_COL_NAME_DELETE_FILE_PATH, RESERVED_COL_NAME_DELETE_FILE_POS,
     RESERVED_FIELD_ID_DELETE_FILE_PATH, RESERVED_FIELD_ID_DELETE_FILE_POS,
 };
+use iceberg::spec::TableMetadataRef;
+use iceberg::table::Table;
 use model::{Error, ErrorKind, Result};
 
+use super::equality_deletes::EqualityDeletes;
+use super::live_files::DeleteForm;
 use super::{DataFileReader, DeleteFile, LiveFile, Projection, RowRanges};
+use crate::deletion_vector;
+use crate::error::iceberg_error;
 
 /// Positions that are kept in memory at most (8 bytes each): a delete file that speaks of many data files is then read once,
 /// not once for each of them.
@@ -22,12 +28,14 @@ const CACHED_POSITIONS: usize = 4 << 20;
 
 type ByPath = Arc<HashMap<String, Vec<u64>>>;
 
-/// Reads position delete files, keeping some of them in memory.
+/// Reads the delete files of one table, keeping some of them in memory.
 #[derive(Debug)]
-pub struct PositionDeletes {
+pub struct DeletedRows {
     file_io: FileIO,
+    metadata: TableMetadataRef,
     projection: Projection,
     cache: Mutex<Cache>,
+    by_value: EqualityDeletes,
 }
 
 #[derive(Debug, Default)]
@@ -36,12 +44,17 @@ struct Cache {
     positions: usize,
 }
 
-impl PositionDeletes {
-    /// Reads through `file_io`.
-    pub fn new(file_io: FileIO) -> Self {
+impl DeletedRows {
+    /// The deletes of `table`.
+    pub fn new(table: &Table) -> Self {
+        Self::of_files(table.file_io(), table.metadata_ref())
+    }
+
+    pub(crate) fn of_files(file_io: &FileIO, metadata: TableMetadataRef) -> Self {
         let column = |name, data_type| Field::new(name, data_type, false);
         Self {
-            file_io,
+            file_io: file_io.clone(),
+            metadata,
             projection: Projection::of_ids([
                 (
                     RESERVED_FIELD_ID_DELETE_FILE_PATH,
@@ -53,6 +66,7 @@ impl PositionDeletes {
                 ),
             ]),
             cache: Mutex::default(),
+            by_value: EqualityDeletes::default(),
         }
     }
 
@@ -62,15 +76,13 @@ impl PositionDeletes {
     ///
     /// `Corrupt` if a delete file is not one; otherwise as the storage says.
     pub async fn of(&self, file: &LiveFile) -> Result<Vec<u64>> {
-        let mut deleted = Vec::new();
-        for delete in &file.deletes {
-            let by_path = self.load(delete).await?;
-            if let Some(positions) = by_path.get(file.path.as_ref()) {
-                deleted.extend_from_slice(positions);
-            }
+        let mut deleted = self.by_position(file).await?;
+        let by_value = self.by_value.of(&self.file_io, &self.metadata, file).await?;
+        if !by_value.is_empty() {
+            deleted.extend(by_value);
+            deleted.sort_unstable();
+            deleted.dedup();
         }
-        deleted.sort_unstable();
-        deleted.dedup();
         Ok(deleted)
     }
 
@@ -78,10 +90,53 @@ impl PositionDeletes {
     ///
     /// # Errors
     ///
-    /// As [`PositionDeletes::of`].
+    /// As [`DeletedRows::of`].
     pub async fn live_rows(&self, file: &LiveFile) -> Result<RowRanges> {
         let deleted = self.of(file).await?;
         Ok(RowRanges::all(file.data_file.record_count()).without(&deleted))
+    }
+
+    /// The positions that are deleted as such, and not by value: ascending, each once.
+    pub(crate) async fn by_position(&self, file: &LiveFile) -> Result<Vec<u64>> {
+        let mut deleted = Vec::new();
+        for delete in &file.deletes {
+            match &delete.form {
+                DeleteForm::Positions { .. } => {
+                    let by_path = self.load(delete).await?;
+                    if let Some(positions) = by_path.get(file.path.as_ref()) {
+                        deleted.extend_from_slice(positions);
+                    }
+                }
+                DeleteForm::Vector { offset, length, .. } => {
+                    deleted.extend(self.vector(delete, *offset, *length).await?);
+                }
+                DeleteForm::Equality { .. } => {}
+            }
+        }
+        deleted.sort_unstable();
+        deleted.dedup();
+        Ok(deleted)
+    }
+
+    async fn vector(&self, delete: &DeleteFile, offset: u64, length: u64) -> Result<Vec<u64>> {
+        let read = async {
+            let input = self.file_io.new_input(&delete.path)?;
+            input.reader().await?.read(offset..offset + length).await
+        };
+        let blob = read
+            .await
+            .map_err(|e| iceberg_error("cannot read a deletion vector")(e).with("file", &delete.path))?;
+        let positions = deletion_vector::decode(&blob).map_err(|e| e.with("file", &delete.path))?;
+        if positions.len() != delete.record_count {
+            return Err(Error::new(
+                ErrorKind::Corrupt,
+                "a deletion vector does not hold what its manifest says",
+            )
+            .with("file", &delete.path)
+            .with("positions", positions.len())
+            .with("in the manifest", delete.record_count));
+        }
+        Ok(positions.into_iter().collect())
     }
 
     async fn load(&self, delete: &DeleteFile) -> Result<ByPath> {

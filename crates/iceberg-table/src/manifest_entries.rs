@@ -1,0 +1,216 @@
+//! The entries of manifests, with everything that they inherit, in the types that the table has now.
+//!
+//! Two things are inherited that the iceberg library leaves out or as they were: the ids of rows (v3), and types. A column that was
+//! promoted since a manifest was written has narrow partition values and bounds there; compared with those of newer files they
+//! would be taken for other partitions.
+
+use iceberg::spec::{
+    DataFile, DataFileBuilder, Datum, Literal, ManifestContentType, ManifestEntryRef, ManifestFile,
+    PartitionSpec, PrimitiveLiteral, PrimitiveType, Schema, SchemaRef, Struct, TableMetadata,
+};
+use iceberg::table::Table;
+use model::{Error, ErrorKind, Result};
+
+use crate::error::iceberg_error;
+
+/// A live file as a manifest tells of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    pub(crate) file: DataFile,
+    pub(crate) spec_id: i32,
+    /// The snapshot that added it.
+    pub(crate) snapshot_id: i64,
+    pub(crate) sequence_number: i64,
+    pub(crate) file_sequence_number: i64,
+}
+
+/// The live entries of a manifest.
+///
+/// # Errors
+///
+/// As the storage says; `Corrupt` if an entry has no sequence number.
+pub(crate) async fn live_entries(table: &Table, manifest: &ManifestFile) -> Result<Vec<Entry>> {
+    let failed = |e| iceberg_error("cannot read a manifest")(e).with("file", &manifest.manifest_path);
+    let loaded = manifest.load_manifest(table.file_io()).await.map_err(failed)?;
+    let (entries, about) = loaded.into_parts();
+    let metadata = table.metadata();
+    let types = Types::of(metadata, manifest.partition_spec_id, about.schema())?;
+    let mut next_row = match manifest.content {
+        ManifestContentType::Data => manifest.first_row_id,
+        ManifestContentType::Deletes => None,
+    };
+    let live = entries.iter().filter(|entry| entry.is_alive());
+    live.map(|entry| live_entry(entry, manifest, &types, &mut next_row))
+        .collect()
+}
+
+fn live_entry(
+    entry: &ManifestEntryRef,
+    manifest: &ManifestFile,
+    types: &Types,
+    next_row: &mut Option<u64>,
+) -> Result<Entry> {
+    let file = entry.data_file();
+    let number = |number: Option<i64>| {
+        number.ok_or_else(|| {
+            Error::new(ErrorKind::Corrupt, "a manifest entry has no sequence number")
+                .with("file", file.file_path())
+        })
+    };
+    let first_row = match (file.first_row_id(), next_row) {
+        (None, Some(next)) => {
+            let first = *next;
+            *next += file.record_count();
+            Some(first as i64)
+        }
+        (own, _) => own,
+    };
+    let file = if types.changed || first_row != file.first_row_id() {
+        types.apply(file, manifest.partition_spec_id, first_row)?
+    } else {
+        file.clone()
+    };
+    Ok(Entry {
+        file,
+        spec_id: manifest.partition_spec_id,
+        snapshot_id: entry.snapshot_id().unwrap_or(manifest.added_snapshot_id),
+        sequence_number: number(entry.sequence_number())?,
+        file_sequence_number: number(entry.file_sequence_number)?,
+    })
+}
+
+/// A schema that has the source columns of a partition spec: the current one, or the newest that does.
+///
+/// # Errors
+///
+/// `Corrupt` if no schema of the table has them.
+pub(crate) fn schema_of_spec(metadata: &TableMetadata, spec: &PartitionSpec) -> Result<SchemaRef> {
+    let mut schemas: Vec<_> = metadata.schemas_iter().collect();
+    schemas.sort_by_key(|schema| {
+        let is_current = schema.schema_id() == metadata.current_schema_id();
+        std::cmp::Reverse((is_current, schema.schema_id()))
+    });
+    schemas
+        .into_iter()
+        .find(|schema| spec.partition_type(schema).is_ok())
+        .cloned()
+        .ok_or_else(|| {
+            Error::new(
+                ErrorKind::Corrupt,
+                "no schema of the table has the columns that it is partitioned by",
+            )
+            .with("partition spec", spec.spec_id())
+        })
+}
+
+/// The partition spec with this id.
+///
+/// # Errors
+///
+/// `Corrupt` if the table has none.
+pub(crate) fn spec_by_id(metadata: &TableMetadata, spec_id: i32) -> Result<&PartitionSpec> {
+    let spec = metadata.partition_spec_by_id(spec_id).ok_or_else(|| {
+        Error::new(
+            ErrorKind::Corrupt,
+            format!("the table has no partition spec {spec_id}"),
+        )
+    })?;
+    Ok(spec)
+}
+
+/// The types that a manifest's values get.
+struct Types {
+    /// Of each partition field.
+    partition: Vec<Option<PrimitiveType>>,
+    schema: SchemaRef,
+    /// Whether the manifest was written with other types.
+    changed: bool,
+}
+
+impl Types {
+    fn of(metadata: &TableMetadata, spec_id: i32, written_with: &Schema) -> Result<Self> {
+        let spec = spec_by_id(metadata, spec_id)?;
+        let partition_schema = schema_of_spec(metadata, spec)?;
+        let partition = spec
+            .partition_type(&partition_schema)
+            .map_err(iceberg_error("cannot tell the types of a partition"))?;
+        let schema = metadata.current_schema().clone();
+        let differs = |now: &Schema| {
+            written_with.as_struct().fields().iter().any(|then| {
+                now.field_by_id(then.id)
+                    .is_some_and(|now| now.field_type != then.field_type)
+            })
+        };
+        Ok(Self {
+            partition: partition
+                .fields()
+                .iter()
+                .map(|field| field.field_type.as_primitive_type().cloned())
+                .collect(),
+            changed: differs(&schema) || differs(&partition_schema),
+            schema,
+        })
+    }
+
+    fn apply(&self, file: &DataFile, spec_id: i32, first_row_id: Option<i64>) -> Result<DataFile> {
+        let bounds = |bounds: &std::collections::HashMap<i32, Datum>| {
+            let promoted = bounds
+                .iter()
+                .map(|(id, bound)| (*id, self.bound(*id, bound).unwrap_or_else(|| bound.clone())));
+            promoted.collect()
+        };
+        let mut builder = DataFileBuilder::default();
+        builder
+            .content(file.content_type())
+            .file_path(file.file_path().to_owned())
+            .file_format(file.file_format())
+            .partition(self.partition(file.partition()))
+            .partition_spec_id(spec_id)
+            .record_count(file.record_count())
+            .file_size_in_bytes(file.file_size_in_bytes())
+            .column_sizes(file.column_sizes().clone())
+            .value_counts(file.value_counts().clone())
+            .null_value_counts(file.null_value_counts().clone())
+            .nan_value_counts(file.nan_value_counts().clone())
+            .lower_bounds(bounds(file.lower_bounds()))
+            .upper_bounds(bounds(file.upper_bounds()))
+            .key_metadata(file.key_metadata().map(<[u8]>::to_vec))
+            .split_offsets(file.split_offsets().map(<[i64]>::to_vec))
+            .equality_ids(file.equality_ids())
+            .first_row_id(first_row_id)
+            .referenced_data_file(file.referenced_data_file())
+            .content_offset(file.content_offset())
+            .content_size_in_bytes(file.content_size_in_bytes());
+        if let Some(sort_order) = file.sort_order_id() {
+            builder.sort_order_id(sort_order);
+        }
+        builder
+            .build()
+            .map_err(|e| Error::internal("a file of a manifest is described incompletely").caused_by(e))
+    }
+
+    fn partition(&self, partition: &Struct) -> Struct {
+        let values = partition.iter().zip(&self.partition);
+        Struct::from_iter(values.map(|(value, wanted)| match (value, wanted) {
+            (Some(Literal::Primitive(literal)), Some(wanted)) => Some(promoted(literal, wanted)),
+            (value, _) => value.cloned(),
+        }))
+    }
+
+    fn bound(&self, id: i32, bound: &Datum) -> Option<Datum> {
+        let wanted = self.schema.field_by_id(id)?.field_type.as_primitive_type()?;
+        if wanted == bound.data_type() {
+            return None;
+        }
+        // The library knows that a bound may be as narrow as its column was.
+        Datum::try_from_bytes(&bound.to_bytes().ok()?, wanted.clone()).ok()
+    }
+}
+
+fn promoted(literal: &PrimitiveLiteral, wanted: &PrimitiveType) -> Literal {
+    match (literal, wanted) {
+        (PrimitiveLiteral::Int(v), PrimitiveType::Long) => Literal::long(*v),
+        (PrimitiveLiteral::Float(v), PrimitiveType::Double) => Literal::double(v.0),
+        (same, _) => Literal::Primitive(same.clone()),
+    }
+}

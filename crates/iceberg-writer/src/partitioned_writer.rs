@@ -1,0 +1,131 @@
+//! Data files by partition, with a bound on how many are open and on what they hold in memory together.
+
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use iceberg::spec::{DataFile, Struct};
+use iceberg_table::{PartitionSplitter, TableHandle};
+use model::{Ids, Result};
+
+use crate::data_file::{DataFileWriter, FileShape};
+use crate::options::WriterOptions;
+
+/// Writes rows into files of their partitions; into one file after the other where the table has none.
+pub(crate) struct PartitionedWriter {
+    splitter: Option<PartitionSplitter>,
+    /// What the writer of each partition is made of.
+    template: DataFileWriter,
+    /// By their last use, the latest at the end.
+    open: Vec<DataFileWriter>,
+    open_at_most: usize,
+    bytes_at_most: usize,
+    closed: Vec<DataFile>,
+}
+
+impl PartitionedWriter {
+    /// Writes rows of `shape` by the present partition spec of `table`.
+    ///
+    /// # Errors
+    ///
+    /// `Config` if the options are out of range.
+    pub(crate) fn new(
+        table: &TableHandle,
+        shape: FileShape,
+        options: &WriterOptions,
+        ids: Arc<dyn Ids>,
+    ) -> Result<Self> {
+        let spec = table.metadata().default_partition_spec();
+        let splitter = if spec.is_unpartitioned() {
+            None
+        } else {
+            Some(PartitionSplitter::new(
+                spec,
+                table.iceberg_schema(),
+                &shape.delivered_ids(),
+            )?)
+        };
+        Ok(Self {
+            splitter,
+            template: DataFileWriter::new(table, shape, options, ids)?,
+            open: Vec::new(),
+            open_at_most: options.open_partitions,
+            bytes_at_most: options.row_group_bytes,
+            closed: Vec::new(),
+        })
+    }
+
+    /// Writes rows, which have the columns that the shape was made for.
+    ///
+    /// # Errors
+    ///
+    /// As [`DataFileWriter::write`].
+    pub(crate) async fn write(&mut self, rows: &RecordBatch) -> Result<()> {
+        if rows.num_rows() == 0 {
+            return Ok(());
+        }
+        match &self.splitter {
+            None => self.write_into(self.template.partition().clone(), rows).await,
+            Some(splitter) => {
+                for (partition, rows) in splitter.split(rows)? {
+                    self.write_into(partition, &rows).await?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    async fn write_into(&mut self, partition: Struct, rows: &RecordBatch) -> Result<()> {
+        let known = self
+            .open
+            .iter()
+            .position(|writer| writer.partition() == &partition);
+        let mut writer = match known {
+            Some(index) => self.open.remove(index),
+            None => {
+                if self.open.len() >= self.open_at_most {
+                    let waited_longest = self.open.remove(0);
+                    self.closed.extend(waited_longest.close().await?);
+                }
+                self.template.for_partition(partition)
+            }
+        };
+        let written = writer.write(rows).await;
+        self.open.push(writer);
+        written?;
+        self.release_memory().await
+    }
+
+    /// All open files together hold no more than one row group may.
+    async fn release_memory(&mut self) -> Result<()> {
+        if self.open.len() < 2 {
+            return Ok(());
+        }
+        let held: usize = self.open.iter().map(DataFileWriter::held_bytes).sum();
+        if held < self.bytes_at_most {
+            return Ok(());
+        }
+        match self.open.iter_mut().max_by_key(|writer| writer.held_bytes()) {
+            Some(largest) => largest.end_row_group().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Closes what is open. All files.
+    ///
+    /// # Errors
+    ///
+    /// As the storage says.
+    pub(crate) async fn close(mut self) -> Result<Vec<DataFile>> {
+        for writer in self.open {
+            self.closed.extend(writer.close().await?);
+        }
+        Ok(self.closed)
+    }
+
+    /// Gives up: the paths of the files that exist, finished or not.
+    pub(crate) fn abandon(self) -> Vec<String> {
+        let closed = self.closed.iter().map(|file| file.file_path().to_owned());
+        let open = self.open.into_iter().flat_map(DataFileWriter::abandon);
+        closed.chain(open).collect()
+    }
+}

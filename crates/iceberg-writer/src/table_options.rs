@@ -1,0 +1,77 @@
+//! What one Iceberg table is like.
+
+use iceberg::spec::FormatVersion;
+use model::{Error, ErrorKind, Result};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::partitioning;
+
+/// What an Iceberg table is like.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TableOptions {
+    /// The table's format: 2, which every reader understands and new tables get, or 3, with deletion vectors and row ids. A table
+    /// of an older format is upgraded; left out, a table that is there stays as it is.
+    pub format_version: Option<u8>,
+    /// How rows are partitioned: columns, or transforms of columns such as `bucket(16, id)`, `truncate(4, name)`, `year(at)`,
+    /// `month(at)`, `day(at)`, `hour(at)`, `void(id)`. A table that is partitioned otherwise is partitioned like this from now on, and
+    /// files that are there stay where they are. Left out, a table stays as it is.
+    pub partition: Option<Vec<String>>,
+    /// The sort order that the table declares, for engines that sort: columns or transforms, each perhaps followed by `asc` or `desc`
+    /// and by `nulls first` or `nulls last`. Left out, a table stays as it is.
+    pub sort: Option<Vec<String>>,
+}
+
+impl TableOptions {
+    /// Checks that there can be such a table.
+    ///
+    /// # Errors
+    ///
+    /// `Config`, naming the option that is out of range.
+    pub fn validate(&self) -> Result<()> {
+        self.format()?;
+        let or_none = |fields: &Option<Vec<String>>| fields.clone().unwrap_or_default();
+        partitioning::validate(&or_none(&self.partition), &or_none(&self.sort))
+    }
+
+    /// The format that is asked for.
+    pub(crate) fn format(&self) -> Result<Option<FormatVersion>> {
+        match self.format_version {
+            None => Ok(None),
+            Some(2) => Ok(Some(FormatVersion::V2)),
+            Some(3) => Ok(Some(FormatVersion::V3)),
+            Some(other) => Err(Error::new(
+                ErrorKind::Config,
+                format!("format_version is {other}, which is not written"),
+            )
+            .hint("set format_version to 2 or 3")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_formats_that_are_written_are_accepted() {
+        for (version, accepted) in [
+            (None, true),
+            (Some(1), false),
+            (Some(2), true),
+            (Some(3), true),
+            (Some(4), false),
+        ] {
+            let options = TableOptions {
+                format_version: version,
+                ..TableOptions::default()
+            };
+            let validated = options.validate();
+            assert_eq!(validated.is_ok(), accepted, "{version:?}");
+            if let Err(error) = validated {
+                assert_eq!(error.kind(), ErrorKind::Config);
+            }
+        }
+    }
+}
