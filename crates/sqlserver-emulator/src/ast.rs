@@ -126,7 +126,12 @@ pub(crate) enum StatementKind {
         table: TableDefinition,
     },
     /// `ALTER TABLE …`
-    AlterTable { name: ObjectName, action: AlterTable },
+    AlterTable {
+        name: ObjectName,
+        action: AlterTable,
+        /// The statement as it was written.
+        text: String,
+    },
     /// `TRUNCATE TABLE …`
     TruncateTable(ObjectName),
     /// `CREATE INDEX …`

@@ -4,6 +4,7 @@
 //! and a test that stops the clock decides when it happens.
 
 use std::sync::Mutex;
+use std::time::Duration;
 
 use crate::clock::Instant;
 use crate::engine::Engine;
@@ -12,15 +13,23 @@ use crate::sync::lock;
 /// How often Change Tracking forgets what is older than its retention.
 const TRACKING_CLEANUP_MINUTES: i64 = 30;
 
+/// The hour at which the clean-up job of CDC runs.
+const CAPTURE_CLEANUP_HOUR: i64 = 2;
+
 /// When the server did its work last.
 #[derive(Debug)]
 pub(crate) struct Background {
     tracking_cleaned: Mutex<Instant>,
+    /// Days since 0001-01-01, each beginning at the hour of the clean-up.
+    capture_cleaned: Mutex<i32>,
+    capture_delay: Mutex<Duration>,
 }
 
 impl Background {
-    pub(crate) fn new(now: Instant) -> Self {
+    pub(crate) fn new(now: Instant, capture_delay: Duration) -> Self {
         Self {
+            capture_cleaned: Mutex::new(cleanup_day(now)),
+            capture_delay: Mutex::new(capture_delay),
             tracking_cleaned: Mutex::new(now),
         }
     }
@@ -33,7 +42,47 @@ impl Engine {
         if is_due(&self.background().tracking_cleaned, now, TRACKING_CLEANUP_MINUTES) {
             self.store().lock().clean_up_all_tracking(now);
         }
+        let mut store = self.store().lock();
+        if store.capture.is_empty() {
+            return;
+        }
+        let time = self.commit_time();
+        let delay = i64::try_from(self.capture_delay().as_nanos() / 100).unwrap_or(i64::MAX);
+        store.capture_due(time.elapsed.saturating_sub(delay), time);
+        let day = cleanup_day(now);
+        if std::mem::replace(&mut *lock(&self.background().capture_cleaned), day) < day {
+            store.clean_up_captured(time);
+        }
     }
+
+    /// As if the log had been cut before CDC had read it, and the clean-up had run: in this database nothing that was
+    /// committed so far can be had, and every capture instance begins here. False if it has no CDC.
+    pub fn truncate_captured(&self, database: &str) -> bool {
+        let time = self.commit_time();
+        let mut store = self.store().lock();
+        let found = store
+            .database_named(database)
+            .filter(|found| found.capturing.is_some());
+        let id = found.map(|found| found.id);
+        if let Some(id) = id {
+            store.truncate_captured(id, time);
+        }
+        id.is_some()
+    }
+
+    /// How long after its commit a change is captured, at the soonest.
+    pub fn capture_delay(&self) -> Duration {
+        *lock(&self.background().capture_delay)
+    }
+
+    /// Changes that delay; SQL Server's job looks every five seconds.
+    pub fn set_capture_delay(&self, delay: Duration) {
+        *lock(&self.background().capture_delay) = delay;
+    }
+}
+
+fn cleanup_day(now: Instant) -> i32 {
+    now.plus_minutes(-60 * CAPTURE_CLEANUP_HOUR).days
 }
 
 /// Whether `minutes` have passed since `last`, which then becomes `now`; so it does when the clock was stepped back.

@@ -3,6 +3,7 @@
 //! A view is made when a statement that names it is bound: its columns and all its rows, as the store is at that moment.
 //! Knows neither queries nor sessions beyond the facts in [`Viewer`].
 
+mod capture;
 mod columns;
 mod functions;
 mod information_schema;
@@ -95,9 +96,12 @@ pub(crate) fn view(viewer: &Viewer<'_>, schema: &str, name: &str) -> SqlResult<O
             None => objects::view(viewer, &name)
                 .or_else(|| columns::view(viewer, &name))
                 .or_else(|| keys::view(viewer, &name))
-                .or_else(|| server::view(viewer, &name)),
+                .or_else(|| server::view(viewer, &name))
+                .or_else(|| capture::dynamic_view(viewer, &name)),
         },
         "information_schema" => information_schema::view(viewer, &name),
+        "cdc" => capture::view(viewer, &name),
+        "dbo" if name == "cdc_jobs" => capture::jobs_table(viewer),
         _ => None,
     })
 }
@@ -111,7 +115,7 @@ pub(crate) fn procedure(viewer: &Viewer<'_>, name: &str, arguments: &[Value]) ->
             let table = viewer.table_data(&reference)?;
             Some(columns::table_collations(&table.definition))
         }
-        _ => None,
+        name => capture::procedure(viewer, name, arguments),
     }
 }
 
@@ -168,6 +172,8 @@ enum Kind {
     Letters,
     MaxText,
     Binary(u16),
+    /// `binary(10)`
+    Lsn,
     Guid,
     Variant,
 }
@@ -195,6 +201,7 @@ impl Kind {
             Self::Binary(n) => SqlType::VarBinary {
                 len: Length::Chars(n),
             },
+            Self::Lsn => SqlType::Binary { len: 10 },
             Self::Guid => SqlType::UniqueIdentifier,
             Self::Variant => SqlType::SqlVariant,
         }
@@ -237,7 +244,7 @@ fn yes_no(yes: bool) -> Value {
 }
 
 /// An instant as `datetime`.
-fn datetime(instant: Instant) -> Value {
+pub(crate) fn datetime(instant: Instant) -> Value {
     const DAYS_TO_1900: i32 = 693_595;
     const LAST_TICK: u64 = 25_919_999;
     let ticks = ((instant.ticks * 3 + 50_000) / 100_000).min(LAST_TICK);

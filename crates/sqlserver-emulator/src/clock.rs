@@ -41,6 +41,8 @@ impl Instant {
 struct State {
     offset_ticks: i64,
     frozen_at: Option<i64>,
+    /// How far the clock was stepped back, in all.
+    gone_back: i64,
 }
 
 /// The time that GETDATE() and its kin read. Everything that the server says about time goes through it.
@@ -55,6 +57,7 @@ impl Default for Clock {
             state: Mutex::new(State {
                 offset_ticks: 0,
                 frozen_at: None,
+                gone_back: 0,
             }),
         }
     }
@@ -68,19 +71,31 @@ impl Clock {
 
     /// Sets the distance from real time; ends a freeze.
     pub fn set_offset_ms(&self, offset: i64) {
-        *lock(&self.state) = State {
-            offset_ticks: offset * 10_000,
-            frozen_at: None,
-        };
+        self.turn(|state| {
+            state.offset_ticks = offset * 10_000;
+            state.frozen_at = None;
+        });
     }
 
     /// Moves the clock forward, or backward for a negative number.
     pub fn step_ms(&self, by: i64) {
-        let mut state = lock(&self.state);
-        match &mut state.frozen_at {
+        self.turn(|state| match &mut state.frozen_at {
             Some(at) => *at += by * 10_000,
             None => state.offset_ticks += by * 10_000,
-        }
+        });
+    }
+
+    /// 100 ns that have passed since some start: with the clock, but not back with it.
+    pub(crate) fn elapsed(&self) -> i64 {
+        let state = *lock(&self.state);
+        state.unix_ticks() + state.gone_back
+    }
+
+    fn turn(&self, change: impl FnOnce(&mut State)) {
+        let mut state = lock(&self.state);
+        let before = state.unix_ticks();
+        change(&mut state);
+        state.gone_back += (before - state.unix_ticks()).max(0);
     }
 
     /// Stops the clock at its current time.
@@ -98,10 +113,14 @@ impl Clock {
     }
 
     fn unix_ticks(&self) -> i64 {
-        let state = lock(&self.state);
-        state
-            .frozen_at
-            .unwrap_or_else(|| real_unix_ticks() + state.offset_ticks)
+        lock(&self.state).unix_ticks()
+    }
+}
+
+impl State {
+    fn unix_ticks(&self) -> i64 {
+        self.frozen_at
+            .unwrap_or_else(|| real_unix_ticks() + self.offset_ticks)
     }
 }
 

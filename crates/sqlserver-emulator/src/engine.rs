@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use crate::background::Background;
 use crate::catalog::SessionFacts;
 use crate::clock::Clock;
 use crate::random::Random;
-use crate::store::Shared;
+use crate::store::{CommitTime, Shared};
 use crate::sync::lock;
 
 /// In the order of their ids.
@@ -59,6 +60,8 @@ pub struct EngineConfig {
     pub server_name: String,
     /// Decides the order of rows in results without ORDER BY.
     pub seed: u64,
+    /// How long after its commit CDC captures a change, at the soonest, on the server's clock.
+    pub capture_delay: Duration,
 }
 
 impl Default for EngineConfig {
@@ -68,6 +71,7 @@ impl Default for EngineConfig {
             databases: Vec::new(),
             server_name: "EMULATOR".to_owned(),
             seed: 0,
+            capture_delay: Duration::from_millis(100),
         }
     }
 }
@@ -88,7 +92,7 @@ impl Engine {
     pub fn new(config: EngineConfig) -> Arc<Self> {
         let clock = Clock::default();
         let engine = Self {
-            background: Background::new(clock.now()),
+            background: Background::new(clock.now(), config.capture_delay),
             clock,
             store: Shared::new(),
             logins: Mutex::new(config.logins.clone()),
@@ -112,6 +116,14 @@ impl Engine {
     /// What the engine was set up with.
     pub fn config(&self) -> &EngineConfig {
         &self.config
+    }
+
+    /// A commit now.
+    pub(crate) fn commit_time(&self) -> CommitTime {
+        CommitTime {
+            at: self.clock.now(),
+            elapsed: self.clock.elapsed(),
+        }
     }
 
     pub(crate) fn background(&self) -> &Background {

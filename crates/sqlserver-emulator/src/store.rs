@@ -4,11 +4,13 @@
 //! Invariants: a row's newest version belongs to at most one open transaction (that is its exclusive lock); an index
 //! holds an entry for each key that any version of a row has.
 
+mod capture;
 mod change_log;
 mod content;
 mod database;
 mod filter;
 pub(crate) mod key;
+mod lsn;
 mod packed;
 mod scan;
 mod schema;
@@ -18,9 +20,14 @@ mod tracking;
 mod transaction;
 mod waits;
 
+pub(crate) use capture::{
+    BEFORE_CAPTURED, CaptureInstance, CaptureJobs, CapturedColumn, Capturing, CommitTime, DdlChange,
+    captured_type,
+};
 pub(crate) use content::Store;
 pub(crate) use database::{Database, Module, ModuleKind, Permission, Schema};
 pub(crate) use filter::IndexFilter;
+pub(crate) use lsn::Lsn;
 pub use packed::Packed;
 pub(crate) use packed::Stored;
 pub(crate) use scan::{Access, Cursor, KeyRange, LockMode, Read, successor};

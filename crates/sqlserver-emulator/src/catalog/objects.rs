@@ -113,7 +113,7 @@ impl Object<'_> {
             text(kind_description(self.kind)),
             datetime(self.created),
             datetime(self.modified),
-            bit(false),
+            bit(self.schema == "cdc"),
             bit(false),
             bit(false),
         ]
@@ -243,7 +243,8 @@ fn tables(viewer: &Viewer<'_>) -> View {
     ]);
     View::new(
         &columns,
-        viewer.tables().map(|table| {
+        viewer.table_contents().map(|data| {
+            let (table, captured) = (&data.definition, data.captured);
             let mut values = table_object(table).values(viewer);
             values.extend([
                 int(table.last_column_id),
@@ -256,7 +257,7 @@ fn tables(viewer: &Viewer<'_>) -> View {
                 Value::TinyInt(0),
                 text("NON_TEMPORAL_TABLE"),
                 Value::Null,
-                bit(false),
+                bit(captured),
                 bit(false),
                 bit(false),
                 bit(false),

@@ -101,7 +101,7 @@ fn database_values(database: &Database) -> Vec<Value> {
         bit(false),
         bit(false),
         text("NOTHING"),
-        bit(false),
+        bit(database.capturing.is_some()),
         bit(false),
         Value::Null,
         Value::TinyInt(0),

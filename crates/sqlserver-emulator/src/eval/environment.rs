@@ -110,6 +110,9 @@ environment! {
     CdcIncrementLsn "SYS.FN_CDC_INCREMENT_LSN" (SqlType::Binary { len: 10 }) 1 -> SqlType::Binary { len: 10 };
     CdcDecrementLsn "SYS.FN_CDC_DECREMENT_LSN" (SqlType::Binary { len: 10 }) 1 -> SqlType::Binary { len: 10 };
     CdcMapTimeToLsn "SYS.FN_CDC_MAP_TIME_TO_LSN" (NAME, SqlType::DateTime) 2 -> SqlType::Binary { len: 10 };
+    CdcGetColumnOrdinal "SYS.FN_CDC_GET_COLUMN_ORDINAL" (NAME, NAME) 2 -> SqlType::Int;
+    CdcHasColumnChanged "SYS.FN_CDC_HAS_COLUMN_CHANGED" (NAME, NAME, SqlType::VarBinary { len: Length::Chars(128) }) 3 -> SqlType::Bit;
+    CdcIsBitSet "SYS.FN_CDC_IS_BIT_SET" (SqlType::Int, SqlType::VarBinary { len: Length::Chars(128) }) 2 -> SqlType::Bit;
     CdcMapLsnToTime "SYS.FN_CDC_MAP_LSN_TO_TIME" (SqlType::Binary { len: 10 }) 1 -> SqlType::DateTime;
 }
 

@@ -61,7 +61,14 @@ impl Run<'_> {
                 let (name, login) = (name.clone(), login.clone());
                 self.change_database(move |database| database.users.push((name, login)))
             }
-            StatementKind::AlterRole { .. } => Ok(()),
+            StatementKind::AlterRole { role, member, add } => self.change_database(|database| {
+                database
+                    .members
+                    .retain(|(known, who)| !(same(known, role) && same(who, member)));
+                if *add {
+                    database.members.push((role.clone(), member.clone()));
+                }
+            }),
             StatementKind::Permission(change) => self.change_permission(change),
             StatementKind::CreateType { .. } => Err(SqlError::unsupported("CREATE TYPE")),
             StatementKind::Kill(_) => Err(SqlError::unsupported("KILL")),

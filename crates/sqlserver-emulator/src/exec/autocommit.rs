@@ -114,7 +114,7 @@ impl Run<'_> {
             Isolation::RepeatableRead | Isolation::Serializable
         );
         match (own, failed) {
-            (true, false) => store.commit(tx, engine.clock().now()),
+            (true, false) => store.commit(tx, engine.commit_time()),
             (true, true) => store.rollback(tx),
             (false, _) if !keeps_locks && searches => store.release_row_locks_after(tx, locks),
             (false, _) => {}

@@ -210,6 +210,7 @@ impl Run<'_> {
                 Ok(rows)
             }
             RowFunction::Version { table, read, key } => self.row_version(*table, *read, key),
+            RowFunction::Captured(range) => self.captured_changes(range),
         }
     }
 

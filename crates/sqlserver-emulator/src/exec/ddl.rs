@@ -43,7 +43,10 @@ impl Run<'_> {
     fn define_object(&mut self, kind: &StatementKind) -> SqlResult<()> {
         match kind {
             StatementKind::CreateTable { name, table } => self.create_table(name, table).map(|_| ()),
-            StatementKind::AlterTable { name, action } => self.alter_table(name, action),
+            StatementKind::AlterTable { name, action, text } => {
+                self.alter_table(name, action)?;
+                self.log_ddl(name, text)
+            }
             StatementKind::TruncateTable(name) => self.truncate(name),
             StatementKind::CreateIndex(index) => self.create_index(index),
             StatementKind::AlterIndex { name, table, action } => {
@@ -186,7 +189,7 @@ impl Run<'_> {
         })
     }
 
-    fn add_table(&mut self, database: &Database, mut table: Table) -> SqlResult<TableId> {
+    pub(super) fn add_table(&mut self, database: &Database, mut table: Table) -> SqlResult<TableId> {
         let temporary = table.name.starts_with('#');
         if !temporary {
             self.lock_catalog(database.id)?;
@@ -305,6 +308,15 @@ impl Run<'_> {
     fn truncate(&mut self, name: &ObjectName) -> SqlResult<()> {
         let (id, table) = self.existing(name, 4701)?;
         self.session.allow(id, "ALTER")?;
+        if self.session.is_captured(id) {
+            return Err(SqlError::user(
+                4711,
+                format!(
+                    "Cannot truncate table '{}' because it is published for replication or enabled for Change Data Capture.",
+                    table.name
+                ),
+            ));
+        }
         if self.is_referenced(id) {
             return Err(SqlError::user(
                 4712,
@@ -390,6 +402,7 @@ impl Run<'_> {
             );
             return Err(SqlError::user(3726, message));
         }
+        self.stop_capturing(id, |_| true)?;
         self.lock_table(id)?;
         let temporary = table.name.starts_with('#');
         if !temporary {

@@ -109,6 +109,9 @@ impl Binder<'_> {
         {
             return Ok(draft);
         }
+        if let Some(draft) = self.draft_captured(name, arguments, exposed)? {
+            return Ok(draft);
+        }
         const BUILT_IN: [&str; 4] = ["STRING_SPLIT", "OPENJSON", "GENERATE_SERIES", "OPENROWSET"];
         if BUILT_IN.iter().any(|known| same(known, &name.name)) {
             return Err(SqlError::unsupported(format_args!(

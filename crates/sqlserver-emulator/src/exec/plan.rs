@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::ast::{BinaryOp, JoinKind, SetOperator};
 use crate::eval::BoundExpr;
 use crate::outcome::ResultColumn;
-use crate::store::{LockMode, Read, Row, TableId};
+use crate::store::{CaptureInstance, LockMode, Read, Row, TableId};
 use crate::types::TypeInfo;
 
 /// A query with what it gives.
@@ -198,6 +198,18 @@ pub(crate) enum RowFunction {
         read: ReadPlan,
         key: Vec<BoundExpr>,
     },
+    /// `cdc.fn_cdc_get_all_changes_…` and `cdc.fn_cdc_get_net_changes_…`
+    Captured(CapturedRange),
+}
+
+/// A range of a change table: from and to an LSN, and what of it is wanted.
+#[derive(Debug)]
+pub(crate) struct CapturedRange {
+    pub(crate) instance: CaptureInstance,
+    pub(crate) read: ReadPlan,
+    pub(crate) net: bool,
+    /// Lower end, upper end, row filter option.
+    pub(crate) arguments: Vec<BoundExpr>,
 }
 
 /// Reading a table.

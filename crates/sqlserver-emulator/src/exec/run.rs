@@ -302,6 +302,9 @@ impl Context for Run<'_> {
     }
 
     fn environment(&mut self, function: EnvironmentFunction, arguments: &[Value]) -> SqlResult<Value> {
+        if let Some(answer) = self.capture_function(function, arguments)? {
+            return Ok(answer);
+        }
         if let Some(answer) = self.tracking_function(function, arguments)? {
             return Ok(answer);
         }

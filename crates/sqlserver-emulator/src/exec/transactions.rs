@@ -145,7 +145,7 @@ impl SessionState {
         }
         self.transaction = None;
         self.savepoints.clear();
-        let now = self.engine.clock().now();
+        let now = self.engine.commit_time();
         self.engine.store().lock().commit(tx, now);
         self.engine.store().notify();
         self.publish();

@@ -6,6 +6,7 @@ use crate::error::SqlResult;
 
 impl Parser<'_> {
     pub(super) fn alter_table(&mut self) -> SqlResult<StatementKind> {
+        let start = self.start();
         self.advance();
         let name = self.object_name()?;
         let check = match self.eat("WITH").then(|| self.eat_one_of(&["CHECK", "NOCHECK"])) {
@@ -39,7 +40,8 @@ impl Parser<'_> {
         } else {
             return Err(self.unexpected());
         };
-        Ok(StatementKind::AlterTable { name, action })
+        let text = format!("ALTER {}", self.text_since(start));
+        Ok(StatementKind::AlterTable { name, action, text })
     }
 
     /// The word COLUMN does not stand here: `ADD a int, b int, CONSTRAINT …`.

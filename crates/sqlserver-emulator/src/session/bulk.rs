@@ -144,7 +144,7 @@ impl SessionState {
         let engine = Arc::clone(&self.engine);
         let mut store = engine.store().lock();
         match (own, keep) {
-            (true, true) => store.commit(tx, engine.clock().now()),
+            (true, true) => store.commit(tx, engine.commit_time()),
             (true, false) => store.rollback(tx),
             (false, true) => {}
             (false, false) => store.rollback_to(tx, step, false),

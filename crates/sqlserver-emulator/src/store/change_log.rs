@@ -17,6 +17,8 @@ pub(crate) struct Origin {
     pub(crate) definition: Arc<Table>,
     /// WITH CHANGE_TRACKING_CONTEXT.
     pub(crate) context: Option<Arc<[u8]>>,
+    /// CDC captures the table.
+    pub(crate) captured: bool,
 }
 
 /// One row's change.
@@ -29,62 +31,108 @@ pub(crate) struct RowChange {
     /// The columns that an UPDATE set, in its order.
     pub(crate) set: Option<Arc<[usize]>>,
     pub(crate) origin: Arc<Origin>,
+    /// Its first place in the log, and the one after it is its own too; 0 without CDC.
+    pub(crate) position: u64,
 }
 
 /// What a change is to those who follow the table.
 #[derive(Clone, Debug)]
 pub(crate) enum Effect {
     Delete(Row),
-    Update { after: Row, set: Arc<[usize]> },
+    Update {
+        before: Row,
+        after: Row,
+        set: Arc<[usize]>,
+    },
     Insert(Row),
 }
 
+/// An effect with its place in the log.
+#[derive(Clone, Debug)]
+pub(crate) struct RowEffect {
+    pub(crate) effect: Effect,
+    pub(crate) position: u64,
+}
+
 /// The changes of one statement to one table.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Command {
     pub(crate) origin: Arc<Origin>,
-    pub(crate) effects: Vec<Effect>,
+    pub(crate) effects: Vec<RowEffect>,
 }
 
 /// A transaction's changes, statement by statement.
 pub(crate) fn commands<'c>(changes: impl Iterator<Item = &'c RowChange>) -> Vec<Command> {
-    let mut commands: Vec<(Command, Vec<Effect>, Vec<Effect>)> = Vec::new();
+    let mut commands: Vec<Parts> = Vec::new();
     for change in changes {
-        let same = |command: &Command| Arc::ptr_eq(&command.origin, &change.origin);
-        if !commands.last().is_some_and(|(command, ..)| same(command)) {
-            let command = Command {
-                origin: Arc::clone(&change.origin),
-                effects: Vec::new(),
-            };
-            commands.push((command, Vec::new(), Vec::new()));
+        if !commands
+            .last()
+            .is_some_and(|parts| Arc::ptr_eq(&parts.origin, &change.origin))
+        {
+            commands.push(Parts::new(&change.origin));
         }
-        let Some((command, updates, inserts)) = commands.last_mut() else {
-            continue;
-        };
+        if let Some(parts) = commands.last_mut() {
+            parts.add(change);
+        }
+    }
+    commands.into_iter().map(Parts::command).collect()
+}
+
+/// A statement's effects by kind.
+struct Parts {
+    origin: Arc<Origin>,
+    deletes: Vec<Effect>,
+    updates: Vec<Effect>,
+    inserts: Vec<Effect>,
+    positions: Vec<u64>,
+}
+
+impl Parts {
+    fn new(origin: &Arc<Origin>) -> Self {
+        Self {
+            origin: Arc::clone(origin),
+            deletes: Vec::new(),
+            updates: Vec::new(),
+            inserts: Vec::new(),
+            positions: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, change: &RowChange) {
+        self.positions.push(change.position);
         match (&change.before, &change.after) {
             (Some(before), Some(after)) => {
                 let set = change.set.clone().unwrap_or_else(|| Arc::from([]));
-                if sets_key(&change.origin.definition, &set) {
-                    command.effects.push(Effect::Delete(before.clone()));
-                    inserts.push(Effect::Insert(after.clone()));
+                if sets_key(&self.origin.definition, &set) {
+                    self.positions.push(change.position + 1);
+                    self.deletes.push(Effect::Delete(before.clone()));
+                    self.inserts.push(Effect::Insert(after.clone()));
                 } else {
-                    updates.push(Effect::Update {
+                    self.updates.push(Effect::Update {
+                        before: before.clone(),
                         after: after.clone(),
                         set,
                     });
                 }
             }
-            (Some(before), None) => command.effects.push(Effect::Delete(before.clone())),
-            (None, Some(after)) => inserts.push(Effect::Insert(after.clone())),
+            (Some(before), None) => self.deletes.push(Effect::Delete(before.clone())),
+            (None, Some(after)) => self.inserts.push(Effect::Insert(after.clone())),
             (None, None) => {}
         }
     }
-    let whole = commands.into_iter().map(|(mut command, updates, inserts)| {
-        command.effects.extend(updates);
-        command.effects.extend(inserts);
-        command
-    });
-    whole.collect()
+
+    /// Deletes, updates, inserts; the places in the log go in the same order.
+    fn command(mut self) -> Command {
+        self.positions.sort_unstable();
+        let effects = self.deletes.into_iter().chain(self.updates).chain(self.inserts);
+        let effects = effects
+            .zip(self.positions)
+            .map(|(effect, position)| RowEffect { effect, position });
+        Command {
+            origin: self.origin,
+            effects: effects.collect(),
+        }
+    }
 }
 
 /// Whether a column of the primary key is among `set`.

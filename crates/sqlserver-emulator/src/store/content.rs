@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use super::capture::{CaptureLog, CommitTime, DdlChange};
 use super::change_log::{Origin, RowChange, commands};
 use super::scan::{Cursor, KeyRange, LockMode, Read, Scanned};
 use super::schema::{Table, same_name};
@@ -30,6 +31,8 @@ pub(crate) struct Store {
     garbage: Vec<(u64, TableId, RowId)>,
     /// Change Tracking, by database.
     pub(super) versions: HashMap<i32, Versions>,
+    /// CDC, by database.
+    pub(crate) capture: HashMap<i32, CaptureLog>,
 }
 
 impl Store {
@@ -50,10 +53,14 @@ impl Store {
     }
 
     pub(crate) fn begin(&mut self, session: u16, name: &str, explicit: bool, clock: &Clock) -> TxId {
+        self.begin_at(session, name, explicit, clock.now())
+    }
+
+    pub(super) fn begin_at(&mut self, session: u16, name: &str, explicit: bool, now: Instant) -> TxId {
         self.last_transaction += 1;
         let id = self.last_transaction;
         self.transactions
-            .insert(id, Transaction::new(id, session, name, explicit, clock.now()));
+            .insert(id, Transaction::new(id, session, name, explicit, now));
         id
     }
 
@@ -80,7 +87,7 @@ impl Store {
     }
 
     /// Makes the transaction's changes permanent and gives its locks back.
-    pub(crate) fn commit(&mut self, tx: TxId, now: Instant) {
+    pub(crate) fn commit(&mut self, tx: TxId, now: CommitTime) {
         let Some(transaction) = self.transactions.remove(&tx) else {
             return;
         };
@@ -100,7 +107,11 @@ impl Store {
         }
         let commands = commands(transaction.changes());
         if !commands.is_empty() {
-            self.track(&commands, at, now);
+            self.track(&commands, at, now.at);
+        }
+        let ddl: Vec<DdlChange> = transaction.ddl().cloned().collect();
+        if !commands.is_empty() || !ddl.is_empty() {
+            self.log_commit(tx, transaction.began, now, commands, ddl);
         }
         self.release_locks(&transaction);
         self.collect_garbage();
@@ -144,6 +155,7 @@ impl Store {
                         data.undo(tx, row);
                     }
                 }
+                Undo::Ddl(_) => {}
                 Undo::Created(table) => {
                     self.tables.remove(&table);
                 }
@@ -254,6 +266,7 @@ impl Store {
             after: Some(row),
             set: None,
             origin,
+            position: 0,
         });
         Ok(id)
     }
@@ -266,6 +279,7 @@ impl Store {
                 table,
                 definition: Arc::clone(&data.definition),
                 context,
+                captured: data.captured,
             })
         });
         if let Some(transaction) = self.transactions.get_mut(&tx) {
@@ -280,11 +294,19 @@ impl Store {
         row: RowId,
         change: impl FnOnce(Arc<Origin>) -> RowChange,
     ) {
-        if let Some(transaction) = self.transactions.get_mut(&tx) {
-            let origin = transaction.origin.as_ref().filter(|origin| origin.table == table);
-            let change = origin.cloned().map(|origin| Box::new(change(origin)));
-            transaction.undo.push(Undo::Write { table, row, change });
+        let Some(transaction) = self.transactions.get_mut(&tx) else {
+            return;
+        };
+        let origin = transaction.origin.as_ref().filter(|origin| origin.table == table);
+        let mut change = origin.cloned().map(|origin| Box::new(change(origin)));
+        if let Some(change) = change.as_mut().filter(|change| change.origin.captured)
+            && let Some(log) = self.capture.get_mut(&change.origin.definition.database)
+        {
+            // An update that moves the row's key takes two places: a delete and an insert.
+            change.position = log.next();
+            log.next();
         }
+        transaction.undo.push(Undo::Write { table, row, change });
     }
 
     /// Updates a row (its columns `set`), or deletes it when `row` is none. Says whether a unique key is new.
@@ -302,13 +324,15 @@ impl Store {
             .get(&tx)
             .and_then(|transaction| transaction.snapshot);
         let data = self.tables.get_mut(&table).ok_or(Refusal::Stale)?;
-        let before = data.newest(id).and_then(|(row, _)| row);
+        let followed = data.is_followed();
+        let before = data.newest(id).filter(|_| followed).and_then(|(row, _)| row);
         let new_key = data.replace(tx, id, row.clone(), snapshot, check)?;
         self.log_write(tx, table, id, |origin| RowChange {
             before,
             after: row,
             set: set.cloned(),
             origin,
+            position: 0,
         });
         Ok(new_key)
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::TableId;
+use super::capture::Capturing;
 use super::schema::same_name;
 use super::tracking::TrackingOptions;
 use crate::clock::Instant;
@@ -87,6 +88,10 @@ pub(crate) struct Database {
     pub(crate) tables: BTreeMap<(String, String), TableId>,
     pub(crate) modules: Vec<Module>,
     pub(crate) permissions: Vec<Permission>,
+    /// Roles with their members.
+    pub(crate) members: Vec<(String, String)>,
+    /// CDC, once it is enabled.
+    pub(crate) capturing: Option<Capturing>,
     /// Database users, with their logins.
     pub(crate) users: Vec<(String, Option<String>)>,
     /// `sys.database_recovery_status`.
@@ -115,6 +120,8 @@ impl Database {
             tables: BTreeMap::new(),
             modules: Vec::new(),
             permissions: Vec::new(),
+            members: Vec::new(),
+            capturing: None,
             users: Vec::new(),
             guid,
             last_object_id: 245_575_913,

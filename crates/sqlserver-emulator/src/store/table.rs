@@ -64,6 +64,8 @@ pub(crate) struct TableData {
     /// The last identity value given; none before the first.
     pub(crate) identity: Option<i64>,
     pub(crate) tracking: Option<ChangeTracking>,
+    /// CDC captures it.
+    pub(crate) captured: bool,
 }
 
 impl TableData {
@@ -79,6 +81,7 @@ impl TableData {
             range_locks: Vec::new(),
             identity: None,
             tracking: None,
+            captured: false,
         }
     }
 
@@ -108,7 +111,7 @@ impl TableData {
 
     /// Whether the changes of its rows are remembered until they are committed.
     pub(crate) fn is_followed(&self) -> bool {
-        self.tracking.is_some()
+        self.tracking.is_some() || self.captured
     }
 
     /// Rows that exist now, counting uncommitted ones: `sys.partitions.rows`.

@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::change_log::{Command, Effect};
+use super::change_log::{Command, Effect, RowEffect};
 use super::content::Store;
 use super::schema::Table;
 use super::table::{Key, Row, TableData};
@@ -283,7 +283,7 @@ impl TableData {
             return;
         };
         let table = &command.origin.definition;
-        for effect in &command.effects {
+        for RowEffect { effect, .. } in &command.effects {
             let (operation, row, set) = match effect {
                 Effect::Delete(row) => (Operation::Delete, row, SetColumns::All),
                 Effect::Insert(row) => (Operation::Insert, row, SetColumns::All),

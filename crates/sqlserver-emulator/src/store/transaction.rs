@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use super::capture::DdlChange;
 use super::change_log::{Origin, RowChange};
 use super::table::{RowId, TableData};
 use super::{TableId, TxId};
@@ -17,6 +18,8 @@ pub(crate) enum Undo {
         row: RowId,
         change: Option<Box<RowChange>>,
     },
+    /// The definition of a table that CDC captures was changed; what that needs to be undone is another step.
+    Ddl(Box<DdlChange>),
     /// A table came to be.
     Created(TableId),
     /// A table, or its definition or content, was replaced.
@@ -89,6 +92,14 @@ impl Transaction {
             Undo::Write {
                 change: Some(change), ..
             } => Some(&**change),
+            _ => None,
+        })
+    }
+
+    /// Its changes to the definitions of captured tables.
+    pub(super) fn ddl(&self) -> impl Iterator<Item = &DdlChange> {
+        self.undo.iter().filter_map(|step| match step {
+            Undo::Ddl(change) => Some(&**change),
             _ => None,
         })
     }

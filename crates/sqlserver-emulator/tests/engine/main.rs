@@ -1,6 +1,7 @@
 //! The engine driven as the protocol drives it, against what SQL Server's documentation says.
 
 mod bulk;
+mod change_data_capture;
 mod change_tracking;
 mod changes;
 mod collect;
