@@ -55,6 +55,18 @@ impl Engine {
         }
     }
 
+    /// Stops the capture job of a database, as `sp_cdc_stop_job` does. False if it has no CDC.
+    pub fn stop_capture(&self, database: &str) -> bool {
+        let mut store = self.store().lock();
+        let id = store.database_named(database).map(|found| found.id);
+        let log = id.and_then(|id| store.capture.get_mut(&id));
+        let known = log.is_some();
+        if let Some(log) = log {
+            log.jobs.running = false;
+        }
+        known
+    }
+
     /// As if the log had been cut before CDC had read it, and the clean-up had run: in this database nothing that was
     /// committed so far can be had, and every capture instance begins here. False if it has no CDC.
     pub fn truncate_captured(&self, database: &str) -> bool {

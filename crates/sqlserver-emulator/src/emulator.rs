@@ -85,9 +85,10 @@ impl Emulator {
             .thread_name("sqlserver-emulator")
             .enable_all()
             .build()?;
+        let engine = Engine::new(config.engine);
         let server = Arc::new(Server {
-            engine: Engine::new(config.engine),
-            faults: Arc::default(),
+            faults: Arc::clone(engine.faults()),
+            engine,
             encryption: config.encryption,
             tls: TlsIdentity::generate(&config.host_names)?,
         });

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::background::Background;
 use crate::catalog::SessionFacts;
 use crate::clock::Clock;
+use crate::faults::Faults;
 use crate::random::Random;
 use crate::store::{CommitTime, Shared};
 use crate::sync::lock;
@@ -85,6 +86,7 @@ pub struct Engine {
     logins: Mutex<Vec<Login>>,
     sessions: Mutex<BTreeMap<u16, SessionFacts>>,
     background: Background,
+    faults: Arc<Faults>,
 }
 
 impl Engine {
@@ -94,6 +96,7 @@ impl Engine {
         let engine = Self {
             background: Background::new(clock.now(), config.capture_delay),
             clock,
+            faults: Arc::default(),
             store: Shared::new(),
             logins: Mutex::new(config.logins.clone()),
             sessions: Mutex::default(),
@@ -111,6 +114,11 @@ impl Engine {
     /// The clock that every time function reads.
     pub fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// Faults that can be ordered.
+    pub fn faults(&self) -> &Arc<Faults> {
+        &self.faults
     }
 
     /// What the engine was set up with.

@@ -1,9 +1,11 @@
-//! Faults that a test orders: lost connections around a commit, killed sessions, slow answers.
+//! Faults that a test orders: lost connections, deadlocks, refusals, damaged answers, slow ones; killed sessions.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::error::SqlError;
+use crate::store::deadlock;
 use crate::sync::lock;
 use crate::tds::Link;
 
@@ -18,9 +20,24 @@ pub enum CommitFault {
     After,
 }
 
+/// What happens once to a session that uses a database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// An explicit commit loses its connection.
+    LoseConnection(CommitFault),
+    /// A statement that reads or changes data is a deadlock's victim: error 1205, and its transaction is rolled back.
+    Deadlock,
+    /// A statement that reads or changes data is refused with error 40501: the service is busy.
+    Busy,
+    /// The same with error 49918: there are not enough resources.
+    NotEnoughResources,
+    /// An answer holds a token that does not exist.
+    DamagedPacket,
+}
+
 #[derive(Debug)]
 struct Armed {
-    fault: CommitFault,
+    fault: Fault,
     database: String,
     skip: u32,
 }
@@ -45,6 +62,11 @@ struct Pace {
 impl Faults {
     /// The next explicit commit in `database`, after `skip` others, loses its connection. Each order is used once.
     pub fn lose_connection_at_commit(&self, fault: CommitFault, database: &str, skip: u32) {
+        self.order(Fault::LoseConnection(fault), database, skip);
+    }
+
+    /// Orders a fault in `database`, after `skip` occasions for it have gone well. Each order is used once.
+    pub fn order(&self, fault: Fault, database: &str, skip: u32) {
         lock(&self.armed).push(Armed {
             fault,
             database: database.to_owned(),
@@ -110,10 +132,48 @@ impl Faults {
 
     /// The fault ordered for a commit that is about to happen in `database`.
     pub(crate) fn at_commit(&self, database: &str) -> Option<CommitFault> {
+        let fault = self.take(database, |fault| matches!(fault, Fault::LoseConnection(_)))?;
+        match fault {
+            Fault::LoseConnection(fault) => Some(fault),
+            _ => None,
+        }
+    }
+
+    /// Whether anything is ordered.
+    pub(crate) fn are_ordered(&self) -> bool {
+        !lock(&self.armed).is_empty()
+    }
+
+    /// The error ordered for a statement that session `id` is about to run in `database`.
+    pub(crate) fn at_statement(&self, database: &str, id: u16) -> Option<SqlError> {
+        let fails = |fault| matches!(fault, Fault::Deadlock | Fault::Busy | Fault::NotEnoughResources);
+        Some(match self.take(database, fails)? {
+            Fault::Deadlock => deadlock(id),
+            Fault::Busy => SqlError::new(
+                40_501,
+                20,
+                1,
+                "The service is currently busy. Retry the request after 10 seconds. Incident ID: 00000000-0000-0000-0000-000000000000. Code: 0.",
+            ),
+            _ => SqlError::user(
+                49_918,
+                "Cannot process request. Not enough resources to process request. The service is currently busy. Please retry the request later.",
+            ),
+        })
+    }
+
+    /// Whether the answer that is about to be sent to a session in `database` is to be damaged.
+    pub(crate) fn at_answer(&self, database: &str) -> bool {
+        self.take(database, |fault| fault == Fault::DamagedPacket)
+            .is_some()
+    }
+
+    /// The first order of a kind for `database`, once its skipped occasions are over.
+    fn take(&self, database: &str, kind: impl Fn(Fault) -> bool) -> Option<Fault> {
         let mut armed = lock(&self.armed);
         let at = armed
             .iter()
-            .position(|order| order.database.eq_ignore_ascii_case(database))?;
+            .position(|order| kind(order.fault) && order.database.eq_ignore_ascii_case(database))?;
         let order = armed.get_mut(at)?;
         if order.skip > 0 {
             order.skip -= 1;

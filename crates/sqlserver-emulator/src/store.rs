@@ -35,7 +35,7 @@ pub(crate) use schema::{
     CheckConstraint, Column, Computed, DefaultConstraint, ForeignKey, Identity, Index, IndexKey, Table,
     same_name,
 };
-pub(crate) use shared::{Patience, Shared, cancelled};
+pub(crate) use shared::{Patience, Shared, cancelled, deadlock};
 pub(crate) use table::{Check, Row, RowId, TableData};
 pub(crate) use tracking::{
     ChangeTracking, NetChange, Operation, Retention, RetentionUnit, TrackingOptions, is_in_mask,

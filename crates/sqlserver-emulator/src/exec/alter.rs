@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::change_table::refuse_tracked_key;
+use super::change_tracking::refuse_tracked_key;
 use super::ddl::stored_key;
 use super::define::{add_index, drop_items};
 use super::draft::table_columns;

@@ -23,11 +23,23 @@ impl Run<'_> {
         name: &str,
         work: impl FnOnce(&mut Self) -> SqlResult<T>,
     ) -> SqlResult<T> {
+        self.meet_fault()?;
         let outer = self.session.transaction.or(self.session.statement_transaction);
         if outer.is_none() && self.session.options.implicit_transactions {
             self.open_transaction("implicit_transaction");
         }
         self.reading(name, work)
+    }
+
+    /// The error that a test ordered for this statement.
+    fn meet_fault(&self) -> SqlResult<()> {
+        let session = &self.session;
+        let faults = session.engine.faults();
+        if !faults.are_ordered() {
+            return Ok(());
+        }
+        let database = session.database_name(session.database);
+        faults.at_statement(&database, session.id).map_or(Ok(()), Err)
     }
 
     /// Like `in_transaction`, for expressions of conditions and variables, which open no implicit transaction.

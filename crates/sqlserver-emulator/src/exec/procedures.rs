@@ -186,6 +186,13 @@ impl Run<'_> {
                     outputs: Vec::new(),
                 })
             }
+            "sp_emulator_fault" => self
+                .order_fault(&given)
+                .map(|()| Finished {
+                    status: 0,
+                    outputs: Vec::new(),
+                })
+                .map_err(|error| self.fail(error)),
             "sp_set_session_context" => {
                 let text = |at: usize| {
                     given

@@ -111,7 +111,8 @@ pub(crate) fn cancelled() -> SqlError {
     SqlError::new(3617, 11, 1, "The request was cancelled by the client.")
 }
 
-fn deadlock(session: u16) -> SqlError {
+/// The error of a deadlock's victim.
+pub(crate) fn deadlock(session: u16) -> SqlError {
     SqlError::new(
         1205,
         13,

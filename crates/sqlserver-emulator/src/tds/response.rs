@@ -14,6 +14,9 @@ use crate::tds::value_encode::{Encoder, Mismatch};
 use crate::types::SqlType;
 use crate::value::Value;
 
+/// The first byte of no token: an ordered damage.
+const NO_TOKEN: u8 = 0x01;
+
 /// COLMETADATA's column flags.
 mod flag {
     pub(super) const NULLABLE: u16 = 0x01;
@@ -109,6 +112,11 @@ impl Response {
             self.request_done(Command::None);
         }
         self.write_pending(0);
+        if self.faults.at_answer(&self.database)
+            && let Some(token) = self.writer.payload().first_mut()
+        {
+            *token = NO_TOKEN;
+        }
         // A client that is gone is noticed by the connection's own tasks.
         let _ = self.writer.finish();
     }

@@ -1,7 +1,7 @@
 //! Ordered faults, as a client meets them.
 
 use mssql_tds::message::transaction_management::TransactionIsolationLevel;
-use sqlserver_emulator::{CommitFault, Emulator};
+use sqlserver_emulator::{CommitFault, Emulator, Fault};
 
 use crate::mssql::{number, rows, source};
 
@@ -70,4 +70,62 @@ async fn a_killed_session_is_gone_and_its_transaction_rolled_back() {
     assert!(emulator.faults().kill(u16::try_from(id).unwrap()));
     assert!(rows(&mut client, "SELECT 1").await.is_err());
     assert_eq!(number(&mut observer, "SELECT COUNT(*) FROM dbo.t").await, 0);
+}
+
+#[tokio::test]
+async fn a_statement_fails_once_as_ordered() {
+    for (fault, in_sql, number_of) in [
+        (Fault::Deadlock, "deadlock", 1205),
+        (Fault::Busy, "busy", 40_501),
+        (Fault::NotEnoughResources, "not enough resources", 49_918),
+    ] {
+        let emulator = crate::emulator().await;
+        let mut client = source(&emulator).await;
+        rows(&mut client, "CREATE TABLE dbo.t (id int NOT NULL PRIMARY KEY)")
+            .await
+            .unwrap();
+        for by_sql in [false, true] {
+            if by_sql {
+                let order = format!("EXEC sp_emulator_fault N'{in_sql}', N'source', 1");
+                rows(&mut client, &order).await.unwrap();
+            } else {
+                emulator.faults().order(fault, "Source", 1);
+            }
+            let mut client = source(&emulator).await;
+            assert_eq!(number(&mut client, "SELECT COUNT(*) FROM dbo.t").await, 0);
+            let error = rows(&mut client, "SELECT COUNT(*) FROM dbo.t").await.unwrap_err();
+            assert!(
+                format!("{error:?}").contains(&number_of.to_string()),
+                "{fault:?}: {error:?}"
+            );
+            let mut client = source(&emulator).await;
+            assert_eq!(number(&mut client, "SELECT COUNT(*) FROM dbo.t").await, 0);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_deadlock_to_order_takes_the_transaction_along() {
+    let emulator = crate::emulator().await;
+    let mut client = source(&emulator).await;
+    rows(
+        &mut client,
+        "CREATE TABLE dbo.t (id int NOT NULL PRIMARY KEY); BEGIN TRAN; INSERT dbo.t VALUES (1)",
+    )
+    .await
+    .unwrap();
+    emulator.faults().order(Fault::Deadlock, "source", 0);
+    assert!(rows(&mut client, "INSERT dbo.t VALUES (2)").await.is_err());
+    assert_eq!(number(&mut client, "SELECT @@TRANCOUNT").await, 0);
+    assert_eq!(number(&mut client, "SELECT COUNT(*) FROM dbo.t").await, 0);
+}
+
+#[tokio::test]
+async fn a_damaged_answer_is_no_answer() {
+    let emulator = crate::emulator().await;
+    let mut client = source(&emulator).await;
+    emulator.faults().order(Fault::DamagedPacket, "source", 0);
+    assert!(rows(&mut client, "SELECT 1").await.is_err());
+    let mut client = source(&emulator).await;
+    assert_eq!(number(&mut client, "SELECT 1").await, 1);
 }
