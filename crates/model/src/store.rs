@@ -6,7 +6,7 @@
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::{Epoch, Position, Result, SyncId, Timestamp};
+use crate::{BatchId, Epoch, Position, Result, SyncId, Timestamp};
 
 /// What is remembered about a table sync.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +21,10 @@ pub struct TableState {
     pub last_success: Option<Timestamp>,
     /// Rows that have been applied over all runs.
     pub rows_applied: u64,
+    /// The batch that copies a table without a key, until the run that commits it has ended. If it is the target's newest, a run
+    /// goes on behind it instead of refusing to copy such a table twice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unfinished: Option<BatchId>,
 }
 
 /// A state with its version in the store. Versions of one sync only grow.

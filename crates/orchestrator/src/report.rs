@@ -25,6 +25,8 @@ pub(crate) struct Tally {
     pub(crate) state_version: u64,
     pub(crate) last_success: Option<Timestamp>,
     pub(crate) warnings: Vec<String>,
+    /// Whether the state still holds the batch that copied a table without a key.
+    pub(crate) unfinished: bool,
 }
 
 impl Tally {
@@ -72,6 +74,7 @@ pub(crate) struct TableOutcome {
     pub(crate) state_version: u64,
     pub(crate) warnings: Vec<String>,
     pub(crate) error: Option<ErrorReport>,
+    pub(crate) unfinished: bool,
 }
 
 impl TableOutcome {
@@ -105,6 +108,7 @@ impl TableOutcome {
             report,
             state_version: tally.state_version,
             warnings: tally.warnings,
+            unfinished: tally.unfinished,
         }
     }
 
@@ -120,6 +124,7 @@ impl TableOutcome {
             state_version: 0,
             warnings: Vec::new(),
             error: None,
+            unfinished: false,
         }
     }
 

@@ -12,7 +12,7 @@ use tracing::Instrument;
 use crate::progress::{NoProgress, Progress, ProgressEvent};
 use crate::report::{TableOutcome, run_report};
 use crate::retry::RetryPolicy;
-use crate::table_sync::{TableRun, TableSync};
+use crate::table_sync::{TableRun, TableSync, forget_unfinished};
 
 /// Runs table syncs. Everything that it needs from outside comes in here, so a run under a simulated clock and a seed
 /// repeats itself.
@@ -132,7 +132,7 @@ impl Runner {
         }
     }
 
-    async fn run_route(&self, route: &Route, cancel: &CancellationToken) -> Vec<TableOutcome> {
+    pub(crate) async fn run_route(&self, route: &Route, cancel: &CancellationToken) -> Vec<TableOutcome> {
         let mut outcomes = Vec::new();
         let mut succeeded = true;
         for sync in &route.0 {
@@ -145,7 +145,28 @@ impl Runner {
             succeeded = outcome.report.status == RunStatus::Succeeded;
             outcomes.push(outcome);
         }
+        if succeeded {
+            self.end_route(route, &mut outcomes).await;
+        }
         outcomes
+    }
+
+    /// From now on a run would double the rows of tables without a key. Until now it had to go on behind their copies.
+    async fn end_route(&self, route: &Route, outcomes: &mut [TableOutcome]) {
+        let unfinished = route
+            .0
+            .iter()
+            .zip(outcomes)
+            .filter(|(_, outcome)| outcome.unfinished);
+        for (TableSync { sync, .. }, outcome) in unfinished {
+            match forget_unfinished(&*self.store, sync).await {
+                Ok(Some(version)) => outcome.state_version = version,
+                Ok(None) => {}
+                Err(error) => outcome.warnings.push(format!(
+                    "the state of {sync} could not be saved; the next run takes this copy for its own: {error}"
+                )),
+            }
+        }
     }
 
     async fn run_table(&self, sync: &TableSync, cancel: &CancellationToken) -> TableOutcome {

@@ -24,6 +24,7 @@ use crate::report::Tally;
 use crate::retry::{Backoff, Failures};
 use crate::run::Runner;
 use checkpoint::Checkpoint;
+pub(crate) use checkpoint::forget_unfinished;
 
 /// One source table that is kept equal to one target table.
 #[derive(Clone)]
@@ -128,6 +129,8 @@ enum Way {
     Increment { from: Position },
     /// Everything again, in one commit.
     Replace,
+    /// None: a run that did not end has committed the copy of a table without a key.
+    Copied { at: Position },
 }
 
 impl<'a> TableRun<'a> {
@@ -212,12 +215,21 @@ impl<'a> TableRun<'a> {
             Way::Copy { start, through } => self.copy(session, newest, start, through).await,
             Way::Increment { from } => self.increment(session, newest.clone(), from).await,
             Way::Replace => self.replace(session, newest).await,
+            Way::Copied { at } => {
+                self.tally.warn(
+                    "the copy was committed by a run that did not end; it is taken as it is, because the table has no key",
+                );
+                self.tally.mode = "copy".into();
+                self.tally.reached(newest, at);
+                Ok(Attempt::Done)
+            }
         }
     }
 
     /// Remembers how far the run came.
     async fn close(&mut self, session: &Session) -> Result<()> {
         self.save_checkpoint(session).await;
+        self.tally.unfinished = session.checkpoint.state.unfinished.is_some();
         let Some(mark) = self.tally.mark.clone() else {
             return Ok(());
         };
@@ -245,6 +257,9 @@ impl<'a> TableRun<'a> {
                     through: None,
                 }),
                 Some(_) if self.sync.replace_keyless => Ok(Way::Replace),
+                Some(Mark::At(ref at)) if session.checkpoint.is_unfinished(newest) => {
+                    Ok(Way::Copied { at: at.clone() })
+                }
                 Some(_) => Err(self.keyless()),
             };
         }

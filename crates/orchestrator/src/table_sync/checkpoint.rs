@@ -1,6 +1,6 @@
 //! What the state store remembers of a table sync. It is a convenience: without it the target's mark decides.
 
-use model::{Committed, Loaded, Position, SaveOutcome, TableState};
+use model::{BatchId, Committed, Loaded, Position, Result, SaveOutcome, StateStore, SyncId, TableState};
 
 use super::{Session, TableRun};
 
@@ -17,6 +17,11 @@ impl Checkpoint {
     pub(super) fn beyond(&self, newest: &Committed) -> Option<Position> {
         let valid = self.state.reference.is_some() && self.state.reference == newest.reference;
         self.state.position.clone().filter(|_| valid)
+    }
+
+    /// Whether the target's newest batch copied a table without a key in a run that did not end.
+    pub(super) fn is_unfinished(&self, newest: &Committed) -> bool {
+        self.state.unfinished.is_some() && self.state.unfinished == newest.batch
     }
 }
 
@@ -45,6 +50,22 @@ impl TableRun<'_> {
         }
     }
 
+    /// Saves which batch is about to copy a table without a key, so that a run after a kill knows it for its own.
+    pub(super) async fn announce(&mut self, session: &mut Session, batch: &BatchId) {
+        let before = &mut session.checkpoint;
+        before.state.unfinished = Some(batch.clone());
+        let sync = &self.sync.sync;
+        match self.runner.store.save(sync, before.version, &before.state).await {
+            Ok(SaveOutcome::Saved(version)) => before.version = Some(version),
+            Ok(SaveOutcome::Stale { newest }) => {
+                tracing::debug!(?newest, "another process saved the state in between");
+            }
+            Err(error) => self.tally.warn(format!(
+                "the state of {sync} could not be saved; if this run is killed, the next one must be `--full`: {error}"
+            )),
+        }
+    }
+
     /// Saves how far the run came.
     pub(super) async fn save_checkpoint(&mut self, session: &Session) {
         let before = &session.checkpoint;
@@ -54,6 +75,7 @@ impl TableRun<'_> {
             reference: self.tally.reference.clone(),
             last_success: Some(self.runner.clock.now()),
             rows_applied: before.state.rows_applied + self.tally.statistics.records_written,
+            unfinished: before.state.unfinished.clone(),
         };
         let sync = &self.sync.sync;
         match self.runner.store.save(sync, before.version, &state).await {
@@ -69,4 +91,19 @@ impl TableRun<'_> {
             )),
         }
     }
+}
+
+/// Forgets which batch copied a table without a key. Returns the version of the state that no longer has it.
+pub(crate) async fn forget_unfinished(store: &dyn StateStore, sync: &SyncId) -> Result<Option<u64>> {
+    let Loaded::Found(found) = store.load(sync).await? else {
+        return Ok(None);
+    };
+    let state = TableState {
+        unfinished: None,
+        ..found.state
+    };
+    Ok(match store.save(sync, Some(found.version), &state).await? {
+        SaveOutcome::Saved(version) => Some(version),
+        SaveOutcome::Stale { newest } => newest,
+    })
 }

@@ -50,7 +50,7 @@ impl TableRun<'_> {
     /// between.
     async fn commit_chunks(
         &mut self,
-        session: &Session,
+        session: &mut Session,
         newest: &mut Committed,
         start: &Position,
         chunks: &mut StagedChunks,
@@ -79,12 +79,15 @@ impl TableRun<'_> {
     /// committed in between.
     pub(super) async fn advance(
         &mut self,
-        session: &Session,
+        session: &mut Session,
         newest: &mut Committed,
         mark: Mark,
         staged: Vec<Staged>,
     ) -> Result<bool> {
         let commit = self.commit_on(session, newest, mark, staged, Replace::No);
+        if !session.schema.has_key() {
+            self.announce(session, &commit.batch).await;
+        }
         match self.settle(&commit).await? {
             Settled::Applied(receipt) => {
                 *newest = Committed {

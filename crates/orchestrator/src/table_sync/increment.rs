@@ -75,7 +75,12 @@ impl TableRun<'_> {
     }
 
     /// Stages and commits what was gathered, if anything of it is new to the target.
-    async fn apply(&mut self, session: &Session, newest: &mut Committed, gathered: Gathered) -> Result<bool> {
+    async fn apply(
+        &mut self,
+        session: &mut Session,
+        newest: &mut Committed,
+        gathered: Gathered,
+    ) -> Result<bool> {
         if gathered.fold.is_empty() {
             return Ok(true);
         }

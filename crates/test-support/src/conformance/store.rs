@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use model::{Epoch, LeaseOutcome, Loaded, Position, SaveOutcome, StateStore, SyncId, TableState, Timestamp};
+use model::{
+    BatchId, Epoch, LeaseOutcome, Loaded, Position, SaveOutcome, StateStore, SyncId, TableState, Timestamp,
+};
 
 /// Asks a state store whether it keeps the contract. `make` returns a store in a fresh, empty place.
 pub async fn store_conformance<S: StateStore + 'static>(make: impl Fn() -> Arc<S>) {
@@ -27,6 +29,7 @@ fn state(rows: u64) -> TableState {
         reference: Some(format!("snapshot-{rows}")),
         last_success: Some(Timestamp(1_767_225_600_000)),
         rows_applied: rows,
+        unfinished: Some(BatchId::new(format!("batch-{rows}"))),
     }
 }
 

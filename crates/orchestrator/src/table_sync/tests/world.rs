@@ -10,7 +10,7 @@ use test_support::{
 use tokio_util::sync::CancellationToken;
 
 use crate::report::TableOutcome;
-use crate::run::Runner;
+use crate::run::{Route, Runner};
 use crate::table_sync::{TableRun, TableSync};
 
 pub(super) const TIMESTAMP: MemoryTracking = MemoryTracking::Timestamp { tolerance: 20 };
@@ -128,9 +128,9 @@ impl Process {
     }
 
     pub(super) async fn run(&self) -> TableOutcome {
-        let mut run = self.table_run();
-        let ended = run.run().await;
-        TableOutcome::new(&self.sync, run.tally, ended)
+        let route = Route(vec![self.sync.clone()]);
+        let mut outcomes = self.runner.run_route(&route, &self.cancel).await;
+        outcomes.remove(0)
     }
 }
 
