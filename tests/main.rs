@@ -9,4 +9,6 @@
 
 mod arrows;
 mod losses;
+mod play;
+mod twins;
 mod world;

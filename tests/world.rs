@@ -1,15 +1,14 @@
 //! A relay on the emulator: `shop` → Iceberg → `mirror`, wired by hand from the crates, as a program of its own would.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use iceberg_reader::IcebergSource;
 use iceberg_table::{Catalog, FileSystemCatalog};
 use iceberg_writer::{IcebergSink, WriterOptions};
-use model::{ChangeSink, ChangeSource, RunReport, RunStatus, StateStore, SyncId, TableName, VerifyReport};
-use orchestrator::{Progress, Route, Run, RunOutcome, Runner, Side, TableSync, Upstream, Verify};
-use sqlserver_client::{ConnectOptions, Connection, Secret, TypePolicy};
+use model::{ChangeSink, ChangeSource, RunReport, StateStore, SyncId, TableName, VerifyReport};
+use orchestrator::{Route, Run, RunOutcome, Runner, Side, TableSync, Upstream, Verify};
+use sqlserver_client::{ConnectOptions, Secret, TypePolicy};
 use sqlserver_emulator::{Emulator, EmulatorConfig, EngineConfig, ResultSet};
 use sqlserver_import::{ApplyOptions, SqlServerSink};
 use sqlserver_source::{CaptureOptions, SqlServerSource};
@@ -93,11 +92,6 @@ impl World {
         options
     }
 
-    /// A session of an application.
-    pub(crate) async fn session(&self) -> Connection {
-        Connection::open(&self.connect_options(SHOP)).await.unwrap()
-    }
-
     /// Waits until a session of the source database waits for another one.
     pub(crate) async fn until_blocked(&self) {
         for _ in 0..500 {
@@ -123,49 +117,28 @@ impl World {
         std::fs::remove_dir_all(self.directory.path().join("state")).unwrap();
     }
 
-    /// The state store's files with their content.
-    pub(crate) fn state_files(&self) -> Vec<(PathBuf, Vec<u8>)> {
-        let files = std::fs::read_dir(self.directory.path().join("state")).unwrap();
-        let files = files
-            .map(|file| file.unwrap().path())
-            .filter(|path| path.is_file());
-        files
-            .map(|path| (path.clone(), std::fs::read(path).unwrap()))
-            .collect()
-    }
-
-    /// Puts the state store back to what it was.
-    pub(crate) fn restore_state_files(&self, files: &[(PathBuf, Vec<u8>)]) {
-        self.lose_state();
-        std::fs::create_dir(self.directory.path().join("state")).unwrap();
-        for (path, content) in files {
-            std::fs::write(path, content).unwrap();
-        }
-    }
-
-    pub(crate) fn source(&self, table: &TableName) -> Arc<dyn ChangeSource> {
+    pub(crate) fn source(&self, table: &TableName, capture: CaptureOptions) -> Arc<dyn ChangeSource> {
         Arc::new(SqlServerSource::new(
             self.connect_options(SHOP),
-            [(table.clone(), self.capture.clone())],
+            [(table.clone(), capture)],
         ))
     }
 
-    pub(crate) fn iceberg_sink(&self) -> Arc<dyn ChangeSink> {
-        let options = WriterOptions::default();
-        Arc::new(IcebergSink::new(
+    pub(crate) fn iceberg_sink(&self) -> IcebergSink {
+        IcebergSink::new(
             self.catalog.clone(),
-            options,
+            WriterOptions::default(),
             self.clock.clone(),
             self.ids.clone(),
-        ))
+        )
     }
 
     pub(crate) fn iceberg_source(&self) -> Arc<dyn ChangeSource> {
         Arc::new(IcebergSource::new(self.catalog.clone()))
     }
 
-    pub(crate) fn target_sink(&self) -> Arc<dyn ChangeSink> {
-        Arc::new(SqlServerSink::new(self.connect_options(MIRROR), ApplyOptions::default()).unwrap())
+    pub(crate) fn target_sink(&self) -> SqlServerSink {
+        SqlServerSink::new(self.connect_options(MIRROR), ApplyOptions::default()).unwrap()
     }
 
     fn target_source(&self, table: &TableName) -> Arc<dyn ChangeSource> {
@@ -179,17 +152,18 @@ impl World {
         ))
     }
 
-    /// The way of a table through Iceberg into the target, between these sinks.
+    /// The way of a table from this source through Iceberg into the target, by these sinks.
     pub(crate) fn route(
         &self,
         table: &TableName,
+        source: Arc<dyn ChangeSource>,
         iceberg: Arc<dyn ChangeSink>,
         target: Arc<dyn ChangeSink>,
     ) -> Route {
         let capture = TableSync::new(
             capture_id(table),
             "source → iceberg",
-            (self.source(table), table.clone()),
+            (source, table.clone()),
             (iceberg, table.clone()),
         );
         let apply = TableSync::new(
@@ -201,45 +175,25 @@ impl World {
         Route(vec![capture, apply])
     }
 
-    /// Runs one route with this store.
-    pub(crate) async fn run_route(&self, route: Route, store: Arc<dyn StateStore>) -> RunReport {
-        let runner = Runner::new(store, self.clock.clone(), self.ids.clone());
-        finished(runner, route, &CancellationToken::new()).await
-    }
-
-    /// Runs one route until it is cancelled by whoever hears of its progress.
-    pub(crate) async fn run_until(
-        &self,
-        route: Route,
-        progress: Arc<dyn Progress>,
-        cancel: &CancellationToken,
-    ) -> RunReport {
-        let mut runner = Runner::new(self.store(), self.clock.clone(), self.ids.clone());
-        runner.progress = progress;
-        finished(runner, route, cancel).await
-    }
-
-    /// Brings Iceberg and the target up to date, and expects success.
-    pub(crate) async fn run(&self, table: &TableName) -> RunReport {
-        let report = self
-            .run_route(
-                self.route(table, self.iceberg_sink(), self.target_sink()),
-                self.store(),
-            )
-            .await;
-        assert_eq!(
-            report.metadata.status,
-            RunStatus::Succeeded,
-            "{:#?} {:#?}",
-            report.errors,
-            report.tables
-        );
-        report
+    /// Runs one route.
+    pub(crate) async fn run(&self, route: Route) -> RunReport {
+        let runner = Runner::new(self.store(), self.clock.clone(), self.ids.clone());
+        let run = Run {
+            name: "world".into(),
+            holder: "a test".into(),
+            source: SHOP.into(),
+            destination: MIRROR.into(),
+            routes: vec![route],
+        };
+        match runner.run(&run, &CancellationToken::new()).await {
+            RunOutcome::Finished(report) => *report,
+            RunOutcome::Busy { holder } => panic!("the sync is held by {holder}"),
+        }
     }
 
     /// Compares source, Iceberg and target.
     pub(crate) async fn verify(&self, table: &TableName) -> VerifyReport {
-        let source = self.source(table);
+        let source = self.source(table, self.capture.clone());
         let captured = self
             .iceberg_sink()
             .committed(&capture_id(table), table)
@@ -275,31 +229,10 @@ impl World {
         verify.run(&CancellationToken::new()).await.unwrap()
     }
 
-    /// Expects every row on every side, with nothing pending.
-    pub(crate) async fn expect_equal(&self, table: &TableName) {
-        let report = self.verify(table).await;
-        let nothing_pending = report.columns.iter().all(|side| side.pending == 0);
-        assert!(report.all_match() && nothing_pending, "{report:#?}");
-    }
-
     /// How many snapshots the Iceberg table has.
     pub(crate) async fn snapshots(&self, table: &TableName) -> usize {
         let handle = self.catalog.load(table).await.unwrap().unwrap();
         iceberg_reader::snapshots(&handle).len()
-    }
-}
-
-async fn finished(runner: Runner, route: Route, cancel: &CancellationToken) -> RunReport {
-    let run = Run {
-        name: "world".into(),
-        holder: "a test".into(),
-        source: SHOP.into(),
-        destination: MIRROR.into(),
-        routes: vec![route],
-    };
-    match runner.run(&run, cancel).await {
-        RunOutcome::Finished(report) => *report,
-        RunOutcome::Busy { holder } => panic!("the sync is held by {holder}"),
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use model::{Error, ErrorKind};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use tokio::sync::Notify;
 
 /// How one call goes wrong. What only makes sense for a commit fails before the call elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +21,9 @@ pub enum Fault {
     LandsLate,
     /// A commit ends as a conflict although nobody else committed.
     Conflict,
+    /// A commit happens, and its process dies before it hears of that: the call never returns, see [`Faults::killed`]. No seed
+    /// decides for it.
+    Killed,
 }
 
 const ALL: [Fault; 6] = [
@@ -33,7 +37,13 @@ const ALL: [Fault; 6] = [
 
 /// Decides for each call whether it goes wrong. Clones share the decision, so several wrappers can draw from one seed.
 #[derive(Debug, Clone)]
-pub struct Faults(Arc<Mutex<Plan>>);
+pub struct Faults(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    plan: Mutex<Plan>,
+    killed: Notify,
+}
 
 #[derive(Debug)]
 enum Plan {
@@ -43,25 +53,43 @@ enum Plan {
 }
 
 impl Faults {
+    fn new(plan: Plan) -> Self {
+        Self(Arc::new(Shared {
+            plan: Mutex::new(plan),
+            killed: Notify::new(),
+        }))
+    }
+
     /// Nothing goes wrong.
     pub fn never() -> Self {
-        Self(Arc::new(Mutex::new(Plan::Never)))
+        Self::new(Plan::Never)
     }
 
     /// One call in `one_in` goes wrong, in a way that the seed decides.
     pub fn seeded(seed: u64, one_in: u32) -> Self {
         let random = Box::new(StdRng::seed_from_u64(seed));
-        Self(Arc::new(Mutex::new(Plan::Seeded { random, one_in })))
+        Self::new(Plan::Seeded { random, one_in })
     }
 
     /// Each call takes the next entry; after the last one nothing goes wrong.
     pub fn scripted(calls: impl IntoIterator<Item = Option<Fault>>) -> Self {
-        Self(Arc::new(Mutex::new(Plan::Scripted(calls.into_iter().collect()))))
+        Self::new(Plan::Scripted(calls.into_iter().collect()))
     }
 
     /// From now on nothing goes wrong.
     pub fn stop(&self) {
         *self.plan() = Plan::Never;
+    }
+
+    /// Waits until a call was [killed](Fault::Killed). Whoever waits then drops the process's future.
+    pub async fn killed(&self) {
+        self.0.killed.notified().await;
+    }
+
+    /// Dies.
+    pub(crate) async fn die<T>(&self) -> T {
+        self.0.killed.notify_one();
+        std::future::pending().await
     }
 
     /// What goes wrong with the next call.
@@ -76,7 +104,7 @@ impl Faults {
     }
 
     fn plan(&self) -> std::sync::MutexGuard<'_, Plan> {
-        self.0.lock().expect("no test panics while it draws a fault")
+        self.0.plan.lock().expect("no test panics while it draws a fault")
     }
 }
 

@@ -201,6 +201,10 @@ impl<S: ChangeSink> ChangeSink for FaultySink<S> {
                 self.sink.commit(commit).await?;
                 return unknown(fault);
             }
+            Some(Fault::Killed) => {
+                self.sink.commit(commit).await?;
+                self.faults.die().await
+            }
             Some(fault @ Fault::RequestLost) => return unknown(fault),
             Some(fault @ Fault::LandsLate) => {
                 if let Ok(mut under_way) = self.under_way.lock() {
