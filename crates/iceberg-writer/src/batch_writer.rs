@@ -33,8 +33,12 @@ pub(crate) async fn stage(
     ids: Arc<dyn Ids>,
 ) -> Result<StageOutcome> {
     let mut writer = BatchWriter::new(table, schema, options, ids)?;
-    match writer.take_all(rows).await {
+    let staged = match writer.take_all(rows).await {
         Ok(()) => writer.finish().await,
+        Err(error) => Err(error),
+    };
+    match staged {
+        Ok(outcome) => Ok(outcome),
         Err(error) => {
             remove_files(table, writer.files.abandon()).await;
             Err(error)
@@ -226,8 +230,8 @@ impl<'a> BatchWriter<'a> {
         }
     }
 
-    async fn finish(self) -> Result<StageOutcome> {
-        let mut staged = self.staged;
+    async fn finish(&mut self) -> Result<StageOutcome> {
+        let mut staged = std::mem::replace(&mut self.staged, StagedFiles::new(self.table));
         for file in self.files.close().await? {
             staged.data_files.push(StagedFile::new(self.table, file)?);
         }

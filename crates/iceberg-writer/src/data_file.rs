@@ -106,6 +106,8 @@ pub struct DataFileWriter {
     properties: WriterProperties,
     target_bytes: u64,
     ids: Arc<dyn Ids>,
+    /// The path of every file that was begun.
+    begun: Vec<String>,
     open: Option<OpenFile>,
     closed: Vec<DataFile>,
 }
@@ -166,6 +168,7 @@ impl DataFileWriter {
             properties: properties.build(),
             target_bytes: target.unwrap_or(options.target_file_bytes),
             ids,
+            begun: Vec::new(),
             open: None,
             closed: Vec::new(),
         })
@@ -182,6 +185,7 @@ impl DataFileWriter {
             properties: self.properties.clone(),
             target_bytes: self.target_bytes,
             ids: self.ids.clone(),
+            begun: Vec::new(),
             open: None,
             closed: Vec::new(),
         }
@@ -239,17 +243,16 @@ impl DataFileWriter {
     /// # Errors
     ///
     /// As the storage says.
-    pub async fn close(mut self) -> Result<Vec<DataFile>> {
+    pub async fn close(&mut self) -> Result<Vec<DataFile>> {
         if let Some(open) = self.open.take() {
             self.finish(open).await?;
         }
-        Ok(self.closed)
+        Ok(std::mem::take(&mut self.closed))
     }
 
-    /// Gives up: the paths of the files that exist, finished or not.
+    /// Gives up, after an error as well: the paths of the files that may exist, finished or not.
     pub fn abandon(self) -> Vec<String> {
-        let closed = self.closed.iter().map(|file| file.file_path().to_owned());
-        closed.chain(self.open.map(|open| open.path)).collect()
+        self.begun
     }
 
     async fn start(&mut self) -> Result<OpenFile> {
@@ -258,6 +261,7 @@ impl DataFileWriter {
             self.directory,
             Uuid::from_u128(self.ids.random())
         );
+        self.begun.push(path.clone());
         let output = Output::create(&self.file_io, &path).await?;
         // Readers take the types from the table's schema, so the file does not carry Arrow's.
         let options = ArrowWriterOptions::new()
@@ -345,19 +349,26 @@ fn built(file: &DataFileBuilder) -> Result<DataFile> {
         .map_err(|e| Error::internal("a data file is described incompletely").caused_by(e))
 }
 
-/// Wraps an error of the Parquet writer, whose own cause says more than it does.
+/// Wraps an error of the Parquet writer, whose own cause says more than it does, and may be wrapped in another one of its errors.
 fn failed(path: &str, error: ParquetError) -> Error {
-    match error {
-        ParquetError::External(cause) => match cause.downcast::<iceberg::Error>() {
-            Ok(cause) => iceberg_error("cannot write a data file")(*cause).with("file", path),
-            Err(cause) => Error::new(ErrorKind::Unavailable, "cannot write a data file")
+    let cause = match error {
+        ParquetError::External(cause) => cause,
+        other => {
+            return Error::new(ErrorKind::Data, "cannot encode rows as Parquet")
                 .with("file", path)
-                .caused_by(cause),
-        },
-        other => Error::new(ErrorKind::Data, "cannot encode rows as Parquet")
+                .with("cause", &other)
+                .caused_by(other);
+        }
+    };
+    let cause = match cause.downcast::<ParquetError>() {
+        Ok(wrapped) => return failed(path, *wrapped),
+        Err(cause) => cause,
+    };
+    match cause.downcast::<iceberg::Error>() {
+        Ok(cause) => iceberg_error("cannot write a data file")(*cause).with("file", path),
+        Err(cause) => Error::new(ErrorKind::Unavailable, "cannot write a data file")
             .with("file", path)
-            .with("cause", &other)
-            .caused_by(other),
+            .caused_by(cause),
     }
 }
 

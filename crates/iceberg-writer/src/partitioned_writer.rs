@@ -20,6 +20,8 @@ pub(crate) struct PartitionedWriter {
     open_at_most: usize,
     bytes_at_most: usize,
     closed: Vec<DataFile>,
+    /// The paths of the files that were begun by writers that are no longer open.
+    begun: Vec<String>,
 }
 
 impl PartitionedWriter {
@@ -51,6 +53,7 @@ impl PartitionedWriter {
             open_at_most: options.open_partitions,
             bytes_at_most: options.row_group_bytes,
             closed: Vec::new(),
+            begun: Vec::new(),
         })
     }
 
@@ -83,8 +86,10 @@ impl PartitionedWriter {
             Some(index) => self.open.remove(index),
             None => {
                 if self.open.len() >= self.open_at_most {
-                    let waited_longest = self.open.remove(0);
-                    self.closed.extend(waited_longest.close().await?);
+                    let mut waited_longest = self.open.remove(0);
+                    let closed = waited_longest.close().await;
+                    self.begun.extend(waited_longest.abandon());
+                    self.closed.extend(closed?);
                 }
                 self.template.for_partition(partition)
             }
@@ -115,17 +120,16 @@ impl PartitionedWriter {
     /// # Errors
     ///
     /// As the storage says.
-    pub(crate) async fn close(mut self) -> Result<Vec<DataFile>> {
-        for writer in self.open {
+    pub(crate) async fn close(&mut self) -> Result<Vec<DataFile>> {
+        for writer in &mut self.open {
             self.closed.extend(writer.close().await?);
         }
-        Ok(self.closed)
+        Ok(std::mem::take(&mut self.closed))
     }
 
-    /// Gives up: the paths of the files that exist, finished or not.
+    /// Gives up, after an error as well: the paths of the files that may exist, finished or not.
     pub(crate) fn abandon(self) -> Vec<String> {
-        let closed = self.closed.iter().map(|file| file.file_path().to_owned());
         let open = self.open.into_iter().flat_map(DataFileWriter::abandon);
-        closed.chain(open).collect()
+        self.begun.into_iter().chain(open).collect()
     }
 }

@@ -256,6 +256,7 @@ fn failed(what: &str, path: &Path, error: io::Error) -> Error {
     };
     let failed = Error::new(kind, format!("cannot {what}"))
         .with("path", path.display())
+        .with("cause", &error)
         .caused_by(error);
     match kind {
         ErrorKind::Denied => {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use iceberg_reader::SnapshotChoice;
-use model::{Error, ErrorKind, Result, RunReport};
+use model::{Error, ErrorKind, ErrorReport, Result, RunReport};
 use orchestrator::{NoProgress, Progress, RetryPolicy, Route, Run, RunOutcome, Runner, TableSync};
 use tokio_util::sync::CancellationToken;
 
@@ -52,16 +52,20 @@ pub(crate) async fn run(parts: &Parts, options: &arguments::Run, output: Output)
 }
 
 fn answer(report: &RunReport) -> Result<Answer> {
-    let exit = if report
-        .errors
-        .iter()
-        .any(|error| error.kind == ErrorKind::Gap.name())
-    {
+    Ok(Answer::new(report::run(report), report)?.ending(exit(report)))
+}
+
+fn exit(report: &RunReport) -> Exit {
+    const PASSING: [ErrorKind; 3] = [ErrorKind::Transient, ErrorKind::Unavailable, ErrorKind::Exhausted];
+    let is = |kind: ErrorKind| move |error: &ErrorReport| error.kind == kind.name();
+    let passes = |error: &ErrorReport| PASSING.iter().any(|kind| is(*kind)(error));
+    if report.errors.iter().any(is(ErrorKind::Gap)) {
         Exit::Gap
+    } else if !report.errors.is_empty() && report.errors.iter().all(passes) {
+        Exit::Temporary
     } else {
         report.metadata.status.into()
-    };
-    Ok(Answer::new(report::run(report), report)?.ending(exit))
+    }
 }
 
 fn runner(parts: &Parts, output: Output) -> Runner {

@@ -5,6 +5,8 @@
 
 mod configuration;
 mod damage;
+#[cfg(target_os = "linux")]
+mod disk;
 mod names;
 mod servers;
 mod tables;

@@ -139,7 +139,11 @@ impl World {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sync-cli"));
+        self.arguments(Command::new(env!("CARGO_BIN_EXE_sync-cli")), arguments)
+    }
+
+    /// A command that ends with the program, with its arguments.
+    pub(crate) fn arguments(&self, mut command: Command, arguments: &[&str]) -> Command {
         command
             .args(arguments)
             .arg("--config")
