@@ -9,8 +9,28 @@ use serde::{Deserialize, Serialize};
 ///
 /// It has no zone: it is whatever the clock or the column showed. The proleptic Gregorian calendar applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "i64", into = "i64")]
 pub struct Ticks(pub i64);
+
+/// A stored moment. One outside of the calendar was never stored by us.
+impl TryFrom<i64> for Ticks {
+    type Error = &'static str;
+
+    fn try_from(steps: i64) -> Result<Self, Self::Error> {
+        let ticks = Self(steps);
+        if ticks == ticks.clamped() {
+            Ok(ticks)
+        } else {
+            Err("a moment lies outside of the calendar")
+        }
+    }
+}
+
+impl From<Ticks> for i64 {
+    fn from(ticks: Ticks) -> Self {
+        ticks.0
+    }
+}
 
 const PER_MICRO: i64 = 10;
 const PER_SECOND: i64 = 10_000_000;

@@ -149,6 +149,19 @@ mod tests {
     }
 
     #[test]
+    fn a_damaged_bitmap_under_a_checksum_that_fits_is_no_panic() {
+        let whole = bytes(OUTSIDE);
+        let bitmap = &whole[4 + MAGIC.len()..whole.len() - 4];
+        test_support::damage(&[bitmap], |bitmap| {
+            let covered = [&MAGIC[..], bitmap].concat();
+            let length = u32::try_from(covered.len()).unwrap().to_be_bytes();
+            let checksum = crc32fast::hash(&covered).to_be_bytes();
+            let read = decode(&[&length[..], &covered, &checksum].concat());
+            read.is_ok_and(|positions| positions.iter().take(1_000).count() > 0)
+        });
+    }
+
+    #[test]
     fn damage_is_found() {
         let whole = bytes(OUTSIDE);
         for at in 0..whole.len() {

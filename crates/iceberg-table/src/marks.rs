@@ -76,8 +76,7 @@ struct StoredState {
 pub fn committed(metadata: &TableMetadata, sync: &SyncId) -> Result<Committed> {
     let reference = metadata.current_snapshot_id().map(|id| id.to_string());
     let mut oldest = None;
-    let mut next = metadata.current_snapshot();
-    while let Some(snapshot) = next {
+    for snapshot in ancestors(metadata) {
         if let Some(stamp) = read_stamp(snapshot, sync)? {
             return Ok(Committed {
                 mark: Some(stamp.mark),
@@ -86,9 +85,7 @@ pub fn committed(metadata: &TableMetadata, sync: &SyncId) -> Result<Committed> {
                 reference,
             });
         }
-        let parent = snapshot.parent_snapshot_id();
-        next = parent.and_then(|id| metadata.snapshot_by_id(id));
-        oldest = parent.map(|_| snapshot);
+        oldest = snapshot.parent_snapshot_id().map(|_| snapshot);
     }
     // Whether what the property tells of can be an expired ancestor of the head.
     let is_behind = |state: &StoredState| {
@@ -142,11 +139,13 @@ pub fn receipt(snapshot: &SnapshotRef) -> Receipt {
 
 /// The head and its ancestors, newest first, as far as they have not expired.
 pub(crate) fn ancestors(metadata: &TableMetadata) -> impl Iterator<Item = &SnapshotRef> {
-    std::iter::successors(metadata.current_snapshot(), |snapshot| {
+    let walk = std::iter::successors(metadata.current_snapshot(), |snapshot| {
         snapshot
             .parent_snapshot_id()
             .and_then(|id| metadata.snapshot_by_id(id))
-    })
+    });
+    // In damaged metadata parents may form a circle.
+    walk.take(metadata.snapshots().len())
 }
 
 /// Whether a snapshot is a commit of `sync`.

@@ -89,7 +89,8 @@ fn decimal(ty: SqlType, unscaled: i128) -> Option<Value> {
 
 fn time(ty: SqlType, micros: i64) -> Option<Value> {
     let SqlType::Time { scale } = ty else { return None };
-    let ticks = u64::try_from(micros).ok()? * 10;
+    let within_a_day = (0..datetime::DAY_MICROS).contains(&micros);
+    let ticks = u64::try_from(micros).ok().filter(|_| within_a_day)? * 10;
     datetime::fits_scale(ticks, scale).then_some(Value::Time { ticks, scale })
 }
 
@@ -166,5 +167,52 @@ mod tests {
             let error = Value::from_arrow(ty.parse().unwrap(), array, row).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Data, "{ty}");
         }
+    }
+
+    /// An Iceberg file of others may hold any value that its type can.
+    #[test]
+    fn values_at_the_ends_of_arrows_types_fit_or_do_not() {
+        let ends = [i64::MIN, i64::MIN + 1, -1, 0, 1, i64::MAX - 1, i64::MAX];
+        let narrow: Vec<i32> = ends.iter().map(|end| (*end >> 32) as i32).collect();
+        let wide: Vec<i128> = ends.iter().map(|end| i128::from(*end) << 60).collect();
+        let arrays: [ArrayRef; 6] = [
+            Arc::new(arrow_array::Int64Array::from(ends.to_vec())),
+            Arc::new(Int32Array::from(narrow.clone())),
+            Arc::new(arrow_array::Date32Array::from(narrow)),
+            Arc::new(arrow_array::Time64MicrosecondArray::from(ends.to_vec())),
+            Arc::new(TimestampMicrosecondArray::from(ends.to_vec())),
+            Arc::new(Decimal128Array::from(wide)),
+        ];
+        let types = [
+            "bit",
+            "tinyint",
+            "smallint",
+            "int",
+            "bigint",
+            "decimal(38,38)",
+            "decimal(1,0)",
+            "money",
+            "smallmoney",
+            "date",
+            "time(0)",
+            "time(7)",
+            "datetime",
+            "smalldatetime",
+            "datetime2(0)",
+            "datetime2(7)",
+            "datetimeoffset(7)",
+        ];
+        let mut fit = 0;
+        for array in &arrays {
+            for ty in types {
+                for row in 0..array.len() {
+                    if let Ok(value) = Value::from_arrow(ty.parse().unwrap(), array, row) {
+                        assert!(!value.to_string().is_empty());
+                        fit += 1;
+                    }
+                }
+            }
+        }
+        assert!(fit > 50, "{fit}");
     }
 }

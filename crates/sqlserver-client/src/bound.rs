@@ -107,4 +107,35 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::Corrupt, "{bad}");
         }
     }
+
+    #[test]
+    fn a_damaged_bound_is_no_panic() {
+        let key = [
+            column("int", None),
+            column("datetime2(3)", None),
+            column("decimal(18,4)", None),
+        ];
+        let values = [
+            Value::Int(7),
+            Value::DateTime2 {
+                days: 739_940,
+                ticks: 1_000_000,
+                scale: 3,
+            },
+            Value::Decimal {
+                unscaled: -12_345,
+                precision: 18,
+                scale: 4,
+            },
+        ];
+        let bound = bound_from_values(&values).unwrap();
+        test_support::damage(&[bound.as_str()], |damaged| {
+            let Ok(text) = std::str::from_utf8(damaged) else {
+                return false;
+            };
+            let values = values_from_bound(&Bound::new(text), &key);
+            // People see them in messages.
+            values.is_ok_and(|values| values.iter().all(|value| !value.to_string().is_empty()))
+        });
+    }
 }

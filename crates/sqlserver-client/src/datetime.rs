@@ -8,7 +8,8 @@ const UNIX_EPOCH_DAY: i64 = 719_162;
 const DAY_1900: i64 = -25_567;
 /// 9999-12-31 in days since 0001-01-01.
 const LAST_DAY: i64 = 3_652_058;
-const DAY_MICROS: i64 = 86_400_000_000;
+/// A day in microseconds.
+pub(crate) const DAY_MICROS: i64 = 86_400_000_000;
 
 /// Days since 1970, from days since 0001-01-01.
 pub(crate) fn date_from_days(days: u32) -> i32 {
@@ -46,11 +47,14 @@ pub(crate) fn micros_from_datetime(days: i32, ticks: u32) -> i64 {
 /// `datetime` can hold exactly, or lies outside 1753..9999.
 pub(crate) fn datetime_from_micros(micros: i64) -> Option<(i32, u32)> {
     let days = micros.div_euclid(DAY_MICROS) - DAY_1900;
+    if !(-53_690..=2_958_463).contains(&days) {
+        return None;
+    }
     let millis = micros.rem_euclid(DAY_MICROS) / 1000;
     let ticks = ((millis * 3 + 5) / 10) as u32;
     let value = (i32::try_from(days).ok()?, ticks);
     let exact = micros_from_datetime(value.0, value.1) == micros;
-    ((-53_690..=2_958_463).contains(&days) && exact).then_some(value)
+    exact.then_some(value)
 }
 
 /// Microseconds since 1970, from `smalldatetime`'s days since 1900 and minutes.

@@ -36,9 +36,11 @@ impl TimestampPosition {
     /// From where rows must be read again because local time repeats itself, if the offset is now `offset_minutes` and the cut is
     /// at `hi`.
     pub(crate) fn repeated_from(&self, offset_minutes: i64, hi: Ticks) -> Option<Ticks> {
-        let back = u64::try_from(self.offset_minutes - offset_minutes).unwrap_or(0);
+        let back = u64::try_from(self.offset_minutes.saturating_sub(offset_minutes)).unwrap_or(0);
         if back > 0 {
-            let from = self.watermark.before(Duration::from_secs(back * 60));
+            let from = self
+                .watermark
+                .before(Duration::from_secs(back.saturating_mul(60)));
             Some(self.repeated_from.map_or(from, |earlier| earlier.min(from)))
         } else {
             self.repeated_from.filter(|_| hi < self.watermark)
@@ -69,7 +71,7 @@ impl LocalTime {
     /// What is known of it now, if `before` was known at the cut before.
     pub(crate) fn after(before: Option<Self>, clock: &ServerClock) -> Self {
         let offset_minutes = clock.offset_minutes();
-        let back = before.map_or(0, |before| before.offset_minutes - offset_minutes);
+        let back = before.map_or(0, |before| before.offset_minutes.saturating_sub(offset_minutes));
         let fall = match u32::try_from(back) {
             Ok(minutes) if minutes > 0 => Some(Fall {
                 until: clock.local.after(Duration::from_secs(u64::from(minutes) * 60)),
@@ -258,5 +260,44 @@ mod tests {
             FullPosition::read(&position).unwrap_err().kind(),
             ErrorKind::Corrupt
         );
+    }
+
+    /// What a position leads to: when it is read from again, and with which parameters.
+    fn use_timestamp(position: &Position) -> Result<()> {
+        let position = TimestampPosition::read(position)?;
+        let clock = ServerClock {
+            local: Ticks(638_000_000_000_000_000),
+            utc: Ticks(638_000_000_000_000_000),
+        };
+        LocalTime::after(position.local, &clock);
+        let hi = Ticks(638_000_000_000_000_001);
+        let repeated = position.repeated_from(0, hi);
+        let rules = crate::WindowOptions::default().rules(Duration::from_millis(1));
+        let window = cdc::TimestampWindow::new(position.watermark, hi, position.now, &rules);
+        for moment in [Some(window.lo), Some(window.hi), Some(window.future), repeated] {
+            let moment = moment.unwrap_or(position.now);
+            for ty in ["datetime", "smalldatetime", "datetime2(3)", "datetimeoffset(7)"] {
+                crate::column_time::value(ty.parse()?, moment)?;
+            }
+            assert!(!moment.to_string().is_empty());
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_damaged_position_is_no_panic() {
+        let text = |value: &str| Position {
+            kind: TimestampPosition::NAME.into(),
+            incarnation: "life".into(),
+            value: value.into(),
+            label: String::new(),
+        };
+        let sample = r#"{"column":"updated_at","type":"datetime2(3)","watermark":638000000000000000,"now":638000000010000000,
+            "offset_minutes":60,"repeated_from":637999000000000000,
+            "local":{"offset_minutes":60,"fall":{"until":638000000000000000,"minutes":60}}}"#;
+        use_timestamp(&text(sample)).unwrap();
+        test_support::damage(&[sample], |damaged| {
+            std::str::from_utf8(damaged).is_ok_and(|damaged| use_timestamp(&text(damaged)).is_ok())
+        });
     }
 }

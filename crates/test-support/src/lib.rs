@@ -16,6 +16,7 @@
 )]
 
 mod conformance;
+mod damage;
 mod faults;
 mod faulty;
 mod memory_sink;
@@ -27,6 +28,7 @@ mod simulation;
 pub use conformance::{
     SinkUnderTest, SourceUnderTest, sink_conformance, source_conformance, store_conformance,
 };
+pub use damage::damage;
 pub use faults::{Fault, Faults};
 pub use faulty::{FaultySink, FaultySource, FaultyStore};
 pub use memory_sink::{MemorySink, SinkRule};

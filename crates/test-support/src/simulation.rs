@@ -100,7 +100,8 @@ pub fn for_each_seed<F: Future<Output = ()>>(seeds: Range<u64>, simulate: impl F
     }
 }
 
-struct PrintSeed(u64);
+/// Prints its seed if the test fails while it lives.
+pub(crate) struct PrintSeed(pub(crate) u64);
 
 impl Drop for PrintSeed {
     fn drop(&mut self) {

@@ -86,3 +86,27 @@ fn edits(a: &str, b: &str) -> usize {
     }
     row[b.len()]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_damaged_configuration_is_no_panic() {
+        let variables =
+            || ["SOURCE_PASSWORD", "TARGET_PASSWORD", "X"].map(|name| (name.to_owned(), "secret".to_owned()));
+        test_support::damage(&[include_str!("../../example.yaml")], |damaged| {
+            let Ok(text) = std::str::from_utf8(damaged) else {
+                return false;
+            };
+            match parse(text, variables()).and_then(|config| config.validate()) {
+                Ok(()) => true,
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+                    assert!(!error.to_string().contains("secret"), "{error}");
+                    false
+                }
+            }
+        });
+    }
+}
