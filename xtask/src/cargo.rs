@@ -36,6 +36,31 @@ fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
+/// Runs this very task again, built with what containers need. It is built beside, because a running program cannot be replaced everywhere.
+pub(crate) fn run_with_docker() -> Result<()> {
+    let mut command = cargo();
+    command
+        .args([
+            "run",
+            "--quiet",
+            "--locked",
+            "--package",
+            "xtask",
+            "--features",
+            "docker",
+        ])
+        .arg("--target-dir")
+        .arg(target().join("docker"))
+        .arg("--")
+        .args(std::env::args_os().skip(1));
+    succeed(&mut command)
+}
+
+/// Where everything is built.
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
 /// Format, lints, documentation.
 pub(crate) fn check() -> Result<()> {
     succeed(cargo().args(["fmt", "--all", "--check"]))?;
@@ -104,10 +129,8 @@ impl Programs {
             command.arg("--release");
         }
         succeed(&mut command)?;
-        let target =
-            std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
         Ok(Self {
-            directory: target.join(if profile == Profile::Release {
+            directory: target().join(if profile == Profile::Release {
                 "release"
             } else {
                 "debug"

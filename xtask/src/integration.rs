@@ -13,9 +13,9 @@ use crate::types;
 /// How the suite runs.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Use the real SQL Server image by Docker instead of the emulator.
+    /// Use the real SQL Server image by testcontainers instead of the emulator.
     #[arg(long)]
-    docker: bool,
+    pub(crate) docker: bool,
 }
 
 const DATABASES: [&str; 2] = ["flights", "mirror"];
@@ -54,14 +54,18 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         std::fs::remove_dir_all(&directory).context("the last run's directory cannot be removed")?;
     }
     std::fs::create_dir_all(&directory)?;
+    let databases = [DATABASES, types::DATABASES].concat();
+    let container = options
+        .docker
+        .then(|| Server::container(&databases))
+        .transpose()?;
     let python = Python::prepare("python", &["tests/requirements.txt"])?;
     println!("━━ Random histories, written by the engine, are read by PyIceberg and DuckDB\n");
     crate::cargo::test_readers(python.program())?;
     let programs = Programs::build(Profile::Release)?;
-    let databases = [DATABASES, types::DATABASES].concat();
-    let server = match options.docker {
-        true => Server::compose(&databases)?,
-        false => Server::emulator(&programs, &databases, &directory, None)?,
+    let server = match container {
+        Some(server) => server,
+        None => Server::emulator(&programs, &databases, &directory, None)?,
     };
     types::run(&programs, &server, &python, &directory)?;
     let suite = Suite {

@@ -3,6 +3,8 @@
 
 mod bench;
 mod cargo;
+#[cfg(feature = "docker")]
+mod container;
 mod demo;
 mod integration;
 mod python;
@@ -34,6 +36,7 @@ fn main() -> Result<()> {
         Task::Check => cargo::check(),
         Task::Test => cargo::test(),
         Task::Demo(options) => demo::run(&options),
+        Task::Integration(options) if options.docker && !cfg!(feature = "docker") => cargo::run_with_docker(),
         Task::Integration(options) => integration::run(&options),
         Task::Bench(options) => bench::run(&options),
     }

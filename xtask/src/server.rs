@@ -1,4 +1,4 @@
-//! The SQL Server that a task works with: the emulator as a process, or the real one by `docker compose`.
+//! The SQL Server that a task works with: the emulator as a process, or Microsoft's image by `docker compose` or testcontainers.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use crate::cargo::{Programs, succeed};
 
 const USER: &str = "sa";
 const PASSWORD: &str = "Demo-Passw0rd!";
-const DOCKER_PORT: u16 = 14_333;
+const COMPOSE_PORT: u16 = 14_333;
 
 /// A server to connect to; stopped when this is dropped.
 #[derive(Debug)]
@@ -33,6 +33,10 @@ pub(crate) struct Server {
 enum Kind {
     Emulator(Child),
     Compose,
+    #[cfg(feature = "docker")]
+    Container {
+        _server: Box<crate::container::SqlServer>,
+    },
 }
 
 impl Server {
@@ -86,16 +90,33 @@ impl Server {
         })
     }
 
-    /// Starts the real SQL Server image by `docker compose` and creates these databases.
+    /// Starts Microsoft's image by `docker compose` and creates these databases.
     pub(crate) fn compose(databases: &[&str]) -> Result<Self> {
         succeed(&mut compose(&["up", "--detach", "--wait"])).context("the task needs Docker with compose")?;
+        Self::of_image(COMPOSE_PORT, Kind::Compose, databases)
+    }
+
+    /// Starts Microsoft's image by testcontainers and creates these databases.
+    #[cfg(feature = "docker")]
+    pub(crate) fn container(databases: &[&str]) -> Result<Self> {
+        let server = Box::new(crate::container::SqlServer::start(PASSWORD)?);
+        Self::of_image(server.port, Kind::Container { _server: server }, databases)
+    }
+
+    /// Not here: the task runs itself again with the feature before it comes to this.
+    #[cfg(not(feature = "docker"))]
+    pub(crate) fn container(_databases: &[&str]) -> Result<Self> {
+        Err(anyhow!("xtask was built without its feature `docker`"))
+    }
+
+    fn of_image(port: u16, kind: Kind, databases: &[&str]) -> Result<Self> {
         let server = Self {
             host: "localhost",
-            port: DOCKER_PORT,
+            port,
             user: USER,
             password: PASSWORD,
             ca_file: None,
-            kind: Kind::Compose,
+            kind,
         };
         for database in databases {
             server.execute("master", &format!("CREATE DATABASE [{database}]"))?;
@@ -145,7 +166,7 @@ impl Server {
     pub(crate) fn process(&self) -> Result<u32> {
         match &self.kind {
             Kind::Emulator(process) => Ok(process.id()),
-            Kind::Compose => Err(anyhow!("a server in a container is not measured")),
+            _ => Err(anyhow!("a server in a container is not measured")),
         }
     }
 
@@ -184,6 +205,8 @@ impl Drop for Server {
             Kind::Compose => {
                 let _ = succeed(&mut compose(&["down", "--volumes"]));
             }
+            #[cfg(feature = "docker")]
+            Kind::Container { .. } => {}
         }
     }
 }
@@ -195,7 +218,7 @@ fn compose(arguments: &[&str]) -> Command {
         .args(arguments);
     command.envs([
         ("DEMO_PASSWORD", PASSWORD.to_owned()),
-        ("DEMO_PORT", DOCKER_PORT.to_string()),
+        ("DEMO_PORT", COMPOSE_PORT.to_string()),
     ]);
     command
 }
