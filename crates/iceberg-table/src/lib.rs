@@ -46,11 +46,8 @@ pub use marks::{
 };
 pub use partition::PartitionSplitter;
 pub use read::{
-    DataFileReader, DeleteFile, DeletedRows, FileRows, FileRowsStream, LiveFile, Projection, RowRanges,
-    live_files,
+    DataFileReader, DeleteFile, DeletedRows, FileRows, FileRowsStream, LiveFile, NAME_MAPPING, Projection,
+    ROW_IDS, RowRanges, live_files,
 };
 pub use row_deletes::RowsToDelete;
-pub use schema::{
-    KEY, SOURCE_SCHEMA, SchemaDifference, field_ids, iceberg_schema, schema_differences, schema_properties,
-    table_schema,
-};
+pub use schema::{KEY, SOURCE_SCHEMA, field_ids, iceberg_schema, schema_properties, table_schema};

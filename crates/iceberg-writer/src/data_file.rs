@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, Float64Type};
-use arrow_array::{Array, RecordBatch};
-use arrow_schema::{DataType, Schema, SchemaRef};
+use arrow_array::{Array, RecordBatch, new_null_array};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use iceberg::io::{FileIO, FileWrite};
 use iceberg::spec::{DataContentType, DataFile, DataFileBuilder, DataFileFormat, Struct};
-use iceberg_table::{TableHandle, field_ids, iceberg_error};
+use iceberg_table::{ROW_IDS, TableHandle, field_ids, iceberg_error};
 use model::{Error, ErrorKind, Ids, Result, TableSchema};
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
@@ -33,60 +33,82 @@ const TARGET_FILE_SIZE: &str = "write.target-file-size-bytes";
 #[derive(Debug, Clone)]
 pub struct FileShape {
     schema: SchemaRef,
-    /// For each column of the file, its index in the delivered rows and its field id.
-    columns: Vec<usize>,
+    /// For each column of the file, its index in the delivered rows; `None` for a column that is not delivered and is left NULL,
+    columns: Vec<Option<usize>>,
+    /// and its field id.
     ids: Vec<i32>,
     iceberg: iceberg::spec::SchemaRef,
+    delivered: usize,
 }
 
 impl FileShape {
-    /// The shape of files of `table` that take rows of `delivered`, which has the same columns, perhaps in another order.
+    /// The shape of files of `table` that take rows of `delivered`, whose columns are the table's, perhaps in another order and without
+    /// some that may be NULL.
     ///
     /// # Errors
     ///
-    /// `SchemaMismatch` if the columns are not the table's.
+    /// `SchemaMismatch` if a column is not the table's, or a required one is missing.
     pub fn new(table: &TableHandle, delivered: &TableSchema) -> Result<Self> {
         let iceberg = table.iceberg_schema().clone();
+        let present = table.schema()?;
         let delivered_ids = field_ids(delivered, &iceberg)?;
-        let (mut fields, mut columns, mut ids) = (Vec::new(), Vec::new(), Vec::new());
-        for nested in iceberg.as_struct().fields() {
-            let index = delivered_ids
-                .iter()
-                .position(|id| *id == nested.id)
-                .ok_or_else(|| {
-                    Error::new(
-                        ErrorKind::SchemaMismatch,
-                        "a column of the table is not delivered",
-                    )
-                    .with("column", &nested.name)
-                })?;
-            let metadata = HashMap::from([(PARQUET_FIELD_ID_META_KEY.to_owned(), nested.id.to_string())]);
-            let field = delivered.arrow().field(index).clone();
-            fields.push(field.with_nullable(!nested.required).with_metadata(metadata));
-            columns.push(index);
-            ids.push(nested.id);
+        let mut shape = Self {
+            schema: Arc::new(Schema::empty()),
+            columns: Vec::new(),
+            ids: Vec::new(),
+            delivered: delivered_ids.len(),
+            iceberg: iceberg.clone(),
+        };
+        let mut fields = Vec::new();
+        for (nested, field) in iceberg.as_struct().fields().iter().zip(present.arrow().fields()) {
+            let index = delivered_ids.iter().position(|id| *id == nested.id);
+            if index.is_none() && nested.required {
+                return Err(Error::new(
+                    ErrorKind::SchemaMismatch,
+                    "a required column of the table is not delivered",
+                )
+                .with("column", &nested.name));
+            }
+            let field = index.map_or(field.as_ref(), |index| delivered.arrow().field(index));
+            fields.push(with_id(field, nested.id).with_nullable(!nested.required));
+            shape.columns.push(index);
+            shape.ids.push(nested.id);
         }
-        Ok(Self {
-            schema: Arc::new(Schema::new(fields)),
-            columns,
-            ids,
-            iceberg,
-        })
+        shape.schema = Arc::new(Schema::new(fields));
+        Ok(shape)
     }
 
-    /// The field ids of the delivered columns, in their order.
-    pub(crate) fn delivered_ids(&self) -> Vec<i32> {
-        let mut by_column: Vec<_> = self.columns.iter().zip(&self.ids).collect();
-        by_column.sort_unstable();
-        by_column.into_iter().map(|(_, id)| *id).collect()
-    }
-
-    /// The rows in the shape of the file.
-    fn of_rows(&self, rows: &RecordBatch) -> Result<RecordBatch> {
-        let columns = self
-            .columns
+    /// With the two columns that keep a row's identity (format v3), which come after all others in the delivered rows.
+    pub fn with_row_ids(mut self) -> Self {
+        let mut fields: Vec<_> = self
+            .schema
+            .fields()
             .iter()
-            .map(|&index| rows.column(index).clone())
+            .map(|field| field.as_ref().clone())
+            .collect();
+        for (id, name) in ROW_IDS {
+            fields.push(with_id(&Field::new(name, DataType::Int64, true), id));
+            self.columns.push(Some(self.delivered));
+            self.ids.push(id);
+            self.delivered += 1;
+        }
+        self.schema = Arc::new(Schema::new(fields));
+        self
+    }
+
+    /// The field ids of the file's columns.
+    pub(crate) fn ids(&self) -> &[i32] {
+        &self.ids
+    }
+
+    /// Delivered rows in the shape of the file.
+    pub(crate) fn of_rows(&self, rows: &RecordBatch) -> Result<RecordBatch> {
+        let columns = self.columns.iter().zip(self.schema.fields());
+        let columns = columns
+            .map(|(index, field)| match index {
+                Some(index) => rows.column(*index).clone(),
+                None => new_null_array(field.data_type(), rows.num_rows()),
+            })
             .collect();
         RecordBatch::try_new(self.schema.clone(), columns).map_err(|e| {
             Error::new(ErrorKind::Data, "rows do not fit the table")
@@ -96,8 +118,13 @@ impl FileShape {
     }
 }
 
+fn with_id(field: &Field, id: i32) -> Field {
+    let metadata = HashMap::from([(PARQUET_FIELD_ID_META_KEY.to_owned(), id.to_string())]);
+    field.clone().with_metadata(metadata)
+}
+
 /// Writes rows into as many files as their size asks for.
-pub struct DataFileWriter {
+pub(crate) struct DataFileWriter {
     shape: FileShape,
     file_io: FileIO,
     directory: String,
@@ -132,7 +159,7 @@ impl DataFileWriter {
     /// # Errors
     ///
     /// `Config` if the options are out of range.
-    pub fn new(
+    pub(crate) fn new(
         table: &TableHandle,
         shape: FileShape,
         options: &WriterOptions,
@@ -191,6 +218,10 @@ impl DataFileWriter {
         }
     }
 
+    pub(crate) fn shape(&self) -> &FileShape {
+        &self.shape
+    }
+
     pub(crate) fn partition(&self) -> &Struct {
         &self.partition
     }
@@ -210,25 +241,18 @@ impl DataFileWriter {
         }
     }
 
-    /// Writes rows, which have the columns that the shape was made for.
+    /// Writes rows that have the shape of the file.
     ///
     /// # Errors
     ///
-    /// `Data` if a required column holds NULL; otherwise as the storage says. The writer is of no use after that.
-    pub async fn write(&mut self, rows: &RecordBatch) -> Result<()> {
-        if rows.num_rows() == 0 {
-            return Ok(());
-        }
-        let rows = self.shape.of_rows(rows)?;
+    /// As the storage says. The writer is of no use after that.
+    pub(crate) async fn write(&mut self, rows: &RecordBatch) -> Result<()> {
         let mut open = match self.open.take() {
             Some(open) => open,
             None => self.start().await?,
         };
-        count_nans(&rows, &self.shape.ids, &mut open.nan_counts);
-        open.writer
-            .write(&rows)
-            .await
-            .map_err(|e| failed(&open.path, e))?;
+        count_nans(rows, &self.shape.ids, &mut open.nan_counts);
+        open.writer.write(rows).await.map_err(|e| failed(&open.path, e))?;
         let bytes = open.writer.bytes_written() + open.writer.in_progress_size();
         if bytes as u64 >= self.target_bytes {
             self.finish(open).await
@@ -243,7 +267,7 @@ impl DataFileWriter {
     /// # Errors
     ///
     /// As the storage says.
-    pub async fn close(&mut self) -> Result<Vec<DataFile>> {
+    pub(crate) async fn close(&mut self) -> Result<Vec<DataFile>> {
         if let Some(open) = self.open.take() {
             self.finish(open).await?;
         }
@@ -251,7 +275,7 @@ impl DataFileWriter {
     }
 
     /// Gives up, after an error as well: the paths of the files that may exist, finished or not.
-    pub fn abandon(self) -> Vec<String> {
+    pub(crate) fn abandon(self) -> Vec<String> {
         self.begun
     }
 

@@ -62,17 +62,22 @@
 mod batch_writer;
 mod column_metrics;
 mod data_file;
+mod fit;
 mod key_batch;
 mod options;
 mod partitioned_writer;
 mod partitioning;
 mod prepare;
 mod replace;
+mod schema_changes;
+mod schema_difference;
 mod sink;
 mod staged;
 mod table_options;
 
-pub use data_file::{DataFileWriter, FileShape};
+pub use data_file::FileShape;
 pub use options::WriterOptions;
+pub use partitioned_writer::PartitionedWriter;
+pub use schema_changes::SchemaPolicy;
 pub use sink::IcebergSink;
 pub use table_options::TableOptions;

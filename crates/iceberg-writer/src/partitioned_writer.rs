@@ -10,8 +10,9 @@ use model::{Ids, Result};
 use crate::data_file::{DataFileWriter, FileShape};
 use crate::options::WriterOptions;
 
-/// Writes rows into files of their partitions; into one file after the other where the table has none.
-pub(crate) struct PartitionedWriter {
+/// Writes rows into Parquet files of their partitions; into one file after the other where the table has none.
+#[derive(Debug)]
+pub struct PartitionedWriter {
     splitter: Option<PartitionSplitter>,
     /// What the writer of each partition is made of.
     template: DataFileWriter,
@@ -30,21 +31,18 @@ impl PartitionedWriter {
     /// # Errors
     ///
     /// `Config` if the options are out of range.
-    pub(crate) fn new(
+    pub fn new(
         table: &TableHandle,
         shape: FileShape,
         options: &WriterOptions,
         ids: Arc<dyn Ids>,
     ) -> Result<Self> {
         let spec = table.metadata().default_partition_spec();
-        let splitter = if spec.is_unpartitioned() {
+        // A spec of void fields alone counts as unpartitioned, and its partitions have these fields all the same.
+        let splitter = if spec.fields().is_empty() {
             None
         } else {
-            Some(PartitionSplitter::new(
-                spec,
-                table.iceberg_schema(),
-                &shape.delivered_ids(),
-            )?)
+            Some(PartitionSplitter::new(spec, table.iceberg_schema(), shape.ids())?)
         };
         Ok(Self {
             splitter,
@@ -61,15 +59,16 @@ impl PartitionedWriter {
     ///
     /// # Errors
     ///
-    /// As [`DataFileWriter::write`].
-    pub(crate) async fn write(&mut self, rows: &RecordBatch) -> Result<()> {
+    /// `Data` if a required column holds NULL; otherwise as the storage says. The writer is of no use after that.
+    pub async fn write(&mut self, rows: &RecordBatch) -> Result<()> {
         if rows.num_rows() == 0 {
             return Ok(());
         }
+        let rows = self.template.shape().of_rows(rows)?;
         match &self.splitter {
-            None => self.write_into(self.template.partition().clone(), rows).await,
+            None => self.write_into(self.template.partition().clone(), &rows).await,
             Some(splitter) => {
-                for (partition, rows) in splitter.split(rows)? {
+                for (partition, rows) in splitter.split(&rows)? {
                     self.write_into(partition, &rows).await?;
                 }
                 Ok(())
@@ -120,7 +119,7 @@ impl PartitionedWriter {
     /// # Errors
     ///
     /// As the storage says.
-    pub(crate) async fn close(&mut self) -> Result<Vec<DataFile>> {
+    pub async fn close(&mut self) -> Result<Vec<DataFile>> {
         for writer in &mut self.open {
             self.closed.extend(writer.close().await?);
         }
@@ -128,7 +127,7 @@ impl PartitionedWriter {
     }
 
     /// Gives up, after an error as well: the paths of the files that may exist, finished or not.
-    pub(crate) fn abandon(self) -> Vec<String> {
+    pub fn abandon(self) -> Vec<String> {
         let open = self.open.into_iter().flat_map(DataFileWriter::abandon);
         self.begun.into_iter().chain(open).collect()
     }

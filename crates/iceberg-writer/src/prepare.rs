@@ -1,13 +1,16 @@
 //! Getting a table ready: creating it, adopting it, and refusing what does not fit.
 
+use iceberg::spec::Schema;
 use iceberg::{TableRequirement, TableUpdate};
 use iceberg_table::{
     CREATED_BY, Catalog, CatalogCommit, MetadataChange, NewTable, TableHandle, iceberg_schema,
-    refuse_what_is_not_understood, schema_differences, schema_properties,
+    refuse_what_is_not_understood, schema_properties,
 };
 use model::{Error, ErrorKind, Prepare, Prepared, Result};
 
+use crate::fit::Fit;
 use crate::partitioning::{is_partitioned_by, partition_spec, sort_order};
+use crate::schema_changes::SchemaChanges;
 use crate::table_options::TableOptions;
 
 const CREATOR: &str = concat!("sync-cli ", env!("CARGO_PKG_VERSION"));
@@ -84,21 +87,16 @@ async fn existing(
         .with("table", &prepare.table)
         .hint("set `adopt: true` for the table to write into it, or choose another name"));
     }
-    let differences = schema_differences(&prepare.schema, &*table.schema()?)?;
-    if !differences.is_empty() {
-        let list: Vec<_> = differences.iter().map(ToString::to_string).collect();
-        return Err(Error::new(
-            ErrorKind::SchemaMismatch,
-            format!(
-                "the source's columns do not fit the Iceberg table: {}",
-                list.join("; ")
-            ),
-        )
-        .with("table", &prepare.table));
-    }
-    let mut properties = schema_properties(&prepare.schema, table.iceberg_schema())?;
+    let changes = SchemaChanges::plan(table, &prepare.schema, options)?;
+    let schema = changes.schema.as_ref().unwrap_or(table.iceberg_schema());
+    let fit = Fit::new(&prepare.table, schema, &prepare.schema, options.schema_changes)?;
+    let mut properties = schema_properties(&fit.schema, schema)?;
     properties.retain(|name, value| table.metadata().properties().get(name) != Some(value));
-    let mut prepared = Prepared::default();
+    let mut prepared = Prepared {
+        created: false,
+        actions: changes.actions,
+        losses: changes.losses,
+    };
     if !properties.is_empty() {
         prepared
             .actions
@@ -110,7 +108,7 @@ async fn existing(
             .actions
             .push(format!("adopt Iceberg table {}", prepare.table));
     }
-    let mut updates = Vec::new();
+    let mut updates = changes.updates;
     if !properties.is_empty() {
         updates.push(TableUpdate::SetProperties { updates: properties });
     }
@@ -122,7 +120,7 @@ async fn existing(
             .push(format!("upgrade the table to format {format_version}"));
         updates.push(TableUpdate::UpgradeFormatVersion { format_version });
     }
-    for update in layout_updates(table, options)? {
+    for update in layout_updates(table, schema, options)? {
         prepared.actions.push(update.0);
         updates.extend(update.1);
     }
@@ -133,8 +131,12 @@ async fn existing(
 }
 
 /// What brings a table's partitioning and sort order to what is asked for, each with what it does in words.
-fn layout_updates(table: &TableHandle, options: &TableOptions) -> Result<Vec<(String, [TableUpdate; 2])>> {
-    let (metadata, schema) = (table.metadata(), table.iceberg_schema());
+fn layout_updates(
+    table: &TableHandle,
+    schema: &Schema,
+    options: &TableOptions,
+) -> Result<Vec<(String, [TableUpdate; 2])>> {
+    let metadata = table.metadata();
     let mut actions = Vec::new();
     if let Some(fields) = &options.partition {
         let specs = metadata.partition_specs_iter();

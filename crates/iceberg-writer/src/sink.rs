@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures::StreamExt;
 use iceberg::spec::DataFile;
 use iceberg_table::{
     Catalog, RowCounts, RowsToDelete, SnapshotCommit, Stamp, TableHandle, TableLayout, commit_snapshot,
@@ -14,6 +15,7 @@ use model::{
     Prepared, Receipt, Replace, Result, StageOutcome, Staged, SyncId, TableName, TableSchema,
 };
 
+use crate::fit::Fit;
 use crate::options::WriterOptions;
 use crate::replace::Present;
 use crate::staged::StagedFiles;
@@ -59,6 +61,15 @@ impl IcebergSink {
         })
     }
 
+    fn options_of(&self, table: &TableName) -> TableOptions {
+        self.tables.get(table).cloned().unwrap_or_default()
+    }
+
+    fn fit(&self, table: &TableHandle, delivered: &Arc<TableSchema>) -> Result<Fit> {
+        let policy = self.options_of(table.name()).schema_changes;
+        Fit::new(table.name(), table.iceberg_schema(), delivered, policy)
+    }
+
     async fn commit_rows(
         &self,
         table: &TableHandle,
@@ -86,7 +97,9 @@ impl IcebergSink {
         let is_next = newest.mark == commit.after && newest.epoch <= commit.epoch;
         if is_next
             && matches!(commit.after, Some(Mark::At(_)))
-            && present.equals(&staged.data_files, &commit.schema).await?
+            && present
+                .equals(&staged.data_files, &self.fit(table, &commit.schema)?.schema)
+                .await?
         {
             return self.keep_rows(table, commit, &staged, present.rows()).await;
         }
@@ -163,8 +176,7 @@ impl ChangeSink for IcebergSink {
     }
 
     async fn prepare(&self, prepare: &Prepare) -> Result<Prepared> {
-        let options = self.tables.get(&prepare.table).cloned().unwrap_or_default();
-        prepare::prepare(self.catalog.as_ref(), prepare, &options).await
+        prepare::prepare(self.catalog.as_ref(), prepare, &self.options_of(&prepare.table)).await
     }
 
     async fn stage(
@@ -175,7 +187,10 @@ impl ChangeSink for IcebergSink {
         rows: Batches,
     ) -> Result<StageOutcome> {
         let table = self.table(table).await?;
-        batch_writer::stage(&table, schema, rows, &self.options, self.ids.clone()).await
+        let fit = self.fit(&table, schema)?;
+        let schema = fit.schema.clone();
+        let rows = rows.map(move |batch| fit.batch(batch?)).boxed();
+        batch_writer::stage(&table, &schema, rows, &self.options, self.ids.clone()).await
     }
 
     async fn commit(&self, commit: &Commit) -> Result<CommitOutcome> {

@@ -1,11 +1,14 @@
 //! What one Iceberg table is like.
 
+use std::collections::BTreeMap;
+
 use iceberg::spec::FormatVersion;
 use model::{Error, ErrorKind, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::partitioning;
+use crate::schema_changes::SchemaPolicy;
 
 /// What an Iceberg table is like.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -21,6 +24,11 @@ pub struct TableOptions {
     /// The sort order that the table declares, for engines that sort: columns or transforms, each perhaps followed by `asc` or `desc`
     /// and by `nulls first` or `nulls last`. Left out, a table stays as it is.
     pub sort: Option<Vec<String>>,
+    /// What is done when the source's columns are no longer the table's.
+    pub schema_changes: SchemaPolicy,
+    /// Columns that the source has renamed, by their old names: their data stays with them. A column that is renamed and not named here
+    /// is taken for a dropped and a new one.
+    pub renames: BTreeMap<String, String>,
 }
 
 impl TableOptions {

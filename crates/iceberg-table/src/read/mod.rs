@@ -18,7 +18,7 @@ mod row_ranges;
 pub use data_file::{DataFileReader, FileRows, FileRowsStream};
 pub use deleted_rows::DeletedRows;
 pub use live_files::{DeleteFile, LiveFile, live_files};
-pub use projection::Projection;
+pub use projection::{NAME_MAPPING, Projection, ROW_IDS};
 pub use row_ranges::RowRanges;
 
 #[cfg(test)]

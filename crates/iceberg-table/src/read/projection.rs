@@ -9,6 +9,10 @@ use arrow_array::{
 };
 use arrow_cast::{CastOptions, cast_with_options};
 use arrow_schema::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
+use iceberg::metadata_columns::{
+    RESERVED_COL_NAME_LAST_UPDATED_SEQUENCE_NUMBER, RESERVED_COL_NAME_ROW_ID,
+    RESERVED_FIELD_ID_LAST_UPDATED_SEQUENCE_NUMBER, RESERVED_FIELD_ID_ROW_ID,
+};
 use iceberg::spec::{Literal, NameMapping, NestedField, PrimitiveLiteral, TableMetadata};
 use model::{Error, ErrorKind, Result, TableSchema};
 use parquet::arrow::ProjectionMask;
@@ -17,7 +21,16 @@ use parquet::schema::types::SchemaDescriptor;
 use crate::schema::arrow_type;
 
 /// The table property that gives names to field ids for files that carry no ids.
-const NAME_MAPPING: &str = "schema.name-mapping.default";
+pub const NAME_MAPPING: &str = "schema.name-mapping.default";
+
+/// The field ids and names of the columns that keep a row's identity when it moves to another file.
+pub const ROW_IDS: [(i32, &str); 2] = [
+    (RESERVED_FIELD_ID_ROW_ID, RESERVED_COL_NAME_ROW_ID),
+    (
+        RESERVED_FIELD_ID_LAST_UPDATED_SEQUENCE_NUMBER,
+        RESERVED_COL_NAME_LAST_UPDATED_SEQUENCE_NUMBER,
+    ),
+];
 
 /// Columns of a table, by field id, with the Arrow types that a reader wants.
 #[derive(Debug, Clone)]
@@ -109,6 +122,22 @@ impl Projection {
             columns,
             schema: Arc::new(Schema::new(fields)),
             name_mapping: None,
+        }
+    }
+
+    /// With two more columns at the end, which format v3 has in files whose rows came from others: the row's id, and the sequence number of
+    /// its last change. Both are NULL where the file does not say them.
+    pub fn with_row_ids(&self) -> Self {
+        let mut columns = self.columns.clone();
+        let mut fields: Vec<FieldRef> = self.schema.fields().iter().cloned().collect();
+        for (id, name) in ROW_IDS {
+            columns.push(Column { id, default: None });
+            fields.push(Arc::new(Field::new(name, DataType::Int64, true)));
+        }
+        Self {
+            columns,
+            schema: Arc::new(Schema::new(fields)),
+            name_mapping: self.name_mapping.clone(),
         }
     }
 

@@ -81,7 +81,18 @@ fn wide_text_and_binary_are_the_same_iceberg_type() {
         &[],
     );
     let narrow = schema(&[("b", DataType::Binary, true), ("a", DataType::Utf8, true)], &[]);
-    assert_eq!(schema_differences(&wide, &narrow).unwrap(), []);
+    let types = |schema: &TableSchema| {
+        let iceberg = iceberg_schema(schema).unwrap();
+        let mut types: Vec<_> = iceberg
+            .as_struct()
+            .fields()
+            .iter()
+            .map(|f| (f.name.clone(), f.field_type.clone()))
+            .collect();
+        types.sort_by(|a, b| a.0.cmp(&b.0));
+        types
+    };
+    assert_eq!(types(&wide), types(&narrow));
 }
 
 #[test]
@@ -90,43 +101,4 @@ fn a_column_type_that_is_not_mapped_is_named() {
     let error = iceberg_schema(&decimal).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert!(error.message().contains("\"odd\""), "{error}");
-}
-
-#[test]
-fn every_difference_is_listed() {
-    use DataType::{Int32, Int64, Utf8};
-    let table = schema(
-        &[
-            ("a", Int32, false),
-            ("b", Utf8, true),
-            ("c", Int32, false),
-            ("gone", Utf8, true),
-        ],
-        &[0],
-    );
-    let delivered = schema(
-        &[
-            ("a", Int64, false),
-            ("b", Utf8, false),
-            ("c", Int32, true),
-            ("new", Utf8, true),
-        ],
-        &[0, 1],
-    );
-    let texts: Vec<_> = schema_differences(&delivered, &table)
-        .unwrap()
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    assert_eq!(
-        texts,
-        [
-            "column \"a\" is int in the table and long in the source",
-            "column \"c\" is required in the table and may be NULL in the source",
-            "the table lacks column \"new\" (string)",
-            "the source no longer delivers column \"gone\"",
-            "the key is (a) in the table and (a, b) in the source",
-        ]
-    );
-    assert_eq!(schema_differences(&table, &table).unwrap(), []);
 }

@@ -14,4 +14,5 @@ mod history;
 mod partitions;
 mod prepare;
 mod readers;
+mod schema_changes;
 mod warehouse;

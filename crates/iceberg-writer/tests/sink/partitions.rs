@@ -105,6 +105,9 @@ async fn another_spec_holds_from_now_on_and_old_files_are_still_found() {
     expected.extend(rows_of(&upserts(5..12, "y")));
     assert_eq!(target.rows().await, expected);
 
+    warehouse.table_options = by(&["void(id)"]);
+    let target = Target::new(&warehouse).await;
+    target.apply("v", &upserts([0], "x"), Presence::Present).await;
     warehouse.table_options = by(&[]);
     let target = Target::new(&warehouse).await;
     target.apply("c", &upserts(4..6, "z"), Presence::Unknown).await;

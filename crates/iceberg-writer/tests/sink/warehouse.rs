@@ -72,6 +72,7 @@ impl Warehouse {
             format_version: Some(if (seed / 2).is_multiple_of(2) { 2 } else { 3 }),
             partition,
             sort: fields(&["id desc"]),
+            ..TableOptions::default()
         };
         warehouse
     }
