@@ -14,6 +14,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sqlserver-import", &["sqlserver-client", "model"]),
     ("iceberg-writer", &["iceberg-table", "model"]),
     ("iceberg-reader", &["iceberg-table", "model"]),
+    (
+        "iceberg-maintenance",
+        &["iceberg-table", "iceberg-writer", "iceberg-reader", "model"],
+    ),
     ("orchestrator", &["model", "cdc"]),
     (
         "sync-cli",
@@ -26,6 +30,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "iceberg-table",
             "iceberg-writer",
             "iceberg-reader",
+            "iceberg-maintenance",
             "state-store",
             "orchestrator",
         ],
@@ -39,7 +44,15 @@ const ARROWS: &[(&str, &[&str])] = &[
 /// Crates that nothing in production may name, whoever draws the arrow: they stay behind the crate named here.
 const BEHIND: &[(&str, &[&str])] = &[
     ("mssql-tds", &["sqlserver-client"]),
-    ("iceberg", &["iceberg-table", "iceberg-writer", "iceberg-reader"]),
+    (
+        "iceberg",
+        &[
+            "iceberg-table",
+            "iceberg-writer",
+            "iceberg-reader",
+            "iceberg-maintenance",
+        ],
+    ),
     ("parquet", &["iceberg-table", "iceberg-writer"]),
 ];
 

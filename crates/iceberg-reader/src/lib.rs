@@ -63,5 +63,5 @@ mod snapshot_diff;
 mod source;
 
 pub use inspect::{FileInfo, SnapshotInfo, files, schema_text, snapshots};
-pub use snapshot::SnapshotChoice;
+pub use snapshot::{SnapshotChoice, snapshots_of_position};
 pub use source::IcebergSource;

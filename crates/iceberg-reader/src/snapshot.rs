@@ -147,6 +147,16 @@ impl SnapshotPosition {
     }
 }
 
+/// The snapshots that a reader at this position still needs.
+///
+/// # Errors
+///
+/// `Config` if it is not a position in an Iceberg table.
+pub fn snapshots_of_position(position: &Position) -> Result<Vec<i64>> {
+    let position = SnapshotPosition::parse(position)?;
+    Ok(position.snapshot.into_iter().chain(position.toward).collect())
+}
+
 /// Looks for a position in a table.
 ///
 /// # Errors

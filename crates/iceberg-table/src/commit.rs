@@ -10,7 +10,7 @@ use model::{Clock, CommitOutcome, Error, ErrorKind, Ids, Mark, Replace, Result, 
 
 use crate::catalog::{Catalog, CatalogCommit, TableHandle};
 use crate::layout::{TableLayout, refuse_what_is_not_understood};
-use crate::manifests::remove_files;
+use crate::manifests::{MERGE_AT, remove_files};
 use crate::marks::{RowCounts, SYNC_ID, Stamp, ancestors, committed, read_stamp, receipt, snapshot_of_batch};
 use crate::row_deletes::{MissingFile, RowDeletes, RowsToDelete};
 use crate::snapshot::{FileChanges, Produced, Removed, produce};
@@ -156,6 +156,7 @@ async fn build(
             Replace::Table => Removed::All,
         },
         is_rewrite: false,
+        merge_at: MERGE_AT,
     };
     let signature = Some((&commit.stamp, &commit.rows));
     match produce(table, &changes, signature, clock.now(), ids, attempt).await {

@@ -24,6 +24,7 @@ mod marks;
 mod partition;
 mod position_delete;
 mod read;
+mod rewrite;
 mod row_deletes;
 mod schema;
 mod snapshot;
@@ -41,13 +42,14 @@ pub use layout::{TableLayout, refuse_what_is_not_understood};
 pub use locate::{RowLocation, locate, locate_in};
 pub use manifests::remove_files;
 pub use marks::{
-    CREATED_BY, RowCounts, SYNC_BATCH, SYNC_EPOCH, SYNC_ID, SYNC_MARK, Stamp, committed, receipt,
-    snapshot_of_batch,
+    CREATED_BY, RowCounts, SYNC_BATCH, SYNC_EPOCH, SYNC_ID, SYNC_MARK, Stamp, committed, marked_snapshots,
+    receipt, snapshot_of_batch,
 };
 pub use partition::PartitionSplitter;
 pub use read::{
     DataFileReader, DeleteFile, DeletedRows, FileRows, FileRowsStream, LiveFile, NAME_MAPPING, Projection,
     ROW_IDS, RowRanges, live_files,
 };
+pub use rewrite::{Rewrite, RewriteOutcome, RewrittenGroup, commit_rewrite, merge_manifests};
 pub use row_deletes::RowsToDelete;
 pub use schema::{KEY, SOURCE_SCHEMA, field_ids, iceberg_schema, schema_properties, table_schema};

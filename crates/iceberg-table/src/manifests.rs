@@ -1,6 +1,6 @@
 //! Reading, writing and merging manifests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use iceberg::spec::{
     DataFile, FormatVersion, ManifestContentType, ManifestFile, ManifestWriter, ManifestWriterBuilder,
@@ -12,7 +12,7 @@ use crate::error::iceberg_error;
 use crate::manifest_entries::{Entry, live_entries, schema_of_spec, spec_by_id};
 
 /// So many small manifests of one kind are merged. Looking rows up reads them all, so they are kept few.
-const MERGE_AT: usize = 20;
+pub(crate) const MERGE_AT: usize = 20;
 /// A manifest of this size is left alone, and merging aims at it.
 const TARGET_BYTES: i64 = 8 << 20;
 /// Files inherit their sequence number from the manifest.
@@ -115,8 +115,12 @@ impl<'a> ManifestFiles<'a> {
         Ok((Some(finish(writer).await?), files))
     }
 
-    /// Merges small manifests of one content and partition spec where there are many of them.
-    pub(crate) async fn merge(&mut self, manifests: Vec<ManifestFile>) -> Result<Vec<ManifestFile>> {
+    /// Merges small manifests of one content and partition spec where there are at least so many of them.
+    pub(crate) async fn merge(
+        &mut self,
+        manifests: Vec<ManifestFile>,
+        at_least: usize,
+    ) -> Result<Vec<ManifestFile>> {
         let mut kept = Vec::new();
         let mut small: BTreeMap<(i32, i32), Vec<ManifestFile>> = BTreeMap::new();
         for manifest in manifests {
@@ -132,7 +136,7 @@ impl<'a> ManifestFiles<'a> {
             }
         }
         for group in small.into_values() {
-            if group.len() < MERGE_AT {
+            if group.len() < at_least {
                 kept.extend(group);
                 continue;
             }
@@ -182,6 +186,15 @@ impl<'a> ManifestFiles<'a> {
             (ManifestContentType::Deletes, _) => builder.build_v2_deletes(),
         })
     }
+}
+
+/// Whether two or more of these manifests are small and of one kind.
+pub(crate) fn can_merge(manifests: &[ManifestFile]) -> bool {
+    let mut kinds = HashSet::new();
+    manifests
+        .iter()
+        .filter(|manifest| manifest.manifest_length < TARGET_BYTES / 2)
+        .any(|manifest| !kinds.insert((manifest.content as i32, manifest.partition_spec_id)))
 }
 
 /// The manifests of the head that have live files.

@@ -123,6 +123,23 @@ pub fn snapshot_of_batch<'a>(
     })
 }
 
+/// The snapshots that hold the newest mark of each sync, by the table's history and by its properties.
+pub fn marked_snapshots(metadata: &TableMetadata) -> Vec<(i64, SyncId)> {
+    let syncs = metadata.properties().iter().filter_map(|(name, state)| {
+        let sync = name.strip_prefix("sync.")?.strip_suffix(".state")?;
+        Some((SyncId::new(sync), state))
+    });
+    let mut marked = Vec::new();
+    for (sync, state) in syncs {
+        let newest = ancestors(metadata).find(|snapshot| is_of(snapshot, &sync));
+        marked.extend(newest.map(|snapshot| (snapshot.snapshot_id(), sync.clone())));
+        if let Ok(state) = serde_json::from_str::<StoredState>(state) {
+            marked.push((state.snapshot_id, sync));
+        }
+    }
+    marked
+}
+
 /// What a snapshot of ours did, from its summary.
 pub fn receipt(snapshot: &SnapshotRef) -> Receipt {
     let summary = &snapshot.summary().additional_properties;

@@ -27,6 +27,8 @@ pub(crate) struct FileChanges<'a> {
     pub(crate) removed: Removed<'a>,
     /// Whether the rows stay the same.
     pub(crate) is_rewrite: bool,
+    /// So many small manifests are merged.
+    pub(crate) merge_at: usize,
 }
 
 /// The files that are no longer live.
@@ -128,7 +130,7 @@ async fn manifests_of(
         }
         present = kept;
     }
-    manifests.extend(files.merge(present).await?);
+    manifests.extend(files.merge(present, changes.merge_at).await?);
     Ok((manifests, tally))
 }
 

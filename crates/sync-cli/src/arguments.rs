@@ -66,6 +66,9 @@ pub enum Command {
     /// Look at the state store, or forget a table.
     #[command(subcommand)]
     State(State),
+    /// Keep Iceberg tables small and their files few.
+    #[command(subcommand)]
+    Maintain(Maintain),
     /// Help with the configuration file.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -82,6 +85,48 @@ pub struct Tables {
     /// Only this table, by its name in the source; may be repeated.
     #[arg(short, long = "table", value_name = "TABLE")]
     pub tables: Vec<String>,
+}
+
+/// What to do to keep Iceberg tables small.
+#[derive(Debug, Subcommand)]
+pub enum Maintain {
+    /// Write the rows of small files, and of files with many deletes, into few files, and merge small manifests.
+    Compact {
+        /// Which tables.
+        #[command(flatten)]
+        tables: Tables,
+        /// Leave partitions alone that were written to in the last so many minutes.
+        #[arg(long, default_value_t = 0, value_name = "MINUTES")]
+        settled: i64,
+    },
+    /// Forget old snapshots, and remove the files that only they have.
+    Expire {
+        /// Which tables.
+        #[command(flatten)]
+        tables: Tables,
+        /// Snapshots younger than this many days stay; by default what the table's property `history.expire.max-snapshot-age-ms` says,
+        /// or 5 days.
+        #[arg(long, value_name = "DAYS")]
+        older_than: Option<u32>,
+        /// So many of the newest snapshots stay.
+        #[arg(long, value_name = "COUNT")]
+        keep: Option<usize>,
+        /// Only tell what would expire.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Find files that nothing refers to, left behind by programs that were killed.
+    Orphans {
+        /// Which tables.
+        #[command(flatten)]
+        tables: Tables,
+        /// Spare files younger than this many days; at least 3.
+        #[arg(long, default_value_t = 3, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(3..))]
+        older_than: u32,
+        /// Remove them, instead of only listing them.
+        #[arg(long)]
+        remove: bool,
+    },
 }
 
 /// One table.

@@ -4,6 +4,7 @@ mod check;
 mod config_file;
 mod init;
 mod inspect;
+mod maintain;
 mod plan;
 mod run;
 mod state;
@@ -94,6 +95,7 @@ pub(crate) async fn dispatch(arguments: &Arguments) -> Result<Answer> {
         Command::Snapshots(table) => inspect::snapshots(&parts, table).await,
         Command::Verify(tables) => verify::run(&parts, tables).await,
         Command::State(command) => state::run(&parts, command).await,
+        Command::Maintain(command) => maintain::run(&parts, command).await,
         Command::Init(_) | Command::Config(_) | Command::Completions { .. } => {
             Err(Error::internal("handled above"))
         }

@@ -1,6 +1,6 @@
 //! The data files that a snapshot holds, each with the delete files that apply to it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -31,6 +31,18 @@ pub struct LiveFile {
     pub data_file: DataFile,
     /// The delete files that may delete rows of this file.
     pub deletes: Vec<Arc<DeleteFile>>,
+}
+
+impl LiveFile {
+    /// Whether the same rows are deleted by position as in `other`, which is the same file in another snapshot.
+    pub(crate) fn has_same_position_deletes(&self, other: &Self) -> bool {
+        let by_position = |file: &Self| {
+            let deletes = file.deletes.iter();
+            let by_position = deletes.filter(|delete| !matches!(delete.form, DeleteForm::Equality { .. }));
+            by_position.map(|delete| delete.key()).collect::<HashSet<_>>()
+        };
+        by_position(self) == by_position(other)
+    }
 }
 
 /// A delete file of a snapshot, or one vector of such a file.

@@ -1,0 +1,53 @@
+//! Random histories of all that happens to a table (changes of rows, columns and partitioning, compaction, expiry) against a simple model:
+//! read back here after every step, and by engines of others where `cargo xtask interop` runs them.
+
+#![expect(clippy::unwrap_used, reason = "what supports a test fails it by panicking")]
+
+mod history;
+mod lake;
+mod maintenance;
+mod rows;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::history::History;
+use crate::lake::{KINDS, Lake};
+
+/// Every kind of table, read back by our own reader at every retained snapshot.
+#[tokio::test]
+async fn every_retained_snapshot_holds_what_the_model_says() {
+    for (seed, kind) in KINDS.iter().enumerate() {
+        let directory = tempfile::tempdir().unwrap();
+        let lake = Lake::new(directory.path(), *kind, seed as u64);
+        let mut history = History::new(lake, 30 + seed as u64).await;
+        for step in 0..25 {
+            history.step(step).await;
+        }
+        history.check_all().await;
+    }
+}
+
+/// Writes a table for each seed into `INTEROP_DIRECTORY`, with what every snapshot must hold; seeds go round the kinds of table.
+#[tokio::test]
+#[ignore = "cargo xtask interop runs it and has other engines read the tables"]
+async fn tables_for_other_engines() {
+    let variable = |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("{name} is set"));
+    let directory = variable("INTEROP_DIRECTORY");
+    let seeds: u64 = variable("INTEROP_SEEDS").parse().unwrap();
+    let operations: usize = variable("INTEROP_OPERATIONS").parse().unwrap();
+    let mut tables = BTreeMap::new();
+    for seed in 0..seeds {
+        let kind = KINDS[seed as usize % KINDS.len()];
+        let lake = Lake::new(Path::new(&directory), kind, seed);
+        let name = lake.name.name().to_owned();
+        let mut history = History::new(lake, seed).await;
+        for step in 0..operations {
+            history.step(step).await;
+        }
+        history.check_all().await;
+        tables.insert(name, history.expected().await);
+    }
+    let file = Path::new(&directory).join("expected.json");
+    std::fs::write(file, serde_json::to_vec(&tables).unwrap()).unwrap();
+}

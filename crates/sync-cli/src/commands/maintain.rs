@@ -1,0 +1,179 @@
+//! `maintain compact | expire | orphans`.
+
+use iceberg_maintenance::{
+    CompactOptions, Compacted, ExpireOptions, Expired, OrphanOptions, Orphans, compact, expire,
+    merge_manifests, remove_orphans,
+};
+use iceberg_reader::snapshots_of_position;
+use model::Result;
+use serde::Serialize;
+
+use super::Answer;
+use crate::arguments::{Maintain, Tables};
+use crate::config::Selected;
+use crate::parts::{Direction, Parts};
+
+const MINUTE_MS: i64 = 60_000;
+const DAY_MS: i64 = 86_400_000;
+
+#[derive(Serialize)]
+struct Done<T> {
+    table: String,
+    #[serde(flatten)]
+    done: T,
+}
+
+/// Maintains the tables that exist.
+pub(crate) async fn run(parts: &Parts, command: &Maintain) -> Result<Answer> {
+    match command {
+        Maintain::Compact { tables, settled } => compact_all(parts, tables, settled * MINUTE_MS).await,
+        Maintain::Expire {
+            tables,
+            older_than,
+            keep,
+            dry_run,
+        } => {
+            let options = ExpireOptions {
+                older_than_ms: older_than.map(|days| i64::from(days) * DAY_MS),
+                keep_at_least: *keep,
+                in_use: Vec::new(),
+                dry_run: *dry_run,
+            };
+            expire_all(parts, tables, options).await
+        }
+        Maintain::Orphans {
+            tables,
+            older_than,
+            remove,
+        } => {
+            let options = OrphanOptions {
+                older_than_ms: i64::from(*older_than) * DAY_MS,
+                dry_run: !remove,
+            };
+            orphans_of_all(parts, tables, options).await
+        }
+    }
+}
+
+async fn compact_all(parts: &Parts, tables: &Tables, settled_ms: i64) -> Result<Answer> {
+    let options = CompactOptions {
+        write: parts.config().iceberg.write.clone(),
+        settled_ms,
+        ..CompactOptions::default()
+    };
+    let (mut text, mut all) = (String::new(), Vec::new());
+    for table in existing(parts, tables).await? {
+        let (catalog, clock) = (parts.catalog().as_ref(), parts.clock().as_ref());
+        let done = compact(catalog, &table.iceberg, &options, clock, parts.ids().clone()).await?;
+        let merged = merge_manifests(catalog, &table.iceberg, clock, parts.ids().as_ref()).await?;
+        text.push_str(&format!("{}  {}", table.iceberg, compacted(&done)));
+        if let Some((before, after)) = merged {
+            text.push_str(&format!("; {before} manifests merged into {after}"));
+        }
+        text.push('\n');
+        all.push(named(&table, done));
+    }
+    Answer::new(text, &all)
+}
+
+fn compacted(done: &Compacted) -> String {
+    let left = match done.groups_left {
+        0 => String::new(),
+        left => format!("; {left} groups changed meanwhile and were left alone"),
+    };
+    match done.snapshot {
+        None => format!("nothing to compact{left}"),
+        Some(snapshot) => format!(
+            "{} rows of {} files written into {}, snapshot {snapshot}{left}",
+            done.rows, done.files_before, done.files_after
+        ),
+    }
+}
+
+async fn expire_all(parts: &Parts, tables: &Tables, options: ExpireOptions) -> Result<Answer> {
+    let (mut text, mut all) = (String::new(), Vec::new());
+    for table in existing(parts, tables).await? {
+        let options = ExpireOptions {
+            in_use: read_by_target(parts, &table).await?,
+            ..options.clone()
+        };
+        let (catalog, clock) = (parts.catalog().as_ref(), parts.clock().as_ref());
+        let done = expire(catalog, &table.iceberg, &options, clock).await?;
+        text.push_str(&format!(
+            "{}  {}\n",
+            table.iceberg,
+            expired(&done, options.dry_run)
+        ));
+        for kept in &done.kept {
+            text.push_str(&format!("  kept snapshot {}: {}\n", kept.snapshot, kept.held_by));
+        }
+        all.push(named(&table, done));
+    }
+    Answer::new(text, &all)
+}
+
+fn expired(done: &Expired, dry_run: bool) -> String {
+    let would = if dry_run { "would expire" } else { "expired" };
+    let (snapshots, files) = (done.snapshots.len(), done.files);
+    format!("{snapshots} snapshots {would}, with {files} files that only they have")
+}
+
+/// The snapshots that the target continues from.
+async fn read_by_target(parts: &Parts, table: &Selected) -> Result<Vec<(i64, String)>> {
+    let Some(sink) = parts.target_sink(table)? else {
+        return Ok(Vec::new());
+    };
+    let sync = parts.sync_id(&table.name, Direction::Apply);
+    let Some(mark) = sink.committed(&sync, &table.target).await?.mark else {
+        return Ok(Vec::new());
+    };
+    let snapshots = snapshots_of_position(mark.position())?;
+    let by = format!("the position of {} in the target", table.target);
+    Ok(snapshots.into_iter().map(|id| (id, by.clone())).collect())
+}
+
+async fn orphans_of_all(parts: &Parts, tables: &Tables, options: OrphanOptions) -> Result<Answer> {
+    let (mut text, mut all) = (String::new(), Vec::new());
+    for table in existing(parts, tables).await? {
+        let (catalog, clock) = (parts.catalog().as_ref(), parts.clock().as_ref());
+        let done = remove_orphans(catalog, &table.iceberg, options, clock).await?;
+        text.push_str(&format!("{}  {}\n", table.iceberg, orphaned(&done)));
+        for file in &done.files {
+            text.push_str(&format!("  {file}\n"));
+        }
+        all.push(named(&table, done));
+    }
+    Answer::new(text, &all)
+}
+
+fn orphaned(done: &Orphans) -> String {
+    let removed = if done.removed {
+        "removed"
+    } else {
+        "found; --remove removes them"
+    };
+    format!(
+        "{} orphans of {} bytes {removed}; {} files are too young to be sure of",
+        done.files.len(),
+        done.bytes,
+        done.too_young
+    )
+}
+
+/// The chosen tables that the warehouse has.
+async fn existing(parts: &Parts, tables: &Tables) -> Result<Vec<Selected>> {
+    let mut existing = Vec::new();
+    for table in parts.select(&tables.tables).await? {
+        if table.entry.enabled && parts.catalog().load(&table.iceberg).await?.is_some() {
+            existing.push(table);
+        }
+    }
+    Ok(existing)
+}
+
+fn named<T>(table: &Selected, done: T) -> Done<T> {
+    Done {
+        table: table.iceberg.to_string(),
+        done,
+    }
+}
