@@ -16,6 +16,8 @@ pub enum ColumnKind {
     },
     /// It holds a whole number.
     Integer,
+    /// It holds a counter of the database that the server sets on every insert and update.
+    RowVersion,
     /// It holds something else.
     Other,
 }
@@ -45,6 +47,9 @@ pub enum TrackingKind {
     Timestamp,
     /// By a growing number: new rows only.
     Id,
+    /// By the counter that the server sets on every insert and update.
+    #[serde(rename = "rowversion")]
+    RowVersion,
 }
 
 /// A column, how it is used, and why.
@@ -103,9 +108,14 @@ const BESIDE: [&str; 22] = [
 /// Words that make a time one that has not come.
 const NOT_YET: [&str; 6] = ["next", "planned", "scheduled", "expected", "due", "until"];
 
-/// Finds the tracking column: the names in use for it first, then other date-times named like an update, then an identity
-/// that is the key. Among equals, one that is never NULL and leads an index wins.
+/// Finds the tracking column: a rowversion, which no client's clock and no forgotten statement can spoil; then the names in use
+/// for the time of an update, then other date-times named like one, then an identity that is the key. Among equals, one that is
+/// never NULL and leads an index wins.
 pub fn detect_tracking(columns: &[ColumnFacts]) -> Option<TrackingChoice> {
+    if let Some(column) = columns.iter().find(|c| c.kind == ColumnKind::RowVersion) {
+        let reason = "the server sets it on every insert and update".to_owned();
+        return Some(choice(column, TrackingKind::RowVersion, reason));
+    }
     let dated = columns
         .iter()
         .filter(|c| matches!(c.kind, ColumnKind::DateTime { .. }))
@@ -155,6 +165,7 @@ pub fn choose_tracking(
     let usable = match column.kind {
         ColumnKind::DateTime { .. } => Some(TrackingKind::Timestamp),
         ColumnKind::Integer => Some(TrackingKind::Id),
+        ColumnKind::RowVersion => Some(TrackingKind::RowVersion),
         ColumnKind::Other => None,
     };
     match usable {
@@ -165,7 +176,7 @@ pub fn choose_tracking(
             ErrorKind::Config,
             format!(
                 "the tracking column {:?} has a type that tells no changes in this way: a timestamp needs a date with a \
-                 time, an id needs a whole number",
+                 time, an id a whole number, a rowversion that type",
                 column.name
             ),
         )),
@@ -237,7 +248,7 @@ fn choice(column: &ColumnFacts, kind: TrackingKind, reason: String) -> TrackingC
         });
     };
     match kind {
-        TrackingKind::Timestamp => find(
+        TrackingKind::Timestamp | TrackingKind::RowVersion => find(
             Severity::Note,
             format!("by {name} neither deleted rows nor changed keys are seen"),
             "run `sync-cli verify` from time to time, or `sync-cli run --full`",
@@ -248,7 +259,7 @@ fn choice(column: &ColumnFacts, kind: TrackingKind, reason: String) -> TrackingC
             "set `tracking` to a column that every update sets, or `mode: full`",
         ),
     }
-    if column.nullable {
+    if column.nullable && kind != TrackingKind::RowVersion {
         find(
             Severity::Warning,
             format!("{name} may be NULL: rows without a value are read on every run"),

@@ -167,6 +167,7 @@ impl ChangeSource for IcebergSource {
             upto,
             holding: None,
             assumed: None,
+            warning: None,
         })
     }
 

@@ -74,6 +74,8 @@ pub enum Cut {
         holding: Option<String>,
         /// Whether completeness is assumed (for want of a right) and not known; the text says why.
         assumed: Option<String>,
+        /// What else an operator should know before it is too late: that the source forgets soon what was not read yet.
+        warning: Option<String>,
     },
     /// The history after the given position is lost.
     Gap {

@@ -2,6 +2,7 @@
 //!
 //! Valid on SQL Server 2016 and later and on Azure SQL. What a lesser server lacks is found by asking.
 
+mod change_tracking;
 mod table;
 
 use model::{Error, ErrorKind, Result, TableName};
@@ -31,6 +32,8 @@ pub enum Permission {
     ViewDatabaseState,
     /// `VIEW DEFINITION` on a table.
     ViewDefinition(TableName),
+    /// `VIEW CHANGE TRACKING` on a table.
+    ViewChangeTracking(TableName),
 }
 
 impl Permission {
@@ -44,6 +47,7 @@ impl Permission {
             Self::Delete(table) => object(table, "DELETE"),
             Self::Alter(table) => object(table, "ALTER"),
             Self::ViewDefinition(table) => object(table, "VIEW DEFINITION"),
+            Self::ViewChangeTracking(table) => object(table, "VIEW CHANGE TRACKING"),
             Self::CreateTable => (None, Some("DATABASE"), "CREATE TABLE"),
             Self::CreateSchema => (None, Some("DATABASE"), "CREATE SCHEMA"),
             Self::ViewServerState => (None, None, "VIEW SERVER STATE"),

@@ -64,7 +64,8 @@ pub use options::{ApplicationIntent, ConnectOptions, Encrypt, Secret};
 pub use rows::{Row, Rows};
 pub use sql_type::{Length, Loss, SqlType, TypePolicy};
 pub use table_info::{
-    Capabilities, ColumnInfo, ColumnType, DatabaseInfo, ForeignKey, IndexInfo, TableInfo, TriggerInfo,
+    Capabilities, ChangeTrackingInfo, ColumnInfo, ColumnType, DatabaseInfo, ForeignKey, IndexInfo, TableInfo,
+    TriggerInfo,
 };
 pub use value::Value;
 pub use writers::{LocalFall, OldestWork, OpenWork};

@@ -1,6 +1,7 @@
 //! What the catalog says about a table.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow_schema::{Field, Schema};
 use model::{DeclaredType, Error, ErrorKind, Result, TableName, TableSchema};
@@ -280,6 +281,17 @@ impl TableInfo {
         });
         Ok(columns.collect::<Result<Vec<_>>>()?.join(", "))
     }
+}
+
+/// How Change Tracking stands for a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangeTrackingInfo {
+    /// The version at which tracking began: when it was enabled, or the table truncated.
+    pub began: i64,
+    /// The least version that changes can still be asked for; `None` without the right `VIEW CHANGE TRACKING`.
+    pub least_valid: Option<i64>,
+    /// How long changes are kept at least; `None` if they are never forgotten.
+    pub retention: Option<Duration>,
 }
 
 /// What is known of a database and its server.

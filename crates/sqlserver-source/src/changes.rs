@@ -10,9 +10,11 @@ use futures::Stream;
 use futures::stream::{BoxStream, StreamExt, try_unfold};
 use model::{ChangeBatch, Error, Op, Position, Presence, Result, SourceEvent, TableName, TableSchema};
 
+use crate::change_tracking;
 use crate::plan::TablePlan;
 use crate::pool::Pool;
 use crate::read::{Select, run};
+use crate::tracker::Tracker;
 use crate::window::Window;
 
 /// Events as they are read.
@@ -20,6 +22,19 @@ pub(crate) type Changes = Pin<Box<dyn Stream<Item = Result<SourceEvent>> + Send>
 
 /// Reads the changes above `after` up to `upto`.
 pub(crate) async fn changes(
+    pool: &Arc<Pool>,
+    plan: &Arc<TablePlan>,
+    schema: &Arc<TableSchema>,
+    after: &Position,
+    upto: &Position,
+) -> Result<Changes> {
+    match plan.tracked.tracker {
+        Tracker::ChangeTracking => change_tracking::changes(pool, plan, schema, after, upto).await,
+        _ => by_column(pool, plan, schema, after, upto).await,
+    }
+}
+
+async fn by_column(
     pool: &Arc<Pool>,
     plan: &TablePlan,
     schema: &Arc<TableSchema>,

@@ -10,11 +10,14 @@ use tokio::time::Instant;
 use crate::clock::{ColumnClock, ServerClock};
 use crate::column_time::{floor, grain, value};
 use crate::plan::TablePlan;
-use crate::position::{Fall, FullPosition, IdColumnPosition, Kind, LocalTime, TimestampPosition};
+use crate::position::{
+    Fall, FullPosition, IdColumnPosition, Kind, LocalTime, RowVersionPosition, TimestampPosition,
+};
 use crate::tracker::{Tracker, TrackingColumn};
+use crate::{change_tracking, row_version};
 
 /// How often writers are looked at while they are waited for.
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// Takes the cut of one table. `settle` says whether what was committed just before is waited for.
 pub(crate) async fn cut(
@@ -39,6 +42,14 @@ pub(crate) async fn cut(
             };
             id(connection, plan, column, after).await
         }
+        Tracker::RowVersion(column) => {
+            let after = match continued::<RowVersionPosition>(plan, after, |p| &p.column, column)? {
+                Continued::Gap(gap) => return Ok(gap),
+                Continued::From(after) => after,
+            };
+            row_version::cut(connection, plan, column, after, Settle::new(plan, settle)).await
+        }
+        Tracker::ChangeTracking => change_tracking::cut(connection, plan, after).await,
     }
 }
 
@@ -57,13 +68,8 @@ fn continued<P: Kind>(
     let Some(after) = after else {
         return Ok(Continued::From(None));
     };
-    let gap = |why| Cut::Gap {
-        table: plan.table.name.clone(),
-        why,
-        oldest: None,
-    };
     if let Some(why) = plan.lost(after, P::NAME) {
-        return Ok(Continued::Gap(gap(why)));
+        return Ok(Continued::Gap(plan.gap(why)));
     }
     let position = P::read(after)?;
     let before = column_of(&position);
@@ -72,7 +78,7 @@ fn continued<P: Kind>(
             "the last run was tracked by {before:?}, this one by {:?}",
             column.name
         );
-        return Ok(Continued::Gap(gap(why)));
+        return Ok(Continued::Gap(plan.gap(why)));
     }
     Ok(Continued::From(Some(position)))
 }
@@ -84,6 +90,7 @@ async fn full(connection: &mut Connection, plan: &TablePlan) -> Result<Cut> {
         upto,
         holding: None,
         assumed: None,
+        warning: None,
     })
 }
 
@@ -115,6 +122,7 @@ async fn timestamp(
         upto: upto.position(&plan.incarnation().to_string())?,
         holding: taken.holding,
         assumed: assumed.or(taken.assumed),
+        warning: None,
     })
 }
 
@@ -192,6 +200,7 @@ async fn id(
         upto: upto.position(&plan.incarnation().to_string())?,
         holding,
         assumed,
+        warning: None,
     })
 }
 
@@ -242,7 +251,7 @@ fn local_fall(fall: Fall) -> Result<LocalFall> {
 }
 
 /// How long an increment waits for what was changed just before it.
-struct Settle {
+pub(crate) struct Settle {
     until: Instant,
 }
 
@@ -259,7 +268,7 @@ impl Settle {
     }
 
     /// Waits for `missing` to pass, or for a holder to end, and says whether to look again.
-    async fn again(&self, missing: Duration, may_end: bool) -> bool {
+    pub(crate) async fn again(&self, missing: Duration, may_end: bool) -> bool {
         let left = self.until.saturating_duration_since(Instant::now());
         let pause = if may_end { LOOK_AGAIN } else { missing };
         if pause > left {

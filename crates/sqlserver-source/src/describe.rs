@@ -54,7 +54,7 @@ async fn readable(connection: &mut Connection, plan: &TablePlan) -> Result<Optio
 /// Whether increments are known or assumed to be complete.
 async fn complete(connection: &mut Connection, plan: &TablePlan) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
-    if plan.tracked.tracker != Tracker::Full
+    if matches!(plan.tracked.tracker, Tracker::Timestamp { .. } | Tracker::Id(_))
         && let Writers::Unseen { why } = writers(connection, plan, None).await?
     {
         let lag = plan.options.window.lag_seconds;
@@ -68,6 +68,14 @@ async fn complete(connection: &mut Connection, plan: &TablePlan) -> Result<Vec<F
                 "that an increment is complete is assumed, not known: no transaction may stay open for more than {lag} s ({why})"
             ),
             remedy: grant,
+        });
+    }
+    if matches!(plan.tracked.tracker, Tracker::RowVersion(_)) && !plan.database.writable {
+        findings.push(Finding {
+            severity: Severity::Error,
+            message: "the database is read-only here: which rowversions are still to be committed can be asked of the primary only"
+                .into(),
+            remedy: Some("connect to the primary, or track by another column".into()),
         });
     }
     if !plan.database.incarnation_is_exact {
@@ -134,7 +142,7 @@ fn shape(plan: &TablePlan) -> Vec<Finding> {
             )),
         );
     }
-    if plan.options.filter.is_some() {
+    if plan.options.filter.is_some() && plan.tracked.tracker != Tracker::ChangeTracking {
         find(
             Severity::Note,
             "rows that stop meeting `where` stay in the target until `sync-cli run --full`".into(),

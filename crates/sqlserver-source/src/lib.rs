@@ -1,15 +1,17 @@
-//! A SQL Server database as a [`model::ChangeSource`]: the copy in key ranges, and increments by a column of times or of
-//! growing ids.
+//! A SQL Server database as a [`model::ChangeSource`]: the copy in key ranges, and increments by a column of times, of
+//! growing ids or of rowversions, or by Change Tracking.
 //!
 //! # Invariants
 //!
-//! - A cut asks the server's clock first and who is writing second; rows are read only afterwards.
+//! - A cut asks first how far the server has got (its clock, its counter, its version) and who is writing second; rows are read
+//!   only afterwards.
 //! - Keys and moments are compared by the server only, and bound in the column's own type.
 //! - What nobody can know (whether a hidden transaction is open, which clock a column holds) is assumed on the side that loses
 //!   nothing, and said.
 //!
 //! This crate must not know any target; T-SQL against the catalog lives in `sqlserver-client`.
 
+mod change_tracking;
 mod changes;
 mod chunks;
 mod clock;
@@ -23,6 +25,7 @@ mod plan;
 mod pool;
 mod position;
 mod read;
+mod row_version;
 mod source;
 mod tracker;
 mod window;

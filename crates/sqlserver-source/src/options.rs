@@ -12,7 +12,7 @@ use sqlserver_client::TypePolicy;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CaptureOptions {
-    /// `full` reads the whole table on every run; `incremental` reads what changed, if the table tells.
+    /// What a run reads, and by what changes are told.
     pub mode: Mode,
     /// How changes are told. Left out, it is detected.
     pub tracking: Option<TrackingOptions>,
@@ -49,18 +49,22 @@ impl Default for CaptureOptions {
 pub enum Mode {
     /// The whole table.
     Full,
-    /// What changed, if the table tells; else the whole table.
+    /// What changed, by a column of the table if one tells; else the whole table.
     #[default]
     Incremental,
+    /// What changed, deletes among it, by Change Tracking, which must be on for the table.
+    ChangeTracking,
+    /// What changed, by the best way that is open: Change Tracking, else a column of the table; else the whole table.
+    Auto,
 }
 
 /// How changes are told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TrackingOptions {
-    /// The column that every change sets to a later time, or that numbers new rows.
+    /// The column that every change sets to a later time, that numbers new rows, or that is a `rowversion`.
     pub column: String,
-    /// `timestamp` or `id`; told from the column's type by default.
+    /// `timestamp`, `id` or `rowversion`; told from the column's type by default.
     #[serde(default)]
     pub kind: Option<KindOption>,
     /// Which clock of the server the column holds; told from its default by default.
@@ -76,6 +80,9 @@ pub enum KindOption {
     Timestamp,
     /// By a growing number: new rows only.
     Id,
+    /// By a column of type `rowversion`.
+    #[serde(rename = "rowversion")]
+    RowVersion,
 }
 
 impl From<KindOption> for TrackingKind {
@@ -83,6 +90,7 @@ impl From<KindOption> for TrackingKind {
         match kind {
             KindOption::Timestamp => Self::Timestamp,
             KindOption::Id => Self::Id,
+            KindOption::RowVersion => Self::RowVersion,
         }
     }
 }
@@ -185,8 +193,8 @@ impl CaptureOptions {
         };
         rule(self.batch_size == 0, "`capture.batch_size` must be at least 1")?;
         rule(
-            self.mode == Mode::Full && self.tracking.is_some(),
-            "`capture.tracking` has no effect with `mode: full`; remove one of them",
+            matches!(self.mode, Mode::Full | Mode::ChangeTracking) && self.tracking.is_some(),
+            "`capture.tracking` has no effect with `mode: full` or `mode: change_tracking`; remove one of them",
         )?;
         rule(
             self.filter
@@ -197,8 +205,8 @@ impl CaptureOptions {
         rule(
             self.tracking
                 .as_ref()
-                .is_some_and(|t| t.kind == Some(KindOption::Id) && t.clock.is_some()),
-            "`capture.tracking.clock` has no effect with `kind: id`; remove it",
+                .is_some_and(|t| t.clock.is_some() && !matches!(t.kind, None | Some(KindOption::Timestamp))),
+            "`capture.tracking.clock` has an effect with `kind: timestamp` only; remove it",
         )?;
         let both = self
             .columns
@@ -249,6 +257,10 @@ mod tests {
         for (json, field) in [
             (r#"{"batch_size":0}"#, "batch_size"),
             (r#"{"mode":"full","tracking":{"column":"c"}}"#, "tracking"),
+            (
+                r#"{"mode":"change_tracking","tracking":{"column":"c"}}"#,
+                "tracking",
+            ),
             (r#"{"where":" "}"#, "where"),
             (
                 r#"{"tracking":{"column":"c","kind":"id","clock":"utc"}}"#,

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use model::{Error, ErrorKind, Position, Result, TableName, TableSchema};
+use model::{Cut, Error, ErrorKind, Position, Result, TableName, TableSchema};
 use sqlserver_client::{ColumnInfo, Connection, DatabaseInfo, TableInfo, quote};
 
 use crate::incarnation::Incarnation;
 use crate::options::CaptureOptions;
-use crate::tracker::{Tracked, track};
+use crate::tracker::{Seen, Tracked, track};
 
 /// A table, looked at.
 #[derive(Debug)]
@@ -33,7 +33,18 @@ impl TablePlan {
         let table = connection.table_info(name).await?;
         let database = connection.database_info().await?;
         let schema = table.schema(&options.types, &left_out(&table, &options)?)?;
-        let tracked = track(&table, &options, schema.has_key())?;
+        let change_tracking = if database.change_tracking {
+            connection.change_tracking(&table).await?
+        } else {
+            None
+        };
+        let seen = Seen {
+            table: &table,
+            database: &database,
+            schema: &schema,
+            change_tracking: change_tracking.as_ref(),
+        };
+        let tracked = track(&seen, &options)?;
         Ok(Self {
             table,
             database,
@@ -87,6 +98,15 @@ impl TablePlan {
             String::new()
         } else {
             format!(" WHERE {}", all.join(" AND "))
+        }
+    }
+
+    /// That the history is lost.
+    pub(crate) fn gap(&self, why: impl Into<String>) -> Cut {
+        Cut::Gap {
+            table: self.table.name.clone(),
+            why: why.into(),
+            oldest: None,
         }
     }
 

@@ -99,6 +99,24 @@ pub(crate) struct IdColumnPosition {
     pub(crate) local: Option<LocalTime>,
 }
 
+/// Up to where a column of rowversions has been read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RowVersionPosition {
+    /// The tracking column.
+    pub(crate) column: String,
+    /// Every version below this one has been delivered, or never will be.
+    pub(crate) next: u64,
+}
+
+/// Up to where Change Tracking has been read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ChangeTrackingPosition {
+    /// The version of the last transaction that had committed.
+    pub(crate) version: i64,
+    /// The server's clock (UTC) then, to tell how soon the server forgets.
+    pub(crate) now: Ticks,
+}
+
 /// When a table was read that is read whole every time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FullPosition {
@@ -165,6 +183,22 @@ impl Kind for IdColumnPosition {
     }
 }
 
+impl Kind for RowVersionPosition {
+    const NAME: &'static str = "rowversion";
+
+    fn label(&self) -> String {
+        format!("{} below 0x{:016X}", self.column, self.next)
+    }
+}
+
+impl Kind for ChangeTrackingPosition {
+    const NAME: &'static str = "change_tracking";
+
+    fn label(&self) -> String {
+        format!("version {}", self.version)
+    }
+}
+
 impl Kind for FullPosition {
     const NAME: &'static str = "full";
 
@@ -217,6 +251,17 @@ mod tests {
         let position = id.position("life").unwrap();
         assert_eq!(IdColumnPosition::read(&position).unwrap(), id);
         assert_eq!(position.label, "id 9, complete up to 7");
+    }
+
+    #[test]
+    fn a_rowversion_is_told_as_the_server_writes_it() {
+        let version = RowVersionPosition {
+            column: "rv".into(),
+            next: u64::MAX - 1,
+        };
+        let position = version.position("life").unwrap();
+        assert_eq!(RowVersionPosition::read(&position).unwrap(), version);
+        assert_eq!(position.label, "rv below 0xFFFFFFFFFFFFFFFE");
     }
 
     #[test]

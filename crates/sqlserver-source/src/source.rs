@@ -92,10 +92,7 @@ impl ChangeSource for SqlServerSource {
         let [table] = tables else {
             return Err(Error::new(
                 ErrorKind::Unsupported,
-                format!(
-                    "a cut by a column is that of one table, and {} were asked for",
-                    tables.len()
-                ),
+                format!("a cut is that of one table, and {} were asked for", tables.len()),
             ));
         };
         let mut connection = self.pool.take().await?;

@@ -1,9 +1,10 @@
 //! How one table's changes are told: the tracking column with what its use needs to know of it.
 
 use cdc::{ColumnFacts, ColumnKind, TrackingChoice, TrackingKind, choose_tracking, detect_tracking};
-use model::{Error, Finding, Result, Severity, Tracking};
-use sqlserver_client::{ColumnInfo, ColumnType, SqlType, TableInfo, quote};
+use model::{Error, Finding, Result, Severity, TableSchema, Tracking};
+use sqlserver_client::{ChangeTrackingInfo, ColumnInfo, ColumnType, DatabaseInfo, SqlType, TableInfo, quote};
 
+use crate::change_tracking;
 use crate::clock::ColumnClock;
 use crate::column_time::grain;
 use crate::options::{CaptureOptions, Mode};
@@ -20,6 +21,10 @@ pub(crate) enum Tracker {
     },
     /// By a column of growing numbers.
     Id(TrackingColumn),
+    /// By a column of type `rowversion`.
+    RowVersion(TrackingColumn),
+    /// By Change Tracking.
+    ChangeTracking,
 }
 
 /// The tracking column.
@@ -57,13 +62,24 @@ impl Tracked {
             }
             Tracker::Timestamp { column, .. } => format!("timestamp({})", column.name),
             Tracker::Id(column) => format!("id({})", column.name),
+            Tracker::RowVersion(column) => format!("rowversion({})", column.name),
+            Tracker::ChangeTracking => "change_tracking".to_owned(),
         };
         Tracking::Incremental {
             how,
             reason: self.reason.clone(),
-            sees_deletes: false,
+            sees_deletes: self.tracker == Tracker::ChangeTracking,
         }
     }
+}
+
+/// What was seen of a table when its tracker is chosen.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Seen<'a> {
+    pub(crate) table: &'a TableInfo,
+    pub(crate) database: &'a DatabaseInfo,
+    pub(crate) schema: &'a TableSchema,
+    pub(crate) change_tracking: Option<&'a ChangeTrackingInfo>,
 }
 
 /// Finds out how the changes of `table` are told.
@@ -71,22 +87,55 @@ impl Tracked {
 /// # Errors
 ///
 /// `Config` if the configured column does not exist or cannot be used.
-pub(crate) fn track(table: &TableInfo, options: &CaptureOptions, has_key: bool) -> Result<Tracked> {
-    let full = |reason: &str, findings| Tracked {
-        tracker: Tracker::Full,
+pub(crate) fn track(seen: &Seen<'_>, options: &CaptureOptions) -> Result<Tracked> {
+    let by_change_tracking = |reason: &str, findings: Vec<Finding>| Tracked {
+        tracker: Tracker::ChangeTracking,
         reason: reason.to_owned(),
         findings,
     };
-    if options.mode == Mode::Full {
-        return Ok(full("the configuration says `mode: full`", Vec::new()));
+    match options.mode {
+        Mode::Full => Ok(full("the configuration says `mode: full`", Vec::new())),
+        Mode::ChangeTracking => Ok(by_change_tracking(
+            "the configuration says `mode: change_tracking`",
+            change_tracking::missing(seen).into_iter().collect(),
+        )),
+        Mode::Auto if change_tracking::missing(seen).is_none() => Ok(by_change_tracking(
+            "Change Tracking is on for the table: it tells of deletes and changed keys as well",
+            Vec::new(),
+        )),
+        Mode::Auto => {
+            let mut tracked = by_column(seen, options)?;
+            tracked.findings.push(Finding {
+                severity: Severity::Note,
+                message: "Change Tracking would tell of deletes and changed keys as well".into(),
+                remedy: change_tracking::missing(seen).and_then(|finding| finding.remedy),
+            });
+            Ok(tracked)
+        }
+        Mode::Incremental => by_column(seen, options),
     }
-    if !has_key {
+}
+
+fn full(reason: &str, findings: Vec<Finding>) -> Tracked {
+    Tracked {
+        tracker: Tracker::Full,
+        reason: reason.to_owned(),
+        findings,
+    }
+}
+
+fn by_column(seen: &Seen<'_>, options: &CaptureOptions) -> Result<Tracked> {
+    if !seen.schema.has_key() {
         return Ok(full(
             "the table has no key by which a changed row could be found again",
             Vec::new(),
         ));
     }
-    let facts = facts(table);
+    let table = seen.table;
+    let mut facts = facts(table);
+    if options.tracking.is_none() && !seen.database.writable {
+        facts.retain(|column| column.kind != ColumnKind::RowVersion);
+    }
     let choice = match &options.tracking {
         Some(tracking) => Some(
             choose_tracking(&facts, &tracking.column, tracking.kind.map(TrackingKind::from))
@@ -100,7 +149,8 @@ pub(crate) fn track(table: &TableInfo, options: &CaptureOptions, has_key: bool) 
             "no column tells of changes",
             vec![Finding {
                 severity: Severity::Note,
-                message: "no date-time column is named like an update, and the key is no identity".into(),
+                message: "the table has no rowversion, no date-time column is named like an update, and the key is no identity"
+                    .into(),
                 remedy: Some("name the column: tracking: { column: … }".into()),
             }],
         )),
@@ -119,6 +169,7 @@ fn tracked(table: &TableInfo, options: &CaptureOptions, choice: TrackingChoice) 
     let mut findings = choice.findings;
     let tracker = match choice.kind {
         TrackingKind::Id => Tracker::Id(column),
+        TrackingKind::RowVersion => Tracker::RowVersion(column),
         TrackingKind::Timestamp => {
             let configured = options.tracking.as_ref().and_then(|tracking| tracking.clock);
             let clock = ColumnClock::of(column.ty, configured, info.default.as_deref());
@@ -153,6 +204,7 @@ fn kind(column: &ColumnInfo) -> ColumnKind {
         ColumnType::Mapped(SqlType::TinyInt | SqlType::SmallInt | SqlType::Int | SqlType::BigInt) => {
             ColumnKind::Integer
         }
+        ColumnType::Mapped(SqlType::RowVersion) => ColumnKind::RowVersion,
         ColumnType::Mapped(ty) => grain(ty).map_or(ColumnKind::Other, |grain| ColumnKind::DateTime { grain }),
         ColumnType::Unmapped(_) => ColumnKind::Other,
     }

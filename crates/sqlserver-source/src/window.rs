@@ -10,7 +10,8 @@ use sqlserver_client::{Param, SqlType, Value};
 use crate::column_time::{grain, moments, value};
 use crate::options::Undated;
 use crate::plan::TablePlan;
-use crate::position::{IdColumnPosition, Kind, TimestampPosition};
+use crate::position::{IdColumnPosition, Kind, RowVersionPosition, TimestampPosition};
+use crate::row_version;
 use crate::tracker::{Tracker, TrackingColumn};
 
 /// What an increment reads, and how far its rows have got.
@@ -33,6 +34,11 @@ enum Reach {
         upto: IdColumnPosition,
         greatest: Option<i64>,
     },
+    RowVersion {
+        from: u64,
+        upto: RowVersionPosition,
+        greatest: Option<u64>,
+    },
 }
 
 impl Window {
@@ -40,10 +46,10 @@ impl Window {
     pub(crate) fn new(plan: &TablePlan, after: &Position, upto: &Position) -> Result<Self> {
         let options = &plan.options.window;
         let (column, reach) = match &plan.tracked.tracker {
-            Tracker::Full => {
+            Tracker::Full | Tracker::ChangeTracking => {
                 return Err(Error::new(
                     ErrorKind::Unsupported,
-                    "a table that is read whole has no increments",
+                    "the table's changes are told by no column",
                 )
                 .with("table", &plan.table.name));
             }
@@ -71,6 +77,17 @@ impl Window {
                     column,
                     Reach::Id {
                         window,
+                        upto,
+                        greatest: None,
+                    },
+                )
+            }
+            Tracker::RowVersion(column) => {
+                let (after, upto) = (RowVersionPosition::read(after)?, RowVersionPosition::read(upto)?);
+                (
+                    column,
+                    Reach::RowVersion {
+                        from: after.next,
                         upto,
                         greatest: None,
                     },
@@ -134,6 +151,11 @@ impl Window {
                 }
                 any.push(range);
             }
+            Reach::RowVersion { from, upto, .. } => {
+                any.push(format!("({column} >= @from AND {column} < @next)"));
+                params.push(row_version::param("from", *from));
+                params.push(row_version::param("next", upto.next));
+            }
         }
         Ok((format!("({})", any.join(" OR ")), params))
     }
@@ -154,6 +176,10 @@ impl Window {
                 Some(upto) => (format!("{column} > @upto"), vec![self.number("upto", upto)]),
                 None => (format!("{column} IS NOT NULL"), Vec::new()),
             },
+            Reach::RowVersion { upto, .. } => (
+                format!("{column} >= @next"),
+                vec![row_version::param("next", upto.next)],
+            ),
         })
     }
 
@@ -183,6 +209,10 @@ impl Window {
                     Some(id.is_some_and(|id| !window.was_delivered(id)))
                 });
                 Ok(new.collect())
+            }
+            Reach::RowVersion { greatest, .. } => {
+                *greatest = row_version::greatest(tracking)?.max(*greatest);
+                Ok(BooleanArray::from(vec![true; tracking.len()]))
             }
         }
     }
@@ -219,6 +249,18 @@ impl Window {
                 let part = IdColumnPosition { ids, ..upto.clone() };
                 part.position(&self.incarnation).map(Some)
             }
+            // Rows that SELECT INTO copied share a version, so the greatest one is read again.
+            Reach::RowVersion {
+                upto,
+                greatest: Some(greatest),
+                ..
+            } => {
+                let part = RowVersionPosition {
+                    next: *greatest,
+                    ..upto.clone()
+                };
+                part.position(&self.incarnation).map(Some)
+            }
             _ => Ok(None),
         }
     }
@@ -240,6 +282,7 @@ impl Window {
                 .position(&self.incarnation)
             }
             Reach::Id { upto, .. } => upto.position(&self.incarnation),
+            Reach::RowVersion { upto, .. } => upto.position(&self.incarnation),
         }
     }
 }

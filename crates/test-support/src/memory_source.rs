@@ -428,6 +428,7 @@ fn complete(upto: Position, holding: Option<String>) -> Cut {
         upto,
         holding,
         assumed: None,
+        warning: None,
     }
 }
 

@@ -98,6 +98,25 @@ fn a_column_named_otherwise_is_not_taken() {
 }
 
 #[test]
+fn a_rowversion_comes_before_every_name() {
+    let version = ColumnFacts {
+        nullable: true,
+        ..column("v", ColumnKind::RowVersion)
+    };
+    let columns = [identity_key("id"), dated("updated_at"), version];
+    check(&columns, Some(("v", TrackingKind::RowVersion)));
+    // The server never leaves it without a value.
+    let findings = detect_tracking(&columns).unwrap().findings;
+    assert!(
+        findings.iter().all(|f| f.severity == Severity::Note),
+        "{findings:?}"
+    );
+    let chosen = choose_tracking(&columns, "updated_at", None).unwrap();
+    assert_eq!(chosen.kind, TrackingKind::Timestamp);
+    assert!(choose_tracking(&columns, "id", Some(TrackingKind::RowVersion)).is_err());
+}
+
+#[test]
 fn names_come_in_order() {
     for (columns, first) in [
         (["ModifiedDate", "updated_at"], "updated_at"),

@@ -1,4 +1,4 @@
-//! The contract of a source, kept by timestamps and by the whole table.
+//! The contract of a source, kept by every mode.
 
 use std::sync::Arc;
 
@@ -17,7 +17,8 @@ impl Sample {
     async fn open(options: &str) -> Box<dyn SourceUnderTest> {
         let shop = Shop::open(
             "CREATE TABLE dbo.T (id int NOT NULL PRIMARY KEY, name nvarchar(100) NULL, amount bigint NULL, \
-             updated_at datetime2(3) NOT NULL DEFAULT SYSUTCDATETIME())",
+             updated_at datetime2(3) NOT NULL DEFAULT SYSUTCDATETIME(), rv rowversion);\
+             ALTER DATABASE CURRENT SET CHANGE_TRACKING = ON; ALTER TABLE dbo.T ENABLE CHANGE_TRACKING",
         )
         .await;
         shop.pass(0);
@@ -65,7 +66,17 @@ impl SourceUnderTest for Sample {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_timestamp_source_keeps_the_contract() {
-    source_conformance(|| Sample::open("{}")).await;
+    source_conformance(|| Sample::open(r#"{"tracking":{"column":"updated_at"}}"#)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rowversion_source_keeps_the_contract() {
+    source_conformance(|| Sample::open(r#"{"tracking":{"column":"rv"}}"#)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn change_tracking_keeps_the_contract() {
+    source_conformance(|| Sample::open(r#"{"mode":"change_tracking"}"#)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

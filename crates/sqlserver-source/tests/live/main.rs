@@ -3,9 +3,11 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests may say what they expect")]
 
+mod change_tracking;
 mod conformance;
 mod copy;
 mod describe;
 mod ids;
+mod rowversions;
 mod shop;
 mod timestamps;

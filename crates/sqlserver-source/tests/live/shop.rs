@@ -116,6 +116,8 @@ pub(crate) struct Target {
     pub(crate) source: SqlServerSource,
     pub(crate) rows: Rows,
     pub(crate) position: Position,
+    /// The positions of the last increment at which a commit was allowed.
+    pub(crate) parts: Vec<Position>,
     /// Rows of the last increment that were new, by the source's word.
     pub(crate) fresh: usize,
     /// Rows of the last increment that were probably delivered before.
@@ -134,6 +136,7 @@ impl Target {
             source,
             rows: Rows::new(),
             position,
+            parts: Vec::new(),
             fresh: 0,
             again: 0,
         };
@@ -179,15 +182,16 @@ impl Target {
         (holding, assumed)
     }
 
-    async fn apply_changes(&mut self, after: &Position, upto: &Position) {
+    /// Applies the changes between two positions.
+    pub(crate) async fn apply_changes(&mut self, after: &Position, upto: &Position) {
         let schema = schema(&self.source).await;
         let mut events = self.source.changes(&table(), &schema, after, upto).await.unwrap();
         (self.fresh, self.again) = (0, 0);
+        self.parts.clear();
         let mut ended = false;
         while let Some(event) = events.next().await {
             match event.unwrap() {
                 SourceEvent::Changes(batch) => {
-                    assert!(batch.ops.values().iter().all(|op| *op == Op::Upsert as i8));
                     let count = match batch.presence {
                         Presence::PerhapsIdentical => &mut self.again,
                         _ => &mut self.fresh,
@@ -197,6 +201,7 @@ impl Target {
                     ended = false;
                 }
                 SourceEvent::Boundary { at } => {
+                    self.parts.push(at.clone());
                     self.position = at;
                     ended = true;
                 }
@@ -206,7 +211,13 @@ impl Target {
     }
 
     fn apply(&mut self, batch: &ChangeBatch) {
-        self.rows.extend(rows(&batch.rows));
+        for row in 0..batch.len() {
+            let image = rows(&batch.rows.slice(row, 1));
+            match batch.op(row) {
+                Op::Delete => self.rows.retain(|id, _| !image.contains_key(id)),
+                _ => self.rows.extend(image),
+            }
+        }
     }
 
     /// Whether the target holds what the server holds.
@@ -255,6 +266,7 @@ pub(crate) fn complete(cut: Cut) -> (Position, Option<String>, Option<String>) {
             upto,
             holding,
             assumed,
+            ..
         } => (upto, holding, assumed),
         Cut::Gap { why, .. } => panic!("gap: {why}"),
     }

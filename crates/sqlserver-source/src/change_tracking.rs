@@ -1,0 +1,338 @@
+//! Increments by Change Tracking: the net effect per key since a version, deletes among it.
+//!
+//! Versions are given out when a transaction commits, so nothing that is open can appear below the current one. The cut asks for
+//! the current version first and for the least valid one after it; the least valid one is asked for again after the last row,
+//! because the server forgets while it is read. Each row is told with its present image: one that changes meanwhile is told again
+//! by the next increment, and one that is gone meanwhile is a delete.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow_array::cast::AsArray;
+use arrow_array::{BooleanArray, RecordBatch};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use arrow_select::filter::filter_record_batch;
+use futures::TryStreamExt;
+use futures::stream::{StreamExt, once};
+use model::{
+    ChangeBatch, Cut, Error, ErrorKind, Finding, Op, Position, Presence, Result, Severity, SourceEvent,
+    TableName, TableSchema,
+};
+use sqlserver_client::{ChangeTrackingInfo, Connection, Param, Permission, SqlType, TableInfo, quote};
+
+use crate::changes::Changes;
+use crate::clock::ServerClock;
+use crate::plan::TablePlan;
+use crate::pool::Pool;
+use crate::position::{ChangeTrackingPosition, Kind};
+use crate::read::{Select, run};
+use crate::tracker::Seen;
+
+/// The column that says whether a key's row is there; named so that no table has it by chance.
+const THERE: &str = "sync$there";
+
+/// Takes the cut: the version of the last transaction that has committed.
+pub(crate) async fn cut(
+    connection: &mut Connection,
+    plan: &TablePlan,
+    after: Option<&Position>,
+) -> Result<Cut> {
+    let after = match after {
+        None => None,
+        Some(after) => match plan.lost(after, ChangeTrackingPosition::NAME) {
+            Some(why) => return Ok(plan.gap(why)),
+            None => Some(ChangeTrackingPosition::read(after)?),
+        },
+    };
+    let version = current_version(connection).await?;
+    let now = ServerClock::ask(connection).await?.utc;
+    let info = connection.change_tracking(&plan.table).await?;
+    let upto = match (version, info.as_ref().and_then(|info| info.least_valid)) {
+        (Some(version), Some(_)) => ChangeTrackingPosition { version, now },
+        _ => return Err(off(plan)),
+    };
+    let mut warning = None;
+    if let (Some(after), Some(info)) = (after, &info) {
+        if let Some(why) = forgotten(&after, &upto, info) {
+            return Ok(plan.gap(why));
+        }
+        warning = close_call(now.since(after.now), info.retention);
+    }
+    Ok(Cut::Complete {
+        upto: upto.position(&plan.incarnation().to_string())?,
+        holding: None,
+        assumed: None,
+        warning,
+    })
+}
+
+async fn current_version(connection: &mut Connection) -> Result<Option<i64>> {
+    let sql = "SELECT CHANGE_TRACKING_CURRENT_VERSION() AS version";
+    connection.query(sql, &[]).await?.one()?.i64("version")
+}
+
+fn off(plan: &TablePlan) -> Error {
+    Error::new(
+        ErrorKind::Denied,
+        "the server tells no version: Change Tracking is off for the table, or the login may not see it",
+    )
+    .with("table", &plan.table.name)
+}
+
+/// Why the changes after `after` are not all kept any more.
+fn forgotten(
+    after: &ChangeTrackingPosition,
+    now: &ChangeTrackingPosition,
+    info: &ChangeTrackingInfo,
+) -> Option<String> {
+    let least_valid = info.least_valid.unwrap_or(i64::MAX);
+    if after.version > now.version {
+        Some(format!(
+            "the database is at version {}, behind version {} of the last run: it has been restored",
+            now.version, after.version
+        ))
+    } else if after.version >= least_valid {
+        None
+    } else if after.version < info.began {
+        Some(format!(
+            "since version {} of the last run the table has been truncated, or its Change Tracking switched off and on again \
+             (it begins at version {})",
+            after.version, info.began
+        ))
+    } else {
+        Some(format!(
+            "the server has forgotten changes up to version {least_valid}, and the last run, {} ago, ended at version {}",
+            hours(now.now.since(after.now)),
+            after.version
+        ))
+    }
+}
+
+/// Warns when a run came after more than half of the time that the server keeps changes for.
+fn close_call(age: Duration, retention: Option<Duration>) -> Option<String> {
+    let retention = retention.filter(|retention| age > *retention / 2)?;
+    Some(format!(
+        "the server keeps changes for {}, and the last run was {} ago: run more often, or raise CHANGE_RETENTION",
+        hours(retention),
+        hours(age)
+    ))
+}
+
+fn hours(duration: Duration) -> String {
+    let minutes = duration.as_secs() / 60;
+    match minutes {
+        0..120 => format!("{minutes} min"),
+        _ => format!("{} h", minutes / 60),
+    }
+}
+
+/// Reads the changes above `after`, whatever has changed since `upto` among them.
+pub(crate) async fn changes(
+    pool: &Arc<Pool>,
+    plan: &Arc<TablePlan>,
+    schema: &Arc<TableSchema>,
+    after: &Position,
+    upto: &Position,
+) -> Result<Changes> {
+    let version = ChangeTrackingPosition::read(after)?.version;
+    let select = Select {
+        sql: select(plan, schema)?,
+        params: vec![Param::typed("after", version, SqlType::BigInt)],
+        shape: shape(schema),
+    };
+    let (table, schema) = (plan.table.name.clone(), schema.clone());
+    let events = run(pool, plan, select)
+        .await?
+        .map(move |rows| told(&table, &schema, &rows?))
+        .map_ok(|batches| futures::stream::iter(batches.into_iter().map(Ok)))
+        .try_flatten();
+    Ok(events
+        .chain(once(end(pool.clone(), plan.clone(), version, upto.clone())))
+        .boxed())
+}
+
+/// The boundary, if the server still keeps everything that was to be read.
+async fn end(pool: Arc<Pool>, plan: Arc<TablePlan>, version: i64, upto: Position) -> Result<SourceEvent> {
+    let mut connection = pool.take().await?;
+    let info = connection.change_tracking(&plan.table).await?;
+    pool.put(connection);
+    match info.and_then(|info| info.least_valid) {
+        Some(least_valid) if version >= least_valid => Ok(SourceEvent::Boundary { at: upto }),
+        _ => Err(Error::new(
+            ErrorKind::Gap,
+            format!("while changes after version {version} were read, the server forgot some of them"),
+        )
+        .with("table", &plan.table.name)),
+    }
+}
+
+/// Every key that changed, with its row where there is one. A row that the configured filter does not let through is none.
+fn select(plan: &TablePlan, schema: &TableSchema) -> Result<String> {
+    let key = schema.key_names();
+    let quoted: Vec<_> = key.iter().map(|name| quote::identifier(name)).collect();
+    let there = format!("t.{}", quoted.first().ok_or_else(|| keyless(plan))?);
+    let columns = schema.arrow().fields().iter().map(|field| {
+        let name = quote::identifier(field.name());
+        if key.contains(&field.name().as_str()) {
+            format!("CASE WHEN t.{name} IS NULL THEN c.{name} ELSE t.{name} END AS {name}")
+        } else {
+            format!("t.{name}")
+        }
+    });
+    let columns = columns.collect::<Vec<_>>().join(", ");
+    let equal: Vec<_> = quoted.iter().map(|name| format!("t.{name} = c.{name}")).collect();
+    let flag = quote::identifier(THERE);
+    Ok(format!(
+        "SELECT {list}, {flag} FROM (SELECT {columns}, CAST(CASE WHEN {there} IS NULL THEN 0 ELSE 1 END AS bit) AS {flag} \
+         FROM CHANGETABLE(CHANGES {table}, @after) AS c LEFT JOIN (SELECT {names} FROM {table}{filter}) AS t ON {equal}) AS changed",
+        list = plan.table.select_list(schema)?,
+        names = quote::list(schema.arrow().fields().iter().map(|field| field.name().as_str())),
+        table = plan.from(),
+        filter = plan.filtered(&[]),
+        equal = equal.join(" AND "),
+    ))
+}
+
+fn keyless(plan: &TablePlan) -> Error {
+    Error::internal("a table without a key is not followed by Change Tracking")
+        .with("table", &plan.table.name)
+}
+
+/// The columns of the table, relaxed because a deleted row has only its key, and [`THERE`].
+fn shape(schema: &TableSchema) -> SchemaRef {
+    let mut fields = schema.relaxed().fields().to_vec();
+    fields.push(Arc::new(Field::new(THERE, DataType::Boolean, false)));
+    Arc::new(Schema::new(fields))
+}
+
+/// Rows that are there and rows that are not, each in a batch of its own.
+fn told(table: &TableName, schema: &Arc<TableSchema>, rows: &RecordBatch) -> Result<Vec<SourceEvent>> {
+    let columns = schema.arrow().fields().len();
+    let there = rows.column(columns).as_boolean().clone();
+    let gone = BooleanArray::from_iter(there.values().iter().map(|there| Some(!there)));
+    let mut events = Vec::new();
+    for (wanted, op, shape) in [
+        (there, Op::Upsert, schema.arrow().clone()),
+        (gone, Op::Delete, schema.relaxed()),
+    ] {
+        if wanted.true_count() == 0 {
+            continue;
+        }
+        let unfit = |e| Error::internal("rows that changed do not fit their schema").caused_by(e);
+        let kept = filter_record_batch(rows, &wanted).map_err(unfit)?;
+        let columns = kept.columns().iter().take(columns).cloned().collect();
+        let rows = RecordBatch::try_new(shape, columns).map_err(unfit)?;
+        let batch = ChangeBatch::uniform(table.clone(), schema.clone(), rows, op, Presence::Unknown)?;
+        events.push(SourceEvent::Changes(batch));
+    }
+    Ok(events)
+}
+
+/// What is missing before a table can be followed by Change Tracking, with the T-SQL that mends it.
+pub(crate) fn missing(seen: &Seen<'_>) -> Option<Finding> {
+    let refused = |message: &str, remedy: String| {
+        Some(Finding {
+            severity: Severity::Error,
+            message: message.to_owned(),
+            remedy: Some(remedy),
+        })
+    };
+    if !seen.database.writable {
+        return refused(
+            "the database is read-only here, and Change Tracking can be asked of the primary only",
+            "connect to the primary".to_owned(),
+        );
+    }
+    if !(seen.schema.has_key() && seen.table.key().is_some_and(|key| key.primary_key)) {
+        return refused(
+            "Change Tracking goes by the primary key, and the rows of this table are not told apart by one",
+            "give the table a primary key whose types are exact, and do not exclude its columns".to_owned(),
+        );
+    }
+    match seen.change_tracking {
+        None => refused("Change Tracking is off for the table", enable(seen)),
+        Some(ChangeTrackingInfo {
+            least_valid: None, ..
+        }) => refused(
+            "the login may not see the table's Change Tracking",
+            grant(seen.table),
+        ),
+        Some(_) => None,
+    }
+}
+
+/// The T-SQL that switches it on.
+pub(crate) fn enable(seen: &Seen<'_>) -> String {
+    let mut sql = String::new();
+    if !seen.database.change_tracking {
+        let database = quote::identifier(&seen.database.name);
+        sql += &format!(
+            "ALTER DATABASE {database} SET CHANGE_TRACKING = ON (CHANGE_RETENTION = 7 DAYS, AUTO_CLEANUP = ON);\n"
+        );
+    }
+    let table = quote::table(&seen.table.name);
+    sql + &format!(
+        "ALTER TABLE {table} ENABLE CHANGE_TRACKING;\n{}",
+        grant(seen.table)
+    )
+}
+
+fn grant(table: &TableInfo) -> String {
+    Permission::ViewChangeTracking(table.name.clone()).grant() + ";"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cdc::Ticks;
+
+    #[test]
+    fn what_is_forgotten_is_told_apart() {
+        let at = |version, hours: u64| ChangeTrackingPosition {
+            version,
+            now: Ticks(0).after(Duration::from_secs(hours * 3_600)),
+        };
+        let info = |began, least_valid| ChangeTrackingInfo {
+            began,
+            least_valid: Some(least_valid),
+            retention: None,
+        };
+        for (after, now, info, why) in [
+            (at(5, 0), at(5, 1), info(0, 5), None),
+            (at(5, 0), at(9, 1), info(0, 0), None),
+            (
+                at(5, 0),
+                at(9, 72),
+                info(0, 6),
+                Some("forgotten changes up to version 6, and the last run, 72 h ago"),
+            ),
+            (at(5, 0), at(9, 1), info(7, 7), Some("truncated")),
+            (at(5, 0), at(4, 1), info(0, 0), Some("restored")),
+        ] {
+            let found = forgotten(&after, &now, &info);
+            match (why, &found) {
+                (None, None) => {}
+                (Some(why), Some(found)) if found.contains(why) => {}
+                _ => panic!("{after:?} {now:?} {info:?}: {found:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_run_that_nearly_came_too_late_is_warned_of() {
+        let hours = |hours: u64| Duration::from_secs(hours * 3_600);
+        for (age, retention, warned) in [
+            (hours(38), Some(hours(41)), true),
+            (hours(20), Some(hours(41)), false),
+            (hours(10_000), None, false),
+        ] {
+            assert_eq!(
+                close_call(age, retention).is_some(),
+                warned,
+                "{age:?} {retention:?}"
+            );
+        }
+        let text = close_call(hours(38), Some(hours(41))).unwrap();
+        assert!(text.contains("for 41 h") && text.contains("38 h ago"), "{text}");
+    }
+}
