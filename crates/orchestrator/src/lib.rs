@@ -76,5 +76,5 @@ mod verify;
 pub use progress::{NoProgress, Progress, ProgressEvent};
 pub use retry::RetryPolicy;
 pub use run::{Route, Run, RunOutcome, Runner};
-pub use table_sync::TableSync;
-pub use verify::{Side, Upstream, Verify};
+pub use table_sync::{Repair, TableSync};
+pub use verify::{Differing, Side, Upstream, Verified, Verify};

@@ -6,6 +6,7 @@
 mod checkpoint;
 mod copy;
 mod increment;
+mod repair;
 mod replace;
 mod settle;
 mod stage;
@@ -25,6 +26,8 @@ use crate::retry::{Backoff, Failures};
 use crate::run::Runner;
 use checkpoint::Checkpoint;
 pub(crate) use checkpoint::forget_unfinished;
+
+pub use repair::Repair;
 
 /// One source table that is kept equal to one target table.
 #[derive(Clone)]
@@ -47,6 +50,8 @@ pub struct TableSync {
     pub full: bool,
     /// Whether a table without a key that was copied before is replaced in each run. Otherwise such a run is refused.
     pub replace_keyless: bool,
+    /// Keys that a comparison found different. They alone are brought in line, and the mark stays.
+    pub repair: Option<Repair>,
     /// Whether a missing target table is created.
     pub create: bool,
     /// Whether a target table that this engine did not create may be taken over.
@@ -71,6 +76,7 @@ impl TableSync {
             batch_rows: 100_000,
             full: false,
             replace_keyless: false,
+            repair: None,
             create: true,
             adopt: false,
         }
@@ -131,6 +137,8 @@ enum Way {
     Replace,
     /// None: a run that did not end has committed the copy of a table without a key.
     Copied { at: Position },
+    /// Single keys again.
+    Repair,
 }
 
 impl<'a> TableRun<'a> {
@@ -223,6 +231,7 @@ impl<'a> TableRun<'a> {
                 self.tally.reached(newest, at);
                 Ok(Attempt::Done)
             }
+            Way::Repair => self.repair(session, newest).await,
         }
     }
 
@@ -247,6 +256,10 @@ impl<'a> TableRun<'a> {
 
     /// Decides by what the target says; the checkpoint only shortens the way.
     fn way(&self, session: &Session, newest: &Committed) -> Result<Way> {
+        if let Some(repair) = &self.sync.repair {
+            self.may_repair(repair, session, newest)?;
+            return Ok(Way::Repair);
+        }
         if session.full {
             return Ok(Way::Replace);
         }
@@ -323,6 +336,7 @@ impl<'a> TableRun<'a> {
                 upto,
                 holding,
                 assumed,
+                warning,
             } => {
                 if let Some(assumed) = assumed {
                     self.tally
@@ -331,6 +345,9 @@ impl<'a> TableRun<'a> {
                 if let Some(holding) = holding {
                     self.tally
                         .warn(format!("changes after {upto} wait for {holding}"));
+                }
+                if let Some(warning) = warning {
+                    self.tally.warn(warning);
                 }
                 Ok(upto)
             }

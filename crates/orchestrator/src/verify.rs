@@ -14,6 +14,7 @@ mod reader;
 use std::fmt;
 use std::sync::Arc;
 
+use arrow_array::{BooleanArray, RecordBatch};
 use futures::StreamExt;
 use model::{ChangeSource, Error, ErrorKind, Position, Result, Selection, TableName, VerifyReport};
 use tokio_util::sync::CancellationToken;
@@ -34,6 +35,40 @@ pub struct Verify {
     pub others: Vec<Side>,
     /// How many keys the report names per side.
     pub keys_named: usize,
+}
+
+/// What a comparison found.
+#[derive(Debug, Clone)]
+pub struct Verified {
+    /// The report.
+    pub report: VerifyReport,
+    /// The keys that differ, one entry per other side, for [`TableSync::repair`](crate::TableSync::repair).
+    pub differing: Vec<Differing>,
+}
+
+/// The keys by which one side differs from the first one. What is pending is not among them.
+#[derive(Debug, Clone, Default)]
+pub struct Differing(pub(crate) Vec<DifferingKeys>);
+
+/// Some of them.
+#[derive(Debug, Clone)]
+pub(crate) struct DifferingKeys {
+    /// The key columns, by their names.
+    pub(crate) keys: RecordBatch,
+    /// Which of them have rows here that the first side does not have.
+    pub(crate) extra: BooleanArray,
+}
+
+impl Differing {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// How many keys have rows here that the first side does not have.
+    pub fn extra(&self) -> u64 {
+        self.0.iter().map(|part| part.extra.true_count() as u64).sum()
+    }
 }
 
 /// One side of a comparison.
@@ -89,12 +124,12 @@ impl Verify {
     /// # Cancel safety
     ///
     /// May be dropped or cancelled at any point.
-    pub async fn run(&self, cancel: &CancellationToken) -> Result<VerifyReport> {
+    pub async fn run(&self, cancel: &CancellationToken) -> Result<Verified> {
         let ended = cancel.run_until_cancelled(self.compare_all()).await;
         ended.unwrap_or_else(|| Err(Error::cancelled()))
     }
 
-    async fn compare_all(&self) -> Result<VerifyReport> {
+    async fn compare_all(&self) -> Result<Verified> {
         let description = self.first.source.describe(&self.first.table).await?;
         let layout = Layout::new(&description.schema);
         let first = Reader::new(&self.first, description.schema, &layout)?;
@@ -108,7 +143,7 @@ impl Verify {
             futures::future::try_join_all(readers.iter().map(|reader| summed(reader, &layout))),
         );
         let (first_sums, other_sums) = sums.await?;
-        let mut columns = Vec::new();
+        let (mut columns, mut differing) = (Vec::new(), Vec::new());
         for (reader, sums) in readers.iter().zip(other_sums) {
             let pair = Pair {
                 layout: &layout,
@@ -116,13 +151,16 @@ impl Verify {
                 other: reader,
                 keys_named: self.keys_named,
             };
-            columns.push(pair.compare(first_sums.clone(), sums).await?);
+            let (column, keys) = pair.compare(first_sums.clone(), sums).await?;
+            columns.push(column);
+            differing.push(keys);
         }
-        Ok(VerifyReport {
+        let report = VerifyReport {
             table: self.table.clone(),
             against: self.first.name.clone(),
             columns,
-        })
+        };
+        Ok(Verified { report, differing })
     }
 }
 

@@ -62,7 +62,7 @@ pub enum Command {
     /// List an Iceberg table's snapshots.
     Snapshots(OneTable),
     /// Compare source, Iceberg and target, row by row.
-    Verify(Tables),
+    Verify(Verify),
     /// Look at the state store, or forget a table.
     #[command(subcommand)]
     State(State),
@@ -127,6 +127,20 @@ pub enum Maintain {
         #[arg(long)]
         remove: bool,
     },
+}
+
+/// What to compare, and whether to mend it.
+#[derive(Debug, clap::Args)]
+pub struct Verify {
+    /// The tables.
+    #[command(flatten)]
+    pub tables: Tables,
+    /// Bring the keys that differ in line: Iceberg with the source, the target with Iceberg.
+    #[arg(long)]
+    pub repair: bool,
+    /// Repair even if that deletes more than a tenth of a table.
+    #[arg(long, requires = "repair")]
+    pub confirm_deletes: bool,
 }
 
 /// One table.

@@ -93,7 +93,7 @@ pub(crate) async fn dispatch(arguments: &Arguments) -> Result<Answer> {
         Command::Tables => tables::run(&parts).await,
         Command::Inspect(inspect) => inspect::run(&parts, inspect).await,
         Command::Snapshots(table) => inspect::snapshots(&parts, table).await,
-        Command::Verify(tables) => verify::run(&parts, tables).await,
+        Command::Verify(options) => verify::run(&parts, options, arguments.output).await,
         Command::State(command) => state::run(&parts, command).await,
         Command::Maintain(command) => maintain::run(&parts, command).await,
         Command::Init(_) | Command::Config(_) | Command::Completions { .. } => {

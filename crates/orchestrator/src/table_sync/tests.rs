@@ -2,6 +2,7 @@
 
 mod commits;
 mod kills;
+mod repair;
 mod rules;
 mod simulation;
 mod world;

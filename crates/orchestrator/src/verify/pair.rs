@@ -2,15 +2,18 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use arrow_array::RecordBatch;
+use arrow_array::{RecordBatch, UInt32Array};
+use arrow_select::take::take_record_batch;
 use futures::{StreamExt, TryStreamExt};
-use model::{Cut, Description, ErrorKind, Presence, Result, Selection, SourceEvent, Tracking, VerifyColumn};
+use model::{
+    Cut, Description, Error, ErrorKind, Presence, Result, Selection, SourceEvent, Tracking, VerifyColumn,
+};
 
-use super::Upstream;
 use super::buckets::Buckets;
 use super::difference::{Collected, Counts};
 use super::layout::Layout;
 use super::reader::Reader;
+use super::{Differing, DifferingKeys, Upstream};
 
 /// So many rows of differing buckets are held at once.
 const HELD_ROWS: u64 = 500_000;
@@ -30,10 +33,24 @@ pub(super) struct Pair<'a> {
 struct Suspect {
     counts: Counts,
     text: String,
+    /// Its row among [`Suspects::rows`].
+    place: (usize, usize),
+}
+
+/// Keys whose rows differ.
+#[derive(Default)]
+struct Suspects {
+    by_key: BTreeMap<Vec<u8>, Suspect>,
+    /// Their key columns, in batches.
+    rows: Vec<RecordBatch>,
 }
 
 impl Pair<'_> {
-    pub(super) async fn compare(&self, mut first: Buckets, mut other: Buckets) -> Result<VerifyColumn> {
+    pub(super) async fn compare(
+        &self,
+        mut first: Buckets,
+        mut other: Buckets,
+    ) -> Result<(VerifyColumn, Differing)> {
         first.widen_to(other.shift());
         other.widen_to(first.shift());
         let mut column = VerifyColumn {
@@ -44,22 +61,18 @@ impl Pair<'_> {
         };
         let (equal, groups) = first.compare(&other, HELD_ROWS);
         column.matched = equal;
-        let mut suspects = BTreeMap::new();
+        let mut suspects = Suspects::default();
         for group in groups {
             column.matched += self.second_pass(first.shift(), &group, &mut suspects).await?;
         }
-        let pending = self.pending(&suspects).await?;
-        self.count(&mut column, suspects, &pending);
-        Ok(column)
+        let pending = self.pending(&suspects.by_key).await?;
+        let differing = suspects.differing(&pending)?;
+        self.count(&mut column, suspects.by_key, &pending);
+        Ok((column, differing))
     }
 
     /// Reads the buckets of one group again and looks at their suspicious keys once more. Returns how many rows match.
-    async fn second_pass(
-        &self,
-        shift: u32,
-        group: &HashSet<i64>,
-        suspects: &mut BTreeMap<Vec<u8>, Suspect>,
-    ) -> Result<u64> {
+    async fn second_pass(&self, shift: u32, group: &HashSet<i64>, suspects: &mut Suspects) -> Result<u64> {
         let (first, other) = futures::future::try_join(
             self.collect(self.first, Selection::All, |place, _| {
                 group.contains(&(place >> shift))
@@ -91,9 +104,13 @@ impl Pair<'_> {
                     matched += counts.matched;
                 } else {
                     let text = self.layout.key_text(&rows, i)?;
-                    suspects.insert(key.clone(), Suspect { counts, text });
+                    let place = (suspects.rows.len(), i);
+                    suspects
+                        .by_key
+                        .insert(key.clone(), Suspect { counts, text, place });
                 }
             }
+            suspects.rows.push(rows);
         }
         Ok(matched)
     }
@@ -148,7 +165,7 @@ impl Pair<'_> {
         suspects: BTreeMap<Vec<u8>, Suspect>,
         pending: &HashSet<Vec<u8>>,
     ) {
-        for (key, Suspect { counts, text }) in suspects {
+        for (key, Suspect { counts, text, .. }) in suspects {
             column.matched += counts.matched;
             if pending.contains(&key) {
                 column.pending += 1;
@@ -167,6 +184,34 @@ impl Pair<'_> {
                 }
             }
         }
+    }
+}
+
+impl Suspects {
+    /// The keys that are not pending.
+    fn differing(&self, pending: &HashSet<Vec<u8>>) -> Result<Differing> {
+        let mut wanted: Vec<Vec<(u32, bool)>> = vec![Vec::new(); self.rows.len()];
+        for (key, suspect) in &self.by_key {
+            let (batch, row) = suspect.place;
+            if !pending.contains(key) {
+                let row = u32::try_from(row).map_err(|_| Error::internal("too many keys in a batch"))?;
+                wanted[batch].push((row, suspect.counts.extra > 0));
+            }
+        }
+        let mut differing = Differing::default();
+        for (rows, wanted) in self
+            .rows
+            .iter()
+            .zip(wanted)
+            .filter(|(_, wanted)| !wanted.is_empty())
+        {
+            let places: UInt32Array = wanted.iter().map(|(row, _)| *row).collect();
+            let keys = take_record_batch(rows, &places)
+                .map_err(|e| Error::internal("differing keys cannot be taken").caused_by(e))?;
+            let extra = wanted.iter().map(|(_, extra)| Some(*extra)).collect();
+            differing.0.push(DifferingKeys { keys, extra });
+        }
+        Ok(differing)
     }
 }
 

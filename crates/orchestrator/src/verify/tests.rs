@@ -64,7 +64,7 @@ impl Sides {
             others: vec![side("iceberg", copy, upstream.collect())],
             keys_named: 10,
         };
-        let mut report = verify.run(&CancellationToken::new()).await.unwrap();
+        let mut report = verify.run(&CancellationToken::new()).await.unwrap().report;
         assert_eq!(report.against, "source");
         report.columns.remove(0)
     }

@@ -26,7 +26,21 @@ pub(crate) async fn run(parts: &Parts, options: &arguments::Run, output: Output)
                 .hint("set `enabled: true`"),
         );
     }
-    let routes = routes(parts, &tables, options)?;
+    match run_routes(parts, routes(parts, &tables, options)?, output).await {
+        RunOutcome::Finished(report) => answer(&report),
+        RunOutcome::Busy { holder } => busy(parts, &holder),
+    }
+}
+
+/// Another run holds the sync.
+pub(crate) fn busy(parts: &Parts, holder: &str) -> Result<Answer> {
+    let sync = &parts.config().sync;
+    let text = format!("the sync {sync} is being run by {holder}; nothing was done\n");
+    Ok(Answer::new(text, &serde_json::json!({ "busy": holder }))?.ending(Exit::Busy))
+}
+
+/// Runs these routes, until a signal ends them.
+pub(crate) async fn run_routes(parts: &Parts, routes: Vec<Route>, output: Output) -> RunOutcome {
     let (source, destination) = parts.ends();
     let run = Run {
         name: parts.config().sync.clone(),
@@ -39,16 +53,7 @@ pub(crate) async fn run(parts: &Parts, options: &arguments::Run, output: Output)
     let signals = tokio::spawn(cancel_on_signal(cancel.clone()));
     let outcome = runner(parts, output).run(&run, &cancel).await;
     signals.abort();
-    match outcome {
-        RunOutcome::Finished(report) => answer(&report),
-        RunOutcome::Busy { holder } => {
-            let text = format!(
-                "the sync {} is being run by {holder}; nothing was done\n",
-                run.name
-            );
-            Ok(Answer::new(text, &serde_json::json!({ "busy": holder }))?.ending(Exit::Busy))
-        }
-    }
+    outcome
 }
 
 fn answer(report: &RunReport) -> Result<Answer> {
@@ -85,7 +90,7 @@ fn runner(parts: &Parts, output: Output) -> Runner {
 }
 
 /// Each table's way through all directions.
-fn routes(parts: &Parts, tables: &[Selected], options: &arguments::Run) -> Result<Vec<Route>> {
+pub(crate) fn routes(parts: &Parts, tables: &[Selected], options: &arguments::Run) -> Result<Vec<Route>> {
     let choice = match (options.snapshot, tables.len(), parts.has(Direction::Apply)) {
         (None, ..) => SnapshotChoice::Current,
         (Some(id), 1, true) => SnapshotChoice::Id(id),

@@ -1,14 +1,15 @@
-//! `verify`: compares source, Iceberg and target, row by row.
+//! `verify`: compares source, Iceberg and target, row by row, and repairs single keys.
 
 use std::sync::Arc;
 
 use iceberg_reader::SnapshotChoice;
 use model::{ChangeSource, Error, ErrorKind, Position, Result, TableName, VerifyReport};
-use orchestrator::{Side, Upstream, Verify};
+use orchestrator::{Repair, Route, RunOutcome, Side, TableSync, Upstream, Verified, Verify};
 use tokio_util::sync::CancellationToken;
 
 use super::Answer;
-use crate::arguments::Tables;
+use super::run::{busy, routes, run_routes};
+use crate::arguments::{self, Output};
 use crate::config::Selected;
 use crate::exit::Exit;
 use crate::parts::{Direction, Parts};
@@ -17,30 +18,91 @@ use crate::report;
 /// So many differing keys are named per table and side.
 const KEYS_NAMED: usize = 100;
 
-/// Compares every table that is enabled.
-pub(crate) async fn run(parts: &Parts, tables: &Tables) -> Result<Answer> {
-    let tables = parts.select(&tables.tables).await?;
+/// Compares every table that is enabled, and repairs what differs if that is asked for.
+pub(crate) async fn run(parts: &Parts, options: &arguments::Verify, output: Output) -> Result<Answer> {
+    let tables = parts.select(&options.tables.tables).await?;
     let tables: Vec<Selected> = tables.into_iter().filter(|table| table.entry.enabled).collect();
-    let sides = Sides {
-        source: parts.source(&tables),
-        iceberg: parts.iceberg_source(SnapshotChoice::Current),
-        target: parts.target_source(&tables),
-    };
-    let mut reports: Vec<VerifyReport> = Vec::new();
-    for table in &tables {
-        let verify = sides.of(parts, table).await?;
-        let report = verify
-            .run(&CancellationToken::new())
-            .await
-            .map_err(|error| error.with("table", &table.name))?;
-        reports.push(report);
+    let found = compare(parts, &tables).await?;
+    if !options.repair || found.iter().all(|verified| verified.report.all_match()) {
+        let reports = reports(found);
+        return Ok(Answer::new(report::verify(&reports), &reports)?.ending(verdict(&reports)));
     }
-    let exit = if reports.iter().all(VerifyReport::all_match) {
+    let routes = repairs(parts, &tables, &found, options.confirm_deletes)?;
+    let repair = match run_routes(parts, routes, output).await {
+        RunOutcome::Finished(report) => *report,
+        RunOutcome::Busy { holder } => return busy(parts, &holder),
+    };
+    let (found, left) = (reports(found), reports(compare(parts, &tables).await?));
+    let text = format!(
+        "{}\nrepair:\n{}\nafterwards:\n{}",
+        report::verify(&found),
+        report::run(&repair),
+        report::verify(&left)
+    );
+    let exit = match repair.metadata.status.into() {
+        Exit::Success => verdict(&left),
+        failed => failed,
+    };
+    let json = serde_json::json!({ "found": found, "repair": repair, "left": left });
+    Ok(Answer::new(text, &json)?.ending(exit))
+}
+
+fn verdict(reports: &[VerifyReport]) -> Exit {
+    if reports.iter().all(VerifyReport::all_match) {
         Exit::Success
     } else {
         Exit::Different
+    }
+}
+
+fn reports(verified: Vec<Verified>) -> Vec<VerifyReport> {
+    verified.into_iter().map(|verified| verified.report).collect()
+}
+
+async fn compare(parts: &Parts, tables: &[Selected]) -> Result<Vec<Verified>> {
+    let sides = Sides {
+        source: parts.source(tables),
+        iceberg: parts.iceberg_source(SnapshotChoice::Current),
+        target: parts.target_source(tables),
     };
-    Ok(Answer::new(report::verify(&reports), &reports)?.ending(exit))
+    let mut found = Vec::new();
+    for table in tables {
+        let verify = sides.of(parts, table).await?;
+        let verified = verify
+            .run(&CancellationToken::new())
+            .await
+            .map_err(|error| error.with("table", &table.name))?;
+        found.push(verified);
+    }
+    Ok(found)
+}
+
+/// Each table's way, of which only the directions are left whose end differs. Each end is repaired from the one before it.
+fn repairs(
+    parts: &Parts,
+    tables: &[Selected],
+    found: &[Verified],
+    deletes_confirmed: bool,
+) -> Result<Vec<Route>> {
+    let everything = arguments::Run {
+        tables: arguments::Tables::default(),
+        full: false,
+        snapshot: None,
+    };
+    let mut routes = routes(parts, tables, &everything)?;
+    for (route, verified) in routes.iter_mut().zip(found) {
+        let ends = verified.report.columns.iter().zip(&verified.differing);
+        for (sync, (column, differing)) in route.0.iter_mut().zip(ends) {
+            sync.repair = Some(Repair {
+                differing: differing.clone(),
+                rows: column.rows_here,
+                deletes_confirmed,
+            });
+        }
+        let differs = |sync: &TableSync| sync.repair.as_ref().is_some_and(|r| !r.differing.is_empty());
+        route.0.retain(differs);
+    }
+    Ok(routes)
 }
 
 struct Sides {

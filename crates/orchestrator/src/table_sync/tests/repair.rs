@@ -1,0 +1,116 @@
+//! Keys that a comparison found different are brought in line, and nothing else is.
+
+use std::sync::Arc;
+
+use arrow_array::{BooleanArray, Int32Array, RecordBatch};
+use model::{ErrorKind, Position};
+use test_support::{Faults, SampleRow, sample_batch, sample_schema};
+
+use super::world::{Process, TIMESTAMP, World, failed_as};
+use crate::table_sync::Repair;
+use crate::verify::{Differing, DifferingKeys};
+
+/// Keys that differ, and whether the source lacks them.
+fn differing(keys: &[(i32, bool)]) -> Differing {
+    let part = |part: &[(i32, bool)]| {
+        let ids = Int32Array::from_iter_values(part.iter().map(|(id, _)| *id));
+        DifferingKeys {
+            keys: RecordBatch::try_from_iter([("id", Arc::new(ids) as _)]).unwrap(),
+            extra: part
+                .iter()
+                .map(|(_, extra)| Some(*extra))
+                .collect::<BooleanArray>(),
+        }
+    };
+    Differing(keys.chunks(2).map(part).collect())
+}
+
+fn repair(world: &World, keys: &[(i32, bool)], deletes_confirmed: bool) -> Process {
+    let mut process = world.process(Faults::never());
+    process.sync.repair = Some(Repair {
+        differing: differing(keys),
+        rows: world.sink.rows(&world.table).len() as u64,
+        deletes_confirmed,
+    });
+    process
+}
+
+/// Twenty rows, of which one is then changed, two are lost and one is added behind the sync's back.
+async fn tampered() -> World {
+    let world = World::new(1, TIMESTAMP, true);
+    world.put(0..20, "row");
+    world.succeeds().await;
+    let foreign = sample_batch(&[SampleRow::new(5, "foreign", 0), SampleRow::new(99, "foreign", 0)]);
+    world
+        .sink
+        .write_foreign(&world.table, &sample_schema(true), &foreign)
+        .unwrap();
+    world
+        .sink
+        .delete_foreign(&world.table, |row| [7, 8].contains(&row.id));
+    world.clock.advance(100);
+    world
+}
+
+const TAMPERED: [(i32, bool); 4] = [(5, false), (7, false), (8, false), (99, true)];
+
+async fn position(world: &World) -> Position {
+    let sync = world.process(Faults::never()).sync;
+    let committed = sync.sink.committed(&sync.sync, &world.table).await.unwrap();
+    committed.mark.unwrap().position().clone()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_differs_is_brought_in_line_and_the_position_stays() {
+    let world = tampered().await;
+    world.succeeds().await;
+    assert!(!world.is_equal(), "increments see nothing of it");
+    let before = position(&world).await;
+    let outcome = repair(&world, &TAMPERED, false).run().await;
+    assert!(outcome.error.is_none(), "{:?}", outcome.error);
+    world.assert_equal("after the repair");
+    let counts = outcome.report.statistics;
+    assert_eq!((counts.records_written, counts.records_deleted), (4, 1));
+    assert_eq!(counts.records_processed, 4, "only the keys were fetched");
+    assert_eq!(position(&world).await, before);
+    // The next run goes on as if nothing had been.
+    world.put([3, 21], "later");
+    world.succeeds().await;
+    world.assert_equal("after an increment");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_has_come_back_meanwhile_is_written_again() {
+    let world = tampered().await;
+    world.put([99], "back");
+    let outcome = repair(&world, &TAMPERED, false).run().await;
+    assert!(outcome.error.is_none(), "{:?}", outcome.error);
+    world.assert_equal("after the repair");
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_deletes_must_be_confirmed() {
+    let world = World::new(1, TIMESTAMP, true);
+    world.put(0..20, "row");
+    world.succeeds().await;
+    world.source.delete(&world.table, 0..3);
+    let gone = [(0, true), (1, true), (2, true)];
+    let outcome = repair(&world, &gone, false).run().await;
+    assert!(failed_as(&outcome, ErrorKind::Config), "{:?}", outcome.error);
+    assert_eq!(world.sink.rows(&world.table).len(), 20);
+    let outcome = repair(&world, &gone, true).run().await;
+    assert!(outcome.error.is_none(), "{:?}", outcome.error);
+    world.assert_equal("after the confirmed repair");
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_a_table_with_a_key_that_was_copied_can_be_repaired() {
+    let world = World::new(1, TIMESTAMP, true);
+    let outcome = repair(&world, &[(1, false)], false).run().await;
+    assert!(failed_as(&outcome, ErrorKind::NotFound), "{:?}", outcome.error);
+    let world = World::new(1, TIMESTAMP, false);
+    world.put(0..3, "row");
+    world.succeeds().await;
+    let outcome = repair(&world, &[(1, false)], false).run().await;
+    assert!(failed_as(&outcome, ErrorKind::Unsupported), "{:?}", outcome.error);
+}
