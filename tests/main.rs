@@ -7,6 +7,7 @@
     reason = "tests say what they expect"
 )]
 
+mod adversary;
 mod arrows;
 mod losses;
 mod play;

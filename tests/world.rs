@@ -23,7 +23,7 @@ pub(crate) const MIRROR: &str = "mirror";
 
 /// An emulator, a warehouse and a state directory.
 pub(crate) struct World {
-    pub(crate) emulator: Emulator,
+    pub(crate) emulator: Arc<Emulator>,
     directory: TempDir,
     clock: Arc<SimClock>,
     ids: Arc<SeededIds>,
@@ -61,7 +61,7 @@ impl World {
             ..CaptureOptions::default()
         };
         Self {
-            emulator,
+            emulator: Arc::new(emulator),
             directory,
             clock,
             ids,
@@ -226,7 +226,7 @@ impl World {
             ],
             keys_named: 10,
         };
-        verify.run(&CancellationToken::new()).await.unwrap()
+        verify.run(&CancellationToken::new()).await.unwrap().report
     }
 
     /// How many snapshots the Iceberg table has.

@@ -85,6 +85,22 @@ pub(crate) fn test() -> Result<()> {
     succeed(cargo().args(["test", "--workspace", "--locked"]))
 }
 
+/// The adversarial suite with so many histories, telling what each found.
+pub(crate) fn test_adversary(seeds: u32) -> Result<()> {
+    let mut command = cargo();
+    command.args([
+        "test",
+        "--quiet",
+        "--locked",
+        "--package",
+        "end-to-end",
+        "--test",
+        "all",
+    ]);
+    command.args(["--", "adversary::", "--nocapture"]);
+    succeed(command.env("ADVERSARY_SEEDS", seeds.to_string()))
+}
+
 /// The tests that need readers of others, in this Python.
 pub(crate) fn test_readers(python: &Path) -> Result<()> {
     let mut command = cargo();

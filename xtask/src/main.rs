@@ -1,4 +1,4 @@
-//! Drives checks, tests, the demo, the integration suite and the benchmarks. It starts the emulator and `sync-cli` as
+//! Drives checks, tests, the demo, the adversarial and the integration suite and the benchmarks. It starts the emulator and `sync-cli` as
 //! processes, as a user would, and knows nothing of their insides.
 
 mod bench;
@@ -27,6 +27,12 @@ enum Task {
     Demo(demo::Options),
     /// Real data, and readers that we did not write.
     Integration(integration::Options),
+    /// Every mode of capture against writers that do their worst.
+    Adversary {
+        /// How many histories are played per mode, and per rule that is switched off.
+        #[arg(long, default_value_t = 5)]
+        seeds: u32,
+    },
     /// Measurements.
     Bench(Box<bench::Options>),
 }
@@ -38,6 +44,7 @@ fn main() -> Result<()> {
         Task::Demo(options) => demo::run(&options),
         Task::Integration(options) if options.docker && !cfg!(feature = "docker") => cargo::run_with_docker(),
         Task::Integration(options) => integration::run(&options),
+        Task::Adversary { seeds } => cargo::test_adversary(seeds),
         Task::Bench(options) => bench::run(&options),
     }
 }

@@ -1,0 +1,119 @@
+//! Every mode of capture against writers that do their worst: transactions of up to five seconds that commit out of order or roll
+//! back, values that were taken when the transaction began, changed keys, rows that are deleted and come back, statements that wait
+//! for locks with their time already taken, a clock that steps by two seconds either way, and a process that is killed and started
+//! again. When all is quiet, Iceberg holds what the source holds.
+//!
+//! Each rule that saves rows is then switched off by itself, and nearly every history must lose some: else the suite proves nothing.
+//! `cargo xtask adversary --seeds 200` plays as many histories; the tests play a few.
+
+mod history;
+mod play;
+mod rules;
+
+use play::{Outcome, play};
+use rules::Rule;
+
+/// How changes are captured, and what the writers do.
+#[derive(Debug, Clone, Copy)]
+struct Mode {
+    name: &'static str,
+    /// The configuration section `capture`.
+    capture: &'static str,
+    /// Whether rows are only ever added, which is all that ids tell of.
+    appends: bool,
+    /// Whether deletes and changed keys are seen, so that no row is left over in Iceberg.
+    sees_deletes: bool,
+}
+
+const TIMESTAMP: Mode = Mode {
+    name: "timestamp",
+    capture: r#"{"tracking":{"column":"updated_at"},"window":{"settle_seconds":0}}"#,
+    appends: false,
+    sees_deletes: false,
+};
+const ID: Mode = Mode {
+    name: "id",
+    capture: r#"{"tracking":{"column":"id"},"window":{"settle_seconds":0}}"#,
+    appends: true,
+    sees_deletes: false,
+};
+const ROWVERSION: Mode = Mode {
+    name: "rowversion",
+    capture: r#"{"tracking":{"column":"rv"},"window":{"settle_seconds":0}}"#,
+    appends: false,
+    sees_deletes: false,
+};
+
+/// How many histories each test plays.
+fn seeds() -> u64 {
+    let asked = std::env::var("ADVERSARY_SEEDS").ok();
+    asked.map_or(5, |seeds| seeds.parse().expect("ADVERSARY_SEEDS is a number"))
+}
+
+async fn every_history_ends_equal(mode: Mode) {
+    let mut totals = Outcome::default();
+    for seed in 0..seeds() {
+        let outcome = play(mode, seed, None).await;
+        assert!(
+            !outcome.loses(mode),
+            "{} with seed {seed}: {outcome:?}",
+            mode.name
+        );
+        totals += outcome;
+    }
+    println!(
+        "{:<15} {} histories, none with a difference: {totals}",
+        mode.name,
+        seeds()
+    );
+}
+
+/// Nine of ten histories must lose rows, or more exactly no more than one of ten may not.
+async fn histories_lose_rows(mode: Mode, rule: Rule) {
+    let (mut losing, mut totals) = (0, Outcome::default());
+    for seed in 0..seeds() {
+        let outcome = play(mode, seed, Some(rule)).await;
+        losing += u64::from(outcome.loses(mode));
+        totals += outcome;
+    }
+    println!(
+        "{:<15} without {rule:?}: {losing} of {} histories differ: {totals}",
+        mode.name,
+        seeds()
+    );
+    assert!(
+        losing * 10 >= seeds() * 9,
+        "{} without {rule:?}: only {losing} of {} histories lose rows",
+        mode.name,
+        seeds()
+    );
+}
+
+macro_rules! modes {
+    ($($name:ident: $mode:expr, without $($rule:ident as $twin:ident),+;)*) => {$(
+        mod $name {
+            use super::*;
+
+            #[tokio::test]
+            async fn every_history_ends_equal() {
+                super::every_history_ends_equal($mode).await;
+            }
+
+            $(#[tokio::test]
+            async fn $twin() {
+                histories_lose_rows($mode, Rule::$rule).await;
+            })+
+        }
+    )*};
+}
+
+modes! {
+    timestamp: TIMESTAMP, without
+        OpenTransactions as open_transactions_hold_the_cut,
+        Tolerance as the_clock_may_step_back;
+    id: ID, without
+        OpenTransactions as open_transactions_hold_the_cut;
+    rowversion: ROWVERSION, without
+        OpenTransactions as open_transactions_hold_the_cut,
+        Replay as what_changes_during_the_copy_is_replayed;
+}

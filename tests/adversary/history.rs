@@ -1,0 +1,358 @@
+//! The writers, step by step. A seed is a history; the clock is the server's own and stands still between steps.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::seq::IteratorRandom;
+use rand::{Rng, SeedableRng};
+use sqlserver_emulator::{
+    Done, Emulator, EnvChange, Flow, LoginInfo, Output, ResultColumn, ReturnValue, Session, SqlError, Value,
+};
+
+use crate::world::{MIRROR, SHOP};
+
+const WRITERS: usize = 8;
+/// The longest transaction.
+const LONGEST_MS: i64 = 5_000;
+/// Most writes go to so many of the newest keys.
+const HOT_KEYS: i32 = 15;
+/// How far the clock steps, either way.
+const CLOCK_STEP_MS: i64 = 2_000;
+
+/// Everybody who writes to `dbo.T`.
+pub(super) struct History {
+    emulator: Arc<Emulator>,
+    random: StdRng,
+    writers: Vec<Writer>,
+    appends: bool,
+    /// Keys that were ever used.
+    keys: BTreeSet<i32>,
+    next_key: i32,
+    written: u64,
+    /// How much time has passed, whatever the clock shows.
+    elapsed_ms: i64,
+    /// When the clock last stepped back.
+    stepped_back_ms: i64,
+    /// Who waits for a lock, its time already taken.
+    waiting: Option<Waiting>,
+    /// A transaction that is open all the time, in another database.
+    elsewhere: Writer,
+}
+
+struct Writer {
+    session: Option<Session>,
+    open: Option<Open>,
+}
+
+/// An open transaction.
+struct Open {
+    ends_ms: i64,
+    /// The server's time when it began, which some statements use.
+    began: String,
+}
+
+struct Waiting {
+    writer: usize,
+    statement: JoinHandle<Session>,
+}
+
+impl History {
+    /// Writers of a table that exists. Their transactions begin when steps are made.
+    pub(super) fn new(emulator: Arc<Emulator>, seed: u64, appends: bool) -> Self {
+        let writers = (0..WRITERS)
+            .map(|number| Writer::connect(&emulator, SHOP, number))
+            .collect();
+        let mut elsewhere = Writer::connect(&emulator, MIRROR, WRITERS);
+        elsewhere.run("CREATE TABLE dbo.side (id int); BEGIN TRANSACTION; INSERT INTO dbo.side VALUES (1)");
+        Self {
+            emulator,
+            random: StdRng::seed_from_u64(seed),
+            writers,
+            appends,
+            keys: BTreeSet::new(),
+            next_key: 1,
+            written: 0,
+            elapsed_ms: 0,
+            stepped_back_ms: 0,
+            waiting: None,
+            elsewhere,
+        }
+    }
+
+    pub(super) fn steps(&mut self, steps: usize) {
+        for _ in 0..steps {
+            self.step();
+        }
+    }
+
+    /// Lets a little time pass, and one writer do something.
+    fn step(&mut self) {
+        let passed = self.random.random_range(5..400);
+        self.elapsed_ms += passed;
+        self.emulator.clock().step_ms(passed);
+        if self.random.random_ratio(1, 40) {
+            self.step_clock();
+        }
+        if self.writers.is_empty() {
+            return;
+        }
+        let number = self.random.random_range(0..WRITERS);
+        if self.writers[number].session.is_none() {
+            return;
+        }
+        match &self.writers[number].open {
+            Some(open) if self.elapsed_ms >= open.ends_ms => self.finish(number),
+            Some(_) => self.write(number),
+            None if self.random.random_bool(0.6) => self.begin(number),
+            None => self.write(number),
+        }
+        self.look_after_the_waiting();
+    }
+
+    /// Moves the clock without letting time pass. It does not step back twice before it has made good for the first step, so that
+    /// it is never more than one step behind what it has shown.
+    fn step_clock(&mut self) {
+        let forward = self.random.random_bool(0.5);
+        if forward {
+            self.emulator.clock().step_ms(CLOCK_STEP_MS);
+        } else if self.elapsed_ms - self.stepped_back_ms > 2 * CLOCK_STEP_MS {
+            self.stepped_back_ms = self.elapsed_ms;
+            self.emulator.clock().step_ms(-CLOCK_STEP_MS);
+        }
+    }
+
+    /// Ends every transaction. The last rows are written a little more than a second ago, which is what a cut stays behind.
+    pub(super) fn calm_down(&mut self) {
+        self.quiet();
+        self.pass(5_000);
+        self.write(0);
+        self.write(1);
+        self.pass(1_050);
+    }
+
+    /// Ends every transaction in this database.
+    fn quiet(&mut self) {
+        while self.writers.iter().any(|writer| writer.open.is_some()) || self.waiting.is_some() {
+            for number in 0..WRITERS {
+                if self.writers[number].session.is_some() && self.writers[number].open.is_some() {
+                    self.finish(number);
+                }
+            }
+            self.look_after_the_waiting();
+        }
+    }
+
+    /// A burst of committed writes right after the clock has stepped back, some time after all was quiet.
+    pub(super) fn burst_after_a_step_back(&mut self) {
+        self.stepped_back_ms = self.elapsed_ms;
+        self.emulator.clock().step_ms(-CLOCK_STEP_MS);
+        for number in 0..WRITERS {
+            self.emulator.clock().step_ms(20);
+            self.write(number);
+        }
+    }
+
+    /// Everybody ends, and nobody writes any more. The transaction elsewhere stays open.
+    pub(super) fn end(&mut self) {
+        self.quiet();
+        self.pass(60_000);
+        self.writers.clear();
+        assert!(
+            self.elsewhere
+                .session
+                .as_ref()
+                .is_some_and(Session::in_transaction)
+        );
+    }
+
+    fn pass(&mut self, milliseconds: i64) {
+        self.elapsed_ms += milliseconds;
+        self.emulator.clock().step_ms(milliseconds);
+    }
+
+    fn begin(&mut self, number: usize) {
+        let lasts = self.random.random_range(0..LONGEST_MS);
+        let now = self
+            .emulator
+            .execute(SHOP, "SELECT CONVERT(nvarchar(30), SYSUTCDATETIME(), 126)");
+        let Ok([now]) = now.as_deref() else { return };
+        let Value::Str(began) = &now.rows[0][0] else {
+            return;
+        };
+        let began = String::from_utf16_lossy(began);
+        self.writers[number].run("BEGIN TRANSACTION");
+        self.writers[number].open = Some(Open {
+            ends_ms: self.elapsed_ms + lasts,
+            began,
+        });
+        self.write(number);
+    }
+
+    fn finish(&mut self, number: usize) {
+        let verb = if self.random.random_ratio(1, 4) {
+            "ROLLBACK"
+        } else {
+            "COMMIT"
+        };
+        self.writers[number].run(&format!("IF @@TRANCOUNT > 0 {verb} TRANSACTION"));
+        self.writers[number].open = None;
+    }
+
+    /// One statement, or two. Whoever meets a lock or a duplicate goes on with something else.
+    fn write(&mut self, number: usize) {
+        let batch = self.statement(number);
+        let may_wait =
+            self.waiting.is_none() && batch.starts_with("UPDATE") && self.random.random_ratio(1, 6);
+        if may_wait {
+            self.write_waiting(number, batch);
+        } else {
+            self.writers[number].run(&batch);
+        }
+    }
+
+    fn statement(&mut self, number: usize) -> String {
+        self.written += 1;
+        let value = format!("N'w{number} v{}'", self.written);
+        let time = match &self.writers[number].open {
+            Some(open) if self.random.random_ratio(1, 3) => format!("'{}'", open.began),
+            _ => "SYSUTCDATETIME()".to_owned(),
+        };
+        if self.appends {
+            return format!("INSERT INTO dbo.T (v, updated_at) VALUES ({value}, {time})");
+        }
+        let insert =
+            |key: i32| format!("INSERT INTO dbo.T (id, v, updated_at) VALUES ({key}, {value}, {time})");
+        let Some(key) = self.some_key() else {
+            return insert(self.fresh_key());
+        };
+        match self.random.random_range(0..10) {
+            0..3 => insert(self.fresh_key()),
+            3 => insert(key),
+            4..7 => format!("UPDATE dbo.T SET v = {value}, updated_at = {time} WHERE id = {key}"),
+            7 => format!("DELETE FROM dbo.T WHERE id = {key}"),
+            8 => {
+                let other = self.fresh_key();
+                format!("UPDATE dbo.T SET id = {other}, v = {value}, updated_at = {time} WHERE id = {key}")
+            }
+            _ => format!("DELETE FROM dbo.T WHERE id = {key}; {}", insert(key)),
+        }
+    }
+
+    /// Mostly a key of the newest, so that what was lost is not written again and again until it arrives after all.
+    fn some_key(&mut self) -> Option<i32> {
+        let newest = self.next_key - HOT_KEYS;
+        let from = if self.random.random_ratio(9, 10) {
+            newest
+        } else {
+            1
+        };
+        self.keys.range(from..).copied().choose(&mut self.random)
+    }
+
+    fn fresh_key(&mut self) -> i32 {
+        let key = self.next_key;
+        self.next_key += 1;
+        self.keys.insert(key);
+        key
+    }
+
+    /// Runs a statement that waits for locks as long as it takes.
+    fn write_waiting(&mut self, number: usize, batch: String) {
+        let Some(mut session) = self.writers[number].session.take() else {
+            return;
+        };
+        let statement = std::thread::spawn(move || {
+            let batch = format!("SET LOCK_TIMEOUT -1; {batch}; SET LOCK_TIMEOUT 0");
+            session.batch(&batch, &mut Ignored);
+            session
+        });
+        self.waiting = Some(Waiting {
+            writer: number,
+            statement,
+        });
+        self.look_after_the_waiting();
+    }
+
+    /// Takes a waiting writer back once its statement is through; returns only when it is, or is known to wait.
+    fn look_after_the_waiting(&mut self) {
+        while let Some(waiting) = self.waiting.take() {
+            if waiting.statement.is_finished() {
+                let session = waiting.statement.join().expect("a statement ends");
+                let writer = &mut self.writers[waiting.writer];
+                if !session.in_transaction() {
+                    writer.open = None;
+                }
+                writer.session = Some(session);
+                return;
+            }
+            self.waiting = Some(waiting);
+            if self.somebody_waits() {
+                return;
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+    }
+
+    fn somebody_waits(&self) -> bool {
+        let sql = "SELECT COUNT(*) FROM sys.dm_exec_requests WHERE blocking_session_id <> 0";
+        let found = self
+            .emulator
+            .execute(SHOP, sql)
+            .expect("requests can be looked at");
+        found[0].rows[0][0] != Value::Int(0)
+    }
+}
+
+impl Writer {
+    fn connect(emulator: &Emulator, database: &str, number: usize) -> Self {
+        let login = LoginInfo {
+            user: emulator.user().to_owned(),
+            password: emulator.password().to_owned(),
+            database: Some(database.to_owned()),
+            program_name: format!("writer {number}"),
+            ..LoginInfo::default()
+        };
+        let session = Session::new(emulator.engine(), login).expect("a writer logs in");
+        let mut writer = Self {
+            session: Some(session),
+            open: None,
+        };
+        writer.run("SET LOCK_TIMEOUT 0");
+        writer
+    }
+
+    fn run(&mut self, batch: &str) {
+        if let Some(session) = &mut self.session {
+            session.batch(batch, &mut Ignored);
+            if !session.in_transaction() {
+                self.open = None;
+            }
+        }
+    }
+}
+
+/// Whatever a statement says: writers shrug.
+struct Ignored;
+
+impl Output for Ignored {
+    fn columns(&mut self, _: &[ResultColumn]) -> Flow {
+        Flow::Continue
+    }
+
+    fn row(&mut self, _: &[Value]) -> Flow {
+        Flow::Continue
+    }
+
+    fn done(&mut self, _: Done) {}
+
+    fn message(&mut self, _: &SqlError) {}
+
+    fn env(&mut self, _: EnvChange) {}
+
+    fn return_value(&mut self, _: ReturnValue) {}
+
+    fn return_status(&mut self, _: i32) {}
+}
