@@ -43,6 +43,12 @@ const ROWVERSION: Mode = Mode {
     appends: false,
     sees_deletes: false,
 };
+const CHANGE_TRACKING: Mode = Mode {
+    name: "change_tracking",
+    capture: r#"{"mode":"change_tracking"}"#,
+    appends: false,
+    sees_deletes: true,
+};
 
 /// How many histories each test plays.
 fn seeds() -> u64 {
@@ -116,4 +122,8 @@ modes! {
     rowversion: ROWVERSION, without
         OpenTransactions as open_transactions_hold_the_cut,
         Replay as what_changes_during_the_copy_is_replayed;
+    change_tracking: CHANGE_TRACKING, without
+        Replay as what_changes_during_the_copy_is_replayed,
+        CutFirst as the_cut_is_taken_before_rows_are_read,
+        Deletes as deletes_are_changes;
 }

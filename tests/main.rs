@@ -9,6 +9,7 @@
 
 mod adversary;
 mod arrows;
+mod gaps;
 mod losses;
 mod play;
 mod twins;

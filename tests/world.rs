@@ -7,7 +7,7 @@ use iceberg_reader::IcebergSource;
 use iceberg_table::{Catalog, FileSystemCatalog};
 use iceberg_writer::{IcebergSink, WriterOptions};
 use model::{ChangeSink, ChangeSource, RunReport, StateStore, SyncId, TableName, VerifyReport};
-use orchestrator::{Route, Run, RunOutcome, Runner, Side, TableSync, Upstream, Verify};
+use orchestrator::{Repair, Route, Run, RunOutcome, Runner, Side, TableSync, Upstream, Verify};
 use sqlserver_client::{ConnectOptions, Secret, TypePolicy};
 use sqlserver_emulator::{Emulator, EmulatorConfig, EngineConfig, ResultSet};
 use sqlserver_import::{ApplyOptions, SqlServerSink};
@@ -175,6 +175,17 @@ impl World {
         Route(vec![capture, apply])
     }
 
+    /// The same, by the engine as it is.
+    pub(crate) fn plain_route(&self, table: &TableName) -> Route {
+        let source = self.source(table, self.capture.clone());
+        self.route(
+            table,
+            source,
+            Arc::new(self.iceberg_sink()),
+            Arc::new(self.target_sink()),
+        )
+    }
+
     /// Runs one route.
     pub(crate) async fn run(&self, route: Route) -> RunReport {
         let runner = Runner::new(self.store(), self.clock.clone(), self.ids.clone());
@@ -193,6 +204,25 @@ impl World {
 
     /// Compares source, Iceberg and target.
     pub(crate) async fn verify(&self, table: &TableName) -> VerifyReport {
+        let verify = self.comparison(table).await;
+        verify.run(&CancellationToken::new()).await.unwrap().report
+    }
+
+    /// Compares, and brings Iceberg in line with the source.
+    pub(crate) async fn repair(&self, table: &TableName) -> RunReport {
+        let verify = self.comparison(table).await;
+        let found = verify.run_for_repair(&CancellationToken::new()).await.unwrap();
+        let mut route = self.plain_route(table);
+        route.0.truncate(1);
+        route.0[0].repair = Some(Repair {
+            differing: found.differing[0].clone(),
+            rows: found.report.columns[0].rows_here,
+            deletes_confirmed: false,
+        });
+        self.run(route).await
+    }
+
+    async fn comparison(&self, table: &TableName) -> Verify {
         let source = self.source(table, self.capture.clone());
         let captured = self
             .iceberg_sink()
@@ -217,7 +247,7 @@ impl World {
             table: table.clone(),
             upstream,
         };
-        let verify = Verify {
+        Verify {
             table: table.to_string(),
             first: side("source", source, vec![]),
             others: vec![
@@ -225,8 +255,7 @@ impl World {
                 side("target", self.target_source(table), vec![by_capture, by_apply]),
             ],
             keys_named: 10,
-        };
-        verify.run(&CancellationToken::new()).await.unwrap().report
+        }
     }
 
     /// How many snapshots the Iceberg table has.

@@ -265,8 +265,9 @@ impl History {
             return;
         };
         let statement = std::thread::spawn(move || {
-            let batch = format!("SET LOCK_TIMEOUT -1; {batch}; SET LOCK_TIMEOUT 0");
-            session.batch(&batch, &mut Ignored);
+            for batch in ["SET LOCK_TIMEOUT -1", &batch, "SET LOCK_TIMEOUT 0"] {
+                session.batch(batch, &mut Ignored);
+            }
             session
         });
         self.waiting = Some(Waiting {

@@ -74,7 +74,9 @@ pub(super) async fn play(mode: Mode, seed: u64, rule: Option<Rule>) -> Outcome {
     let id = if mode.appends { "IDENTITY(1,1)" } else { "" };
     world.sql(&format!(
         "CREATE TABLE dbo.T (id int {id} NOT NULL PRIMARY KEY, v nvarchar(40) NOT NULL, updated_at datetime2(3) NOT NULL, rv rowversion);
-         CREATE INDEX by_time ON dbo.T (updated_at); CREATE INDEX by_version ON dbo.T (rv);"
+         CREATE INDEX by_time ON dbo.T (updated_at); CREATE INDEX by_version ON dbo.T (rv);
+         ALTER DATABASE CURRENT SET CHANGE_TRACKING = ON (CHANGE_RETENTION = 2 DAYS, AUTO_CLEANUP = ON);
+         ALTER TABLE dbo.T ENABLE CHANGE_TRACKING;"
     ));
     world.capture = serde_json::from_str(mode.capture).expect("the configuration can be read");
     // As much as the clock steps back, and a second; less than transactions last, so that it does not stand in for another rule.
@@ -106,8 +108,7 @@ pub(super) async fn play(mode: Mode, seed: u64, rule: Option<Rule>) -> Outcome {
         }
         outcome.killed += u64::from(!run(&world, &stage).await);
     }
-    stage.history.lock().expect("no writer panics").end();
-    stage.kill_at(i64::MAX);
+    stage.end();
     assert!(run(&world, &stage).await, "nobody kills the last run");
     let found = compare(&world).await;
     let column = &found.report.columns[0];
@@ -126,11 +127,11 @@ pub(super) async fn play(mode: Mode, seed: u64, rule: Option<Rule>) -> Outcome {
 /// Brings Iceberg up to date, or dies. Whether it lived.
 async fn run(world: &World, stage: &Arc<Stage>) -> bool {
     let source: Arc<dyn ChangeSource> = Arc::new(Beset {
-        source: world.source(&table()),
+        source: world.source(&table(), world.capture.clone()),
         stage: stage.clone(),
     });
     let sink: Arc<dyn ChangeSink> = Arc::new(Endangered {
-        sink: world.iceberg_sink(),
+        sink: Arc::new(world.iceberg_sink()),
         stage: stage.clone(),
     });
     let mut sync = table_sync(source, sink);
@@ -147,7 +148,7 @@ fn table_sync(source: Arc<dyn ChangeSource>, sink: Arc<dyn ChangeSink>) -> Table
 }
 
 async fn succeed(world: &World, sync: TableSync) {
-    let report = world.run_route(Route(vec![sync]), world.store()).await;
+    let report = world.run(Route(vec![sync])).await;
     assert_eq!(
         report.metadata.status,
         RunStatus::Succeeded,
@@ -158,7 +159,10 @@ async fn succeed(world: &World, sync: TableSync) {
 
 /// Repairs what was found, and expects every row.
 async fn repaired(world: &World, found: Verified) {
-    let mut sync = table_sync(world.source(&table()), world.iceberg_sink());
+    let mut sync = table_sync(
+        world.source(&table(), world.capture.clone()),
+        Arc::new(world.iceberg_sink()),
+    );
     sync.repair = Some(Repair {
         differing: found.differing[0].clone(),
         rows: found.report.columns[0].rows_here,
@@ -170,7 +174,7 @@ async fn repaired(world: &World, found: Verified) {
 }
 
 async fn compare(world: &World) -> Verified {
-    let source = world.source(&table());
+    let source = world.source(&table(), world.capture.clone());
     let committed = world.iceberg_sink().committed(&sync_id(), &table()).await;
     let mark = committed
         .expect("the mark can be read")

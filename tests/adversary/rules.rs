@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use futures::{Stream, StreamExt};
 use model::{
-    Batches, Bound, ChangeSink, ChangeSource, Chunk, Commit, CommitOutcome, Committed, Cut, Description,
+    Batches, Bound, ChangeSink, ChangeSource, Chunk, Commit, CommitOutcome, Committed, Cut, Description, Op,
     Position, Prepare, Prepared, Result, Selection, SourceEvent, StageOutcome, Staged, SyncId, TableName,
     TableSchema,
 };
@@ -27,6 +27,10 @@ pub(super) enum Rule {
     Tolerance,
     /// What changes while the table is copied is read after the copy.
     Replay,
+    /// A position claims what was complete before rows were read, not after.
+    CutFirst,
+    /// Deletes are changes.
+    Deletes,
 }
 
 /// Where a run takes place: the writers beside it, and its end if it is killed.
@@ -64,6 +68,13 @@ impl Stage {
     pub(super) fn becalm(&self) {
         self.history.lock().expect("no writer panics").calm_down();
         self.calm.store(true, Ordering::SeqCst);
+    }
+
+    /// Everybody ends, and the next run is the last.
+    pub(super) fn end(&self) {
+        self.calm.store(false, Ordering::SeqCst);
+        self.history.lock().expect("no writer panics").end();
+        self.kill_at(i64::MAX);
     }
 
     /// An increment has been read, and is not committed yet.
@@ -107,10 +118,31 @@ impl Stage {
     }
 
     fn last_rowversion(&self) -> i64 {
-        let found = self.emulator.execute(SHOP, "SELECT CONVERT(bigint, @@DBTS)");
-        match found.expect("the counter can be asked for")[0].rows[0][0] {
-            Value::BigInt(last) => last,
-            ref other => panic!("@@DBTS is {other:?}"),
+        self.ask("SELECT CONVERT(bigint, @@DBTS)")
+    }
+
+    /// What a reader without rules makes of an increment.
+    fn spoil(&self, event: &mut SourceEvent) {
+        match event {
+            SourceEvent::Boundary { at } if !self.has(Rule::CutFirst) => {
+                let mut value: serde_json::Value =
+                    serde_json::from_str(&at.value).expect("positions are JSON");
+                value["version"] = self.ask("SELECT CHANGE_TRACKING_CURRENT_VERSION()").into();
+                at.value = value.to_string();
+            }
+            SourceEvent::Changes(batch) if !self.has(Rule::Deletes) && batch.op(0) == Op::Delete => {
+                batch.rows = batch.rows.slice(0, 0);
+                batch.ops = batch.ops.slice(0, 0);
+            }
+            _ => {}
+        }
+    }
+
+    fn ask(&self, sql: &str) -> i64 {
+        let found = self.emulator.execute(SHOP, sql);
+        match found.expect("the server answers")[0].rows[0][0] {
+            Value::BigInt(number) => number,
+            ref other => panic!("{sql} is {other:?}"),
         }
     }
 }
@@ -182,9 +214,12 @@ impl ChangeSource for Beset {
             return Ok(futures::stream::iter([Ok(end)]).boxed());
         }
         let events = self.source.changes(table, schema, after, upto).await?;
-        let events: Vec<_> = events.collect().await;
+        let mut events: Vec<_> = events.collect().await;
         self.stage.after_reading();
         self.stage.meanwhile().await;
+        for event in events.iter_mut().flatten() {
+            self.stage.spoil(event);
+        }
         Ok(futures::stream::iter(events).boxed())
     }
 

@@ -251,7 +251,7 @@ fn choice(column: &ColumnFacts, kind: TrackingKind, reason: String) -> TrackingC
         TrackingKind::Timestamp | TrackingKind::RowVersion => find(
             Severity::Note,
             format!("by {name} neither deleted rows nor changed keys are seen"),
-            "run `sync-cli verify` from time to time, or `sync-cli run --full`",
+            "run `sync-cli verify --repair` from time to time, or use Change Tracking",
         ),
         TrackingKind::Id => find(
             Severity::Note,

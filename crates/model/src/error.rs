@@ -81,7 +81,9 @@ impl ErrorKind {
             Self::Transient | Self::Unavailable => "nothing is lost; run again when the server is reachable",
             Self::Exhausted => "make room (log, disk, memory), then run again; it resumes where it stopped",
             Self::Fenced => "another process owns this sync now; stop one of them",
-            Self::Gap => "run `sync-cli verify`, then `sync-cli run --full` for this table",
+            Self::Gap => {
+                "run `sync-cli verify --repair` to mend what differs and go on, or `sync-cli run --full` to copy the table again"
+            }
             Self::Corrupt => "restore the file, or remove it if the message says that it can be rebuilt",
             Self::Cancelled => "run again to resume",
             Self::Internal => "please report this with the log",

@@ -48,7 +48,12 @@ pub struct Verified {
 
 /// The keys by which one side differs from the first one. What is pending is not among them.
 #[derive(Debug, Clone, Default)]
-pub struct Differing(pub(crate) Vec<DifferingKeys>);
+pub struct Differing {
+    pub(crate) keys: Vec<DifferingKeys>,
+    /// Where increments can go on once the keys are repaired, if the history after the applied position is lost. It was taken
+    /// before the first row was compared, so that what changed since is read again.
+    pub(crate) restart: Option<Position>,
+}
 
 /// Some of them.
 #[derive(Debug, Clone)]
@@ -60,14 +65,14 @@ pub(crate) struct DifferingKeys {
 }
 
 impl Differing {
-    /// Whether there is none.
+    /// Whether there is nothing to repair: neither a key nor a lost position.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.keys.is_empty() && self.restart.is_none()
     }
 
     /// How many keys have rows here that the first side does not have.
     pub fn extra(&self) -> u64 {
-        self.0.iter().map(|part| part.extra.true_count() as u64).sum()
+        self.keys.iter().map(|part| part.extra.true_count() as u64).sum()
     }
 }
 
@@ -125,11 +130,36 @@ impl Verify {
     ///
     /// May be dropped or cancelled at any point.
     pub async fn run(&self, cancel: &CancellationToken) -> Result<Verified> {
-        let ended = cancel.run_until_cancelled(self.compare_all()).await;
+        let ended = cancel.run_until_cancelled(self.compare_all(&[])).await;
         ended.unwrap_or_else(|| Err(Error::cancelled()))
     }
 
-    async fn compare_all(&self) -> Result<Verified> {
+    /// Compares, having asked first whether the history after what was applied is lost, so that a repair can end the gap.
+    ///
+    /// # Errors
+    ///
+    /// As [`Verify::run`].
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped or cancelled at any point.
+    pub async fn run_for_repair(&self, cancel: &CancellationToken) -> Result<Verified> {
+        let compared = async {
+            let mut restarts = Vec::new();
+            for side in &self.others {
+                restarts.push(match side.upstream.last() {
+                    Some(upstream) => upstream.restart().await?,
+                    None => None,
+                });
+            }
+            self.compare_all(&restarts).await
+        };
+        let ended = cancel.run_until_cancelled(compared).await;
+        ended.unwrap_or_else(|| Err(Error::cancelled()))
+    }
+
+    /// `restarts` has an entry per other side, or none.
+    async fn compare_all(&self, restarts: &[Option<Position>]) -> Result<Verified> {
         let description = self.first.source.describe(&self.first.table).await?;
         let layout = Layout::new(&description.schema);
         let first = Reader::new(&self.first, description.schema, &layout)?;
@@ -144,7 +174,7 @@ impl Verify {
         );
         let (first_sums, other_sums) = sums.await?;
         let (mut columns, mut differing) = (Vec::new(), Vec::new());
-        for (reader, sums) in readers.iter().zip(other_sums) {
+        for (place, (reader, sums)) in readers.iter().zip(other_sums).enumerate() {
             let pair = Pair {
                 layout: &layout,
                 first: &first,
@@ -153,7 +183,10 @@ impl Verify {
             };
             let (column, keys) = pair.compare(first_sums.clone(), sums).await?;
             columns.push(column);
-            differing.push(keys);
+            differing.push(Differing {
+                keys,
+                restart: restarts.get(place).cloned().flatten(),
+            });
         }
         let report = VerifyReport {
             table: self.table.clone(),

@@ -47,13 +47,20 @@ pub(crate) async fn cut(
     let version = current_version(connection).await?;
     let now = ServerClock::ask(connection).await?.utc;
     let info = connection.change_tracking(&plan.table).await?;
-    let upto = match (version, info.as_ref().and_then(|info| info.least_valid)) {
-        (Some(version), Some(_)) => ChangeTrackingPosition { version, now },
-        _ => return Err(off(plan)),
+    let (Some(version), Some(info)) = (version, info) else {
+        return Err(off(plan));
+    };
+    let Some(least_valid) = info.least_valid else {
+        return Err(off(plan));
+    };
+    let upto = ChangeTrackingPosition {
+        version,
+        began: info.began,
+        now,
     };
     let mut warning = None;
-    if let (Some(after), Some(info)) = (after, &info) {
-        if let Some(why) = forgotten(&after, &upto, info) {
+    if let Some(after) = after {
+        if let Some(why) = forgotten(&after, &upto, least_valid) {
             return Ok(plan.gap(why));
         }
         warning = close_call(now.since(after.now), info.retention);
@@ -83,28 +90,28 @@ fn off(plan: &TablePlan) -> Error {
 fn forgotten(
     after: &ChangeTrackingPosition,
     now: &ChangeTrackingPosition,
-    info: &ChangeTrackingInfo,
+    least_valid: i64,
 ) -> Option<String> {
-    let least_valid = info.least_valid.unwrap_or(i64::MAX);
     if after.version > now.version {
         Some(format!(
             "the database is at version {}, behind version {} of the last run: it has been restored",
             now.version, after.version
         ))
-    } else if after.version >= least_valid {
-        None
-    } else if after.version < info.began {
+    } else if after.began != now.began {
+        // The least valid version alone does not tell: where nothing else is tracked, no version passes meanwhile.
         Some(format!(
-            "since version {} of the last run the table has been truncated, or its Change Tracking switched off and on again \
-             (it begins at version {})",
-            after.version, info.began
+            "since the last run the table has been truncated, or its Change Tracking switched off and on again: it begins at \
+             version {}, and not at {} as before",
+            now.began, after.began
         ))
-    } else {
+    } else if after.version < least_valid {
         Some(format!(
             "the server has forgotten changes up to version {least_valid}, and the last run, {} ago, ended at version {}",
             hours(now.now.since(after.now)),
             after.version
         ))
+    } else {
+        None
     }
 }
 
@@ -288,32 +295,29 @@ mod tests {
 
     #[test]
     fn what_is_forgotten_is_told_apart() {
-        let at = |version, hours: u64| ChangeTrackingPosition {
+        let at = |version, began, hours: u64| ChangeTrackingPosition {
             version,
+            began,
             now: Ticks(0).after(Duration::from_secs(hours * 3_600)),
         };
-        let info = |began, least_valid| ChangeTrackingInfo {
-            began,
-            least_valid: Some(least_valid),
-            retention: None,
-        };
-        for (after, now, info, why) in [
-            (at(5, 0), at(5, 1), info(0, 5), None),
-            (at(5, 0), at(9, 1), info(0, 0), None),
+        for (after, now, least_valid, why) in [
+            (at(5, 0, 0), at(5, 0, 1), 5, None),
+            (at(5, 0, 0), at(9, 0, 1), 0, None),
             (
-                at(5, 0),
-                at(9, 72),
-                info(0, 6),
+                at(5, 0, 0),
+                at(9, 0, 72),
+                6,
                 Some("forgotten changes up to version 6, and the last run, 72 h ago"),
             ),
-            (at(5, 0), at(9, 1), info(7, 7), Some("truncated")),
-            (at(5, 0), at(4, 1), info(0, 0), Some("restored")),
+            (at(5, 0, 0), at(9, 7, 1), 7, Some("truncated")),
+            (at(5, 0, 0), at(5, 5, 1), 5, Some("switched off")),
+            (at(5, 0, 0), at(4, 0, 1), 0, Some("restored")),
         ] {
-            let found = forgotten(&after, &now, &info);
+            let found = forgotten(&after, &now, least_valid);
             match (why, &found) {
                 (None, None) => {}
                 (Some(why), Some(found)) if found.contains(why) => {}
-                _ => panic!("{after:?} {now:?} {info:?}: {found:?}"),
+                _ => panic!("{after:?} {now:?} {least_valid}: {found:?}"),
             }
         }
     }

@@ -113,6 +113,8 @@ pub(crate) struct RowVersionPosition {
 pub(crate) struct ChangeTrackingPosition {
     /// The version of the last transaction that had committed.
     pub(crate) version: i64,
+    /// The version at which tracking of the table had begun.
+    pub(crate) began: i64,
     /// The server's clock (UTC) then, to tell how soon the server forgets.
     pub(crate) now: Ticks,
 }

@@ -1,7 +1,7 @@
 //! Single keys again: what a comparison found different is brought in line, whatever the increments can see.
 //!
-//! The mark stays where it is, because nothing is claimed about other rows. What changes after the rows are read is delivered by
-//! the increments.
+//! The mark stays where it is, because nothing is claimed about other rows; what changes after the rows are read is delivered by
+//! the increments. Only where their history is lost does it move, to a cut that was taken before the comparison began.
 
 use std::sync::Arc;
 
@@ -11,7 +11,8 @@ use arrow_select::filter::filter_record_batch;
 use cdc::Fold;
 use futures::StreamExt;
 use model::{
-    Batches, ChangeBatch, Committed, Error, ErrorKind, Mark, Op, Presence, Result, Selection, TableSchema,
+    Batches, ChangeBatch, Committed, Error, ErrorKind, Mark, Op, Position, Presence, Result, Selection,
+    Staged, TableSchema,
 };
 
 use super::{Attempt, Session, TableRun};
@@ -78,7 +79,7 @@ impl TableRun<'_> {
         };
         let position = session.checkpoint.beyond(&newest);
         let mut gone = Fold::new();
-        for part in &differing.0 {
+        for part in &differing.keys {
             let unfit = |e| Error::internal("keys to delete cannot be taken").caused_by(e);
             let keys = filter_record_batch(&part.keys, &part.extra).map_err(unfit)?;
             gone.push(self.deleted(&session.schema, &keys)?)?;
@@ -87,7 +88,7 @@ impl TableRun<'_> {
             return Ok(Attempt::Overtaken);
         }
         let mut there = Fold::new();
-        for part in &differing.0 {
+        for part in &differing.keys {
             let (source, table) = (&self.sync.source, &self.sync.source_table);
             let keys = Selection::Keys(key_columns(&session.schema, &part.keys)?);
             let read = self.cancellable(source.read(table, &session.schema, keys, None));
@@ -96,30 +97,56 @@ impl TableRun<'_> {
                 there.push(self.changed(&session.schema, batch?.rows, Op::Upsert)?)?;
             }
         }
-        if !self.write(session, &mut newest, there).await? {
+        let ended = match &differing.restart {
+            Some(restart) => self.restart(session, &mut newest, there, restart).await?,
+            None => self.write(session, &mut newest, there).await?,
+        };
+        if !ended {
             return Ok(Attempt::Overtaken);
         }
         if let Some(mark) = &newest.mark {
-            let position = position.unwrap_or_else(|| mark.position().clone());
+            let kept = position.filter(|_| differing.restart.is_none());
+            let position = kept.unwrap_or_else(|| mark.position().clone());
             self.tally.reached(&newest, position);
         }
         Ok(Attempt::Done)
     }
 
-    /// Stages and commits what is not in the target as it is. `false` if somebody else committed in between.
-    async fn write(&mut self, session: &Session, newest: &mut Committed, rows: Fold) -> Result<bool> {
+    /// Commits what is not in the target as it is. `false` if somebody else committed in between.
+    async fn write(&mut self, session: &mut Session, newest: &mut Committed, rows: Fold) -> Result<bool> {
         let Some(mark) = newest.mark.clone().filter(|_| !rows.is_empty()) else {
             return Ok(true);
         };
+        let staged = self.staged(session, rows).await?;
+        if staged.is_empty() {
+            return Ok(true);
+        }
+        self.advance(session, newest, mark, staged).await
+    }
+
+    /// Commits rows with the position from which increments go on, which ends a gap.
+    async fn restart(
+        &mut self,
+        session: &mut Session,
+        newest: &mut Committed,
+        rows: Fold,
+        restart: &Position,
+    ) -> Result<bool> {
+        let staged = self.staged(session, rows).await?;
+        self.advance(session, newest, Mark::At(restart.clone()), staged)
+            .await
+    }
+
+    async fn staged(&mut self, session: &Session, rows: Fold) -> Result<Vec<Staged>> {
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
         let (sync, table) = (&self.sync.sync, &self.sync.target_table);
         let rows: Batches = Box::pin(futures::stream::iter(rows.finish()));
         let staging = self.sync.sink.stage(sync, table, &session.schema, rows);
-        let staged = self.cancellable(staging).await?;
-        self.tally.staged(&staged);
-        if staged.staged.is_empty() {
-            return Ok(true);
-        }
-        self.advance(session, newest, mark, staged.staged).await
+        let outcome = self.cancellable(staging).await?;
+        self.tally.staged(&outcome);
+        Ok(outcome.staged)
     }
 
     fn deleted(&self, schema: &Arc<TableSchema>, keys: &RecordBatch) -> Result<ChangeBatch> {

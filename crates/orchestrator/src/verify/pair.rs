@@ -6,14 +6,15 @@ use arrow_array::{RecordBatch, UInt32Array};
 use arrow_select::take::take_record_batch;
 use futures::{StreamExt, TryStreamExt};
 use model::{
-    Cut, Description, Error, ErrorKind, Presence, Result, Selection, SourceEvent, Tracking, VerifyColumn,
+    Cut, Description, Error, ErrorKind, Position, Presence, Result, Selection, SourceEvent, Tracking,
+    VerifyColumn,
 };
 
 use super::buckets::Buckets;
 use super::difference::{Collected, Counts};
 use super::layout::Layout;
 use super::reader::Reader;
-use super::{Differing, DifferingKeys, Upstream};
+use super::{DifferingKeys, Upstream};
 
 /// So many rows of differing buckets are held at once.
 const HELD_ROWS: u64 = 500_000;
@@ -50,7 +51,7 @@ impl Pair<'_> {
         &self,
         mut first: Buckets,
         mut other: Buckets,
-    ) -> Result<(VerifyColumn, Differing)> {
+    ) -> Result<(VerifyColumn, Vec<DifferingKeys>)> {
         first.widen_to(other.shift());
         other.widen_to(first.shift());
         let mut column = VerifyColumn {
@@ -189,7 +190,7 @@ impl Pair<'_> {
 
 impl Suspects {
     /// The keys that are not pending.
-    fn differing(&self, pending: &HashSet<Vec<u8>>) -> Result<Differing> {
+    fn differing(&self, pending: &HashSet<Vec<u8>>) -> Result<Vec<DifferingKeys>> {
         let mut wanted: Vec<Vec<(u32, bool)>> = vec![Vec::new(); self.rows.len()];
         for (key, suspect) in &self.by_key {
             let (batch, row) = suspect.place;
@@ -198,7 +199,7 @@ impl Suspects {
                 wanted[batch].push((row, suspect.counts.extra > 0));
             }
         }
-        let mut differing = Differing::default();
+        let mut differing = Vec::new();
         for (rows, wanted) in self
             .rows
             .iter()
@@ -209,13 +210,25 @@ impl Suspects {
             let keys = take_record_batch(rows, &places)
                 .map_err(|e| Error::internal("differing keys cannot be taken").caused_by(e))?;
             let extra = wanted.iter().map(|(_, extra)| Some(*extra)).collect();
-            differing.0.push(DifferingKeys { keys, extra });
+            differing.push(DifferingKeys { keys, extra });
         }
         Ok(differing)
     }
 }
 
 impl Upstream {
+    /// Where increments could go on from, if what was applied is followed by a gap.
+    pub(super) async fn restart(&self) -> Result<Option<Position>> {
+        let tables = std::slice::from_ref(&self.table);
+        match self.source.cut(tables, Some(&self.applied)).await? {
+            Cut::Complete { .. } => Ok(None),
+            Cut::Gap { .. } => match self.source.cut(tables, None).await? {
+                Cut::Complete { upto, .. } => Ok(Some(upto)),
+                Cut::Gap { .. } => Ok(None),
+            },
+        }
+    }
+
     /// Adds the keys among `suspects` that changed after what was applied: up to a cut, deletes included, and what the cut
     /// leaves for later. Rows that a window only reads again do not count.
     async fn changed(

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use iceberg_reader::SnapshotChoice;
 use model::{ChangeSource, Error, ErrorKind, Position, Result, TableName, VerifyReport};
-use orchestrator::{Repair, Route, RunOutcome, Side, TableSync, Upstream, Verified, Verify};
+use orchestrator::{Differing, Repair, Route, RunOutcome, Side, TableSync, Upstream, Verified, Verify};
 use tokio_util::sync::CancellationToken;
 
 use super::Answer;
@@ -22,8 +22,9 @@ const KEYS_NAMED: usize = 100;
 pub(crate) async fn run(parts: &Parts, options: &arguments::Verify, output: Output) -> Result<Answer> {
     let tables = parts.select(&options.tables.tables).await?;
     let tables: Vec<Selected> = tables.into_iter().filter(|table| table.entry.enabled).collect();
-    let found = compare(parts, &tables).await?;
-    if !options.repair || found.iter().all(|verified| verified.report.all_match()) {
+    let found = compare(parts, &tables, options.repair).await?;
+    let nothing = |verified: &Verified| verified.differing.iter().all(Differing::is_empty);
+    if !options.repair || found.iter().all(nothing) {
         let reports = reports(found);
         return Ok(Answer::new(report::verify(&reports), &reports)?.ending(verdict(&reports)));
     }
@@ -32,7 +33,7 @@ pub(crate) async fn run(parts: &Parts, options: &arguments::Verify, output: Outp
         RunOutcome::Finished(report) => *report,
         RunOutcome::Busy { holder } => return busy(parts, &holder),
     };
-    let (found, left) = (reports(found), reports(compare(parts, &tables).await?));
+    let (found, left) = (reports(found), reports(compare(parts, &tables, false).await?));
     let text = format!(
         "{}\nrepair:\n{}\nafterwards:\n{}",
         report::verify(&found),
@@ -59,7 +60,7 @@ fn reports(verified: Vec<Verified>) -> Vec<VerifyReport> {
     verified.into_iter().map(|verified| verified.report).collect()
 }
 
-async fn compare(parts: &Parts, tables: &[Selected]) -> Result<Vec<Verified>> {
+async fn compare(parts: &Parts, tables: &[Selected], for_repair: bool) -> Result<Vec<Verified>> {
     let sides = Sides {
         source: parts.source(tables),
         iceberg: parts.iceberg_source(SnapshotChoice::Current),
@@ -68,11 +69,13 @@ async fn compare(parts: &Parts, tables: &[Selected]) -> Result<Vec<Verified>> {
     let mut found = Vec::new();
     for table in tables {
         let verify = sides.of(parts, table).await?;
-        let verified = verify
-            .run(&CancellationToken::new())
-            .await
-            .map_err(|error| error.with("table", &table.name))?;
-        found.push(verified);
+        let cancel = CancellationToken::new();
+        let verified = if for_repair {
+            verify.run_for_repair(&cancel).await
+        } else {
+            verify.run(&cancel).await
+        };
+        found.push(verified.map_err(|error| error.with("table", &table.name))?);
     }
     Ok(found)
 }

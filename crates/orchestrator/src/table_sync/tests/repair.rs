@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use arrow_array::{BooleanArray, Int32Array, RecordBatch};
-use model::{ErrorKind, Position};
-use test_support::{Faults, SampleRow, sample_batch, sample_schema};
+use model::{ChangeSource, Cut, ErrorKind, Position, RunStatus};
+use test_support::{Faults, MemoryTracking, SampleRow, sample_batch, sample_schema};
 
 use super::world::{Process, TIMESTAMP, World, failed_as};
 use crate::table_sync::Repair;
@@ -22,7 +22,10 @@ fn differing(keys: &[(i32, bool)]) -> Differing {
                 .collect::<BooleanArray>(),
         }
     };
-    Differing(keys.chunks(2).map(part).collect())
+    Differing {
+        keys: keys.chunks(2).map(part).collect(),
+        restart: None,
+    }
 }
 
 fn repair(world: &World, keys: &[(i32, bool)], deletes_confirmed: bool) -> Process {
@@ -86,6 +89,34 @@ async fn a_key_that_has_come_back_meanwhile_is_written_again() {
     let outcome = repair(&world, &TAMPERED, false).run().await;
     assert!(outcome.error.is_none(), "{:?}", outcome.error);
     world.assert_equal("after the repair");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gap_is_ended_by_a_position_that_was_taken_before() {
+    let world = World::new(1, MemoryTracking::Versions, true);
+    world.put(0..20, "row");
+    world.succeeds().await;
+    world.put([4], "forgotten");
+    world.source.forget_history();
+    let gap = world.run().await;
+    assert_eq!(gap.report.status, RunStatus::Gap);
+    let restart = match world
+        .source
+        .cut(std::slice::from_ref(&world.table), None)
+        .await
+        .unwrap()
+    {
+        Cut::Complete { upto, .. } => upto,
+        Cut::Gap { why, .. } => panic!("{why}"),
+    };
+    // After the cut, and before the repair reads its keys.
+    world.put([5], "meanwhile");
+    let mut process = repair(&world, &[(4, false)], false);
+    process.sync.repair.as_mut().unwrap().differing.restart = Some(restart);
+    let outcome = process.run().await;
+    assert!(outcome.error.is_none(), "{:?}", outcome.error);
+    world.succeeds().await;
+    world.assert_equal("after the gap");
 }
 
 #[tokio::test(start_paused = true)]
