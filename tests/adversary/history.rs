@@ -18,7 +18,7 @@ const WRITERS: usize = 8;
 /// The longest transaction.
 const LONGEST_MS: i64 = 5_000;
 /// Most writes go to so many of the newest keys.
-const HOT_KEYS: i32 = 15;
+const HOT_KEYS: i32 = 12;
 /// How far the clock steps, either way.
 const CLOCK_STEP_MS: i64 = 2_000;
 
@@ -174,7 +174,10 @@ impl History {
     }
 
     fn begin(&mut self, number: usize) {
-        let lasts = self.random.random_range(0..LONGEST_MS);
+        let lasts = self
+            .random
+            .random_range(0..LONGEST_MS)
+            .max(self.random.random_range(0..LONGEST_MS));
         let now = self
             .emulator
             .execute(SHOP, "SELECT CONVERT(nvarchar(30), SYSUTCDATETIME(), 126)");
@@ -217,7 +220,7 @@ impl History {
         self.written += 1;
         let value = format!("N'w{number} v{}'", self.written);
         let time = match &self.writers[number].open {
-            Some(open) if self.random.random_ratio(1, 3) => format!("'{}'", open.began),
+            Some(open) if self.random.random_ratio(1, 2) => format!("'{}'", open.began),
             _ => "SYSUTCDATETIME()".to_owned(),
         };
         if self.appends {
@@ -229,9 +232,9 @@ impl History {
             return insert(self.fresh_key());
         };
         match self.random.random_range(0..10) {
-            0..3 => insert(self.fresh_key()),
-            3 => insert(key),
-            4..7 => format!("UPDATE dbo.T SET v = {value}, updated_at = {time} WHERE id = {key}"),
+            0..4 => insert(self.fresh_key()),
+            4 => insert(key),
+            5..7 => format!("UPDATE dbo.T SET v = {value}, updated_at = {time} WHERE id = {key}"),
             7 => format!("DELETE FROM dbo.T WHERE id = {key}"),
             8 => {
                 let other = self.fresh_key();

@@ -16,7 +16,7 @@ use super::rules::{Beset, Endangered, Rule, Stage};
 use crate::world::World;
 
 /// How many runs a history has before it ends.
-const RUNS: usize = 12;
+const RUNS: usize = 16;
 /// Rows of a chunk, so that the writers meet the copy many times.
 const CHUNK_ROWS: usize = 10;
 
@@ -93,7 +93,7 @@ pub(super) async fn play(mode: Mode, seed: u64, rule: Option<Rule>) -> Outcome {
             .lock()
             .expect("no writer panics")
             .steps(random.random_range(5..25));
-        if number % 3 == 2 {
+        if number % 4 == 3 {
             stage.becalm();
         }
         let calls = if number == 0 { 30 } else { 6 };

@@ -94,7 +94,7 @@ impl Stage {
             std::future::pending::<()>().await;
         }
         if !self.calm.load(Ordering::SeqCst) {
-            self.history.lock().expect("no writer panics").steps(3);
+            self.history.lock().expect("no writer panics").steps(4);
         }
     }
 
