@@ -21,13 +21,18 @@ mod locate;
 mod manifest_entries;
 mod manifests;
 mod marks;
+mod metadata;
 mod partition;
 mod position_delete;
 mod read;
+mod rest;
 mod rewrite;
 mod row_deletes;
 mod schema;
+mod segment;
 mod snapshot;
+mod sql;
+mod storage;
 mod summary;
 
 /// The program's name in files that it writes.
@@ -50,6 +55,9 @@ pub use read::{
     DataFileReader, DeleteFile, DeletedRows, FileRows, FileRowsStream, LiveFile, NAME_MAPPING, Projection,
     ROW_IDS, RowRanges, live_files,
 };
+pub use rest::{OAuth2Options, RestCatalog, RestOptions, SigV4Options};
 pub use rewrite::{Rewrite, RewriteOutcome, RewrittenGroup, commit_rewrite, merge_manifests};
 pub use row_deletes::RowsToDelete;
 pub use schema::{KEY, SOURCE_SCHEMA, field_ids, iceberg_schema, schema_properties, table_schema};
+pub use sql::{SqlCatalog, SqlOptions};
+pub use storage::{S3Options, Storage, StorageOptions};

@@ -20,6 +20,7 @@ mod names;
 mod position;
 mod report;
 mod schema;
+mod secret;
 mod sink;
 mod source;
 mod store;
@@ -35,6 +36,7 @@ pub use report::{
     Statistics, TableReport, VerifyColumn, VerifyReport,
 };
 pub use schema::{DeclaredType, TableSchema};
+pub use secret::Secret;
 pub use sink::{
     ChangeSink, Commit, CommitOutcome, Committed, Prepare, Prepared, Receipt, Replace, StageOutcome, Staged,
 };

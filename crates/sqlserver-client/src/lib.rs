@@ -60,7 +60,8 @@ pub use bound::{KeyColumn, bound_from_values, values_from_bound};
 pub use bulk::BulkColumn;
 pub use catalog::{Permission, TableSummary};
 pub use connection::{CommitEnd, Connection, Isolation, Param};
-pub use options::{ApplicationIntent, ConnectOptions, Encrypt, Secret};
+pub use model::Secret;
+pub use options::{ApplicationIntent, ConnectOptions, Encrypt};
 pub use rows::{Row, Rows};
 pub use sql_type::{Length, Loss, SqlType, TypePolicy};
 pub use table_info::{

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use async_trait::async_trait;
 use iceberg_table::{Catalog, FileSystemCatalog};
 use model::TableName;
 use tempfile::TempDir;
@@ -13,6 +14,7 @@ use crate::suite;
 
 struct Directory(TempDir);
 
+#[async_trait]
 impl Place for Directory {
     fn catalog(&self) -> Arc<dyn Catalog> {
         static SEEDS: AtomicU64 = AtomicU64::new(1);

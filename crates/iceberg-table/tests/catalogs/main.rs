@@ -9,6 +9,10 @@
 
 mod faults;
 mod filesystem;
+mod foreign;
 mod place;
+mod proxy;
+mod rest;
+mod sql;
 mod suite;
 mod writer;

@@ -3,14 +3,23 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use async_trait::async_trait;
 use iceberg::spec::{NestedField, PrimitiveType, Schema, Type};
 use iceberg_table::{Catalog, NewTable};
 use model::TableName;
 
+use crate::faults::Fault;
+
 /// A place with tables.
+#[async_trait]
 pub(crate) trait Place: Sync {
     /// A catalog of this place. Each call is another process: nothing is shared but what is kept in the place.
     fn catalog(&self) -> Arc<dyn Catalog>;
+
+    /// A catalog of this place over a link that breaks at one request; `None` if it is reached over none.
+    async fn over_a_bad_link(&self, _fault: Fault, _at: usize) -> Option<Faulty> {
+        None
+    }
 
     /// Names that this place takes.
     fn names(&self) -> Vec<TableName> {
@@ -23,6 +32,12 @@ pub(crate) trait Place: Sync {
         .map(|(schema, name)| TableName::new(schema, name))
         .into()
     }
+}
+
+/// A catalog that fails once.
+pub(crate) struct Faulty {
+    pub(crate) catalog: Arc<dyn Catalog>,
+    pub(crate) has_failed: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
 /// A new, empty table with a name of its own.

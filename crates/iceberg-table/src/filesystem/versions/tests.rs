@@ -1,80 +1,111 @@
+use std::fs::{self, File};
+use std::path::PathBuf;
+
 use tempfile::TempDir;
 
+use super::super::local::LocalVersions;
 use super::*;
 
-fn directory() -> (TempDir, Versions) {
-    let directory = TempDir::new().unwrap();
-    let versions = Versions::new(directory.path().join("t/metadata"));
-    (directory, versions)
+/// Versions in a directory of their own.
+struct Directory {
+    _guard: TempDir,
+    path: PathBuf,
+    versions: Versions,
 }
 
-fn publish(versions: &Versions, after: u64) -> Publication {
-    versions
-        .publish(
-            after,
-            format!("after {after}").as_bytes(),
-            &format!(".{after}.tmp"),
-        )
-        .unwrap()
-}
-
-fn newest(versions: &Versions) -> Option<u64> {
-    versions.newest().unwrap().map(|version| version.number)
-}
-
-fn hint(versions: &Versions) -> String {
-    fs::read_to_string(versions.directory.join(HINT)).unwrap()
-}
-
-fn numbers(versions: &Versions) -> Vec<u64> {
-    versions
-        .listed()
-        .unwrap()
-        .iter()
-        .map(|version| version.number)
-        .collect()
-}
-
-#[test]
-fn versions_count_up_and_leave_nothing_else_behind() {
-    let (_guard, versions) = directory();
-    assert_eq!(newest(&versions), None);
-    for after in 0..3 {
-        assert_eq!(publish(&versions, after), Publication::Published);
-        assert_eq!(newest(&versions), Some(after + 1));
-        assert_eq!(hint(&versions), (after + 1).to_string());
+fn directory() -> Directory {
+    let guard = TempDir::new().unwrap();
+    let path = guard.path().join("t/metadata");
+    Directory {
+        versions: Versions::new(LocalVersions::new(format!("file://{}", path.display()))),
+        path,
+        _guard: guard,
     }
-    assert_eq!(fs::read_dir(&versions.directory).unwrap().count(), 4);
 }
 
-#[test]
-fn a_number_is_taken_once() {
-    let (_guard, versions) = directory();
-    publish(&versions, 0);
-    let racers: Vec<_> = (0..8)
-        .map(|racer| {
-            let versions = versions.clone();
-            std::thread::spawn(move || {
-                let json = format!("racer {racer}");
-                let published = versions
-                    .publish(1, json.as_bytes(), &format!(".{racer}.tmp"))
-                    .unwrap();
-                (published, json)
-            })
+impl Directory {
+    async fn publish(&self, after: u64) -> Publication {
+        let json = format!("after {after}").into_bytes();
+        self.versions
+            .publish(after, json, &after.to_string())
+            .await
+            .unwrap()
+    }
+
+    /// Publishes the versions up to `number`.
+    async fn with(number: u64) -> Self {
+        let directory = directory();
+        for after in 0..number {
+            assert_eq!(directory.publish(after).await, Publication::Published);
+        }
+        directory
+    }
+
+    async fn newest(&self) -> Option<u64> {
+        self.versions.newest().await.unwrap().map(|(number, _)| number)
+    }
+
+    fn hint(&self) -> String {
+        fs::read_to_string(self.path.join(HINT)).unwrap()
+    }
+
+    fn file(&self, number: u64) -> PathBuf {
+        self.path.join(format!("v{number}.metadata.json"))
+    }
+
+    async fn numbers(&self) -> Vec<u64> {
+        self.versions
+            .0
+            .list()
+            .await
+            .unwrap()
+            .iter()
+            .map(|version| version.number)
+            .collect()
+    }
+}
+
+#[tokio::test]
+async fn versions_count_up_and_leave_nothing_else_behind() {
+    let directory = directory();
+    assert_eq!(directory.newest().await, None);
+    for after in 0..3 {
+        assert_eq!(directory.publish(after).await, Publication::Published);
+        assert_eq!(directory.newest().await, Some(after + 1));
+        assert_eq!(directory.hint(), (after + 1).to_string());
+    }
+    assert_eq!(fs::read_dir(&directory.path).unwrap().count(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_is_taken_once() {
+    let directory = Directory::with(1).await;
+    let racers = (0..8).map(|racer| {
+        let versions = directory.versions.clone();
+        tokio::spawn(async move {
+            let json = format!("racer {racer}");
+            let published = versions
+                .publish(1, json.clone().into_bytes(), &racer.to_string())
+                .await;
+            (published.unwrap(), json)
         })
+    });
+    let outcomes: Vec<_> = futures::future::join_all(racers)
+        .await
+        .into_iter()
+        .map(|ended| ended.unwrap())
         .collect();
-    let outcomes: Vec<_> = racers.into_iter().map(|racer| racer.join().unwrap()).collect();
     let winners: Vec<_> = outcomes
         .iter()
         .filter(|(outcome, _)| *outcome == Publication::Published)
         .collect();
     assert_eq!(winners.len(), 1, "{outcomes:?}");
-    assert_eq!(fs::read_to_string(versions.path(2)).unwrap(), winners[0].1);
+    assert_eq!(fs::read_to_string(directory.file(2)).unwrap(), winners[0].1);
 }
 
 /// The hint was never written, or is damaged, or lags behind: nothing is lost, and the hint is repaired.
-#[test]
-fn a_bad_hint_is_repaired() {
+#[tokio::test]
+async fn a_bad_hint_is_repaired() {
     for damage in [
         None,
         Some(&b""[..]),
@@ -84,105 +115,92 @@ fn a_bad_hint_is_repaired() {
         Some(b"99999999999999999999999"),
         Some(b"1 "),
     ] {
-        let (_guard, versions) = directory();
-        (0..3).for_each(|after| assert_eq!(publish(&versions, after), Publication::Published));
-        let path = versions.directory.join(HINT);
+        let directory = Directory::with(3).await;
+        let path = directory.path.join(HINT);
         match damage {
             None => fs::remove_file(&path).unwrap(),
             Some(bytes) => fs::write(&path, bytes).unwrap(),
         }
-        assert_eq!(newest(&versions), Some(3), "{damage:?}");
-        assert_eq!(publish(&versions, 3), Publication::Published);
-        assert_eq!(
-            (newest(&versions), hint(&versions).as_str()),
-            (Some(4), "4"),
-            "{damage:?}"
-        );
+        assert_eq!(directory.newest().await, Some(3), "{damage:?}");
+        assert_eq!(directory.publish(3).await, Publication::Published);
+        let repaired = (directory.newest().await, directory.hint());
+        assert_eq!(repaired, (Some(4), "4".to_owned()), "{damage:?}");
     }
 }
 
-#[test]
-fn a_hint_above_everything_says_what_was_lost() {
-    let (_guard, versions) = directory();
-    (0..2).for_each(|after| assert_eq!(publish(&versions, after), Publication::Published));
-    fs::write(versions.directory.join(HINT), "7").unwrap();
-    let error = versions.newest().unwrap_err();
+#[tokio::test]
+async fn a_hint_above_everything_says_what_was_lost() {
+    let directory = Directory::with(2).await;
+    fs::write(directory.path.join(HINT), "7").unwrap();
+    let error = directory.versions.newest().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
     assert!(
         error.message().contains("names 7, and the newest version is 2"),
         "{error}"
     );
     assert!(error.advice().contains("version-hint.text"), "{}", error.advice());
-    assert_eq!(hint(&versions), "7");
+    assert_eq!(directory.hint(), "7");
 
-    numbers(&versions)
-        .iter()
-        .for_each(|number| fs::remove_file(versions.path(*number)).unwrap());
-    assert_eq!(versions.newest().unwrap_err().kind(), ErrorKind::Corrupt);
+    for number in directory.numbers().await {
+        fs::remove_file(directory.file(number)).unwrap();
+    }
+    let error = directory.versions.newest().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
 }
 
-#[test]
-fn the_hint_never_goes_down() {
-    let (_guard, versions) = directory();
-    (0..3).for_each(|after| assert_eq!(publish(&versions, after), Publication::Published));
-    versions.write_hint(1);
-    assert_eq!(hint(&versions), "3");
+#[tokio::test]
+async fn the_hint_never_goes_down() {
+    let directory = Directory::with(3).await;
+    directory.versions.0.raise_hint(1).await;
+    assert_eq!(directory.hint(), "3");
 }
 
-#[test]
-fn a_writer_that_slept_across_pruning_does_not_win() {
-    let (_guard, versions) = directory();
-    (0..5).for_each(|after| assert_eq!(publish(&versions, after), Publication::Published));
-    fs::remove_file(versions.path(1)).unwrap();
-    fs::remove_file(versions.path(2)).unwrap();
-    assert!(matches!(publish(&versions, 1), Publication::Uncertain(_)));
-    assert_eq!((newest(&versions), hint(&versions).as_str()), (Some(5), "5"));
+#[tokio::test]
+async fn a_writer_that_slept_across_pruning_does_not_win() {
+    let directory = Directory::with(5).await;
+    fs::remove_file(directory.file(1)).unwrap();
+    fs::remove_file(directory.file(2)).unwrap();
+    assert!(matches!(directory.publish(1).await, Publication::Uncertain(_)));
+    assert_eq!(
+        (directory.newest().await, directory.hint().as_str()),
+        (Some(5), "5")
+    );
 }
 
-#[test]
-fn pruning_goes_oldest_first_and_stops_at_what_is_young() {
-    let (_guard, versions) = directory();
-    (0..6).for_each(|after| assert_eq!(publish(&versions, after), Publication::Published));
-    let written = modified(&versions.path(6)).unwrap();
-    let prune = |keep_previous, age_ms| {
-        versions
-            .prune(Pruning {
-                keep_previous,
-                now: Timestamp(written.0 + age_ms),
-            })
-            .unwrap()
+#[tokio::test]
+async fn pruning_goes_oldest_first_and_stops_at_what_is_young() {
+    let directory = Directory::with(6).await;
+    let written = directory.versions.0.list().await.unwrap()[5].written;
+    let prune = async |keep_previous, age_ms| {
+        let pruning = Pruning {
+            keep_previous,
+            now: Timestamp(written.0 + age_ms),
+        };
+        directory.versions.prune(pruning).await.unwrap();
+        directory.numbers().await
     };
 
-    prune(2, MINIMUM_AGE_MS / 2);
-    assert_eq!(numbers(&versions), [1, 2, 3, 4, 5, 6]);
+    assert_eq!(prune(2, MINIMUM_AGE_MS / 2).await, [1, 2, 3, 4, 5, 6]);
 
     let old = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1);
     for number in [1, 2, 4] {
-        File::options()
-            .write(true)
-            .open(versions.path(number))
-            .unwrap()
-            .set_modified(old)
-            .unwrap();
+        let file = File::options().write(true).open(directory.file(number)).unwrap();
+        file.set_modified(old).unwrap();
     }
-    prune(2, MINIMUM_AGE_MS / 2);
     assert_eq!(
-        numbers(&versions),
+        prune(2, MINIMUM_AGE_MS / 2).await,
         [3, 4, 5, 6],
         "4 is old, but 3 before it is not"
     );
-
-    prune(0, 10 * MINIMUM_AGE_MS);
-    assert_eq!(numbers(&versions), [6]);
+    assert_eq!(prune(0, 10 * MINIMUM_AGE_MS).await, [6]);
 }
 
 /// A name that cannot be linked to and cannot be read may be ours all the same.
-#[test]
-fn a_failed_link_that_cannot_be_looked_at_is_uncertain() {
-    let (_guard, versions) = directory();
-    publish(&versions, 0);
-    std::os::unix::fs::symlink("nowhere", versions.path(2)).unwrap();
-    let published = publish(&versions, 1);
+#[tokio::test]
+async fn a_failed_link_that_cannot_be_looked_at_is_uncertain() {
+    let directory = Directory::with(1).await;
+    std::os::unix::fs::symlink("nowhere", directory.file(2)).unwrap();
+    let published = directory.publish(1).await;
     assert!(matches!(published, Publication::Uncertain(_)), "{published:?}");
-    assert_eq!(newest(&versions), Some(1));
+    assert_eq!(directory.newest().await, Some(1));
 }

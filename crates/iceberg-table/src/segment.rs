@@ -5,13 +5,13 @@
 
 use std::fs;
 use std::io::ErrorKind as Io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use model::Result;
 
 use crate::error::io_error;
 
-pub(super) fn encode(name: &str) -> String {
+pub(crate) fn encode(name: &str) -> String {
     let mut segment = String::with_capacity(name.len());
     for (i, byte) in name.bytes().enumerate() {
         let inner_dot = byte == b'.' && i > 0;
@@ -25,7 +25,7 @@ pub(super) fn encode(name: &str) -> String {
 }
 
 /// The name of a segment that [`encode`] made; `None` for any other.
-pub(super) fn decode(segment: &str) -> Option<String> {
+pub(crate) fn decode(segment: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(segment.len());
     let mut parts = segment.split('~');
     bytes.extend(parts.next()?.bytes());
@@ -38,8 +38,8 @@ pub(super) fn decode(segment: &str) -> Option<String> {
     (encode(&name) == segment).then_some(name)
 }
 
-/// The directories in `parent` whose names are encoded names, each with its name. A missing parent has none.
-pub(super) fn directories(parent: &Path) -> Result<Vec<(String, PathBuf)>> {
+/// The names of the directories in `parent` that are encoded names. A missing parent has none.
+pub(crate) fn names_in(parent: &Path) -> Result<Vec<String>> {
     let failed = |e| io_error("cannot list the warehouse", parent, e);
     let entries = match fs::read_dir(parent) {
         Ok(entries) => entries,
@@ -51,7 +51,7 @@ pub(super) fn directories(parent: &Path) -> Result<Vec<(String, PathBuf)>> {
         let path = entry.map_err(failed)?.path();
         let name = path.file_name().and_then(|name| name.to_str()).and_then(decode);
         if let (Some(name), true) = (name, path.is_dir()) {
-            found.push((name, path));
+            found.push(name);
         }
     }
     Ok(found)

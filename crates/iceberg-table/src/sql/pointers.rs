@@ -1,0 +1,356 @@
+//! The rows that point to the tables' metadata.
+//!
+//! Statements are understood by SQLite and PostgreSQL alike. A statement whose answer was lost may have been carried out; what a
+//! server answered with an error was not, except where it was being shut down.
+
+use std::sync::Once;
+
+use model::{Error, ErrorKind, Result, TableName};
+use sqlx::any::{AnyPoolOptions, AnyRow, install_default_drivers};
+use sqlx::pool::PoolConnection;
+use sqlx::{Any, AnyPool, Connection, Row};
+use tokio::sync::OnceCell;
+
+use super::SqlOptions;
+
+/// What the JDBC catalog of Iceberg creates, and PyIceberg's.
+const CREATE: [&str; 2] = [
+    "CREATE TABLE IF NOT EXISTS iceberg_tables (\
+     catalog_name VARCHAR(255) NOT NULL, table_namespace VARCHAR(255) NOT NULL, table_name VARCHAR(255) NOT NULL, \
+     metadata_location VARCHAR(1000), previous_metadata_location VARCHAR(1000), iceberg_type VARCHAR(5), \
+     PRIMARY KEY (catalog_name, table_namespace, table_name))",
+    "CREATE TABLE IF NOT EXISTS iceberg_namespace_properties (\
+     catalog_name VARCHAR(255) NOT NULL, namespace VARCHAR(255) NOT NULL, property_key VARCHAR(255) NOT NULL, \
+     property_value VARCHAR(1000), PRIMARY KEY (catalog_name, namespace, property_key))",
+];
+
+/// Connections at once: commits of many tables wait for each other rather than for the server.
+const CONNECTIONS: u32 = 8;
+
+/// How a swap ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Swap {
+    /// The pointer is ours now.
+    Done,
+    /// It was not what it should have been, and nothing changed.
+    Moved,
+    /// The answer was lost.
+    Unknown(String),
+}
+
+/// Which columns there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Layout {
+    /// Before there were views: everything is a table.
+    V0,
+    /// With `iceberg_type`.
+    V1,
+}
+
+impl Layout {
+    /// Which rows are tables.
+    fn is_table(self) -> &'static str {
+        match self {
+            Self::V0 => "1 = 1",
+            Self::V1 => "(iceberg_type = 'TABLE' OR iceberg_type IS NULL)",
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Pointers {
+    pool: AnyPool,
+    catalog: String,
+    layout: OnceCell<Layout>,
+}
+
+impl Pointers {
+    pub(super) fn new(options: &SqlOptions) -> Result<Self> {
+        static DRIVERS: Once = Once::new();
+        DRIVERS.call_once(install_default_drivers);
+        let uri = options.uri.reveal();
+        let config = |why: &'static str| {
+            Err(Error::new(ErrorKind::Config, why).hint("give `sqlite:///path/to/file` or `postgres://…`"))
+        };
+        let uri = match uri.split_once(':') {
+            // Without it a file that is missing is not created.
+            Some(("sqlite", _)) if !uri.contains("mode=") => {
+                format!("{uri}{}mode=rwc", if uri.contains('?') { '&' } else { '?' })
+            }
+            Some(("sqlite" | "postgres" | "postgresql", _)) => uri.to_owned(),
+            _ => return config("`iceberg.sql.uri` names no database that is known here"),
+        };
+        let pool = AnyPoolOptions::new()
+            .max_connections(CONNECTIONS)
+            .connect_lazy(&uri);
+        let Ok(pool) = pool else {
+            // The error may quote the password.
+            return config("`iceberg.sql.uri` cannot be read");
+        };
+        Ok(Self {
+            pool,
+            catalog: options.name.clone(),
+            layout: OnceCell::new(),
+        })
+    }
+
+    /// Where a table's metadata is.
+    pub(super) async fn get(&self, table: &TableName) -> Result<Option<String>> {
+        let Some(layout) = self.layout().await? else {
+            return Ok(None);
+        };
+        let sql = format!(
+            "SELECT metadata_location FROM iceberg_tables \
+             WHERE catalog_name = $1 AND table_namespace = $2 AND table_name = $3 AND {}",
+            layout.is_table()
+        );
+        let mut connection = self.connection().await?;
+        let row = sqlx::query(&sql)
+            .bind(&self.catalog)
+            .bind(table.schema())
+            .bind(table.name())
+            .fetch_optional(&mut *connection)
+            .await
+            .map_err(|e| failed("cannot look up a table in the catalog", e).with("table", table))?;
+        row.map(|row| text(&row, 0)).transpose()
+    }
+
+    /// All tables.
+    pub(super) async fn list(&self) -> Result<Vec<TableName>> {
+        let Some(layout) = self.layout().await? else {
+            return Ok(Vec::new());
+        };
+        let sql = format!(
+            "SELECT table_namespace, table_name FROM iceberg_tables WHERE catalog_name = $1 AND {}",
+            layout.is_table()
+        );
+        let mut connection = self.connection().await?;
+        let rows = sqlx::query(&sql)
+            .bind(&self.catalog)
+            .fetch_all(&mut *connection)
+            .await
+            .map_err(|e| failed("cannot list the catalog's tables", e))?;
+        rows.iter()
+            .map(|row| Ok(TableName::new(text(row, 0)?, text(row, 1)?)))
+            .collect()
+    }
+
+    /// Adds a table, and its namespace if need be; `false` if the name is taken.
+    pub(super) async fn insert(&self, table: &TableName, location: &str) -> Result<bool> {
+        let layout = self.layout_or_new().await?;
+        let creating = |e| failed("cannot add a table to the catalog", e).with("table", table);
+        let mut connection = self.connection().await?;
+        sqlx::query(
+            "INSERT INTO iceberg_namespace_properties (catalog_name, namespace, property_key, property_value) \
+             VALUES ($1, $2, 'exists', 'true') ON CONFLICT DO NOTHING",
+        )
+        .bind(&self.catalog)
+        .bind(table.schema())
+        .execute(&mut *connection)
+        .await
+        .map_err(creating)?;
+        let (column, value) = match layout {
+            Layout::V0 => ("", ""),
+            Layout::V1 => (", iceberg_type", ", 'TABLE'"),
+        };
+        let sql = format!(
+            "INSERT INTO iceberg_tables (catalog_name, table_namespace, table_name, metadata_location{column}) \
+             VALUES ($1, $2, $3, $4{value}) ON CONFLICT DO NOTHING"
+        );
+        let inserted = sqlx::query(&sql)
+            .bind(&self.catalog)
+            .bind(table.schema())
+            .bind(table.name())
+            .bind(location)
+            .execute(&mut *connection)
+            .await
+            .map_err(creating)?;
+        Ok(inserted.rows_affected() == 1)
+    }
+
+    /// Points a table to `after`, if it points to `before`. An error means that nothing changed.
+    pub(super) async fn swap(&self, table: &TableName, before: &str, after: &str) -> Result<Swap> {
+        let mut connection = self.connection().await?;
+        let updated = sqlx::query(
+            "UPDATE iceberg_tables SET metadata_location = $1, previous_metadata_location = $2 \
+             WHERE catalog_name = $3 AND table_namespace = $4 AND table_name = $5 AND metadata_location = $2",
+        )
+        .bind(after)
+        .bind(before)
+        .bind(&self.catalog)
+        .bind(table.schema())
+        .bind(table.name())
+        .execute(&mut *connection)
+        .await;
+        match updated {
+            Ok(updated) if updated.rows_affected() == 1 => Ok(Swap::Done),
+            Ok(_) => Ok(Swap::Moved),
+            Err(error) if was_refused(&error) => Err(failed("cannot commit to the catalog", error)),
+            Err(error) => {
+                // What is left on this connection belongs to nobody.
+                drop(connection.detach());
+                Ok(Swap::Unknown(error.to_string()))
+            }
+        }
+    }
+
+    /// Checks that rows can be changed, without leaving a trace.
+    pub(super) async fn check_writable(&self) -> Result<()> {
+        let denied = |e| failed("cannot write to the catalog's database", e);
+        let layout = self.layout().await?;
+        let mut connection = self.connection().await?;
+        let mut transaction = connection.begin().await.map_err(denied)?;
+        if layout.is_none() {
+            for statement in CREATE {
+                sqlx::query(statement)
+                    .execute(&mut *transaction)
+                    .await
+                    .map_err(denied)?;
+            }
+        }
+        sqlx::query("UPDATE iceberg_tables SET metadata_location = NULL WHERE 1 = 0")
+            .execute(&mut *transaction)
+            .await
+            .map_err(denied)?;
+        transaction.rollback().await.map_err(denied)
+    }
+
+    async fn connection(&self) -> Result<PoolConnection<Any>> {
+        self.pool.acquire().await.map_err(|e| {
+            failed("cannot connect to the catalog's database", e)
+                .hint("check `iceberg.sql.uri`, and that the server runs")
+        })
+    }
+
+    /// The present layout; `None` if there are no tables yet.
+    async fn layout(&self) -> Result<Option<Layout>> {
+        let known = self.layout.get_or_try_init(|| async {
+            let mut connection = self.connection().await.map_err(Some)?;
+            for (layout, column) in [(Layout::V1, "iceberg_type"), (Layout::V0, "table_name")] {
+                let sql = format!("SELECT {column} FROM iceberg_tables WHERE 1 = 0");
+                match sqlx::query(&sql).fetch_optional(&mut *connection).await {
+                    Ok(_) => return Ok(layout),
+                    Err(error) if is_missing(&error) => {}
+                    Err(error) => return Err(Some(failed("cannot look at the catalog's tables", error))),
+                }
+            }
+            Err(None)
+        });
+        match known.await {
+            Ok(layout) => Ok(Some(*layout)),
+            Err(None) => Ok(None),
+            Err(Some(error)) => Err(error),
+        }
+    }
+
+    async fn layout_or_new(&self) -> Result<Layout> {
+        if let Some(layout) = self.layout().await? {
+            return Ok(layout);
+        }
+        let mut connection = self.connection().await?;
+        for statement in CREATE {
+            if let Err(error) = sqlx::query(statement).execute(&mut *connection).await {
+                // Of two that create at the same moment, PostgreSQL lets one fail; then the tables are there all the same.
+                tracing::debug!(%error, "creating the catalog's tables failed");
+            }
+        }
+        drop(connection);
+        self.layout().await?.ok_or_else(|| {
+            Error::new(ErrorKind::Denied, "cannot create the catalog's tables")
+                .hint("let this user create tables in that database, or create the catalog with PyIceberg")
+        })
+    }
+}
+
+fn text(row: &AnyRow, column: usize) -> Result<String> {
+    row.try_get(column).map_err(|e| {
+        Error::new(ErrorKind::Corrupt, "the catalog's row for a table is incomplete")
+            .with("cause", &e)
+            .caused_by(e)
+    })
+}
+
+/// Five characters of SQLSTATE from PostgreSQL, an extended result code from SQLite.
+fn code(error: &sqlx::Error) -> Option<String> {
+    error
+        .as_database_error()
+        .and_then(|e| e.code())
+        .map(|code| code.into_owned())
+}
+
+/// The primary result code, if the error is SQLite's.
+fn sqlite_code(code: &str) -> Option<u32> {
+    let number: u32 = code.parse().ok().filter(|_| code.len() < 5)?;
+    Some(number & 0xff)
+}
+
+fn is_missing(error: &sqlx::Error) -> bool {
+    const SQLITE_ERROR: u32 = 1;
+    let missing = |code: &str| {
+        // Undefined table, undefined column, and what SQLite has for both.
+        matches!(code, "42P01" | "42703") || sqlite_code(code) == Some(SQLITE_ERROR)
+    };
+    code(error).is_some_and(|code| missing(&code))
+}
+
+/// Whether the server said that the statement was not carried out. Whatever a shutdown, a broken link or a disk did to it is not known.
+fn was_refused(error: &sqlx::Error) -> bool {
+    let Some(code) = code(error) else {
+        return false;
+    };
+    match sqlite_code(&code) {
+        // ERROR, PERM, BUSY, LOCKED, READONLY, CONSTRAINT.
+        Some(sqlite) => matches!(sqlite, 1 | 3 | 5 | 6 | 8 | 19),
+        None => !["08", "57", "58", "XX", "40003"]
+            .iter()
+            .any(|class| code.starts_with(class)),
+    }
+}
+
+fn failed(tried: &'static str, error: sqlx::Error) -> Error {
+    let code = code(&error).unwrap_or_default();
+    let kind = match (sqlite_code(&code), code.get(..2)) {
+        (Some(5 | 6), _) | (None, Some("40" | "55")) => ErrorKind::Transient,
+        (Some(3 | 8 | 23), _) | (None, Some("28")) => ErrorKind::Denied,
+        (Some(13), _) | (None, Some("53")) => ErrorKind::Exhausted,
+        (None, _) if code == "42501" => ErrorKind::Denied,
+        (None, Some("3D")) => ErrorKind::Config,
+        (Some(11 | 26), _) => ErrorKind::Corrupt,
+        _ => ErrorKind::Unavailable,
+    };
+    Error::new(kind, tried).with("cause", &error).caused_by(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uri_that_is_not_understood_is_not_shown() {
+        for uri in [
+            "mysql://u:hunter2@h/d",
+            "hunter2",
+            "postgres://u:hunter2@h:port/d",
+        ] {
+            let options = SqlOptions {
+                uri: model::Secret::new(uri),
+                name: "default".into(),
+                warehouse: "/w".into(),
+            };
+            let error = Pointers::new(&options).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config, "{uri}");
+            assert!(
+                !format!("{error} {error:?} {}", error.advice()).contains("hunter2"),
+                "{uri}"
+            );
+        }
+    }
+
+    #[test]
+    fn codes_are_told_apart() {
+        assert_eq!(sqlite_code("5"), Some(5));
+        assert_eq!(sqlite_code("2067"), Some(19));
+        assert_eq!(sqlite_code("42P01"), None);
+        assert_eq!(sqlite_code("42703"), None);
+    }
+}
