@@ -3,6 +3,7 @@
 
 mod bench;
 mod cargo;
+mod catalogs;
 #[cfg(feature = "docker")]
 mod container;
 mod demo;
@@ -33,6 +34,8 @@ enum Task {
         #[arg(long, default_value_t = 5)]
         seeds: u32,
     },
+    /// The catalogs on real servers.
+    Catalogs(catalogs::Options),
     /// Measurements.
     Bench(Box<bench::Options>),
 }
@@ -45,6 +48,7 @@ fn main() -> Result<()> {
         Task::Integration(options) if options.docker && !cfg!(feature = "docker") => cargo::run_with_docker(),
         Task::Integration(options) => integration::run(&options),
         Task::Adversary { seeds } => cargo::test_adversary(seeds),
+        Task::Catalogs(options) => catalogs::run(&options),
         Task::Bench(options) => bench::run(&options),
     }
 }

@@ -7,9 +7,9 @@ use async_trait::async_trait;
 use iceberg_table::{Catalog, FileSystemCatalog};
 use model::TableName;
 use tempfile::TempDir;
-use test_support::{SeededIds, SimClock};
+use test_support::SeededIds;
 
-use crate::place::Place;
+use crate::place::{Place, late_clock};
 use crate::suite;
 
 struct Directory(TempDir);
@@ -34,14 +34,6 @@ impl Place for Directory {
         .map(|(schema, name)| TableName::new(schema, name))
         .into()
     }
-}
-
-/// A clock for which everything that a test writes is old enough to be pruned.
-fn late_clock() -> Arc<SimClock> {
-    const CENTURY_MS: i64 = 100 * 365 * 24 * 3_600_000;
-    let clock = SimClock::default();
-    clock.advance(CENTURY_MS);
-    Arc::new(clock)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -13,6 +13,7 @@ mod foreign;
 mod place;
 mod proxy;
 mod rest;
+mod s3;
 mod sql;
 mod suite;
 mod writer;

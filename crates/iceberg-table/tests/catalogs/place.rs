@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use iceberg::spec::{NestedField, PrimitiveType, Schema, Type};
 use iceberg_table::{Catalog, NewTable};
 use model::TableName;
+use test_support::SimClock;
 
 use crate::faults::Fault;
 
@@ -59,4 +60,12 @@ pub(crate) fn definition() -> NewTable {
         properties: [("made-by".to_owned(), "the suite".to_owned())].into(),
         ..NewTable::new(Schema::builder().with_fields(fields).build().unwrap())
     }
+}
+
+/// A clock for which everything that a test writes is old enough to be pruned.
+pub(crate) fn late_clock() -> Arc<SimClock> {
+    const CENTURY_MS: i64 = 100 * 365 * 24 * 3_600_000;
+    let clock = SimClock::default();
+    clock.advance(CENTURY_MS);
+    Arc::new(clock)
 }
