@@ -37,7 +37,7 @@ const ALL: [Kind; 4] = [Kind::Sqlite, Kind::Postgres, Kind::Rest, Kind::S3];
 /// Runs the suite; ends with an error if a catalog does not keep the contract, or cannot be run.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let directory = tempdir()?;
-    let python = Python::prepare()?;
+    let python = Python::prepare("python", &["tests/requirements.txt"])?;
     let kinds = if options.only.is_empty() {
         &ALL[..]
     } else {

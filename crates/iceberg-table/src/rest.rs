@@ -243,3 +243,6 @@ fn number(format: FormatVersion) -> &'static str {
 fn gone(table: &TableName) -> Error {
     Error::new(ErrorKind::NotFound, "the table is gone from the REST catalog").with("table", table)
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,12 +3,13 @@
 //! Unknown keys are errors with the line and the nearest known key. `${NAME}` and `${NAME:-default}` in plain scalars are
 //! replaced by environment variables. Errors never print the file's text, which may hold a password.
 
+mod iceberg;
 mod load;
 mod select;
 
 use std::path::PathBuf;
 
-use iceberg_writer::{TableOptions, WriterOptions};
+use iceberg_writer::TableOptions;
 use model::{Error, ErrorKind, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -16,6 +17,7 @@ use sqlserver_client::ConnectOptions;
 use sqlserver_import::ApplyOptions;
 use sqlserver_source::CaptureOptions;
 
+pub use iceberg::{Filesystem, Iceberg};
 pub use load::load;
 pub(crate) use select::{Selected, select};
 
@@ -50,25 +52,6 @@ pub struct Config {
 pub struct Database {
     /// SQL Server 2016 and later, and Azure SQL.
     pub sqlserver: ConnectOptions,
-}
-
-/// Where the Iceberg tables are.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Iceberg {
-    /// Tables in a directory, without a catalog service.
-    pub filesystem: Filesystem,
-    /// How files are written.
-    #[serde(default)]
-    pub write: WriterOptions,
-}
-
-/// Tables in a directory: `<warehouse>/<schema>/<table>`.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Filesystem {
-    /// The directory. It must be on one machine's local disk or on a file system with atomic hard links.
-    pub warehouse: PathBuf,
 }
 
 /// Where state is kept. It is a convenience: what is lost is rebuilt from the marks in the targets.
@@ -182,7 +165,7 @@ impl Config {
                     .map_err(|error| error.with("section", section))?;
             }
         }
-        self.iceberg.write.validate()?;
+        self.iceberg.validate()?;
         for table in &self.tables {
             let pattern = table.table.contains('*');
             if pattern && (table.iceberg.is_some() || table.target.is_some()) {

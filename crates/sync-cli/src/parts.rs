@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use iceberg_reader::{IcebergSource, SnapshotChoice};
-use iceberg_table::{Catalog, FileSystemCatalog};
+use iceberg_table::Catalog;
 use iceberg_writer::IcebergSink;
-use model::{ChangeSink, ChangeSource, Clock, Error, ErrorKind, Ids, Result, StateStore, SyncId, TableName};
+use model::{ChangeSink, ChangeSource, Clock, Ids, Result, StateStore, SyncId, TableName};
 use sqlserver_client::{ConnectOptions, Connection};
 use sqlserver_import::SqlServerSink;
 use sqlserver_source::{CaptureOptions, SqlServerSource};
@@ -55,13 +55,7 @@ impl Parts {
     pub(crate) fn new(config: Config) -> Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let ids: Arc<dyn Ids> = Arc::new(RandomIds);
-        let warehouse = config.iceberg.filesystem.warehouse.to_str().ok_or_else(|| {
-            Error::new(
-                ErrorKind::Config,
-                "`iceberg.filesystem.warehouse` must be made of Unicode characters",
-            )
-        })?;
-        let catalog = Arc::new(FileSystemCatalog::new(warehouse, clock.clone(), ids.clone())?);
+        let catalog = config.iceberg.catalog(clock.clone(), ids.clone())?;
         let store = Arc::new(FileStore::new(&config.state.file, clock.clone()));
         Ok(Self {
             config,
@@ -236,7 +230,7 @@ impl Parts {
                 options.host, options.port, options.database
             )
         };
-        let warehouse = format!("iceberg:{}", self.config.iceberg.filesystem.warehouse.display());
+        let warehouse = self.config.iceberg.label();
         let source = self.source_options().map_or_else(|| warehouse.clone(), database);
         let target = self.target_options().map_or(warehouse, database);
         (source, target)

@@ -209,6 +209,26 @@ fn a_mistake_is_named_with_its_line_and_never_with_the_password() {
         ),
         ("    user: u", "    user: \"${HOME}\"", vec!["line 6", "quotes"]),
         ("sync: s", "sync: a b", vec!["`sync`"]),
+        (
+            "  filesystem:\n    warehouse: /w",
+            "  storage: {}",
+            vec!["exactly one of `filesystem`, `sql` and `rest`"],
+        ),
+        (
+            "    warehouse: /w",
+            "    warehouse: /w\n  rest: {uri: http://h, token: hunter2}",
+            vec!["exactly one of"],
+        ),
+        (
+            "filesystem:\n    warehouse: /w",
+            "rest: {uri: http://h, token: hunter2, sigv4: {service: glue, region: r}}",
+            vec!["`iceberg.rest`"],
+        ),
+        (
+            "    warehouse: /w",
+            "    warehouse: s3://b/w\n  storage: {s3: {access_key_id: a}}",
+            vec!["go together"],
+        ),
         ("tables:\n  - table: dbo.*", "tables: []", vec!["`tables`"]),
         ("    host: h", "    host: ''", vec!["`host`"]),
     ] {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use model::{Clock, Result, Secret, TableName, Timestamp};
 use object_store::CredentialProvider;
-use object_store::aws::AwsCredential;
+use object_store::aws::{AwsCredential, AwsCredentialProvider};
 use tokio::sync::Mutex;
 
 use super::client::{Answer, Service};
@@ -22,7 +22,23 @@ const EARLY_MS: i64 = 300_000;
 pub(super) struct Grants {
     service: Arc<Service>,
     clock: Arc<dyn Clock>,
-    tables: Mutex<HashMap<TableName, (Storage, Vec<Arc<Grant>>)>>,
+    tables: Mutex<HashMap<TableName, Known>>,
+}
+
+/// A table's storage, and what it was made of.
+#[derive(Debug)]
+struct Known {
+    storage: Storage,
+    parts: Vec<Part>,
+}
+
+/// What the service said of the files below a prefix.
+#[derive(Debug)]
+struct Part {
+    prefix: String,
+    /// Without credentials.
+    s3: S3Options,
+    grant: Option<Arc<Grant>>,
 }
 
 /// Credentials for the files below a prefix.
@@ -32,8 +48,6 @@ struct Grant {
     clock: Arc<dyn Clock>,
     table: TableName,
     prefix: String,
-    /// Where the service is; without credentials.
-    s3: S3Options,
     current: Mutex<Granted>,
 }
 
@@ -72,57 +86,81 @@ impl Grants {
             return storage.clone();
         }
         let mut tables = self.tables.lock().await;
-        if let Some((storage, grants)) = tables.get(table)
-            && grants.len() == offers.len()
-            && grants
+        if let Some(known) = tables.get(table)
+            && known.parts.len() == offers.len()
+            && known
+                .parts
                 .iter()
                 .zip(&offers)
-                .all(|(grant, offer)| grant.is_of(offer))
+                .all(|(part, offer)| part.is_of(offer))
         {
-            for (grant, offer) in grants.iter().zip(offers) {
-                grant.take(offer).await;
+            for (part, offer) in known.parts.iter().zip(offers) {
+                part.take(offer).await;
             }
-            return storage.clone();
+            return known.storage.clone();
         }
-        let mut grants = Vec::new();
-        let mut accesses = Vec::new();
-        for offer in offers {
-            let mut access = Access {
+        let parts: Vec<_> = offers.into_iter().map(|offer| self.part(table, offer)).collect();
+        let accesses = parts.iter().map(|part| Access {
+            prefix: part.prefix.clone(),
+            s3: part.s3.over(storage.s3()),
+            credentials: part.grant.clone().map(|grant| grant as AwsCredentialProvider),
+        });
+        let known = Known {
+            storage: storage.granted(accesses.collect()),
+            parts,
+        };
+        let storage = known.storage.clone();
+        tables.insert(table.clone(), known);
+        storage
+    }
+
+    fn part(&self, table: &TableName, offer: Offer) -> Part {
+        let grant = offer.granted.map(|granted| {
+            Arc::new(Grant {
+                service: self.service.clone(),
+                clock: self.clock.clone(),
+                table: table.clone(),
                 prefix: offer.prefix.clone(),
-                s3: offer.s3.over(storage.s3()),
-                credentials: None,
-            };
-            if let Some(granted) = offer.granted {
-                let grant = Arc::new(Grant {
-                    service: self.service.clone(),
-                    clock: self.clock.clone(),
-                    table: table.clone(),
-                    prefix: offer.prefix,
-                    s3: offer.s3,
-                    current: Mutex::new(granted),
-                });
-                access.credentials = Some(grant.clone());
-                grants.push(grant);
-            }
-            accesses.push(access);
+                current: Mutex::new(granted),
+            })
+        });
+        Part {
+            prefix: offer.prefix,
+            s3: offer.s3,
+            grant,
         }
-        let granted = storage.granted(accesses);
-        tables.insert(table.clone(), (granted.clone(), grants));
-        granted
+    }
+}
+
+#[cfg(test)]
+impl Grants {
+    /// The grants of a table that was loaded.
+    pub(super) async fn of(
+        &self,
+        table: &TableName,
+    ) -> Vec<Arc<impl CredentialProvider<Credential = AwsCredential>>> {
+        let tables = self.tables.lock().await;
+        tables[table]
+            .parts
+            .iter()
+            .filter_map(|part| part.grant.clone())
+            .collect()
+    }
+}
+
+impl Part {
+    fn is_of(&self, offer: &Offer) -> bool {
+        self.prefix == offer.prefix && self.s3 == offer.s3 && self.grant.is_some() == offer.granted.is_some()
+    }
+
+    async fn take(&self, offer: Offer) {
+        if let (Some(grant), Some(granted)) = (&self.grant, offer.granted) {
+            *grant.current.lock().await = granted;
+        }
     }
 }
 
 impl Grant {
-    fn is_of(&self, offer: &Offer) -> bool {
-        offer.granted.is_some() && self.prefix == offer.prefix && self.s3 == offer.s3
-    }
-
-    async fn take(&self, offer: Offer) {
-        if let Some(granted) = offer.granted {
-            *self.current.lock().await = granted;
-        }
-    }
-
     /// Asks the service anew: a table is loaded with fresh credentials.
     async fn renewed(&self) -> Result<Option<Granted>> {
         match self.service.table(&self.table).await? {

@@ -1,0 +1,101 @@
+//! The section `iceberg`: the catalog, the storage, and how files are written.
+
+use std::sync::Arc;
+
+use iceberg_table::{
+    Catalog, FileSystemCatalog, RestCatalog, RestOptions, SqlCatalog, SqlOptions, Storage, StorageOptions,
+};
+use iceberg_writer::WriterOptions;
+use model::{Clock, Error, ErrorKind, Ids, Result};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// Where the Iceberg tables are: exactly one catalog, and what its files need.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Iceberg {
+    /// Tables in a directory, without a catalog service.
+    #[serde(default)]
+    pub filesystem: Option<Filesystem>,
+    /// Tables in a SQL database's list.
+    #[serde(default)]
+    pub sql: Option<SqlOptions>,
+    /// Tables of a catalog service.
+    #[serde(default)]
+    pub rest: Option<RestOptions>,
+    /// How files are reached.
+    #[serde(default)]
+    pub storage: StorageOptions,
+    /// How files are written.
+    #[serde(default)]
+    pub write: WriterOptions,
+}
+
+/// Tables in a directory: `<warehouse>/<schema>/<table>`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Filesystem {
+    /// The directory, on one machine's local disk or on a file system with atomic hard links; or `s3://bucket/prefix`, in a service that
+    /// has conditional writes (`If-None-Match`).
+    pub warehouse: String,
+}
+
+/// The catalog that the section names.
+enum Chosen<'a> {
+    Filesystem(&'a Filesystem),
+    Sql(&'a SqlOptions),
+    Rest(&'a RestOptions),
+}
+
+impl Iceberg {
+    /// The rules that span sections.
+    ///
+    /// # Errors
+    ///
+    /// `Config`, with the field and the rule.
+    pub(super) fn validate(&self) -> Result<()> {
+        if let Chosen::Rest(rest) = self.chosen()? {
+            rest.validate()?;
+        }
+        self.storage.validate()?;
+        self.write.validate()
+    }
+
+    fn chosen(&self) -> Result<Chosen<'_>> {
+        match (&self.filesystem, &self.sql, &self.rest) {
+            (Some(filesystem), None, None) => Ok(Chosen::Filesystem(filesystem)),
+            (None, Some(sql), None) => Ok(Chosen::Sql(sql)),
+            (None, None, Some(rest)) => Ok(Chosen::Rest(rest)),
+            _ => Err(Error::new(
+                ErrorKind::Config,
+                "`iceberg`: exactly one of `filesystem`, `sql` and `rest` must be given",
+            )),
+        }
+    }
+
+    /// The catalog. Nothing is connected to yet.
+    ///
+    /// # Errors
+    ///
+    /// `Config` if an option cannot be used.
+    pub(crate) fn catalog(&self, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Result<Arc<dyn Catalog>> {
+        let storage = Storage::new(&self.storage);
+        Ok(match self.chosen()? {
+            Chosen::Filesystem(filesystem) => {
+                Arc::new(FileSystemCatalog::on(storage, &filesystem.warehouse, clock, ids)?)
+            }
+            Chosen::Sql(sql) => Arc::new(SqlCatalog::new(sql, storage, ids)?),
+            Chosen::Rest(rest) => Arc::new(RestCatalog::new(rest, storage, clock)?),
+        })
+    }
+
+    /// The catalog's name in reports, without secrets.
+    pub(crate) fn label(&self) -> String {
+        match self.chosen() {
+            Ok(Chosen::Filesystem(filesystem)) => format!("iceberg:{}", filesystem.warehouse),
+            Ok(Chosen::Sql(sql)) => format!("iceberg:{}", sql.warehouse),
+            Ok(Chosen::Rest(rest)) => format!("iceberg:{}", rest.uri),
+            Err(_) => "iceberg".to_owned(),
+        }
+    }
+}
