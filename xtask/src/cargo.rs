@@ -119,6 +119,19 @@ pub(crate) fn test_readers(python: &Path) -> Result<()> {
     succeed(command.env("READERS_PYTHON", python))
 }
 
+/// Builds the runner of the clients in Rust; gives its path.
+pub(crate) fn build_conformance_client() -> Result<PathBuf> {
+    let build = ["build", "--quiet", "--locked", "--package", "sqlserver-emulator"];
+    succeed(cargo().args(build).args(["--example", "conformance_client"]))?;
+    Ok(target().join("debug/examples/conformance_client"))
+}
+
+/// Builds the emulator alone; gives its path.
+pub(crate) fn build_emulator() -> Result<PathBuf> {
+    succeed(cargo().args(["build", "--quiet", "--locked", "--package", "sqlserver-emulator"]))?;
+    Ok(target().join("debug/sqlserver-emulator"))
+}
+
 /// Where `sync-cli` and the emulator are, once built.
 #[derive(Debug, Clone)]
 pub(crate) struct Programs {

@@ -4,6 +4,7 @@
 mod bench;
 mod cargo;
 mod catalogs;
+mod conformance;
 #[cfg(feature = "docker")]
 mod container;
 mod demo;
@@ -36,6 +37,8 @@ enum Task {
     },
     /// The catalogs on real servers.
     Catalogs(catalogs::Options),
+    /// The emulator against clients that others wrote.
+    Conformance(conformance::Options),
     /// Measurements.
     Bench(Box<bench::Options>),
 }
@@ -49,6 +52,7 @@ fn main() -> Result<()> {
         Task::Integration(options) => integration::run(&options),
         Task::Adversary { seeds } => cargo::test_adversary(seeds),
         Task::Catalogs(options) => catalogs::run(&options),
+        Task::Conformance(options) => conformance::run(&options),
         Task::Bench(options) => bench::run(&options),
     }
 }

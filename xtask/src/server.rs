@@ -47,8 +47,18 @@ impl Server {
         directory: &Path,
         throttle: Option<u64>,
     ) -> Result<Self> {
+        Self::emulator_at(&programs.path("sqlserver-emulator"), databases, directory, throttle)
+    }
+
+    /// The same with a build of the emulator that is somewhere else.
+    pub(crate) fn emulator_at(
+        program: &Path,
+        databases: &[&str],
+        directory: &Path,
+        throttle: Option<u64>,
+    ) -> Result<Self> {
         let ca_file = directory.join("server.pem");
-        let mut command = Command::new(programs.path("sqlserver-emulator"));
+        let mut command = Command::new(program);
         command
             .args([
                 "--listen",

@@ -1,0 +1,92 @@
+//! What is known of each client: `tests/conformance/clients.yaml`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+
+use super::cases::{Case, Do};
+use super::mode::Mode;
+
+/// A client and its habits.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Client {
+    /// Its name.
+    pub(crate) name: String,
+    /// How it can connect.
+    modes: Vec<Mode>,
+    /// How many digits of a second's fraction its values keep; all seven unless said.
+    #[serde(default = "seven")]
+    pub(crate) fraction_digits: usize,
+    /// Which of a batch's counts it gives.
+    pub(crate) counts: Counts,
+    /// What it cannot do at all, and why that is so.
+    #[serde(default)]
+    lacks: BTreeMap<Do, String>,
+    /// Types that it cannot bind as parameters, and why.
+    #[serde(default)]
+    cannot_bind: BTreeMap<String, String>,
+    /// Cases that fail by its own doing, with the reason. The name may end in `*`.
+    #[serde(default)]
+    defects: BTreeMap<String, String>,
+}
+
+/// Which counts a client gives of a batch with several statements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Counts {
+    /// One for each statement that has one.
+    All,
+    /// As `All`, but a statement without a count looks as if it had none changed.
+    Zeros,
+    /// The last statement's.
+    Last,
+    /// Their sum.
+    Sum,
+}
+
+fn seven() -> usize {
+    7
+}
+
+impl Client {
+    /// The modes to run, of those that are asked for; all without any.
+    pub(crate) fn modes(&self, asked: &[Mode]) -> Vec<Mode> {
+        let wanted = |mode: &Mode| asked.is_empty() || asked.contains(mode);
+        self.modes.iter().copied().filter(wanted).collect()
+    }
+
+    /// Why it cannot run a case, if it cannot.
+    pub(crate) fn cannot(&self, case: &Case) -> Option<&str> {
+        case.steps.iter().find_map(|step| {
+            let lacks = self.lacks.get(&step.action());
+            let mut parameters = step.parameter_types();
+            let cannot_bind = || parameters.find_map(|declared| self.cannot_bind.get(family(declared)));
+            lacks.or_else(cannot_bind).map(String::as_str)
+        })
+    }
+
+    /// The defect of its own that explains why it fails a case.
+    pub(crate) fn defect(&self, case: &Case) -> Option<&str> {
+        let name = case.full_name();
+        let fits = |pattern: &str| match pattern.strip_suffix('*') {
+            Some(start) => name.starts_with(start),
+            None => name == pattern,
+        };
+        self.defects.iter().find(|(pattern, _)| fits(pattern)).map(|(_, reason)| reason.as_str())
+    }
+}
+
+/// A declared type without its length: `decimal` of `decimal(9,2)`.
+pub(crate) fn family(declared: &str) -> &str {
+    declared.split('(').next().unwrap_or(declared)
+}
+
+/// Reads the list.
+pub(crate) fn load(directory: &Path) -> Result<Vec<Client>> {
+    let path = directory.join("clients.yaml");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
+    serde_saphyr::from_str(&text).with_context(|| format!("{} is not understood", path.display()))
+}
