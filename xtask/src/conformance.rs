@@ -55,7 +55,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let mut clients = clients::load(&directory)?;
     for name in &options.clients {
         let known: Vec<_> = clients.iter().map(|client| client.name.as_str()).collect();
-        ensure!(known.contains(&name.as_str()), "no client is named {name}; there are {}", known.join(", "));
+        ensure!(
+            known.contains(&name.as_str()),
+            "no client is named {name}; there are {}",
+            known.join(", ")
+        );
     }
     clients.retain(|client| options.clients.is_empty() || options.clients.contains(&client.name));
     let emulator = match &options.emulator {
@@ -80,7 +84,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         }
     }
     print!("{matrix}");
-    ensure!(matrix.is_green(), "not every client got what SQL Server's documentation says");
+    ensure!(
+        matrix.is_green(),
+        "not every client got what SQL Server's documentation says"
+    );
     Ok(())
 }
 

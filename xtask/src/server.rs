@@ -26,6 +26,8 @@ pub(crate) struct Server {
     pub(crate) password: &'static str,
     /// The certificate to check the server's with; without one any is accepted, on loopback.
     pub(crate) ca_file: Option<PathBuf>,
+    /// The authority that signed the emulator's certificate, for clients that want that.
+    pub(crate) authority: Option<PathBuf>,
     kind: Kind,
 }
 
@@ -47,7 +49,12 @@ impl Server {
         directory: &Path,
         throttle: Option<u64>,
     ) -> Result<Self> {
-        Self::emulator_at(&programs.path("sqlserver-emulator"), databases, directory, throttle)
+        Self::emulator_at(
+            &programs.path("sqlserver-emulator"),
+            databases,
+            directory,
+            throttle,
+        )
     }
 
     /// The same with a build of the emulator that is somewhere else.
@@ -58,6 +65,7 @@ impl Server {
         throttle: Option<u64>,
     ) -> Result<Self> {
         let ca_file = directory.join("server.pem");
+        let authority = directory.join("authority.pem");
         let mut command = Command::new(program);
         command
             .args([
@@ -69,7 +77,9 @@ impl Server {
                 PASSWORD,
                 "--certificate-file",
             ])
-            .arg(&ca_file);
+            .arg(&ca_file)
+            .arg("--ca-file")
+            .arg(&authority);
         for database in databases {
             command.args(["--database", database]);
         }
@@ -96,6 +106,7 @@ impl Server {
             user: USER,
             password: PASSWORD,
             ca_file: Some(ca_file),
+            authority: Some(authority),
             kind,
         })
     }
@@ -126,6 +137,7 @@ impl Server {
             user: USER,
             password: PASSWORD,
             ca_file: None,
+            authority: None,
             kind,
         };
         for database in databases {

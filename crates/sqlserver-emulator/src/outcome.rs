@@ -40,6 +40,7 @@ pub struct ResultColumn {
 pub enum Command {
     None,
     Select,
+    SelectInto,
     Insert,
     Delete,
     Update,
@@ -62,6 +63,7 @@ impl Command {
         match self {
             Self::None => 0,
             Self::Select => 0xC1,
+            Self::SelectInto => 0xC2,
             Self::Insert => 0xC3,
             Self::Delete => 0xC4,
             Self::Update => 0xC5,

@@ -97,7 +97,7 @@ class Client:
         order = []
 
         def one(found):
-            order.append(values[int(found.group(1)) - 1])
+            order.append(self.parameter(values[int(found.group(1)) - 1]))
             return self.placeholder
 
         if self.placeholder == "%s":
@@ -114,7 +114,7 @@ class Client:
             if parameters is None:
                 self.execute(cursor, sql)
             else:
-                self.execute(cursor, *self.bind(sql, [self.parameter(p) for p in parameters]))
+                self.execute(cursor, *self.bind(sql, parameters))
             self.drain(cursor, outcome)
         except Exception as error:  # every client has its own hierarchy
             outcome["error"] = self.failure(error)
@@ -137,12 +137,21 @@ class Client:
             if not cursor.nextset():
                 break
 
+    def abandon(self, connection, cursor):
+        """Cancels a result of which rows have been read."""
+        cursor.close()
+
     def cancel(self, step):
         """Runs a long statement under a time limit; the error is that it was not cancelled."""
         connection = self.connect(timeout=CANCEL_AFTER)
-        outcome = self.run(connection, step["sql"])
-        if "error" not in outcome:
-            return {"error": {"message": "the statement came to its end"}}
+        cursor = connection.cursor()
+        try:
+            cursor.execute(step["sql"])
+            if cursor.fetchone() is None:
+                return {"error": {"message": "the statement came to its end"}}
+            self.abandon(connection, cursor)
+        except Exception:  # the time limit
+            cursor.close()
         after = self.run(connection, "SELECT 'alive'")
         connection.close()
         return {"results": after["results"], **({"error": after["error"]} if "error" in after else {})}
@@ -173,6 +182,9 @@ class Pymssql(Client):
             message = message.decode("utf-8", "replace") if isinstance(message, bytes) else str(message)
         return {"number": number, "message": message}
 
+    def abandon(self, connection, cursor):
+        connection._conn.cancel()
+
     def begin(self, connection, isolation):
         connection.autocommit(False)
         if isolation:
@@ -187,7 +199,9 @@ class Pymssql(Client):
             tuple(native({"type": column["type"], "value": cell}) for column, cell in zip(step["columns"], row))
             for row in step["load"]
         ]
-        connection.bulk_copy(step["table"], rows)
+        # It takes no date.
+        at_midnight = lambda cell: dt.datetime(*cell.timetuple()[:3]) if type(cell) is dt.date else cell
+        connection.bulk_copy(step["table"], [tuple(at_midnight(cell) for cell in row) for row in rows])
         return {"counts": [len(rows)]}
 
 
@@ -203,7 +217,7 @@ class PythonTds(Client):
 
     def connect(self, database=None, password=None, timeout=None):
         job = self.job
-        tls = {"cafile": job["certificate"], "validate_host": False} if job["mode"] == "tls" else {}
+        tls = {"cafile": job["authority"], "validate_host": False} if job["mode"] == "tls" else {}
         return self.module.connect(
             dsn=job["host"], port=job["port"], user=job["user"], password=password or job["password"],
             database=database or job["database"], autocommit=True, login_timeout=10, timeout=timeout, **tls,
@@ -221,6 +235,9 @@ class PythonTds(Client):
 
     def failure(self, error):
         return {"number": getattr(error, "number", None) or None, "message": str(error)}
+
+    def abandon(self, connection, cursor):
+        cursor.cancel()
 
     def begin(self, connection, isolation):
         connection.autocommit = False
@@ -241,7 +258,8 @@ class PythonTds(Client):
             for row in step["load"]
         ]
         with connection.cursor() as cursor:
-            cursor.copy_to(data=rows, table_or_view=step["table"], columns=columns)
+            schema, table = step["table"].split(".")
+            cursor.copy_to(data=rows, schema=schema, table_or_view=table, columns=columns)
         return {"counts": [len(rows)]}
 
     def table(self, connection, step):

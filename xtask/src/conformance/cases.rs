@@ -26,7 +26,9 @@ impl Case {
 
     /// Whether it is about an error or a count.
     pub(crate) fn is_error_or_count(&self) -> bool {
-        self.steps.iter().any(|step| step.error.is_some() || step.counts.is_some())
+        self.steps
+            .iter()
+            .any(|step| step.error.is_some() || step.counts.is_some())
     }
 }
 
@@ -108,6 +110,9 @@ pub(crate) struct Step {
     /// The number of the first error.
     #[serde(default)]
     pub(crate) error: Option<u32>,
+    /// Another error of the same answer, which some clients report instead.
+    #[serde(default)]
+    pub(crate) or_error: Option<u32>,
 }
 
 /// A value for a parameter.
@@ -144,7 +149,10 @@ impl Step {
 
     /// The declared types of its parameters.
     pub(crate) fn parameter_types(&self) -> impl Iterator<Item = &str> {
-        self.parameters.iter().flatten().map(|parameter| parameter.declared.as_str())
+        self.parameters
+            .iter()
+            .flatten()
+            .map(|parameter| parameter.declared.as_str())
     }
 
     /// What a runner is told of it.
@@ -153,7 +161,7 @@ impl Step {
             "do": self.action(), "on": self.on.as_deref().unwrap_or("1"), "sql": self.sql,
             "parameters": self.parameters, "table": self.table, "columns": self.columns,
             "load": self.load.as_deref().map(rows).unwrap_or_default(), "isolation": self.isolation,
-            "password": self.password, "database": self.database,
+            "counts": self.counts.is_some(), "declared": self.declared, "password": self.password, "database": self.database,
         })
     }
 
@@ -165,7 +173,9 @@ impl Step {
 /// The cells of rows that are written as text.
 pub(crate) fn rows(text: &str) -> Vec<Vec<Option<String>>> {
     let cell = |cell: &str| (cell != "NULL").then(|| cell.to_owned());
-    text.lines().map(|line| line.split('|').map(cell).collect()).collect()
+    text.lines()
+        .map(|line| line.split('|').map(cell).collect())
+        .collect()
 }
 
 /// A case as it is written in the list.
@@ -202,8 +212,16 @@ impl Written {
                 ..Step::default()
             });
         }
-        ensure!(steps.iter().any(Step::expects_something), "{group}/{} expects nothing", self.name);
-        Ok(Case { group: group.to_owned(), name: self.name, steps })
+        ensure!(
+            steps.iter().any(Step::expects_something),
+            "{group}/{} expects nothing",
+            self.name
+        );
+        Ok(Case {
+            group: group.to_owned(),
+            name: self.name,
+            steps,
+        })
     }
 }
 
@@ -214,7 +232,9 @@ pub(crate) fn load(directory: &Path) -> Result<Vec<Case>> {
     let mut cases = Vec::new();
     for file in files {
         let path = file.path();
-        let Some(group) = path.file_stem().and_then(|stem| stem.to_str()) else { continue };
+        let Some(group) = path.file_stem().and_then(|stem| stem.to_str()) else {
+            continue;
+        };
         let read = || -> Result<Vec<Case>> {
             let text = std::fs::read_to_string(&path)?;
             if group == "values" {

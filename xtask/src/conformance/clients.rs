@@ -20,15 +20,24 @@ pub(crate) struct Client {
     /// How many digits of a second's fraction its values keep; all seven unless said.
     #[serde(default = "seven")]
     pub(crate) fraction_digits: usize,
+    /// Whether decimals come with the zeros at the end of their fraction.
+    #[serde(default = "yes")]
+    pub(crate) keeps_scale: bool,
     /// Which of a batch's counts it gives.
     pub(crate) counts: Counts,
+    /// Why it gives none, of statements without a bulk load.
+    #[serde(default)]
+    no_counts: Option<String>,
     /// What it cannot do at all, and why that is so.
     #[serde(default)]
     lacks: BTreeMap<Do, String>,
     /// Types that it cannot bind as parameters, and why.
     #[serde(default)]
     cannot_bind: BTreeMap<String, String>,
-    /// Cases that fail by its own doing, with the reason. The name may end in `*`.
+    /// Types whose values it does not show in full, and why.
+    #[serde(default)]
+    cannot_show: BTreeMap<String, String>,
+    /// Cases that fail by its own doing, with the reason. One `*` stands for anything.
     #[serde(default)]
     defects: BTreeMap<String, String>,
 }
@@ -45,6 +54,10 @@ pub(crate) enum Counts {
     Last,
     /// Their sum.
     Sum,
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn seven() -> usize {
@@ -64,18 +77,34 @@ impl Client {
             let lacks = self.lacks.get(&step.action());
             let mut parameters = step.parameter_types();
             let cannot_bind = || parameters.find_map(|declared| self.cannot_bind.get(family(declared)));
-            lacks.or_else(cannot_bind).map(String::as_str)
+            let shown = step
+                .declared
+                .as_deref()
+                .and_then(|declared| self.cannot_show.get(family(declared)));
+            let counted = || {
+                self.no_counts
+                    .as_ref()
+                    .filter(|_| step.counts.is_some() && step.action() != Do::Bulk)
+            };
+            lacks
+                .or(shown)
+                .or_else(cannot_bind)
+                .or_else(counted)
+                .map(String::as_str)
         })
     }
 
     /// The defect of its own that explains why it fails a case.
     pub(crate) fn defect(&self, case: &Case) -> Option<&str> {
         let name = case.full_name();
-        let fits = |pattern: &str| match pattern.strip_suffix('*') {
-            Some(start) => name.starts_with(start),
+        let fits = |pattern: &str| match pattern.split_once('*') {
+            Some((start, end)) => name.strip_prefix(start).is_some_and(|rest| rest.ends_with(end)),
             None => name == pattern,
         };
-        self.defects.iter().find(|(pattern, _)| fits(pattern)).map(|(_, reason)| reason.as_str())
+        self.defects
+            .iter()
+            .find(|(pattern, _)| fits(pattern))
+            .map(|(_, reason)| reason.as_str())
     }
 }
 
@@ -87,6 +116,7 @@ pub(crate) fn family(declared: &str) -> &str {
 /// Reads the list.
 pub(crate) fn load(directory: &Path) -> Result<Vec<Client>> {
     let path = directory.join("clients.yaml");
-    let text = std::fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
+    let text =
+        std::fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
     serde_saphyr::from_str(&text).with_context(|| format!("{} is not understood", path.display()))
 }

@@ -70,7 +70,10 @@ pub(crate) fn run<'a>(
     let directory = super::toolchains::directory().join("run");
     std::fs::create_dir_all(&directory)?;
     let server = Server::emulator_at(emulator, &[DATABASE], &directory, None)?;
-    let asked: Vec<_> = cases.iter().filter(|case| client.cannot(case).is_none()).collect();
+    let asked: Vec<_> = cases
+        .iter()
+        .filter(|case| client.cannot(case).is_none())
+        .collect();
     let job = directory.join(format!("{}-{mode}.json", client.name));
     std::fs::write(&job, task(&server, mode, &asked).to_string())?;
     let (mut lines, end) = converse(runner.command(&client.name).arg(&job))?;
@@ -99,7 +102,7 @@ fn task(server: &Server, mode: Mode, cases: &[&Case]) -> serde_json::Value {
         .collect();
     serde_json::json!({
         "host": server.host, "port": server.port, "user": server.user, "password": server.password,
-        "database": DATABASE, "mode": mode, "certificate": server.ca_file, "cases": cases,
+        "database": DATABASE, "mode": mode, "certificate": server.ca_file, "authority": server.authority, "cases": cases,
     })
 }
 

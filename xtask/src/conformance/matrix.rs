@@ -38,7 +38,8 @@ pub(crate) struct Matrix {
     groups: Vec<String>,
     summary: String,
     rows: Vec<Row>,
-    failures: Vec<String>,
+    /// What failed, and for whom.
+    failures: BTreeMap<String, Vec<String>>,
     notes: BTreeMap<String, usize>,
 }
 
@@ -52,32 +53,47 @@ impl Matrix {
             groups,
             summary: format!("{} cases, {errors} of them about errors or counts", cases.len()),
             rows: Vec::new(),
-            failures: Vec::new(),
+            failures: BTreeMap::new(),
             notes: BTreeMap::new(),
         }
     }
 
     /// A client that cannot be had: its whole row is red.
     pub(crate) fn not_installed(&mut self, client: &str, error: String) {
-        self.failures.push(format!("{client}: cannot be installed: {error}"));
+        let failure = format!("cannot be installed: {error}");
+        self.failures.entry(failure).or_default().push(client.to_owned());
     }
 
     /// A client's answers in one mode.
-    pub(crate) fn add<'a>(&mut self, client: &str, mode: Mode, cells: impl Iterator<Item = (&'a Case, Cell)>) {
+    pub(crate) fn add<'a>(
+        &mut self,
+        client: &str,
+        mode: Mode,
+        cells: impl Iterator<Item = (&'a Case, Cell)>,
+    ) {
         let label = format!("{client} {mode}");
         let mut groups: BTreeMap<String, Count> = BTreeMap::new();
         for (case, cell) in cells {
             let count = groups.entry(case.group.clone()).or_default();
             match cell {
                 Cell::Passed => count.passed += 1,
-                Cell::NotApplicable(reason) => *self.notes.entry(format!("{client}: not asked: {reason}")).or_default() += 1,
+                Cell::NotApplicable(reason) => {
+                    *self
+                        .notes
+                        .entry(format!("{client}: not asked: {reason}"))
+                        .or_default() += 1
+                }
                 Cell::Defect(reason) => {
                     count.defects += 1;
-                    *self.notes.entry(format!("{client}: its own defect: {reason}")).or_default() += 1;
+                    *self
+                        .notes
+                        .entry(format!("{client}: its own defect: {reason}"))
+                        .or_default() += 1;
                 }
                 Cell::Failed(difference) => {
                     count.failed += 1;
-                    self.failures.push(format!("{label}: {}: {difference}", case.full_name()));
+                    let failure = format!("{}: {difference}", case.full_name());
+                    self.failures.entry(failure).or_default().push(label.clone());
                 }
             }
         }
@@ -93,12 +109,21 @@ impl Matrix {
 
 fn shown(groups: &BTreeMap<String, Count>) -> String {
     let sum = |part: fn(&Count) -> usize| groups.values().map(part).sum::<usize>();
-    format!("{} passed, {} defects, {} failed", sum(|c| c.passed), sum(|c| c.defects), sum(|c| c.failed))
+    format!(
+        "{} passed, {} defects, {} failed",
+        sum(|c| c.passed),
+        sum(|c| c.defects),
+        sum(|c| c.failed)
+    )
 }
 
 impl fmt::Display for Count {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.passed + self.defects + self.failed, self.failed, self.defects) {
+        match (
+            self.passed + self.defects + self.failed,
+            self.failed,
+            self.defects,
+        ) {
             (0, ..) => f.pad("–"),
             (_, 0, 0) => f.pad(&format!("{}", self.passed)),
             (_, 0, defects) => f.pad(&format!("{}+{defects}d", self.passed)),
@@ -125,12 +150,15 @@ impl fmt::Display for Matrix {
             }
             writeln!(f)?;
         }
-        writeln!(f, "\nA number: cases passed; +Nd: N more fail by the client's own defect; ✗N: N failed.")?;
+        writeln!(
+            f,
+            "\nA number: cases passed; +Nd: N more fail by the client's own defect; ✗N: N failed."
+        )?;
         for (note, cases) in &self.notes {
             writeln!(f, "  {note} ({cases})")?;
         }
-        for failure in &self.failures {
-            writeln!(f, "✗ {failure}")?;
+        for (failure, labels) in &self.failures {
+            writeln!(f, "✗ {failure} [{}]", labels.join(", "))?;
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! How each client is installed from its registry, and how its runner is called.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -16,7 +16,10 @@ pub(crate) struct Runner {
 
 impl Runner {
     fn new(program: impl Into<PathBuf>) -> Self {
-        Self { program: program.into(), arguments: Vec::new() }
+        Self {
+            program: program.into(),
+            arguments: Vec::new(),
+        }
     }
 
     fn with(mut self, argument: impl Into<PathBuf>) -> Self {
@@ -68,7 +71,14 @@ fn python() -> Result<Runner> {
     }
     succeed(
         Command::new(&program)
-            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"])
+            .args([
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+                "--requirement",
+            ])
             .arg(sources().join("requirements.txt")),
     )?;
     Ok(Runner::new(program).with(sources().join("python_clients.py")))
@@ -77,8 +87,7 @@ fn python() -> Result<Runner> {
 /// `tsql` and `freebcp`, from Debian's packages.
 fn freetds() -> Result<Runner> {
     for program in ["tsql", "freebcp"] {
-        let found = Command::new(program).arg("-V").output();
-        let found = found.or_else(|_| Command::new(program).arg("-C").output());
+        let found = Command::new(program).arg("-V").stdin(Stdio::null()).output();
         if found.is_err() {
             succeed(Command::new("apt-get").args(["install", "--yes", "--quiet", "freetds-bin"]))
                 .context("freetds-bin is needed")?;
@@ -107,7 +116,10 @@ fn java() -> Result<Runner> {
             .arg(sources().join("java/JdbcClient.java")),
     )?;
     let path = std::env::join_paths([jars, path])?;
-    Ok(Runner::new("java").with("-classpath").with(PathBuf::from(path)).with("JdbcClient"))
+    Ok(Runner::new("java")
+        .with("-classpath")
+        .with(PathBuf::from(path))
+        .with("JdbcClient"))
 }
 
 fn go() -> Result<Runner> {
@@ -125,8 +137,11 @@ fn node() -> Result<Runner> {
         std::fs::copy(sources().join("node").join(file), modules.join(file))
             .with_context(|| format!("{file} cannot be copied"))?;
     }
-    run_in(&modules, Command::new("npm").args(["ci", "--silent", "--no-audit", "--no-fund"]))
-        .context("Node.js 20 or later with npm is needed")?;
+    run_in(
+        &modules,
+        Command::new("npm").args(["ci", "--silent", "--no-audit", "--no-fund"]),
+    )
+    .context("Node.js 20 or later with npm is needed")?;
     Ok(Runner::new("node").with(modules.join("tedious_client.js")))
 }
 

@@ -49,27 +49,39 @@ pub(crate) fn expand(text: &str) -> Result<Vec<Case>> {
         for edge in &edges.values {
             let literal = edge.literal(declared);
             let back = edge.back.clone().unwrap_or_else(|| edge.text.repeat(edge.times));
-            cases.push(case(declared, &format!("{} from the server", edge.name), Step {
-                sql: Some(format!("SELECT CAST({literal} AS {declared}) AS v")),
-                rows: Some(back.clone()),
-                ..Step::default()
-            }));
+            cases.push(case(
+                declared,
+                &format!("{} from the server", edge.name),
+                Step {
+                    sql: Some(format!("SELECT CAST({literal} AS {declared}) AS v")),
+                    rows: Some(back.clone()),
+                    ..Step::default()
+                },
+            ));
             let same = same(declared, &literal);
-            cases.push(case(declared, &format!("{} there and back", edge.name), Step {
-                sql: Some(format!("SELECT CAST(@p1 AS {declared}) AS v, {same} AS same")),
-                parameters: vec![vec![Parameter {
-                    declared: declared.clone(),
-                    value: Some(edge.text.repeat(edge.times)),
-                }]],
-                rows: Some(format!("{back}|same")),
-                ..Step::default()
-            }));
+            cases.push(case(
+                declared,
+                &format!("{} there and back", edge.name),
+                Step {
+                    sql: Some(format!("SELECT CAST(@p1 AS {declared}) AS v, {same} AS same")),
+                    parameters: vec![vec![Parameter {
+                        declared: declared.clone(),
+                        value: Some(edge.text.repeat(edge.times)),
+                    }]],
+                    rows: Some(format!("{back}|same")),
+                    ..Step::default()
+                },
+            ));
         }
-        cases.push(case(declared, "NULL from the server", Step {
-            sql: Some(format!("SELECT CAST(NULL AS {declared}) AS v")),
-            rows: Some("NULL".to_owned()),
-            ..Step::default()
-        }));
+        cases.push(case(
+            declared,
+            "NULL from the server",
+            Step {
+                sql: Some(format!("SELECT CAST(NULL AS {declared}) AS v")),
+                rows: Some("NULL".to_owned()),
+                ..Step::default()
+            },
+        ));
     }
     Ok(cases)
 }
@@ -78,7 +90,10 @@ fn case(declared: &str, name: &str, step: Step) -> Case {
     Case {
         group: "values".to_owned(),
         name: format!("{declared} {name}"),
-        steps: vec![Step { declared: Some(declared.to_owned()), ..step }],
+        steps: vec![Step {
+            declared: Some(declared.to_owned()),
+            ..step
+        }],
     }
 }
 
@@ -91,8 +106,13 @@ fn same(declared: &str, literal: &str) -> String {
         "image" | "hierarchyid" | "geometry" | "geography" => "varbinary(max)",
         _ => declared,
     };
-    let (sent, meant) = (format!("CAST(@p1 AS {comparable})"), format!("CAST(CAST({literal} AS {declared}) AS {comparable})"));
-    format!("CASE WHEN {sent} = {meant} AND DATALENGTH({sent}) = DATALENGTH({meant}) THEN 'same' ELSE 'other' END")
+    let (sent, meant) = (
+        format!("CAST(@p1 AS {comparable})"),
+        format!("CAST(CAST({literal} AS {declared}) AS {comparable})"),
+    );
+    format!(
+        "CASE WHEN {sent} = {meant} AND DATALENGTH({sent}) = DATALENGTH({meant}) THEN 'same' ELSE 'other' END"
+    )
 }
 
 impl Edge {
@@ -104,8 +124,8 @@ impl Edge {
         let quoted = match family(declared) {
             "char" | "varchar" | "text" => format!("'{text}'"),
             "nchar" | "nvarchar" | "ntext" => format!("N'{text}'"),
-            "bit" | "tinyint" | "smallint" | "int" | "bigint" | "decimal" | "numeric" | "float" | "real" | "money"
-            | "smallmoney" => text,
+            "bit" | "tinyint" | "smallint" | "int" | "bigint" | "decimal" | "numeric" | "float" | "real"
+            | "money" | "smallmoney" => text,
             "binary" | "varbinary" | "image" | "hierarchyid" | "geometry" | "geography" => text,
             _ => format!("'{text}'"),
         };

@@ -7,6 +7,7 @@ mod numbers;
 mod strings;
 mod table;
 mod times;
+mod variant;
 
 #[cfg(test)]
 pub(super) use table::signatures;

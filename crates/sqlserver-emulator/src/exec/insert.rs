@@ -164,7 +164,7 @@ fn bind_rows(
             let mut bound = Vec::with_capacity(rows.len());
             for row in rows {
                 if row.len() != places.len() {
-                    return Err(count_mismatch(insert, row.len() > places.len()));
+                    return Err(count_mismatch(insert, &writer.table, row.len(), places.len()));
                 }
                 let values = row.iter().zip(places).map(|(value, at)| match value {
                     Expr::Default => Ok(None),
@@ -177,11 +177,11 @@ fn bind_rows(
         InsertSource::Query(query) => {
             let plan = binder.query(query)?;
             if plan.columns.len() != places.len() {
-                let more = plan.columns.len() > places.len();
+                let (given, wanted) = (plan.columns.len(), places.len());
                 return Err(if insert.columns.is_empty() {
-                    count_mismatch(insert, more)
+                    count_mismatch(insert, &writer.table, given, wanted)
                 } else {
-                    select_mismatch(more)
+                    select_mismatch(given > wanted)
                 });
             }
             let items = plan
@@ -206,14 +206,18 @@ fn bind_rows(
     }
 }
 
-fn count_mismatch(insert: &Insert, more: bool) -> SqlError {
+fn count_mismatch(insert: &Insert, table: &Table, given: usize, wanted: usize) -> SqlError {
+    let has_identity = table.columns.iter().any(|column| column.identity.is_some());
+    if insert.columns.is_empty() && has_identity && given == wanted + 1 {
+        return identity_without_columns(table);
+    }
     if insert.columns.is_empty() {
         return SqlError::user(
             213,
             "Column name or number of supplied values does not match table definition.",
         );
     }
-    if more {
+    if given > wanted {
         return SqlError::new(
             110,
             15,
@@ -226,6 +230,18 @@ fn count_mismatch(insert: &Insert, more: bool) -> SqlError {
         15,
         1,
         "There are more columns in the INSERT statement than values specified in the VALUES clause. The number of values in the VALUES clause must match the number of columns specified in the INSERT statement.",
+    )
+}
+
+fn identity_without_columns(table: &Table) -> SqlError {
+    SqlError::new(
+        8101,
+        16,
+        1,
+        format!(
+            "An explicit value for the identity column in table '{}' can only be specified when a column list is used and IDENTITY_INSERT is ON.",
+            table.name
+        ),
     )
 }
 
@@ -254,15 +270,7 @@ pub(crate) fn insertable(
             column.computed.is_none() && column.info.ty != SqlType::RowVersion && column.identity.is_none()
         });
         if explicit_identity {
-            return Err(SqlError::new(
-                8101,
-                16,
-                1,
-                format!(
-                    "An explicit value for the identity column in table '{}' can only be specified when a column list is used and IDENTITY_INSERT is ON.",
-                    table.name
-                ),
-            ));
+            return Err(identity_without_columns(table));
         }
         return Ok(places.map(|(at, _)| at).collect());
     }

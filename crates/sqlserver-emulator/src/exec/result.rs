@@ -22,7 +22,7 @@ impl Run<'_> {
         if let Some(into) = into_of(&select.query) {
             self.refuse_if_doomed()?;
             let rows = self.in_transaction("SELECT INTO", |run| run.select_into(&select.query, into))?;
-            return self.selected(rows);
+            return self.selected(Command::SelectInto, rows);
         }
         let fmt_only = self.session.options.fmt_only;
         let rows = self.in_transaction("SELECT", |run| {
@@ -52,7 +52,7 @@ impl Run<'_> {
             }
             Ok(rows)
         })?;
-        self.selected(rows)
+        self.selected(Command::Select, rows)
     }
 
     /// The scan and its columns, if a query does nothing but hand some columns of a table's rows to the client, in the table's order.
@@ -80,10 +80,10 @@ impl Run<'_> {
         straight.then_some((scan, columns))
     }
 
-    fn selected(&mut self, rows: u64) -> SqlResult<()> {
+    fn selected(&mut self, command: Command, rows: u64) -> SqlResult<()> {
         self.session.row_count = rows as i64;
         self.session.last_error = 0;
-        self.done(Command::Select, Some(rows));
+        self.done(command, Some(rows));
         Ok(())
     }
 

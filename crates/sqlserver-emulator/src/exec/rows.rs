@@ -10,7 +10,7 @@ use super::run::Run;
 use crate::error::{SqlError, SqlResult};
 use crate::eval::BoundExpr;
 use crate::outcome::Flow;
-use crate::store::{Access, Cursor, KeyRange, Packed, Refusal, Row, RowId, Table, key};
+use crate::store::{Access, Cursor, KeyRange, Packed, Refusal, Row, RowId, Table, TableId, key};
 use crate::value::Value;
 
 /// Rows taken out of the store at a time.
@@ -252,7 +252,7 @@ impl Run<'_> {
                 let room = most - page.len();
                 store.scan(tx, scan.table, read, &mut cursor, room, &mut page)
             })?;
-            let more = refused(found)?;
+            let more = refused(found).map_err(|error| self.name_stale(error, scan.table))?;
             for (id, row) in page.drain(..) {
                 if each(self, id, &row)? == Flow::Stop {
                     return Ok(Flow::Stop);
@@ -356,6 +356,28 @@ impl Run<'_> {
             }
         }
         Ok(Some((at, bound.values.len() <= keys.len())))
+    }
+}
+
+impl Run<'_> {
+    /// Names the table in error 3960.
+    pub(crate) fn name_stale(&self, error: SqlError, table: TableId) -> SqlError {
+        if error.number != 3960 {
+            return error;
+        }
+        let store = self.session.engine.store().lock();
+        let named = store.tables.get(&table).map(|data| &data.definition);
+        let Some((name, database)) = named.map(|table| (table.qualified(), table.database)) else {
+            return error;
+        };
+        drop(store);
+        SqlError {
+            message: format!(
+                "Snapshot isolation transaction aborted due to update conflict. You cannot use snapshot isolation to access table '{name}' directly or indirectly in database '{}' to update, delete, or insert the row that has been modified or deleted by another transaction. Retry the transaction or change the isolation level for the update/delete statement.",
+                self.session.database_name(database),
+            ),
+            ..error
+        }
     }
 }
 

@@ -319,9 +319,14 @@ impl Run<'_> {
         }
     }
 
-    /// A statement's end; its count only with NOCOUNT OFF.
+    /// A statement's end; its count only with NOCOUNT OFF. NOCOUNT ON also silences procedures and triggers, but for the
+    /// ends of their results.
     pub(crate) fn done(&mut self, command: Command, rows: Option<u64>) {
-        let rows = rows.filter(|_| !self.session.options.nocount);
+        let nocount = self.session.options.nocount;
+        if nocount && self.in_proc && command != Command::Select {
+            return;
+        }
+        let rows = rows.filter(|_| !nocount);
         self.out.done(Done {
             command,
             rows,

@@ -260,13 +260,15 @@ impl TableWriter {
                 }
                 Ok(())
             })?;
-            self.written(result, changes.get(stored.len()))?;
+            self.written(result, changes.get(stored.len()))
+                .map_err(|error| run.name_stale(error, self.id))?;
         }
         for id in unchecked {
             let result = engine
                 .store()
                 .when_free(tx, &patience, |store| store.check_unique(tx, self.id, id))?;
-            self.written(result, changes.iter().find(|change| change.id == Some(id)))?;
+            self.written(result, changes.iter().find(|change| change.id == Some(id)))
+                .map_err(|error| run.name_stale(error, self.id))?;
         }
         Ok(stored)
     }

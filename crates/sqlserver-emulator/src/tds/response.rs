@@ -44,7 +44,6 @@ pub(crate) struct Response {
     server_name: String,
     reads_nbcrow: bool,
     database: String,
-    in_transaction: bool,
     encoders: Vec<Encoder>,
     pending: Option<Pending>,
     /// An error was sent since the last DONE.
@@ -73,7 +72,6 @@ impl Response {
             server_name,
             reads_nbcrow,
             database,
-            in_transaction: false,
             encoders: Vec::new(),
             pending: None,
             failed: false,
@@ -83,8 +81,7 @@ impl Response {
     }
 
     /// Answers RESETCONNECTION: the session is as after its login, in `database`.
-    pub(crate) fn connection_was_reset(&mut self, database: &str, in_transaction: bool) {
-        self.in_transaction = in_transaction;
+    pub(crate) fn connection_was_reset(&mut self, database: &str) {
         let out = self.tokens();
         token::reset_acknowledged(out);
         if self.database != database {
@@ -103,9 +100,9 @@ impl Response {
         self.end_statement(token::kind::DONE, command, None, false);
     }
 
-    /// Ends the response, also one that ATTENTION interrupted: its acknowledgement is a message of its own.
+    /// Ends the response. One that ATTENTION interrupted stays open: the acknowledgement, which comes next, ends it.
     pub(crate) fn finish(&mut self) {
-        if self.link.is_closed() {
+        if self.link.is_closed() || self.link.is_cancelled() {
             return;
         }
         if self.pending.is_none() {
@@ -125,8 +122,14 @@ impl Response {
     pub(crate) fn acknowledge_attention(&mut self) {
         self.link.resume();
         self.failed = false;
-        let status = token::done::ATTENTION | self.transaction_bit();
-        token::done(self.writer.payload(), token::kind::DONE, status, 0, 0);
+        self.write_pending(token::done::MORE);
+        token::done(
+            self.writer.payload(),
+            token::kind::DONE,
+            token::done::ATTENTION,
+            0,
+            0,
+        );
         let _ = self.writer.finish();
     }
 
@@ -148,18 +151,10 @@ impl Response {
         }
     }
 
-    fn transaction_bit(&self) -> u16 {
-        if self.in_transaction {
-            token::done::IN_TRANSACTION
-        } else {
-            0
-        }
-    }
-
     fn end_statement(&mut self, kind: u8, command: Command, rows: Option<u64>, error: bool) {
         self.write_pending(token::done::MORE);
         let failed = std::mem::take(&mut self.failed) || error;
-        let mut status = self.transaction_bit();
+        let mut status = 0;
         if failed {
             status |= token::done::ERROR;
         }
@@ -344,18 +339,15 @@ impl Output for Response {
                 self.database = new;
             }
             EnvChange::BeginTran(descriptor) => {
-                self.in_transaction = true;
                 token::begin_transaction(self.tokens(), descriptor);
             }
             EnvChange::CommitTran(descriptor) => {
-                self.in_transaction = false;
                 token::commit_transaction(self.tokens(), descriptor);
                 if self.fault.take().is_some() {
                     self.link.hang_up();
                 }
             }
             EnvChange::RollbackTran(descriptor) => {
-                self.in_transaction = false;
                 token::rollback_transaction(self.tokens(), descriptor);
             }
         }

@@ -76,9 +76,7 @@ impl SessionThread {
             return;
         }
         self.session.reset(reset == Reset::KeepTransaction);
-        let in_transaction = self.session.in_transaction();
-        self.response
-            .connection_was_reset(self.session.database(), in_transaction);
+        self.response.connection_was_reset(self.session.database());
     }
 
     fn batch(&mut self, message: Message) -> WireResult<()> {

@@ -26,7 +26,6 @@ pub(crate) mod kind {
 pub(crate) mod done {
     pub(crate) const MORE: u16 = 0x01;
     pub(crate) const ERROR: u16 = 0x02;
-    pub(crate) const IN_TRANSACTION: u16 = 0x04;
     pub(crate) const COUNT: u16 = 0x10;
     pub(crate) const ATTENTION: u16 = 0x20;
 }

@@ -9,6 +9,8 @@ use crate::tds::variant;
 use crate::types::SqlType;
 use crate::value::{Decimal, Value};
 
+/// Clients put it before a document; it is no part of it.
+const BYTE_ORDER_MARK: u16 = 0xFEFF;
 const SHORT_NULL: u16 = 0xFFFF;
 const CHUNKED_NULL: u64 = u64::MAX;
 /// The length that says NULL of a `text` parameter.
@@ -93,7 +95,10 @@ fn long<S: PacketSource>(reader: &mut WireReader<S>, place: Place) -> WireResult
 pub(crate) fn string(wire: &WireType, bytes: &[u8]) -> WireResult<Value> {
     Ok(match wire.ty {
         SqlType::Binary { .. } | SqlType::VarBinary { .. } | SqlType::Image => Value::bytes(bytes),
-        SqlType::Xml => Value::Xml(utf16(bytes, "xml")?.into()),
+        SqlType::Xml => {
+            let units = utf16(bytes, "xml")?;
+            Value::Xml(units.strip_prefix(&[BYTE_ORDER_MARK]).unwrap_or(&units).into())
+        }
         ty if ty.is_unicode() => Value::Str(utf16(bytes, "nvarchar")?.into()),
         _ => {
             let collation = wire.collation.unwrap_or_else(Collation::server_default);

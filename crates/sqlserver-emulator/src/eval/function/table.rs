@@ -3,7 +3,9 @@
 use super::Nulls::{Pass, Propagate};
 use super::Param::{Any, Instant, Number, Of, Text, Time};
 use super::Returns::{Computed, Fixed, LongTextOf, Same, TextOf};
-use super::{Arguments, Builtin, Nulls, Param, Returns, bytes, errors, names, numbers, strings, times};
+use super::{
+    Arguments, Builtin, Nulls, Param, Returns, bytes, errors, names, numbers, strings, times, variant,
+};
 use crate::error::SqlResult;
 use crate::types::{Length, SqlType};
 use crate::value::Value;
@@ -132,6 +134,7 @@ static FUNCTIONS: &[Builtin] = &[
     f("ISDATE", (1, 1), &[Any], Fixed(SqlType::Int), Pass, times::is_date),
     f("SWITCHOFFSET", (2, 2), &[Of(SqlType::DateTimeOffset { scale: 7 }), Any], Fixed(SqlType::DateTimeOffset { scale: 7 }), Propagate, times::switch_offset),
     f("TODATETIMEOFFSET", (2, 2), &[TIME2, Any], Fixed(SqlType::DateTimeOffset { scale: 7 }), Propagate, times::to_datetimeoffset),
+    f("SQL_VARIANT_PROPERTY", (2, 2), &[Any, Of(NAME)], Fixed(SqlType::SqlVariant), Pass, variant::property),
     f("ERROR_LINE", (0, 0), &[], Fixed(SqlType::Int), Pass, errors::line),
     f("ERROR_MESSAGE", (0, 0), &[], Fixed(NTEXT), Pass, errors::message),
     f("ERROR_NUMBER", (0, 0), &[], Fixed(SqlType::Int), Pass, errors::number),

@@ -106,15 +106,16 @@ fn an_error_marks_the_done_behind_it() {
     assert_eq!([dones[1], dones[14]], [0x03, 0]);
 }
 
+/// MS-TDS 2.2.7.6: SQL Server does not set DONE_INXACT.
 #[test]
-fn dones_inside_a_transaction_say_so() {
+fn dones_inside_a_transaction_are_like_others() {
     let mut peer = peer();
     peer.response.env(EnvChange::BeginTran(1));
     peer.sent();
     peer.response.request_done(Command::BeginTran);
     peer.response.finish();
     let sent = peer.sent();
-    assert_eq!(sent[sent.len() - 12], 0x04);
+    assert_eq!(sent[sent.len() - 12], 0);
 }
 
 #[test]
@@ -150,15 +151,15 @@ fn a_value_of_the_wrong_type_becomes_an_error_and_no_half_row() {
 }
 
 #[test]
-fn attention_ends_the_response_and_is_acknowledged_in_a_message_of_its_own() {
+fn the_acknowledgement_of_attention_ends_the_response() {
     let mut peer = peer();
     peer.response.done(statement(Some(1), false));
     peer.link.cancel();
     assert_eq!(peer.response.row(&[]), Flow::Stop);
     peer.response.finish();
-    assert_eq!(peer.dones(), [(0xFD, 0x10)]);
+    assert_eq!(peer.dones(), []);
     peer.response.acknowledge_attention();
-    assert_eq!(peer.dones(), [(0xFD, 0x20)]);
+    assert_eq!(peer.dones(), [(0xFD, 0x11), (0xFD, 0x20)]);
     assert!(!peer.link.is_cancelled());
 }
 
