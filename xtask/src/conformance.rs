@@ -79,7 +79,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         for mode in client.modes(&options.modes) {
             let judged = job::run(&runner, client, mode, &emulator, &all)?
                 .into_iter()
-                .map(|(case, answer)| (case, judge(client, &messages, case, answer)));
+                .map(|(case, answer)| (case, judge(client, mode, &messages, case, answer)));
             matrix.add(&client.name, mode, judged);
         }
     }
@@ -92,13 +92,19 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 /// What a client's answer to a case is worth.
-fn judge(client: &Client, messages: &compare::Messages, case: &cases::Case, answer: job::Answer) -> Cell {
+fn judge(
+    client: &Client,
+    mode: Mode,
+    messages: &compare::Messages,
+    case: &cases::Case,
+    answer: job::Answer,
+) -> Cell {
     let outcome = match answer {
         job::Answer::NotAsked(reason) => return Cell::NotApplicable(reason),
         job::Answer::Missing(reason) => Err(reason),
         job::Answer::Outcomes(outcomes) => compare::case(client, messages, case, &outcomes),
     };
-    match (outcome, client.defect(case)) {
+    match (outcome, client.defect(mode, case)) {
         (Ok(()), None) => Cell::Passed,
         (Ok(()), Some(defect)) => Cell::Failed(format!(
             "passes, though clients.yaml says: {defect}; take the line out"

@@ -81,7 +81,7 @@ def outcome(lines, declared=None):
 def is_header(lines, at):
     """A line of column names: of all that `tsql` prints, only it is no message and stands outside of a result."""
     line = lines[at]
-    return bool(line) and not line.startswith(("locale is", "locale charset", "using default", "There was", "Default database"))
+    return bool(line) and not line.startswith(("locale is", "locale charset", "using default", "There was", "Setting "))
 
 
 def form(cell, declared):
@@ -113,6 +113,8 @@ class Case:
             return outcome(lines)
         if act == "bulk":
             return self.bulk(step)
+        if act == "unload":
+            return self.unload(step)
         session = self.session(step["on"])
         if act == "sql":
             session.send(step["sql"])
@@ -131,9 +133,7 @@ class Case:
                 for row in step["load"]:
                     cells = ["" if cell is None else cell.removeprefix("0x") for cell in row]
                     file.write("\t".join(cells) + "\n")
-            table = f"{self.job['database']}.{step['table']}"
-            command = ["freebcp", table, "in", rows, "-c", "-S", "conformance", "-U", self.job["user"]]
-            command += ["-P", self.job["password"], "-t", "\\t", "-r", "\\n", "-e", errors]
+            command = [*self.freebcp(step, "in", rows), "-e", errors]
             done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
         said = done.stdout + done.stderr
         copied = re.search(r"^(\d+) rows copied", said, re.MULTILINE)
@@ -143,6 +143,22 @@ class Case:
         if done.returncode or not copied:
             return {"error": {"number": None, "message": said}}
         return {"counts": [int(copied.group(1))]}
+
+    def unload(self, step):
+        with tempfile.TemporaryDirectory() as directory:
+            rows = os.path.join(directory, "rows")
+            command = self.freebcp(step, "out", rows)
+            done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
+            if done.returncode:
+                return {"error": {"number": None, "message": done.stdout + done.stderr}}
+            with open(rows, encoding="utf-8") as file:
+                lines = file.read().splitlines()
+        return {"results": [[[cell or None for cell in line.split("\t")] for line in lines]]}
+
+    def freebcp(self, step, direction, file):
+        table = f"{self.job['database']}.{step['table']}"
+        command = ["freebcp", table, direction, file, "-c", "-S", "conformance", "-U", self.job["user"]]
+        return [*command, "-P", self.job["password"], "-t", "\\t", "-r", "\\n"]
 
     def run(self, steps):
         outcomes = []

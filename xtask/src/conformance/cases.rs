@@ -50,6 +50,8 @@ pub(crate) enum Do {
     Rollback,
     /// The client's bulk load.
     Bulk,
+    /// The client's bulk unload of a table.
+    Unload,
     /// A long statement that is cancelled.
     Cancel,
     /// A connection with other credentials.

@@ -37,7 +37,7 @@ pub(crate) struct Client {
     /// Types whose values it does not show in full, and why.
     #[serde(default)]
     cannot_show: BTreeMap<String, String>,
-    /// Cases that fail by its own doing, with the reason. One `*` stands for anything.
+    /// Cases that fail by its own doing, with the reason. One `*` stands for anything; a mode before the name limits it to that.
     #[serde(default)]
     defects: BTreeMap<String, String>,
 }
@@ -95,11 +95,15 @@ impl Client {
     }
 
     /// The defect of its own that explains why it fails a case.
-    pub(crate) fn defect(&self, case: &Case) -> Option<&str> {
+    pub(crate) fn defect(&self, mode: Mode, case: &Case) -> Option<&str> {
         let name = case.full_name();
-        let fits = |pattern: &str| match pattern.split_once('*') {
-            Some((start, end)) => name.strip_prefix(start).is_some_and(|rest| rest.ends_with(end)),
-            None => name == pattern,
+        let mode = format!("{mode} ");
+        let fits = |pattern: &str| {
+            let pattern = pattern.strip_prefix(&mode).unwrap_or(pattern);
+            match pattern.split_once('*') {
+                Some((start, end)) => name.strip_prefix(start).is_some_and(|rest| rest.ends_with(end)),
+                None => name == pattern,
+            }
         };
         self.defects
             .iter()

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::cargo::{build_conformance_client, root, succeed};
+use crate::python::Python;
 
 /// A runner that is ready to be called.
 #[derive(Debug)]
@@ -63,25 +64,11 @@ fn rust() -> Result<Runner> {
 }
 
 fn python() -> Result<Runner> {
-    let environment = directory().join("python");
-    let program = environment.join("bin/python");
-    if !program.exists() {
-        succeed(Command::new("python3").args(["-m", "venv"]).arg(&environment))
-            .context("Python 3.11 or later with venv is needed")?;
-    }
-    succeed(
-        Command::new(&program)
-            .args([
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-                "--requirement",
-            ])
-            .arg(sources().join("requirements.txt")),
+    let python = Python::prepare(
+        "conformance/python",
+        &["tests/conformance/clients/requirements.txt"],
     )?;
-    Ok(Runner::new(program).with(sources().join("python_clients.py")))
+    Ok(Runner::new(python.program()).with(sources().join("python_clients.py")))
 }
 
 /// `tsql` and `freebcp`, from Debian's packages.
@@ -126,7 +113,7 @@ fn go() -> Result<Runner> {
     let program = directory().join("go-client");
     let mut command = Command::new("go");
     command.args(["build", "-o"]).arg(&program).arg(".");
-    run_in(&sources().join("go"), &mut command).context("Go 1.23 or later is needed")?;
+    run_in(&sources().join("go"), &mut command).context("Go 1.25 or later is needed")?;
     Ok(Runner::new(program))
 }
 

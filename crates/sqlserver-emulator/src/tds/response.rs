@@ -100,12 +100,13 @@ impl Response {
         self.end_statement(token::kind::DONE, command, None, false);
     }
 
-    /// Ends the response. One that ATTENTION interrupted stays open: the acknowledgement, which comes next, ends it.
+    /// Ends the response. One that ATTENTION interrupted ends as failed; the acknowledgement is a message of its own.
     pub(crate) fn finish(&mut self) {
-        if self.link.is_closed() || self.link.is_cancelled() {
+        if self.link.is_closed() {
             return;
         }
-        if self.pending.is_none() {
+        if self.pending.is_none() || self.link.is_cancelled() {
+            self.failed |= self.link.is_cancelled();
             self.request_done(Command::None);
         }
         self.write_pending(0);
@@ -122,7 +123,6 @@ impl Response {
     pub(crate) fn acknowledge_attention(&mut self) {
         self.link.resume();
         self.failed = false;
-        self.write_pending(token::done::MORE);
         token::done(
             self.writer.payload(),
             token::kind::DONE,

@@ -7,6 +7,8 @@ const fs = require('fs');
 const { Connection, Request, TYPES, ISOLATION_LEVEL } = require('tedious');
 
 const CANCEL_AFTER = 1000;
+// A value that tedious cannot encode leaves its request without an end.
+const SILENCE = 10000;
 
 const job = JSON.parse(fs.readFileSync(process.argv[3], 'utf8'));
 
@@ -115,7 +117,9 @@ function run(connection, sql, parameters, start) {
   return new Promise((resolve) => {
     const outcome = { results: [], counts: [] };
     let inResult = false;
+    const silent = setTimeout(() => resolve({ error: { message: 'the request never ended' } }), SILENCE);
     const request = new Request(sql, (error) => {
+      clearTimeout(silent);
       if (error) outcome.error = failure(error);
       resolve(outcome);
     });

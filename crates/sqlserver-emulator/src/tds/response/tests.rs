@@ -151,15 +151,15 @@ fn a_value_of_the_wrong_type_becomes_an_error_and_no_half_row() {
 }
 
 #[test]
-fn the_acknowledgement_of_attention_ends_the_response() {
+fn attention_is_acknowledged_in_a_message_after_the_response() {
     let mut peer = peer();
     peer.response.done(statement(Some(1), false));
     peer.link.cancel();
     assert_eq!(peer.response.row(&[]), Flow::Stop);
     peer.response.finish();
-    assert_eq!(peer.dones(), []);
+    assert_eq!(peer.dones(), [(0xFD, 0x11), (0xFD, 0x02)]);
     peer.response.acknowledge_attention();
-    assert_eq!(peer.dones(), [(0xFD, 0x11), (0xFD, 0x20)]);
+    assert_eq!(peer.dones(), [(0xFD, 0x20)]);
     assert!(!peer.link.is_cancelled());
 }
 
