@@ -2,6 +2,7 @@
 //! a twin of it for each rule named, in which exactly that rule is switched off: there `verify` must find a difference, or the scenario
 //! proves nothing.
 
+use model::RunReport;
 use sqlserver_client::{CommitEnd, Param};
 use sqlserver_emulator::CommitFault;
 use test_support::Fault;
@@ -180,7 +181,7 @@ scenarios! {
 }
 
 /// A row changes while the clock shows a time that the watermark has passed.
-async fn clock_steps_back(play: &Play, by: i64) {
+async fn clock_steps_back(play: &Play, by: i64) -> RunReport {
     play.sync().await;
     play.later(HOUR);
     play.insert(10);
@@ -189,7 +190,7 @@ async fn clock_steps_back(play: &Play, by: i64) {
     play.later(-by);
     play.sql("UPDATE dbo.Orders SET name = N'changed', updated_at = SYSUTCDATETIME() WHERE id = 1");
     play.later(by + 5 * SECOND);
-    play.sync().await;
+    play.sync().await
 }
 
 /// A name changes to what is equal by the collation, in a row that every increment compares, and another row appears.
@@ -214,6 +215,29 @@ async fn a_step_of_the_clock_beyond_the_tolerance_is_named_by_verify() {
     for side in &report.columns {
         assert_eq!(side.keys, [r#"different {"id":1}"#], "{report:#?}");
     }
+}
+
+/// A change with a time that had been read already is named by the report, once. A change without a time is not late.
+#[tokio::test]
+async fn rows_that_come_late_are_named_by_the_report() {
+    let play = Play::begin(None).await;
+    play.sql("UPDATE dbo.Orders SET updated_at = NULL WHERE id = 3");
+    let report = clock_steps_back(&play, 2 * SECOND).await;
+    let [late] = &report.late_arriving_data[..] else {
+        panic!("{report:#?}")
+    };
+    let told = (late.record_id.as_str(), late.delay_seconds, late.handled.as_str());
+    assert_eq!(told, (r#"{"id":1}"#, 0.5, "applied"));
+    play.sql("UPDATE dbo.Orders SET name = N'changed without a time' WHERE id = 3");
+    play.insert(11);
+    play.later(5 * SECOND);
+    let report = play.sync().await;
+    assert_eq!(
+        report.statistics.records_updated, 2,
+        "one row on two sides: {report:#?}"
+    );
+    assert_eq!(report.late_arriving_data, []);
+    play.end().await;
 }
 
 /// Two runs without changes, the second inside the tolerance window: nothing is written anywhere, and no row of the target is touched. The

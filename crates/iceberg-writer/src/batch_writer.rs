@@ -54,13 +54,21 @@ struct BatchWriter<'a> {
     /// Keys whose rows are written, or are not written because they are deleted.
     keys: KeyBatch<Op>,
     /// Rows that are perhaps what is there,
-    held: Vec<RecordBatch>,
+    held: Vec<Held>,
     held_bytes: usize,
     /// and their hashes.
     held_keys: KeyBatch<RowHash>,
     staged: StagedFiles,
     read: u64,
     unchanged: u64,
+    not_identical: Vec<RecordBatch>,
+}
+
+/// Rows that are perhaps what is there.
+struct Held {
+    rows: RecordBatch,
+    /// Whether they were probably delivered before.
+    again: bool,
 }
 
 impl<'a> BatchWriter<'a> {
@@ -83,6 +91,7 @@ impl<'a> BatchWriter<'a> {
             staged: StagedFiles::new(table),
             read: 0,
             unchanged: 0,
+            not_identical: Vec::new(),
         })
     }
 
@@ -116,7 +125,8 @@ impl<'a> BatchWriter<'a> {
                 let deletes = filtered(&batch.rows, &inverted(&is_upsert))?;
                 self.look_up(&deletes, std::iter::repeat_n(Op::Delete, deletes.num_rows()))
                     .await?;
-                self.hold(upserts).await
+                self.hold(upserts, batch.presence == Presence::PerhapsIdentical)
+                    .await
             }
             Presence::Present => {
                 self.files.write(&upserts).await?;
@@ -153,7 +163,7 @@ impl<'a> BatchWriter<'a> {
         }
     }
 
-    async fn hold(&mut self, rows: RecordBatch) -> Result<()> {
+    async fn hold(&mut self, rows: RecordBatch, again: bool) -> Result<()> {
         if rows.num_rows() == 0 {
             return Ok(());
         }
@@ -164,7 +174,7 @@ impl<'a> BatchWriter<'a> {
             (0..rows.num_rows()).map(|row| hasher.hash(row)),
         )?;
         self.held_bytes += rows.get_array_memory_size();
-        self.held.push(rows);
+        self.held.push(Held { rows, again });
         if self.held_bytes >= self.options.lookup_bytes {
             self.settle_held().await
         } else {
@@ -215,9 +225,13 @@ impl<'a> BatchWriter<'a> {
         }
         let mut differs = differs.into_iter();
         self.held_bytes = 0;
-        for rows in std::mem::take(&mut self.held) {
+        for Held { rows, again } in std::mem::take(&mut self.held) {
             let wanted: BooleanArray = differs.by_ref().take(rows.num_rows()).map(Some).collect();
-            self.files.write(&filtered(&rows, &wanted)?).await?;
+            let rows = filtered(&rows, &wanted)?;
+            self.files.write(&rows).await?;
+            if again && rows.num_rows() > 0 {
+                self.not_identical.push(rows);
+            }
         }
         Ok(())
     }
@@ -244,6 +258,7 @@ impl<'a> BatchWriter<'a> {
             },
             read: self.read,
             unchanged: self.unchanged,
+            not_identical: std::mem::take(&mut self.not_identical),
         })
     }
 }

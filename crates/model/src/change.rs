@@ -144,6 +144,14 @@ pub type Batches = Pin<Box<dyn Stream<Item = Result<ChangeBatch>> + Send + 'stat
 /// What a source tells while changes are read.
 #[derive(Debug)]
 pub enum SourceEvent {
+    /// Before all changes, if the source tells changes by a time that the rows hold: what lies before `from` in that column was to be
+    /// delivered by earlier increments. What of it the target does not hold yet came late.
+    Expected {
+        /// The column.
+        column: String,
+        /// Microseconds since 1970, as the column's values are told.
+        from: i64,
+    },
     /// Changed rows.
     Changes(ChangeBatch),
     /// Everything before this event is complete up to `at`; the only place where a commit is allowed.

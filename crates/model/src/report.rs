@@ -135,7 +135,7 @@ pub struct ConflictReport {
 }
 
 /// A row whose time lay where no increment expects it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct LateDataReport {
     /// The table.
     pub table: String,
@@ -146,7 +146,7 @@ pub struct LateDataReport {
     /// The time that the row carries.
     pub actual: String,
     /// The difference in seconds.
-    pub delay_seconds: i64,
+    pub delay_seconds: f64,
     /// What was done with it.
     pub handled: String,
 }

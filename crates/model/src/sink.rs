@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arrow_array::RecordBatch;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
@@ -67,6 +68,9 @@ pub struct StageOutcome {
     pub read: u64,
     /// Rows dropped because the target holds them already, byte for byte.
     pub unchanged: u64,
+    /// Rows of [`Presence::PerhapsIdentical`](crate::Presence::PerhapsIdentical) that were not dropped. Empty where the target compares
+    /// only when it commits.
+    pub not_identical: Vec<RecordBatch>,
 }
 
 /// What a commit does to rows that are already there.

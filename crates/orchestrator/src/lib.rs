@@ -66,6 +66,7 @@
 //! # }
 //! ```
 
+mod key_text;
 mod progress;
 mod report;
 mod retry;

@@ -4,12 +4,15 @@ use std::error::Error as _;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use model::{
-    CheckpointReport, Commit, Committed, Error, ErrorKind, ErrorReport, Mark, Position, Receipt, RunMetadata,
-    RunReport, RunStatus, StageOutcome, Statistics, TableReport, Timestamp,
+    CheckpointReport, Commit, Committed, Error, ErrorKind, ErrorReport, LateDataReport, Mark, Position,
+    Receipt, RunMetadata, RunReport, RunStatus, StageOutcome, Statistics, TableReport, Timestamp,
 };
 
 use crate::run::Run;
 use crate::table_sync::TableSync;
+
+/// So many rows that came late are named per table.
+const LATE_NAMED: usize = 1_000;
 
 /// What one run of one table has done so far.
 #[derive(Debug, Default)]
@@ -25,6 +28,7 @@ pub(crate) struct Tally {
     pub(crate) state_version: u64,
     pub(crate) last_success: Option<Timestamp>,
     pub(crate) warnings: Vec<String>,
+    pub(crate) late: Vec<LateDataReport>,
     /// Whether the state still holds the batch that copied a table without a key.
     pub(crate) unfinished: bool,
 }
@@ -59,6 +63,17 @@ impl Tally {
         };
     }
 
+    /// Takes note of rows that came late. So that a report stays readable, only the first ones are kept.
+    pub(crate) fn came_late(&mut self, mut rows: Vec<LateDataReport>) {
+        rows.truncate(LATE_NAMED.saturating_sub(self.late.len()));
+        self.late.append(&mut rows);
+        if self.late.len() == LATE_NAMED {
+            self.warn(format!(
+                "many rows came late; the report names the first {LATE_NAMED}"
+            ));
+        }
+    }
+
     /// Everything up to `position` is in the target.
     pub(crate) fn reached(&mut self, newest: &Committed, position: Position) {
         self.mark = newest.mark.clone();
@@ -73,6 +88,7 @@ pub(crate) struct TableOutcome {
     pub(crate) report: TableReport,
     pub(crate) state_version: u64,
     pub(crate) warnings: Vec<String>,
+    pub(crate) late: Vec<LateDataReport>,
     pub(crate) error: Option<ErrorReport>,
     pub(crate) unfinished: bool,
 }
@@ -108,6 +124,7 @@ impl TableOutcome {
             report,
             state_version: tally.state_version,
             warnings: tally.warnings,
+            late: tally.late,
             unfinished: tally.unfinished,
         }
     }
@@ -123,6 +140,7 @@ impl TableOutcome {
             },
             state_version: 0,
             warnings: Vec::new(),
+            late: Vec::new(),
             error: None,
             unfinished: false,
         }
@@ -168,6 +186,7 @@ pub(crate) fn run_report(
         report
             .warnings
             .extend(table.warnings.iter().map(|warning| format!("{name}: {warning}")));
+        report.late_arriving_data.extend(table.late);
         report.errors.extend(table.error);
         report.tables.push(table.report);
     }

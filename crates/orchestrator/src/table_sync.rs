@@ -6,6 +6,7 @@
 mod checkpoint;
 mod copy;
 mod increment;
+mod late;
 mod repair;
 mod replace;
 mod settle;

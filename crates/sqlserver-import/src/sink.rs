@@ -266,6 +266,7 @@ impl ChangeSink for SqlServerSink {
             read: staged.as_ref().map_or(0, |staged| staged.rows),
             staged: staged.into_iter().collect(),
             unchanged: 0,
+            not_identical: Vec::new(),
         })
     }
 

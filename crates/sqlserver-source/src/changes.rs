@@ -59,6 +59,8 @@ async fn by_column(
         params,
         shape: shape.arrow.clone(),
     };
+    let is_synced = schema.arrow().index_of(window.column()).is_ok();
+    let expected = window.expected().filter(|_| is_synced);
     let increment = Increment {
         rows: Some(run(pool, plan, select).await?),
         table: plan.table.name.clone(),
@@ -67,7 +69,7 @@ async fn by_column(
         window,
         part_rows: plan.options.batch_size,
         since_boundary: 0,
-        ready: VecDeque::new(),
+        ready: expected.into_iter().collect(),
     };
     let events = try_unfold(increment, |mut increment| async move {
         Ok(increment.next().await?.map(|event| (event, increment)))

@@ -4,7 +4,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type};
 use arrow_array::{Array, ArrayRef, BooleanArray};
 use cdc::{CutRules, IdPosition, IdWindow, RowClass, Ticks, TimestampWindow};
-use model::{Error, ErrorKind, Position, Result};
+use model::{Error, ErrorKind, Position, Result, SourceEvent};
 use sqlserver_client::{Param, SqlType, Value};
 
 use crate::column_time::{grain, moments, value};
@@ -24,6 +24,8 @@ pub(crate) struct Window {
 enum Reach {
     Timestamp {
         window: TimestampWindow,
+        /// From where on rows are expected.
+        expected: Ticks,
         nulls: Undated,
         future: Undated,
         upto: TimestampPosition,
@@ -62,6 +64,7 @@ impl Window {
                     column,
                     Reach::Timestamp {
                         window,
+                        expected: expected_from(&after, &upto),
                         nulls,
                         future,
                         upto,
@@ -192,6 +195,17 @@ impl Window {
         Param::typed(name, Value::BigInt(number), SqlType::BigInt)
     }
 
+    /// From where on the source expects rows, where they hold a time.
+    pub(crate) fn expected(&self) -> Option<SourceEvent> {
+        match &self.reach {
+            Reach::Timestamp { expected, .. } => Some(SourceEvent::Expected {
+                column: self.column.name.clone(),
+                from: expected.unix_micros(),
+            }),
+            _ => None,
+        }
+    }
+
     /// Takes note of rows by their tracking column, and says which of them are new.
     pub(crate) fn take(&mut self, tracking: &ArrayRef) -> Result<BooleanArray> {
         match &mut self.reach {
@@ -293,11 +307,14 @@ fn timestamp_window(
     rules: &CutRules,
 ) -> TimestampWindow {
     let window = TimestampWindow::new(after.watermark, upto.watermark, upto.now, rules);
-    let repeated = [after.repeated_from, upto.repeated_from].into_iter().flatten();
-    let lo = repeated
-        .map(|from| from.before(rules.tolerance))
-        .fold(window.lo, Ticks::min);
+    let lo = expected_from(after, upto).before(rules.tolerance);
     TimestampWindow { lo, ..window }
+}
+
+/// The watermark, or where local time began to repeat itself before it.
+fn expected_from(after: &TimestampPosition, upto: &TimestampPosition) -> Ticks {
+    let repeated = [after.repeated_from, upto.repeated_from].into_iter().flatten();
+    repeated.fold(after.watermark, Ticks::min)
 }
 
 fn numbers(column: &ArrayRef) -> Result<Box<dyn Iterator<Item = Option<i64>> + '_>> {

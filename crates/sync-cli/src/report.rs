@@ -4,6 +4,9 @@ use model::{Error, ErrorReport, RunReport, RunStatus, TableReport, VerifyReport}
 
 use crate::table::TextTable;
 
+/// So many rows that came late are shown.
+const LATE_ROWS: usize = 10;
+
 /// A run: what moved, table by table, then what an operator should know.
 pub(crate) fn run(report: &RunReport) -> String {
     let mut table = TextTable::new(&[
@@ -34,11 +37,14 @@ pub(crate) fn run(report: &RunReport) -> String {
     for warning in &report.warnings {
         text.push_str(&format!("warning: {warning}\n"));
     }
-    for late in &report.late_arriving_data {
+    for late in report.late_arriving_data.iter().take(LATE_ROWS) {
         text.push_str(&format!(
-            "late: {} {} carries {}, expected from {} ({} s): {}\n",
+            "late: {} {} carries {}, but everything before {} had been read ({} s): {}\n",
             late.table, late.record_id, late.actual, late.expected, late.delay_seconds, late.handled
         ));
+    }
+    if let Some(more @ 1..) = report.late_arriving_data.len().checked_sub(LATE_ROWS) {
+        text.push_str(&format!("late: {more} more rows, see `--output json`\n"));
     }
     for error in &report.errors {
         let table = error

@@ -303,13 +303,17 @@ impl ChangeSink for MemorySink {
         let mut kept = Vec::new();
         while let Some(batch) = rows.next().await {
             yield_now().await;
-            for row in staged_rows(schema, &batch?)? {
+            let batch = batch?;
+            for (i, row) in staged_rows(schema, &batch)?.into_iter().enumerate() {
                 outcome.read += 1;
                 let compare =
                     row.presence == Presence::PerhapsIdentical && self.is_on(SinkRule::DropIdentical);
                 if compare && self.holds(table, &row) {
                     outcome.unchanged += 1;
                 } else {
+                    if compare {
+                        outcome.not_identical.push(batch.rows.slice(i, 1));
+                    }
                     kept.push(row);
                 }
             }

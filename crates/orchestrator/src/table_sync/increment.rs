@@ -4,6 +4,7 @@ use cdc::Fold;
 use futures::StreamExt;
 use model::{Batches, ChangeBatch, Committed, Error, Mark, Position, Result, SourceEvent};
 
+use super::late::Expected;
 use super::{Attempt, Session, TableRun};
 use crate::progress::ProgressEvent;
 
@@ -40,9 +41,11 @@ impl TableRun<'_> {
             })
             .await?;
         let mut gathered = Gathered::default();
+        let mut expected = None;
         let mut reached = from.clone();
         while let Some(event) = self.cancellable(async { Ok(events.next().await) }).await? {
             match event? {
+                SourceEvent::Expected { column, from } => expected = Some(Expected { column, from }),
                 SourceEvent::Changes(batch) => self.gather(&mut gathered, batch)?,
                 SourceEvent::Boundary { at } => {
                     reached = at.clone();
@@ -51,12 +54,13 @@ impl TableRun<'_> {
             }
             if gathered.boundary.is_some() && gathered.bytes >= FOLDED_BYTES {
                 let full = std::mem::take(&mut gathered);
-                if !self.apply(session, &mut newest, full).await? {
+                if !self.apply(session, &mut newest, full, expected.as_ref()).await? {
                     return Ok(Attempt::Overtaken);
                 }
             }
         }
-        if !self.apply(session, &mut newest, gathered).await? {
+        let rest = self.apply(session, &mut newest, gathered, expected.as_ref());
+        if !rest.await? {
             return Ok(Attempt::Overtaken);
         }
         self.tally.reached(&newest, reached);
@@ -80,6 +84,7 @@ impl TableRun<'_> {
         session: &mut Session,
         newest: &mut Committed,
         gathered: Gathered,
+        expected: Option<&Expected>,
     ) -> Result<bool> {
         if gathered.fold.is_empty() {
             return Ok(true);
@@ -101,6 +106,16 @@ impl TableRun<'_> {
         if staged.staged.is_empty() {
             return Ok(true);
         }
-        self.advance(session, newest, Mark::At(at), staged.staged).await
+        let mut late = Vec::new();
+        for rows in &staged.not_identical {
+            if let Some(expected) = expected {
+                late.extend(expected.late(&self.sync.source_table, &session.schema, rows)?);
+            }
+        }
+        let advanced = self.advance(session, newest, Mark::At(at), staged.staged).await?;
+        if advanced {
+            self.tally.came_late(late);
+        }
+        Ok(advanced)
     }
 }

@@ -3,7 +3,6 @@
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Date32Type, Int32Type, Int64Type};
 use arrow_array::{Array, ArrayRef, RecordBatch};
-use arrow_cast::display::array_value_to_string;
 use arrow_schema::DataType;
 use model::{Error, Result, RowEncoder, RowHasher, TableSchema};
 
@@ -86,19 +85,6 @@ impl Layout {
         let columns = batch.project(&self.key);
         columns.map_err(|e| Error::internal("a key column is missing").caused_by(e))
     }
-
-    /// A key as JSON, for people.
-    pub(super) fn key_text(&self, keys: &RecordBatch, row: usize) -> Result<String> {
-        let fields = keys.schema();
-        let pairs = fields.fields().iter().zip(keys.columns()).map(|(field, column)| {
-            Ok(format!(
-                "{}:{}",
-                serde_json::Value::from(field.name().as_str()),
-                value_text(column, row)?
-            ))
-        });
-        Ok(format!("{{{}}}", pairs.collect::<Result<Vec<_>>>()?.join(",")))
-    }
 }
 
 fn encoded(batch: &RecordBatch, columns: &[usize]) -> Result<Vec<Vec<u8>>> {
@@ -119,44 +105,5 @@ fn whole_numbers(column: &ArrayRef) -> Option<Vec<i64>> {
         DataType::Int64 => Some(column.as_primitive::<Int64Type>().values().to_vec()),
         DataType::Date32 => Some(wide(column.as_primitive::<Date32Type>().values())),
         _ => None,
-    }
-}
-
-fn value_text(column: &ArrayRef, row: usize) -> Result<String> {
-    if column.is_null(row) {
-        return Ok("null".into());
-    }
-    let text = array_value_to_string(column, row)
-        .map_err(|e| Error::internal("a key cannot be shown").caused_by(e))?;
-    Ok(match column.data_type() {
-        DataType::Int32 | DataType::Int64 | DataType::Boolean => text,
-        _ => serde_json::Value::from(text).to_string(),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use arrow_array::{BinaryArray, Date32Array, Int64Array, StringArray, TimestampMicrosecondArray};
-
-    use super::*;
-
-    #[test]
-    fn a_key_of_any_type_can_be_shown() {
-        let instants = TimestampMicrosecondArray::from(vec![0]).with_timezone("UTC");
-        for (column, text) in [
-            (Arc::new(Int64Array::from(vec![-7])) as ArrayRef, "-7"),
-            (Arc::new(StringArray::from(vec!["a\"b"])), r#""a\"b""#),
-            (Arc::new(Date32Array::from(vec![0])), r#""1970-01-01""#),
-            (
-                Arc::new(TimestampMicrosecondArray::from(vec![0])),
-                r#""1970-01-01T00:00:00""#,
-            ),
-            (Arc::new(instants), r#""1970-01-01T00:00:00Z""#),
-            (Arc::new(BinaryArray::from(vec![&b"\x01\xff"[..]])), r#""01ff""#),
-        ] {
-            assert_eq!(value_text(&column, 0).unwrap(), text);
-        }
     }
 }

@@ -15,6 +15,7 @@ use super::difference::{Collected, Counts};
 use super::layout::Layout;
 use super::reader::Reader;
 use super::{DifferingKeys, Upstream};
+use crate::key_text::key_text;
 
 /// So many rows of differing buckets are held at once.
 const HELD_ROWS: u64 = 500_000;
@@ -104,7 +105,7 @@ impl Pair<'_> {
                 if counts.all_match() {
                     matched += counts.matched;
                 } else {
-                    let text = self.layout.key_text(&rows, i)?;
+                    let text = key_text(&rows, i)?;
                     let place = (suspects.rows.len(), i);
                     suspects
                         .by_key
@@ -253,7 +254,7 @@ impl Upstream {
         let told = events.try_filter_map(|event| async move {
             Ok(match event {
                 SourceEvent::Changes(batch) if batch.presence != Presence::PerhapsIdentical => Some(batch),
-                SourceEvent::Changes(_) | SourceEvent::Boundary { .. } => None,
+                _ => None,
             })
         });
         let later = Selection::ChangedAfter(upto);

@@ -200,6 +200,7 @@ impl Target {
                     self.apply(&batch);
                     ended = false;
                 }
+                SourceEvent::Expected { .. } => {}
                 SourceEvent::Boundary { at } => {
                     self.parts.push(at.clone());
                     self.position = at;

@@ -216,6 +216,8 @@ async fn identical_rows_are_dropped_and_almost_identical_ones_are_not(case: Case
     let almost = [(1, "abc"), (2, "ABC"), (3, "abc "), (4, "abc\0")];
     let almost = almost.map(|(id, name)| (Op::Upsert, SampleRow::new(id, name, 1)));
     let (staged, receipt) = case.apply("almost", &almost, Presence::PerhapsIdentical).await;
+    let told: usize = staged.not_identical.iter().map(|rows| rows.num_rows()).sum();
+    assert_eq!(told, if staged.unchanged == 0 { 0 } else { 3 });
     assert_eq!(
         (receipt.updated, staged.unchanged + receipt.unchanged),
         (3, 1),
