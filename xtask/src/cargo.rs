@@ -128,7 +128,22 @@ pub(crate) fn build_conformance_client() -> Result<PathBuf> {
 
 /// Builds the emulator alone; gives its path.
 pub(crate) fn build_emulator() -> Result<PathBuf> {
-    succeed(cargo().args(["build", "--quiet", "--locked", "--package", "sqlserver-emulator"]))?;
+    build_emulator_of(root())
+}
+
+/// Builds the emulator of another copy of this workspace; gives its path.
+pub(crate) fn build_emulator_of(tree: &Path) -> Result<PathBuf> {
+    let manifest = tree.join("Cargo.toml");
+    let mut command = cargo();
+    command.args([
+        "build",
+        "--quiet",
+        "--locked",
+        "--package",
+        "sqlserver-emulator",
+        "--manifest-path",
+    ]);
+    succeed(command.arg(manifest).arg("--target-dir").arg(target()))?;
     Ok(target().join("debug/sqlserver-emulator"))
 }
 

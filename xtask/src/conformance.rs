@@ -10,10 +10,12 @@ mod compare;
 mod job;
 mod matrix;
 mod mode;
+mod mutants;
 mod toolchains;
 mod values;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Result, ensure};
 
@@ -40,7 +42,15 @@ pub(crate) struct Options {
     /// Another emulator than the one of this tree.
     #[arg(long, value_name = "PATH")]
     emulator: Option<PathBuf>,
+    /// Runs the list against emulators with a mistake each, and fails if it does not find nearly all of them.
+    #[arg(long)]
+    mutants: bool,
 }
+
+/// The clients that look for mutants, the quickest first.
+const DETECTIVES: [&str; 2] = ["python-tds", "mssql-tds"];
+/// Mutants that may live.
+const SURVIVORS: usize = 2;
 
 /// Runs the clients, prints the matrix, and fails if a cell is red.
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -61,6 +71,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             known.join(", ")
         );
     }
+    if options.mutants {
+        clients.retain(|client| DETECTIVES.contains(&client.name.as_str()));
+        clients.sort_by_key(|client| DETECTIVES.iter().position(|name| *name == client.name));
+        return hunt(&directory.join("mutants.yaml"), &clients, &messages, &all);
+    }
     clients.retain(|client| options.clients.is_empty() || options.clients.contains(&client.name));
     let emulator = match &options.emulator {
         Some(path) => path.clone(),
@@ -77,7 +92,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             }
         };
         for mode in client.modes(&options.modes) {
-            let judged = job::run(&runner, client, mode, &emulator, &all)?
+            let judged = job::run(&runner, client, mode, Command::new(&emulator), &all)?
                 .into_iter()
                 .map(|(case, answer)| (case, judge(client, mode, &messages, case, answer)));
             matrix.add(&client.name, mode, judged);
@@ -88,6 +103,48 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         matrix.is_green(),
         "not every client got what SQL Server's documentation says"
     );
+    Ok(())
+}
+
+/// Says of each mutant which case finds it.
+fn hunt(list: &Path, clients: &[Client], messages: &compare::Messages, cases: &[cases::Case]) -> Result<()> {
+    let (mutants, emulator) = mutants::build(list)?;
+    let mut runners = Vec::new();
+    for client in clients {
+        runners.push((client, toolchains::prepare(&client.name)?));
+    }
+    let mut survivors = Vec::new();
+    for mutant in &mutants {
+        let mut killers = Vec::new();
+        for (client, runner) in &runners {
+            let mut command = Command::new(&emulator);
+            command.env(mutants::VARIABLE, &mutant.name);
+            let answers = job::run(runner, client, Mode::Plain, command, cases)?;
+            killers.extend(answers.into_iter().filter_map(|(case, answer)| {
+                let failed = matches!(
+                    judge(client, Mode::Plain, messages, case, answer),
+                    Cell::Failed(_)
+                );
+                failed.then(|| format!("{} by {}", case.full_name(), client.name))
+            }));
+            if !killers.is_empty() {
+                break;
+            }
+        }
+        match killers.first() {
+            Some(first) => println!("killed   {}: {first} and {} more", mutant.name, killers.len() - 1),
+            None => {
+                println!("SURVIVED {}", mutant.name);
+                survivors.push(&mutant.name);
+            }
+        }
+    }
+    println!(
+        "{} of {} mutants killed",
+        mutants.len() - survivors.len(),
+        mutants.len()
+    );
+    ensure!(survivors.len() <= SURVIVORS, "the list misses {survivors:?}");
     Ok(())
 }
 

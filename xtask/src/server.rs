@@ -49,24 +49,19 @@ impl Server {
         directory: &Path,
         throttle: Option<u64>,
     ) -> Result<Self> {
-        Self::emulator_at(
-            &programs.path("sqlserver-emulator"),
-            databases,
-            directory,
-            throttle,
-        )
+        let program = Command::new(programs.path("sqlserver-emulator"));
+        Self::emulator_by(program, databases, directory, throttle)
     }
 
-    /// The same with a build of the emulator that is somewhere else.
-    pub(crate) fn emulator_at(
-        program: &Path,
+    /// The same with another call of the emulator.
+    pub(crate) fn emulator_by(
+        mut command: Command,
         databases: &[&str],
         directory: &Path,
         throttle: Option<u64>,
     ) -> Result<Self> {
         let ca_file = directory.join("server.pem");
         let authority = directory.join("authority.pem");
-        let mut command = Command::new(program);
         command
             .args([
                 "--listen",

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -64,12 +63,12 @@ pub(crate) fn run<'a>(
     runner: &Runner,
     client: &Client,
     mode: Mode,
-    emulator: &Path,
+    emulator: Command,
     cases: &'a [Case],
 ) -> Result<Vec<(&'a Case, Answer)>> {
     let directory = super::toolchains::directory().join("run");
     std::fs::create_dir_all(&directory)?;
-    let server = Server::emulator_at(emulator, &[DATABASE], &directory, None)?;
+    let server = Server::emulator_by(emulator, &[DATABASE], &directory, None)?;
     let asked: Vec<_> = cases
         .iter()
         .filter(|case| client.cannot(case).is_none())
