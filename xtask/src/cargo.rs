@@ -119,6 +119,14 @@ pub(crate) fn test_readers(python: &Path) -> Result<()> {
     succeed(command.env("READERS_PYTHON", python))
 }
 
+/// The live tests of the crates that send T-SQL, with their sessions recorded in a directory.
+pub(crate) fn test_recorded(directory: &Path) -> Result<()> {
+    let mut command = cargo();
+    command.args(["test", "--quiet", "--locked", "--test", "live"]);
+    command.args(["--package", "sqlserver-source", "--package", "sqlserver-import"]);
+    succeed(command.env("SQLSERVER_EMULATOR_RECORD", directory))
+}
+
 /// Builds the runner of the clients in Rust; gives its path.
 pub(crate) fn build_conformance_client() -> Result<PathBuf> {
     let build = ["build", "--quiet", "--locked", "--package", "sqlserver-emulator"];

@@ -11,6 +11,7 @@ mod demo;
 mod integration;
 mod python;
 mod server;
+mod surface;
 mod sync;
 mod types;
 
@@ -39,6 +40,8 @@ enum Task {
     Catalogs(catalogs::Options),
     /// The emulator against clients that others wrote.
     Conformance(conformance::Options),
+    /// The list of statements that are sent, and Microsoft's parser on each.
+    Surface(surface::Options),
     /// Measurements.
     Bench(Box<bench::Options>),
 }
@@ -53,6 +56,7 @@ fn main() -> Result<()> {
         Task::Adversary { seeds } => cargo::test_adversary(seeds),
         Task::Catalogs(options) => catalogs::run(&options),
         Task::Conformance(options) => conformance::run(&options),
+        Task::Surface(options) => surface::run(&options),
         Task::Bench(options) => bench::run(&options),
     }
 }

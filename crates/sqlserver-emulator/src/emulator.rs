@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
@@ -13,7 +14,7 @@ use crate::error::SqlError;
 use crate::faults::Faults;
 use crate::outcome::{Done, EnvChange, Flow, Output, ResultColumn, ReturnValue};
 use crate::session::{LoginInfo, Session};
-use crate::tds::{Server, TlsIdentity, serve};
+use crate::tds::{Recorder, Server, TlsIdentity, serve};
 use crate::value::Value;
 
 /// What the server answers when PRELOGIN speaks of encryption.
@@ -38,15 +39,19 @@ pub struct EmulatorConfig {
     pub encryption: Encryption,
     /// The DNS names and IP addresses that the server's certificate is good for.
     pub host_names: Vec<String>,
+    /// A directory that gets a file for each session, `PROGRAM.PORT-SESSION.tds`: the packets that came after its login, as they came.
+    pub record: Option<PathBuf>,
 }
 
 impl Default for EmulatorConfig {
+    /// A free port of the loopback interface; sessions are recorded where the environment's `SQLSERVER_EMULATOR_RECORD` says.
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             engine: EngineConfig::default(),
             encryption: Encryption::Optional,
             host_names: vec!["localhost".to_owned(), "127.0.0.1".to_owned()],
+            record: std::env::var_os("SQLSERVER_EMULATOR_RECORD").map(PathBuf::from),
         }
     }
 }
@@ -85,16 +90,19 @@ impl Emulator {
             .thread_name("sqlserver-emulator")
             .enable_all()
             .build()?;
+        let listener = std::net::TcpListener::bind(config.listen)?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
         let engine = Engine::new(config.engine);
         let server = Arc::new(Server {
             faults: Arc::clone(engine.faults()),
             engine,
             encryption: config.encryption,
             tls: TlsIdentity::generate(&config.host_names)?,
+            recorder: config
+                .record
+                .map(|directory| Recorder::new(directory, address.port())),
         });
-        let listener = std::net::TcpListener::bind(config.listen)?;
-        listener.set_nonblocking(true)?;
-        let address = listener.local_addr()?;
         let listener = {
             let _context = runtime.enter();
             TcpListener::from_std(listener)?

@@ -10,6 +10,7 @@ mod login;
 mod packet;
 mod prelogin;
 mod reader;
+mod record;
 mod request;
 mod response;
 mod rpc;
@@ -25,4 +26,5 @@ mod variant;
 
 pub(crate) use connection::{Server, serve};
 pub(crate) use link::Link;
+pub(crate) use record::Recorder;
 pub(crate) use tls::TlsIdentity;

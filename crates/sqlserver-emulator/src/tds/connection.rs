@@ -22,6 +22,7 @@ use crate::tds::packet::{
 };
 use crate::tds::prelogin::{self, TlsScope};
 use crate::tds::reader::WireError;
+use crate::tds::record::{Record, Recorder};
 use crate::tds::request::{Message, Request};
 use crate::tds::response::Response;
 use crate::tds::session_thread::SessionThread;
@@ -44,6 +45,7 @@ pub(crate) struct Server {
     pub(crate) faults: Arc<Faults>,
     pub(crate) encryption: Encryption,
     pub(crate) tls: TlsIdentity,
+    pub(crate) recorder: Option<Recorder>,
 }
 
 /// Serves one client until either side hangs up.
@@ -100,6 +102,7 @@ struct Client {
     session: Session,
     packet_size: u32,
     reads_nbcrow: bool,
+    record: Option<Record>,
 }
 
 /// LOGIN7 and its answer; nothing if the login failed.
@@ -117,15 +120,21 @@ async fn log_in(handshaken: Handshaken, server: &Server) -> io::Result<Option<(T
     };
     let (tds_version, reads_nbcrow, wants_utf8) =
         (login.tds_version, login.reads_nbcrow(), login.wants_utf8());
+    let program = login.program_name.clone();
     let mut out = Vec::new();
     match open_session(login, packet_size, server) {
         Ok(session) => {
+            let recorder = server.recorder.as_ref();
+            let record = recorder
+                .map(|recorder| recorder.session(&program, session.id()))
+                .transpose()?;
             greet(&mut out, &session, tds_version, packet_size, wants_utf8, server);
             write_message(&mut transport, &out).await?;
             let client = Client {
                 session,
                 packet_size,
                 reads_nbcrow,
+                record,
             };
             Ok(Some((transport, client)))
         }
@@ -214,7 +223,7 @@ async fn run(transport: Transport, client: Client, server: &Server) -> io::Resul
     server.faults.connected(id, &link);
     let (reader, writer) = tokio::io::split(transport);
     let outcome = tokio::select! {
-        read = read_requests(reader, requests, &link) => read,
+        read = read_requests(reader, requests, &link, client.record) => read,
         written = write_responses(writer, outgoing, &server.faults) => written,
         () = link.hung_up() => Ok(()),
     };
@@ -230,9 +239,13 @@ async fn read_requests(
     mut reader: ReadHalf<Transport>,
     requests: mpsc::Sender<Request>,
     link: &Link,
+    mut record: Option<Record>,
 ) -> io::Result<()> {
     let mut message: Option<Message> = None;
     while let Some(packet) = read_packet(&mut reader).await? {
+        if let Some(record) = &mut record {
+            record.packet(&packet)?;
+        }
         let request = match packet.kind {
             kind::ATTENTION => {
                 message = None;
