@@ -1,12 +1,14 @@
 //! Every mode of capture against writers that do their worst: transactions of up to five seconds that commit out of order or roll
 //! back, values that were taken when the transaction began, changed keys, rows that are deleted and come back, statements that wait
-//! for locks with their time already taken, a clock that steps by two seconds either way, and a process that is killed and started
-//! again. When all is quiet, Iceberg holds what the source holds.
+//! for locks with their time already taken, a transaction that is open in another database all the time, a clock that steps by two
+//! seconds either way, and a process that is killed and started again, while others roll the Iceberg table back, compact it and expire its
+//! snapshots. When all is quiet, Iceberg holds what the source holds.
 //!
 //! Each rule that saves rows is then switched off by itself, and nearly every history must lose some: else the suite proves nothing.
 //! `cargo xtask adversary --seeds 200` plays as many histories; the tests play a few.
 
 mod history;
+mod others;
 mod play;
 mod rules;
 
@@ -19,6 +21,8 @@ struct Mode {
     name: &'static str,
     /// The configuration section `capture`.
     capture: &'static str,
+    /// T-SQL that switches on, for `dbo.T`, what tells of changes.
+    setup: &'static str,
     /// Whether rows are only ever added, which is all that ids tell of.
     appends: bool,
     /// Whether deletes and changed keys are seen, so that no row is left over in Iceberg.
@@ -28,24 +32,37 @@ struct Mode {
 const TIMESTAMP: Mode = Mode {
     name: "timestamp",
     capture: r#"{"tracking":{"column":"updated_at"},"window":{"settle_seconds":0}}"#,
+    setup: "",
     appends: false,
     sees_deletes: false,
 };
 const ID: Mode = Mode {
     name: "id",
     capture: r#"{"tracking":{"column":"id"},"window":{"settle_seconds":0}}"#,
+    setup: "",
     appends: true,
     sees_deletes: false,
 };
 const ROWVERSION: Mode = Mode {
     name: "rowversion",
     capture: r#"{"tracking":{"column":"rv"},"window":{"settle_seconds":0}}"#,
+    setup: "",
     appends: false,
     sees_deletes: false,
 };
 const CHANGE_TRACKING: Mode = Mode {
     name: "change_tracking",
     capture: r#"{"mode":"change_tracking"}"#,
+    setup: "ALTER DATABASE CURRENT SET CHANGE_TRACKING = ON (CHANGE_RETENTION = 2 DAYS, AUTO_CLEANUP = ON);
+            ALTER TABLE dbo.T ENABLE CHANGE_TRACKING;",
+    appends: false,
+    sees_deletes: true,
+};
+const CDC: Mode = Mode {
+    name: "cdc",
+    capture: r#"{"mode":"cdc"}"#,
+    setup: "EXEC sys.sp_cdc_enable_db;
+            EXEC sys.sp_cdc_enable_table @source_schema = N'dbo', @source_name = N'T', @role_name = NULL;",
     appends: false,
     sees_deletes: true,
 };
@@ -123,6 +140,10 @@ modes! {
         OpenTransactions as open_transactions_hold_the_cut,
         Replay as what_changes_during_the_copy_is_replayed;
     change_tracking: CHANGE_TRACKING, without
+        Replay as what_changes_during_the_copy_is_replayed,
+        CutFirst as the_cut_is_taken_before_rows_are_read,
+        Deletes as deletes_are_changes;
+    cdc: CDC, without
         Replay as what_changes_during_the_copy_is_replayed,
         CutFirst as the_cut_is_taken_before_rows_are_read,
         Deletes as deletes_are_changes;

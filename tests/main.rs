@@ -9,6 +9,7 @@
 
 mod adversary;
 mod arrows;
+mod columns;
 mod gaps;
 mod losses;
 mod play;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use iceberg_reader::IcebergSource;
 use iceberg_table::{Catalog, FileSystemCatalog};
 use iceberg_writer::{IcebergSink, WriterOptions};
-use model::{ChangeSink, ChangeSource, RunReport, StateStore, SyncId, TableName, VerifyReport};
+use model::{ChangeSink, ChangeSource, Committed, RunReport, StateStore, SyncId, TableName, VerifyReport};
 use orchestrator::{Repair, Route, Run, RunOutcome, Runner, Side, TableSync, Upstream, Verify};
 use sqlserver_client::{ConnectOptions, Secret, TypePolicy};
 use sqlserver_emulator::{Emulator, EmulatorConfig, EngineConfig, ResultSet};
@@ -25,8 +25,8 @@ pub(crate) const MIRROR: &str = "mirror";
 pub(crate) struct World {
     pub(crate) emulator: Arc<Emulator>,
     directory: TempDir,
-    clock: Arc<SimClock>,
-    ids: Arc<SeededIds>,
+    pub(crate) clock: Arc<SimClock>,
+    pub(crate) ids: Arc<SeededIds>,
     pub(crate) catalog: Arc<dyn Catalog>,
     /// How every table is captured.
     pub(crate) capture: CaptureOptions,
@@ -222,38 +222,35 @@ impl World {
         self.run(route).await
     }
 
+    /// The comparison of source, Iceberg and target.
     async fn comparison(&self, table: &TableName) -> Verify {
+        let mut verify = self.capture_comparison(table).await;
+        let applied = self
+            .target_sink()
+            .committed(&apply_id(table), table)
+            .await
+            .unwrap();
+        let mut upstreams = verify.others[0].upstream.clone();
+        upstreams.push(upstream(table, self.iceberg_source(), applied));
+        verify
+            .others
+            .push(side(table, "target", self.target_source(table), upstreams));
+        verify
+    }
+
+    /// The comparison of source and Iceberg.
+    pub(crate) async fn capture_comparison(&self, table: &TableName) -> Verify {
         let source = self.source(table, self.capture.clone());
         let captured = self
             .iceberg_sink()
             .committed(&capture_id(table), table)
             .await
             .unwrap();
-        let applied = self
-            .target_sink()
-            .committed(&apply_id(table), table)
-            .await
-            .unwrap();
-        let upstream = |source: &Arc<dyn ChangeSource>, committed: model::Committed| Upstream {
-            source: source.clone(),
-            table: table.clone(),
-            applied: committed.mark.unwrap().position().clone(),
-        };
-        let by_capture = upstream(&source, captured);
-        let by_apply = upstream(&self.iceberg_source(), applied);
-        let side = |name: &str, source, upstream| Side {
-            name: name.into(),
-            source,
-            table: table.clone(),
-            upstream,
-        };
+        let by_capture = upstream(table, source.clone(), captured);
         Verify {
             table: table.to_string(),
-            first: side("source", source, vec![]),
-            others: vec![
-                side("iceberg", self.iceberg_source(), vec![by_capture.clone()]),
-                side("target", self.target_source(table), vec![by_capture, by_apply]),
-            ],
+            first: side(table, "source", source, vec![]),
+            others: vec![side(table, "iceberg", self.iceberg_source(), vec![by_capture])],
             keys_named: 10,
         }
     }
@@ -265,7 +262,24 @@ impl World {
     }
 }
 
-fn capture_id(table: &TableName) -> SyncId {
+fn upstream(table: &TableName, source: Arc<dyn ChangeSource>, committed: Committed) -> Upstream {
+    Upstream {
+        source,
+        table: table.clone(),
+        applied: committed.mark.unwrap().position().clone(),
+    }
+}
+
+fn side(table: &TableName, name: &str, source: Arc<dyn ChangeSource>, upstream: Vec<Upstream>) -> Side {
+    Side {
+        name: name.into(),
+        source,
+        table: table.clone(),
+        upstream,
+    }
+}
+
+pub(crate) fn capture_id(table: &TableName) -> SyncId {
     SyncId::new(format!("world/{table}/capture"))
 }
 

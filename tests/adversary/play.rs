@@ -4,19 +4,23 @@ use std::fmt;
 use std::ops::AddAssign;
 use std::sync::Arc;
 
-use model::{ChangeSink, ChangeSource, RunStatus, SyncId, TableName};
-use orchestrator::{Repair, Route, Side, TableSync, Upstream, Verified, Verify};
+use model::{ChangeSink, ChangeSource, RunStatus, TableName};
+use orchestrator::{Repair, Route, TableSync, Verified};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio_util::sync::CancellationToken;
 
 use super::Mode;
 use super::history::History;
+use super::others;
 use super::rules::{Beset, Endangered, Rule, Stage};
-use crate::world::World;
+use crate::world::{World, capture_id};
 
 /// How many runs a history has before it ends.
 const RUNS: usize = 16;
+/// Before which runs others meddle with the Iceberg table.
+const ROLLED_BACK: usize = 6;
+const COMPACTED: usize = 11;
 /// Rows of a chunk, so that the writers meet the copy many times.
 const CHUNK_ROWS: usize = 10;
 
@@ -64,24 +68,19 @@ fn table() -> TableName {
     TableName::new("dbo", "T")
 }
 
-fn sync_id() -> SyncId {
-    SyncId::new("adversary/T/capture")
-}
-
 /// Plays the history of `seed`, without `rule` if one is given.
 pub(super) async fn play(mode: Mode, seed: u64, rule: Option<Rule>) -> Outcome {
     let mut world = World::start().await;
     let id = if mode.appends { "IDENTITY(1,1)" } else { "" };
     world.sql(&format!(
         "CREATE TABLE dbo.T (id int {id} NOT NULL PRIMARY KEY, v nvarchar(40) NOT NULL, updated_at datetime2(3) NOT NULL, rv rowversion);
-         CREATE INDEX by_time ON dbo.T (updated_at); CREATE INDEX by_version ON dbo.T (rv);
-         ALTER DATABASE CURRENT SET CHANGE_TRACKING = ON (CHANGE_RETENTION = 2 DAYS, AUTO_CLEANUP = ON);
-         ALTER TABLE dbo.T ENABLE CHANGE_TRACKING;"
+         CREATE INDEX by_time ON dbo.T (updated_at); CREATE INDEX by_version ON dbo.T (rv);"
     ));
+    world.emulator.clock().freeze();
+    world.sql(mode.setup);
     world.capture = serde_json::from_str(mode.capture).expect("the configuration can be read");
     // As much as the clock steps back, and a second; less than transactions last, so that it does not stand in for another rule.
     world.capture.window.tolerance_seconds = if rule == Some(Rule::Tolerance) { 0 } else { 3 };
-    world.emulator.clock().freeze();
     let mut history = History::new(world.emulator.clone(), seed, mode.appends);
     history.steps(200);
     let stage = Stage::new(history, world.emulator.clone(), rule);
@@ -97,7 +96,13 @@ pub(super) async fn play(mode: Mode, seed: u64, rule: Option<Rule>) -> Outcome {
             stage.becalm();
         }
         let calls = if number == 0 { 30 } else { 6 };
-        let killed = random.random_ratio(1, 3);
+        match number {
+            COMPACTED => others::compact_and_expire(&world, &table()).await,
+            ROLLED_BACK => others::roll_back(&world, &table()).await,
+            _ => {}
+        }
+        // Once the snapshots of a table have expired, nobody can tell whether it had been rolled back before.
+        let killed = random.random_ratio(1, 3) && number != ROLLED_BACK;
         stage.kill_at(if killed {
             random.random_range(0..calls)
         } else {
@@ -144,7 +149,12 @@ async fn run(world: &World, stage: &Arc<Stage>) -> bool {
 }
 
 fn table_sync(source: Arc<dyn ChangeSource>, sink: Arc<dyn ChangeSink>) -> TableSync {
-    TableSync::new(sync_id(), "source → iceberg", (source, table()), (sink, table()))
+    TableSync::new(
+        capture_id(&table()),
+        "source → iceberg",
+        (source, table()),
+        (sink, table()),
+    )
 }
 
 async fn succeed(world: &World, sync: TableSync) {
@@ -174,31 +184,7 @@ async fn repaired(world: &World, found: Verified) {
 }
 
 async fn compare(world: &World) -> Verified {
-    let source = world.source(&table(), world.capture.clone());
-    let committed = world.iceberg_sink().committed(&sync_id(), &table()).await;
-    let mark = committed
-        .expect("the mark can be read")
-        .mark
-        .expect("runs have committed");
-    let upstream = Upstream {
-        source: source.clone(),
-        table: table(),
-        applied: mark.position().clone(),
-    };
-    let side = |name: &str, source, upstream| Side {
-        name: name.into(),
-        source,
-        table: table(),
-        upstream,
-    };
-    let verify = Verify {
-        table: table().to_string(),
-        first: side("source", source, vec![]),
-        others: vec![side("iceberg", world.iceberg_source(), vec![upstream])],
-        keys_named: 10,
-    };
-    verify
-        .run(&CancellationToken::new())
-        .await
-        .expect("both sides can be read")
+    let verify = world.capture_comparison(&table()).await;
+    let compared = verify.run(&CancellationToken::new()).await;
+    compared.expect("both sides can be read")
 }

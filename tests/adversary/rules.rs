@@ -127,7 +127,10 @@ impl Stage {
             SourceEvent::Boundary { at } if !self.has(Rule::CutFirst) => {
                 let mut value: serde_json::Value =
                     serde_json::from_str(&at.value).expect("positions are JSON");
-                value["version"] = self.ask("SELECT CHANGE_TRACKING_CURRENT_VERSION()").into();
+                match at.kind.as_str() {
+                    "cdc" => value["lsn"] = self.last_captured().into(),
+                    _ => value["version"] = self.ask("SELECT CHANGE_TRACKING_CURRENT_VERSION()").into(),
+                }
                 at.value = value.to_string();
             }
             SourceEvent::Changes(batch) if !self.has(Rule::Deletes) && batch.op(0) == Op::Delete => {
@@ -135,6 +138,15 @@ impl Stage {
                 batch.ops = batch.ops.slice(0, 0);
             }
             _ => {}
+        }
+    }
+
+    fn last_captured(&self) -> String {
+        let sql = "SELECT CONVERT(varchar(22), sys.fn_cdc_get_max_lsn(), 1)";
+        let found = self.emulator.execute(SHOP, sql).expect("the server answers");
+        match &found[0].rows[0][0] {
+            Value::Str(lsn) => String::from_utf16_lossy(lsn),
+            other => panic!("{sql} is {other:?}"),
         }
     }
 

@@ -44,6 +44,7 @@ mod catalog;
 mod connection;
 mod datetime;
 pub mod ddl;
+mod lsn;
 mod options;
 pub mod quote;
 mod row_encoder;
@@ -60,13 +61,14 @@ pub use bound::{KeyColumn, bound_from_values, values_from_bound};
 pub use bulk::BulkColumn;
 pub use catalog::{Permission, TableSummary};
 pub use connection::{CommitEnd, Connection, Isolation, Param};
+pub use lsn::Lsn;
 pub use model::Secret;
 pub use options::{ApplicationIntent, ConnectOptions, Encrypt};
 pub use rows::{Row, Rows};
 pub use sql_type::{Length, Loss, SqlType, TypePolicy};
 pub use table_info::{
-    Capabilities, ChangeTrackingInfo, ColumnInfo, ColumnType, DatabaseInfo, ForeignKey, IndexInfo, TableInfo,
-    TriggerInfo,
+    Capabilities, CaptureInstance, CaptureProgress, ChangeTrackingInfo, ColumnInfo, ColumnType, DatabaseInfo,
+    ForeignKey, IndexInfo, TableInfo, TriggerInfo,
 };
 pub use value::Value;
 pub use writers::{LocalFall, OldestWork, OpenWork};

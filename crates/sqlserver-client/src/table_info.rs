@@ -6,7 +6,7 @@ use std::time::Duration;
 use arrow_schema::{Field, Schema};
 use model::{DeclaredType, Error, ErrorKind, Result, TableName, TableSchema};
 
-use crate::{Length, SqlType, TypePolicy, quote};
+use crate::{Length, Lsn, SqlType, TypePolicy, quote};
 
 /// The type of a column.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -292,6 +292,26 @@ pub struct ChangeTrackingInfo {
     pub least_valid: Option<i64>,
     /// How long changes are kept at least; `None` if they are never forgotten.
     pub retention: Option<Duration>,
+}
+
+/// A capture instance of Change Data Capture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaptureInstance {
+    /// Its name.
+    pub name: String,
+    /// The least place in the log that its changes can still be asked for; the first one without the right to ask.
+    pub least: Lsn,
+    /// The columns that it captures.
+    pub columns: Vec<String>,
+}
+
+/// How far Change Data Capture has got in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CaptureProgress {
+    /// The last place that has been captured; `None` before the first.
+    pub greatest: Option<Lsn>,
+    /// How long ago that was committed, or the first table's capture switched on.
+    pub behind: Duration,
 }
 
 /// What is known of a database and its server.

@@ -2,34 +2,22 @@
 //!
 //! Versions are given out when a transaction commits, so nothing that is open can appear below the current one. The cut asks for
 //! the current version first and for the least valid one after it; the least valid one is asked for again after the last row,
-//! because the server forgets while it is read. Each row is told with its present image: one that changes meanwhile is told again
-//! by the next increment, and one that is gone meanwhile is a delete.
+//! because the server forgets while it is read.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow_array::cast::AsArray;
-use arrow_array::{BooleanArray, RecordBatch};
-use arrow_schema::{DataType, Field, Schema, SchemaRef};
-use arrow_select::filter::filter_record_batch;
-use futures::TryStreamExt;
 use futures::stream::{StreamExt, once};
-use model::{
-    ChangeBatch, Cut, Error, ErrorKind, Finding, Op, Position, Presence, Result, Severity, SourceEvent,
-    TableName, TableSchema,
-};
+use model::{Cut, Error, ErrorKind, Finding, Position, Result, Severity, SourceEvent, TableSchema};
 use sqlserver_client::{ChangeTrackingInfo, Connection, Param, Permission, SqlType, TableInfo, quote};
 
 use crate::changes::Changes;
 use crate::clock::ServerClock;
+use crate::key_feed::KeyFeed;
 use crate::plan::TablePlan;
 use crate::pool::Pool;
 use crate::position::{ChangeTrackingPosition, Kind};
-use crate::read::{Select, run};
 use crate::tracker::Seen;
-
-/// The column that says whether a key's row is there; named so that no table has it by chance.
-const THERE: &str = "sync$there";
 
 /// Takes the cut: the version of the last transaction that has committed.
 pub(crate) async fn cut(
@@ -142,17 +130,11 @@ pub(crate) async fn changes(
     upto: &Position,
 ) -> Result<Changes> {
     let version = ChangeTrackingPosition::read(after)?.version;
-    let select = Select {
-        sql: select(plan, schema)?,
+    let feed = KeyFeed {
+        keys: format!("CHANGETABLE(CHANGES {}, @after)", plan.from()),
         params: vec![Param::typed("after", version, SqlType::BigInt)],
-        shape: shape(schema),
     };
-    let (table, schema) = (plan.table.name.clone(), schema.clone());
-    let events = run(pool, plan, select)
-        .await?
-        .map(move |rows| told(&table, &schema, &rows?))
-        .map_ok(|batches| futures::stream::iter(batches.into_iter().map(Ok)))
-        .try_flatten();
+    let events = feed.events(pool, plan, schema).await?;
     Ok(events
         .chain(once(end(pool.clone(), plan.clone(), version, upto.clone())))
         .boxed())
@@ -171,68 +153,6 @@ async fn end(pool: Arc<Pool>, plan: Arc<TablePlan>, version: i64, upto: Position
         )
         .with("table", &plan.table.name)),
     }
-}
-
-/// Every key that changed, with its row where there is one. A row that the configured filter does not let through is none.
-fn select(plan: &TablePlan, schema: &TableSchema) -> Result<String> {
-    let key = schema.key_names();
-    let quoted: Vec<_> = key.iter().map(|name| quote::identifier(name)).collect();
-    let there = format!("t.{}", quoted.first().ok_or_else(|| keyless(plan))?);
-    let columns = schema.arrow().fields().iter().map(|field| {
-        let name = quote::identifier(field.name());
-        if key.contains(&field.name().as_str()) {
-            format!("CASE WHEN t.{name} IS NULL THEN c.{name} ELSE t.{name} END AS {name}")
-        } else {
-            format!("t.{name}")
-        }
-    });
-    let columns = columns.collect::<Vec<_>>().join(", ");
-    let equal: Vec<_> = quoted.iter().map(|name| format!("t.{name} = c.{name}")).collect();
-    let flag = quote::identifier(THERE);
-    Ok(format!(
-        "SELECT {list}, {flag} FROM (SELECT {columns}, CAST(CASE WHEN {there} IS NULL THEN 0 ELSE 1 END AS bit) AS {flag} \
-         FROM CHANGETABLE(CHANGES {table}, @after) AS c LEFT JOIN (SELECT {names} FROM {table}{filter}) AS t ON {equal}) AS changed",
-        list = plan.table.select_list(schema)?,
-        names = quote::list(schema.arrow().fields().iter().map(|field| field.name().as_str())),
-        table = plan.from(),
-        filter = plan.filtered(&[]),
-        equal = equal.join(" AND "),
-    ))
-}
-
-fn keyless(plan: &TablePlan) -> Error {
-    Error::internal("a table without a key is not followed by Change Tracking")
-        .with("table", &plan.table.name)
-}
-
-/// The columns of the table, relaxed because a deleted row has only its key, and [`THERE`].
-fn shape(schema: &TableSchema) -> SchemaRef {
-    let mut fields = schema.relaxed().fields().to_vec();
-    fields.push(Arc::new(Field::new(THERE, DataType::Boolean, false)));
-    Arc::new(Schema::new(fields))
-}
-
-/// Rows that are there and rows that are not, each in a batch of its own.
-fn told(table: &TableName, schema: &Arc<TableSchema>, rows: &RecordBatch) -> Result<Vec<SourceEvent>> {
-    let columns = schema.arrow().fields().len();
-    let there = rows.column(columns).as_boolean().clone();
-    let gone = BooleanArray::from_iter(there.values().iter().map(|there| Some(!there)));
-    let mut events = Vec::new();
-    for (wanted, op, shape) in [
-        (there, Op::Upsert, schema.arrow().clone()),
-        (gone, Op::Delete, schema.relaxed()),
-    ] {
-        if wanted.true_count() == 0 {
-            continue;
-        }
-        let unfit = |e| Error::internal("rows that changed do not fit their schema").caused_by(e);
-        let kept = filter_record_batch(rows, &wanted).map_err(unfit)?;
-        let columns = kept.columns().iter().take(columns).cloned().collect();
-        let rows = RecordBatch::try_new(shape, columns).map_err(unfit)?;
-        let batch = ChangeBatch::uniform(table.clone(), schema.clone(), rows, op, Presence::Unknown)?;
-        events.push(SourceEvent::Changes(batch));
-    }
-    Ok(events)
 }
 
 /// What is missing before a table can be followed by Change Tracking, with the T-SQL that mends it.

@@ -10,12 +10,12 @@ use futures::Stream;
 use futures::stream::{BoxStream, StreamExt, try_unfold};
 use model::{ChangeBatch, Error, Op, Position, Presence, Result, SourceEvent, TableName, TableSchema};
 
-use crate::change_tracking;
 use crate::plan::TablePlan;
 use crate::pool::Pool;
 use crate::read::{Select, run};
 use crate::tracker::Tracker;
 use crate::window::Window;
+use crate::{added_columns, change_data_capture, change_tracking};
 
 /// Events as they are read.
 pub(crate) type Changes = Pin<Box<dyn Stream<Item = Result<SourceEvent>> + Send>>;
@@ -28,10 +28,17 @@ pub(crate) async fn changes(
     after: &Position,
     upto: &Position,
 ) -> Result<Changes> {
-    match plan.tracked.tracker {
-        Tracker::ChangeTracking => change_tracking::changes(pool, plan, schema, after, upto).await,
-        _ => by_column(pool, plan, schema, after, upto).await,
+    let changes = match plan.tracked.tracker {
+        Tracker::ChangeTracking => change_tracking::changes(pool, plan, schema, after, upto).await?,
+        Tracker::Cdc => change_data_capture::changes(pool, plan, schema, after, upto).await?,
+        _ => by_column(pool, plan, schema, after, upto).await?,
+    };
+    let lacking = plan.lacking(schema, after);
+    if lacking.is_empty() {
+        return Ok(changes);
     }
+    let filled = added_columns::filled(pool, plan, schema, &lacking, after).await?;
+    Ok(filled.chain(changes).boxed())
 }
 
 async fn by_column(

@@ -4,6 +4,7 @@ use cdc::Writers;
 use model::{Description, ErrorKind, Finding, Result, Severity};
 use sqlserver_client::{ColumnInfo, Connection, quote};
 
+use crate::change_data_capture;
 use crate::cut::writers;
 use crate::plan::TablePlan;
 use crate::tracker::Tracker;
@@ -13,6 +14,10 @@ pub(crate) async fn describe(connection: &mut Connection, plan: &TablePlan) -> R
     let mut findings = plan.tracked.findings.clone();
     findings.extend(readable(connection, plan).await?);
     findings.extend(complete(connection, plan).await?);
+    if plan.tracked.tracker == Tracker::Cdc && plan.database.cdc {
+        findings.extend(change_data_capture::stopped(connection).await?);
+        findings.extend(change_data_capture::uncaptured(plan));
+    }
     findings.extend(shape(plan));
     if plan.read_columns().any(|column| column.masked) && !sees_masked(connection).await? {
         findings.push(masked(plan));
@@ -142,7 +147,7 @@ fn shape(plan: &TablePlan) -> Vec<Finding> {
             )),
         );
     }
-    if plan.options.filter.is_some() && plan.tracked.tracker != Tracker::ChangeTracking {
+    if plan.options.filter.is_some() && !plan.tracked.tracker.names_keys() {
         find(
             Severity::Note,
             "rows that stop meeting `where` stay in the target until `sync-cli run --full`".into(),

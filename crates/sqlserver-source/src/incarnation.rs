@@ -1,4 +1,6 @@
-//! Which life of a database and a table a position belongs to.
+//! Which life of a database and a table a position belongs to, and which of its columns have been delivered up to there.
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use sqlserver_client::{DatabaseInfo, TableInfo};
@@ -13,23 +15,44 @@ pub(crate) struct Incarnation {
     guids: Option<String>,
     created: String,
     table: String,
+    /// The columns of which the target has everything up to the position, with their ids. Unknown in positions of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    columns: Option<BTreeMap<String, i32>>,
 }
 
 impl Incarnation {
     /// The present life.
-    pub(crate) fn of(database: &DatabaseInfo, table: &TableInfo) -> Self {
+    pub(crate) fn of(database: &DatabaseInfo, table: &TableInfo, columns: BTreeMap<String, i32>) -> Self {
         Self {
             guids: database
                 .incarnation_is_exact
                 .then(|| database.incarnation.clone()),
             created: database.create_date.clone(),
             table: format!("{}@{}", table.object_id, table.create_date),
+            columns: Some(columns),
         }
     }
 
     /// Reads [`model::Position::incarnation`]; `None` if it is not one of this source's.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         serde_json::from_str(text).ok()
+    }
+
+    /// The same life without these columns.
+    pub(crate) fn without(mut self, names: &[String]) -> Self {
+        if let Some(columns) = &mut self.columns {
+            columns.retain(|name, _| !names.contains(name));
+        }
+        self
+    }
+
+    /// The columns of `now` that this life did not have, under their present names.
+    pub(crate) fn lacks(&self, now: &Self) -> Vec<String> {
+        let (Some(before), Some(now)) = (&self.columns, &now.columns) else {
+            return Vec::new();
+        };
+        let new = now.iter().filter(|(name, id)| before.get(*name) != Some(*id));
+        new.map(|(name, _)| name.clone()).collect()
     }
 
     /// What tells the present life apart from this one, if anything does.
@@ -64,6 +87,7 @@ mod tests {
             guids: guids.map(str::to_owned),
             created: created.into(),
             table: table.into(),
+            columns: None,
         }
     }
 
@@ -94,5 +118,31 @@ mod tests {
             assert_eq!(Incarnation::parse(&before.to_string()), Some(before));
         }
         assert_eq!(Incarnation::parse("another source's"), None);
+    }
+
+    #[test]
+    fn a_column_that_was_added_or_renamed_is_lacking() {
+        let having = |columns: &[(&str, i32)]| Incarnation {
+            columns: Some(
+                columns
+                    .iter()
+                    .map(|(name, id)| ((*name).to_owned(), *id))
+                    .collect(),
+            ),
+            ..life(None, "1", "5@1")
+        };
+        let before = having(&[("id", 1), ("v", 2), ("w", 3)]);
+        for (now, lacking) in [
+            (having(&[("id", 1), ("v", 2), ("w", 3)]), vec![]),
+            (having(&[("id", 1), ("v", 2)]), vec![]),
+            (having(&[("id", 1), ("v", 2), ("x", 4)]), vec!["x"]),
+            (having(&[("id", 1), ("u", 2), ("w", 3)]), vec!["u"]),
+            // Dropped, and another one of the same name added.
+            (having(&[("id", 1), ("v", 4), ("w", 3)]), vec!["v"]),
+            (life(None, "1", "5@1"), vec![]),
+        ] {
+            assert_eq!(before.lacks(&now), lacking, "{now:?}");
+        }
+        assert!(life(None, "1", "5@1").lacks(&before).is_empty());
     }
 }

@@ -1,5 +1,5 @@
 //! A SQL Server database as a [`model::ChangeSource`]: the copy in key ranges, and increments by a column of times, of
-//! growing ids or of rowversions, or by Change Tracking.
+//! growing ids or of rowversions, by Change Tracking or by Change Data Capture.
 //!
 //! # Invariants
 //!
@@ -11,6 +11,8 @@
 //!
 //! This crate must not know any target; T-SQL against the catalog lives in `sqlserver-client`.
 
+mod added_columns;
+mod change_data_capture;
 mod change_tracking;
 mod changes;
 mod chunks;
@@ -19,6 +21,7 @@ mod column_time;
 mod cut;
 mod describe;
 mod incarnation;
+mod key_feed;
 mod keyset;
 mod options;
 mod plan;

@@ -54,7 +54,10 @@ pub enum Mode {
     Incremental,
     /// What changed, deletes among it, by Change Tracking, which must be on for the table.
     ChangeTracking,
-    /// What changed, by the best way that is open: Change Tracking, else a column of the table; else the whole table.
+    /// What changed, deletes among it, by Change Data Capture, which must be on for the table.
+    Cdc,
+    /// What changed, by the best way that is open: Change Tracking, else Change Data Capture, else a column of the table; else the
+    /// whole table.
     Auto,
 }
 
@@ -193,8 +196,8 @@ impl CaptureOptions {
         };
         rule(self.batch_size == 0, "`capture.batch_size` must be at least 1")?;
         rule(
-            matches!(self.mode, Mode::Full | Mode::ChangeTracking) && self.tracking.is_some(),
-            "`capture.tracking` has no effect with `mode: full` or `mode: change_tracking`; remove one of them",
+            matches!(self.mode, Mode::Full | Mode::ChangeTracking | Mode::Cdc) && self.tracking.is_some(),
+            "`capture.tracking` has an effect with `mode: incremental` and `mode: auto` only; remove one of them",
         )?;
         rule(
             self.filter

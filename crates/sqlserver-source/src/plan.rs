@@ -1,9 +1,10 @@
 //! What is known of a table while it is synchronised: its catalog entry, how its changes are told, and its SQL in parts.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use model::{Cut, Error, ErrorKind, Position, Result, TableName, TableSchema};
-use sqlserver_client::{ColumnInfo, Connection, DatabaseInfo, TableInfo, quote};
+use sqlserver_client::{CaptureInstance, ColumnInfo, Connection, DatabaseInfo, TableInfo, quote};
 
 use crate::incarnation::Incarnation;
 use crate::options::CaptureOptions;
@@ -17,6 +18,10 @@ pub(crate) struct TablePlan {
     pub(crate) options: CaptureOptions,
     pub(crate) schema: Arc<TableSchema>,
     pub(crate) tracked: Tracked,
+    /// The columns that rows are read with, by their ids.
+    pub(crate) columns: BTreeMap<String, i32>,
+    /// The table's capture instances, the oldest first, if Change Data Capture may be seen.
+    pub(crate) instances: Vec<CaptureInstance>,
 }
 
 impl TablePlan {
@@ -38,25 +43,56 @@ impl TablePlan {
         } else {
             None
         };
+        let instances = if database.cdc {
+            instances(connection, &table).await?
+        } else {
+            Vec::new()
+        };
         let seen = Seen {
             table: &table,
             database: &database,
             schema: &schema,
             change_tracking: change_tracking.as_ref(),
+            instances: &instances,
         };
         let tracked = track(&seen, &options)?;
+        let ids = table
+            .columns
+            .iter()
+            .map(|column| (column.name.clone(), column.id));
+        let columns = ids
+            .filter(|(name, _)| schema.arrow().index_of(name).is_ok())
+            .collect();
         Ok(Self {
             table,
             database,
             options,
             schema,
             tracked,
+            columns,
+            instances,
         })
     }
 
     /// Which life of the table this is.
     pub(crate) fn incarnation(&self) -> Incarnation {
-        Incarnation::of(&self.database, &self.table)
+        Incarnation::of(&self.database, &self.table, self.columns.clone())
+    }
+
+    /// The columns that are read and that nothing up to `after` told of.
+    pub(crate) fn lacking(&self, schema: &TableSchema, after: &Position) -> Vec<String> {
+        let mut lacking = Incarnation::parse(&after.incarnation)
+            .map_or_else(Vec::new, |before| before.lacks(&self.incarnation()));
+        lacking.retain(|name| schema.arrow().index_of(name).is_ok());
+        lacking
+    }
+
+    /// The columns that are read and that an instance of Change Data Capture does not follow. A computed column changes with others.
+    pub(crate) fn uncaptured(&self, instance: &CaptureInstance) -> Vec<String> {
+        let uncaptured = self
+            .read_columns()
+            .filter(|column| !column.computed && !instance.columns.contains(&column.name));
+        uncaptured.map(|column| column.name.clone()).collect()
     }
 
     /// `select` as one batch that reads as of one moment, where the database allows it. Under READ COMMITTED with locks a scan may miss
@@ -124,6 +160,14 @@ impl TablePlan {
                 after.kind
             )
         })
+    }
+}
+
+/// The table's capture instances; none if the login may not see them.
+async fn instances(connection: &mut Connection, table: &TableInfo) -> Result<Vec<CaptureInstance>> {
+    match connection.capture_instances(table).await {
+        Err(error) if matches!(error.kind(), ErrorKind::Denied | ErrorKind::NotFound) => Ok(Vec::new()),
+        seen => seen,
     }
 }
 

@@ -6,6 +6,7 @@ use cdc::{IdPosition, Ticks};
 use model::{Error, ErrorKind, Position, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use sqlserver_client::Lsn;
 
 use crate::clock::ServerClock;
 
@@ -119,6 +120,24 @@ pub(crate) struct ChangeTrackingPosition {
     pub(crate) now: Ticks,
 }
 
+/// Up to where Change Data Capture has been read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CapturePosition {
+    /// The place in the log, as the server writes it.
+    lsn: String,
+}
+
+impl CapturePosition {
+    pub(crate) fn at(lsn: Lsn) -> Self {
+        Self { lsn: lsn.to_string() }
+    }
+
+    pub(crate) fn lsn(&self) -> Result<Lsn> {
+        Lsn::parse(&self.lsn)
+            .ok_or_else(|| Error::new(ErrorKind::Corrupt, format!("{:?} is no place in a log", self.lsn)))
+    }
+}
+
 /// When a table was read that is read whole every time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FullPosition {
@@ -198,6 +217,14 @@ impl Kind for ChangeTrackingPosition {
 
     fn label(&self) -> String {
         format!("version {}", self.version)
+    }
+}
+
+impl Kind for CapturePosition {
+    const NAME: &'static str = "cdc";
+
+    fn label(&self) -> String {
+        format!("LSN {}", self.lsn)
     }
 }
 

@@ -45,13 +45,30 @@ impl SqlServerSource {
         }
     }
 
-    /// Looks at a table and remembers what was seen.
-    async fn look(&self, connection: &mut Connection, table: &TableName) -> Result<Arc<TablePlan>> {
+    /// Looks at a table and remembers what was seen. With `described`, rows will be read as the table was described before, so that a
+    /// column that has come since is not among them.
+    async fn look(
+        &self,
+        connection: &mut Connection,
+        table: &TableName,
+        described: Option<&TablePlan>,
+    ) -> Result<Arc<TablePlan>> {
         let options = self.options.get(table).cloned().unwrap_or_default();
-        let plan = Arc::new(TablePlan::load(connection, table, options).await?);
+        let mut plan = TablePlan::load(connection, table, options).await?;
+        if let Some(described) = described {
+            plan.columns
+                .retain(|name, id| described.columns.get(name) == Some(id));
+        }
+        let plan = Arc::new(plan);
         let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
         plans.insert(table.clone(), plan.clone());
         Ok(plan)
+    }
+
+    /// What was last seen of a table.
+    fn known(&self, table: &TableName) -> Option<Arc<TablePlan>> {
+        let plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
+        plans.get(table).cloned()
     }
 
     fn starts(&self) -> MutexGuard<'_, HashMap<TableName, Position>> {
@@ -60,17 +77,11 @@ impl SqlServerSource {
 
     /// What is known of a table.
     async fn plan(&self, table: &TableName) -> Result<Arc<TablePlan>> {
-        let known = self
-            .plans
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(table)
-            .cloned();
-        match known {
+        match self.known(table) {
             Some(plan) => Ok(plan),
             None => {
                 let mut connection = self.pool.take().await?;
-                let plan = self.look(&mut connection, table).await?;
+                let plan = self.look(&mut connection, table, None).await?;
                 self.pool.put(connection);
                 Ok(plan)
             }
@@ -82,7 +93,7 @@ impl SqlServerSource {
 impl ChangeSource for SqlServerSource {
     async fn describe(&self, table: &TableName) -> Result<Description> {
         let mut connection = self.pool.take().await?;
-        let plan = self.look(&mut connection, table).await?;
+        let plan = self.look(&mut connection, table, None).await?;
         let description = describe::describe(&mut connection, &plan).await?;
         self.pool.put(connection);
         Ok(description)
@@ -96,7 +107,8 @@ impl ChangeSource for SqlServerSource {
             ));
         };
         let mut connection = self.pool.take().await?;
-        let plan = self.look(&mut connection, table).await?;
+        let described = self.known(table);
+        let plan = self.look(&mut connection, table, described.as_deref()).await?;
         let follows_copy = after.is_none() || self.starts().get(table) == after;
         let cut = cut::cut(&mut connection, &plan, after, !follows_copy).await?;
         self.pool.put(connection);

@@ -2,12 +2,14 @@
 
 use cdc::{ColumnFacts, ColumnKind, TrackingChoice, TrackingKind, choose_tracking, detect_tracking};
 use model::{Error, Finding, Result, Severity, TableSchema, Tracking};
-use sqlserver_client::{ChangeTrackingInfo, ColumnInfo, ColumnType, DatabaseInfo, SqlType, TableInfo, quote};
+use sqlserver_client::{
+    CaptureInstance, ChangeTrackingInfo, ColumnInfo, ColumnType, DatabaseInfo, SqlType, TableInfo, quote,
+};
 
-use crate::change_tracking;
 use crate::clock::ColumnClock;
 use crate::column_time::grain;
 use crate::options::{CaptureOptions, Mode};
+use crate::{change_data_capture, change_tracking};
 
 /// How changes are told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +27,15 @@ pub(crate) enum Tracker {
     RowVersion(TrackingColumn),
     /// By Change Tracking.
     ChangeTracking,
+    /// By Change Data Capture.
+    Cdc,
+}
+
+impl Tracker {
+    /// Whether the server names every key that changed, deleted ones too.
+    pub(crate) fn names_keys(&self) -> bool {
+        matches!(self, Self::ChangeTracking | Self::Cdc)
+    }
 }
 
 /// The tracking column.
@@ -64,11 +75,12 @@ impl Tracked {
             Tracker::Id(column) => format!("id({})", column.name),
             Tracker::RowVersion(column) => format!("rowversion({})", column.name),
             Tracker::ChangeTracking => "change_tracking".to_owned(),
+            Tracker::Cdc => "cdc".to_owned(),
         };
         Tracking::Incremental {
             how,
             reason: self.reason.clone(),
-            sees_deletes: self.tracker == Tracker::ChangeTracking,
+            sees_deletes: self.tracker.names_keys(),
         }
     }
 }
@@ -80,6 +92,7 @@ pub(crate) struct Seen<'a> {
     pub(crate) database: &'a DatabaseInfo,
     pub(crate) schema: &'a TableSchema,
     pub(crate) change_tracking: Option<&'a ChangeTrackingInfo>,
+    pub(crate) instances: &'a [CaptureInstance],
 }
 
 /// Finds out how the changes of `table` are told.
@@ -88,19 +101,31 @@ pub(crate) struct Seen<'a> {
 ///
 /// `Config` if the configured column does not exist or cannot be used.
 pub(crate) fn track(seen: &Seen<'_>, options: &CaptureOptions) -> Result<Tracked> {
-    let by_change_tracking = |reason: &str, findings: Vec<Finding>| Tracked {
-        tracker: Tracker::ChangeTracking,
+    let by = |tracker: Tracker, reason: &str, findings: Vec<Finding>| Tracked {
+        tracker,
         reason: reason.to_owned(),
         findings,
     };
     match options.mode {
         Mode::Full => Ok(full("the configuration says `mode: full`", Vec::new())),
-        Mode::ChangeTracking => Ok(by_change_tracking(
+        Mode::ChangeTracking => Ok(by(
+            Tracker::ChangeTracking,
             "the configuration says `mode: change_tracking`",
             change_tracking::missing(seen).into_iter().collect(),
         )),
-        Mode::Auto if change_tracking::missing(seen).is_none() => Ok(by_change_tracking(
+        Mode::Auto if change_tracking::missing(seen).is_none() => Ok(by(
+            Tracker::ChangeTracking,
             "Change Tracking is on for the table: it tells of deletes and changed keys as well",
+            Vec::new(),
+        )),
+        Mode::Cdc => Ok(by(
+            Tracker::Cdc,
+            "the configuration says `mode: cdc`",
+            change_data_capture::missing(seen).into_iter().collect(),
+        )),
+        Mode::Auto if change_data_capture::missing(seen).is_none() => Ok(by(
+            Tracker::Cdc,
+            "Change Data Capture is on for the table: it tells of deletes and changed keys as well",
             Vec::new(),
         )),
         Mode::Auto => {

@@ -48,7 +48,7 @@ impl Window {
     pub(crate) fn new(plan: &TablePlan, after: &Position, upto: &Position) -> Result<Self> {
         let options = &plan.options.window;
         let (column, reach) = match &plan.tracked.tracker {
-            Tracker::Full | Tracker::ChangeTracking => {
+            Tracker::Full | Tracker::ChangeTracking | Tracker::Cdc => {
                 return Err(Error::new(
                     ErrorKind::Unsupported,
                     "the table's changes are told by no column",

@@ -226,6 +226,8 @@ fn kind_of(number: u32, class: i32) -> ErrorKind {
         | 9455 => ErrorKind::Data,
         3951 | 3952 => ErrorKind::Unsupported,
         8169 => ErrorKind::Data,
+        // What a function over change tables says of places in the log that it does not have (any more).
+        313 => ErrorKind::Gap,
         _ if class >= 20 => ErrorKind::Unavailable,
         _ => ErrorKind::Internal,
     }

@@ -22,6 +22,10 @@ impl Sample {
         )
         .await;
         shop.pass(0);
+        shop.sql(
+            "EXEC sys.sp_cdc_enable_db; \
+             EXEC sys.sp_cdc_enable_table @source_schema = N'dbo', @source_name = N'T', @role_name = NULL",
+        );
         let source = Arc::new(shop.source(options));
         Box::new(Self { shop, source })
     }
@@ -77,6 +81,11 @@ async fn a_rowversion_source_keeps_the_contract() {
 #[tokio::test(flavor = "multi_thread")]
 async fn change_tracking_keeps_the_contract() {
     source_conformance(|| Sample::open(r#"{"mode":"change_tracking"}"#)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn change_data_capture_keeps_the_contract() {
+    source_conformance(|| Sample::open(r#"{"mode":"cdc"}"#)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests may say what they expect")]
 
+mod change_data_capture;
 mod change_tracking;
 mod conformance;
 mod copy;

@@ -251,12 +251,11 @@ pub(crate) fn rows(batch: &RecordBatch) -> Rows {
         Some(keys) => i64::from(keys.value(i)),
         None => keys.as_primitive::<Int64Type>().value(i),
     };
-    let values: Vec<_> = batch
-        .column_by_name("v")
-        .unwrap()
-        .as_string::<i32>()
-        .iter()
-        .collect();
+    let column = batch.column_by_name("v").unwrap();
+    let values: Vec<_> = match column.as_string_opt::<i32>() {
+        Some(values) => values.iter().collect(),
+        None => column.as_string::<i64>().iter().collect(),
+    };
     let rows = values.into_iter().enumerate();
     rows.map(|(i, v)| (id(i), v.map(str::to_owned))).collect()
 }

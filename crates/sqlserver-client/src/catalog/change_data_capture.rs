@@ -1,0 +1,68 @@
+//! Change Data Capture, as its catalog and its functions tell of it.
+
+use std::time::Duration;
+
+use model::{Error, Result};
+
+use crate::{CaptureInstance, CaptureProgress, Connection, Lsn, Param, Row, SqlType, TableInfo};
+
+impl Connection {
+    /// The capture instances of a table, the oldest first. The database must have Change Data Capture switched on.
+    ///
+    /// # Errors
+    ///
+    /// `Denied` without the right to read the schema `cdc`; else as [`Connection::query`].
+    pub async fn capture_instances(&mut self, table: &TableInfo) -> Result<Vec<CaptureInstance>> {
+        const INSTANCES: &str = "\
+SELECT t.capture_instance AS capture_instance, sys.fn_cdc_get_min_lsn(t.capture_instance) AS least_lsn, \
+ c.column_name AS column_name \
+FROM cdc.change_tables AS t INNER JOIN cdc.captured_columns AS c ON c.object_id = t.object_id \
+WHERE t.source_object_id = @table ORDER BY t.start_lsn, t.object_id, c.column_ordinal";
+        let rows = self
+            .query(INSTANCES, &[Param::typed("table", table.object_id, SqlType::Int)])
+            .await?;
+        let mut instances: Vec<CaptureInstance> = Vec::new();
+        for row in rows.iter() {
+            let name = row.need_text("capture_instance")?;
+            let column = row.need_text("column_name")?.to_owned();
+            match instances.last_mut().filter(|instance| instance.name == name) {
+                Some(instance) => instance.columns.push(column),
+                None => instances.push(CaptureInstance {
+                    name: name.to_owned(),
+                    least: lsn(&row, "least_lsn")?.unwrap_or_default(),
+                    columns: vec![column],
+                }),
+            }
+        }
+        Ok(instances)
+    }
+
+    /// How far the capture has got in the log.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::query`].
+    pub async fn capture_progress(&mut self) -> Result<CaptureProgress> {
+        const PROGRESS: &str = "\
+SELECT sys.fn_cdc_get_max_lsn() AS greatest_lsn, \
+ DATEDIFF(second, COALESCE(sys.fn_cdc_map_lsn_to_time(sys.fn_cdc_get_max_lsn()), \
+ (SELECT MIN(create_date) FROM cdc.change_tables)), GETDATE()) AS behind_seconds";
+        let rows = self.query(PROGRESS, &[]).await?;
+        let row = rows.one()?;
+        let behind = u64::try_from(row.i64("behind_seconds")?.unwrap_or(0)).unwrap_or(0);
+        Ok(CaptureProgress {
+            greatest: lsn(&row, "greatest_lsn")?,
+            behind: Duration::from_secs(behind),
+        })
+    }
+}
+
+fn lsn(row: &Row<'_>, column: &str) -> Result<Option<Lsn>> {
+    let Some(bytes) = row.bytes(column)? else {
+        return Ok(None);
+    };
+    let bytes = bytes
+        .try_into()
+        .map_err(|_| Error::internal(format!("{column} has {} bytes", bytes.len())))?;
+    Ok(Some(Lsn(bytes)))
+}

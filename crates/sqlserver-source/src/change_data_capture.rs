@@ -1,0 +1,344 @@
+//! Increments by Change Data Capture: the keys that its change tables name above a place in the log.
+//!
+//! The capture follows the log by and by, in the order of commits, so nothing at or below its greatest place can still appear. The
+//! least place of an instance is asked for with the cut and again after the last key, because the clean-up runs meanwhile. Any
+//! instance that reaches back far enough names every key, so a table may be handed from one instance to another while it is
+//! followed. What an instance does not capture leaves no trace in it: a position does not claim such columns, so that what they hold is
+//! read again, the last time when an instance has taken over that captures them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{StreamExt, once};
+use model::{Cut, Error, ErrorKind, Finding, Position, Severity, SourceEvent, TableSchema};
+use sqlserver_client::{CaptureInstance, Connection, Lsn, TableInfo, quote};
+
+use crate::changes::Changes;
+use crate::key_feed::KeyFeed;
+use crate::plan::TablePlan;
+use crate::pool::Pool;
+use crate::position::{CapturePosition, Kind};
+use crate::tracker::Seen;
+
+/// A capture that works says something every five minutes, even if nothing happens.
+const SILENCE: Duration = Duration::from_secs(15 * 60);
+
+/// Takes the cut: the place that the capture has reached.
+pub(crate) async fn cut(
+    connection: &mut Connection,
+    plan: &TablePlan,
+    after: Option<&Position>,
+) -> model::Result<Cut> {
+    let after = match after {
+        None => None,
+        Some(after) => match plan.lost(after, CapturePosition::NAME) {
+            Some(why) => return Ok(plan.gap(why)),
+            None => Some(CapturePosition::read(after)?.lsn()?),
+        },
+    };
+    // The progress first: what is cleaned up meanwhile is then found missing.
+    let progress = connection.capture_progress().await?;
+    let instances = connection.capture_instances(&plan.table).await?;
+    let (upto, read) = match after {
+        Some(after) => match reaching(after, progress.greatest, &instances) {
+            Ok(instance) => (
+                progress.greatest.map_or(after, |reached| reached.max(after)),
+                instance,
+            ),
+            Err(why) => return Ok(plan.gap(why)),
+        },
+        // What was committed before the newest instance began is in the rows that are copied from now on.
+        None => match instances.last().filter(|newest| newest.least != Lsn::default()) {
+            Some(newest) => (progress.greatest.unwrap_or_default().max(newest.least), newest),
+            None => return Err(off(plan)),
+        },
+    };
+    let incarnation = plan.incarnation().without(&plan.uncaptured(read));
+    Ok(Cut::Complete {
+        upto: CapturePosition::at(upto).position(&incarnation.to_string())?,
+        holding: None,
+        assumed: None,
+        warning: silent(progress.behind),
+    })
+}
+
+/// The newest instance that has everything above `after`, or why there is none.
+fn reaching(
+    after: Lsn,
+    reached: Option<Lsn>,
+    instances: &[CaptureInstance],
+) -> Result<&CaptureInstance, String> {
+    let Some(first) = instances.first() else {
+        return Err("Change Data Capture has been switched off for the table since the last run".into());
+    };
+    // A copy may begin where an instance does that the capture has not come to yet.
+    let begins_there = instances.iter().any(|instance| instance.least == after);
+    if let Some(reached) = reached.filter(|reached| *reached < after && !begins_there) {
+        return Err(format!(
+            "the capture is at {reached}, behind {after} of the last run: the database has been restored"
+        ));
+    }
+    instance(after, instances).ok_or_else(|| {
+        format!(
+            "the change tables begin at {}, and the last run ended at {after}: what lay between has been cleaned up, or was not \
+             captured",
+            first.least
+        )
+    })
+}
+
+/// The newest instance that has everything above `after`. An instance without a least place may not be read.
+fn instance(after: Lsn, instances: &[CaptureInstance]) -> Option<&CaptureInstance> {
+    let reaches = |instance: &&CaptureInstance| instance.least != Lsn::default() && instance.least <= after;
+    instances.iter().rev().find(reaches)
+}
+
+fn silent(behind: Duration) -> Option<String> {
+    (behind > SILENCE).then(|| {
+        format!(
+            "the capture has said nothing for {} min: its job or SQL Server Agent may have stopped, and the log cannot be \
+             truncated meanwhile (EXEC sys.sp_cdc_start_job @job_type = N'capture';)",
+            behind.as_secs() / 60
+        )
+    })
+}
+
+fn off(plan: &TablePlan) -> Error {
+    Error::new(
+        ErrorKind::Denied,
+        "there is no capture instance: Change Data Capture is off for the table, or the login may not see it",
+    )
+    .with("table", &plan.table.name)
+}
+
+/// Reads the keys that changed above `after` up to `upto`, with their present rows.
+pub(crate) async fn changes(
+    pool: &Arc<Pool>,
+    plan: &Arc<TablePlan>,
+    schema: &Arc<TableSchema>,
+    after: &Position,
+    upto: &Position,
+) -> model::Result<Changes> {
+    let (from, to) = (
+        CapturePosition::read(after)?.lsn()?,
+        CapturePosition::read(upto)?.lsn()?,
+    );
+    let end = SourceEvent::Boundary { at: upto.clone() };
+    if to <= from {
+        return Ok(once(async { Ok(end) }).boxed());
+    }
+    let mut connection = pool.take().await?;
+    let instances = connection.capture_instances(&plan.table).await?;
+    pool.put(connection);
+    let Some(instance) = instance(from, &instances).cloned() else {
+        return Err(forgotten(plan, from));
+    };
+    let function = quote::identifier(&format!("fn_cdc_get_all_changes_{}", instance.name));
+    let feed = KeyFeed {
+        keys: format!(
+            "(SELECT DISTINCT {} FROM cdc.{function}(sys.fn_cdc_increment_lsn(@from), @to, N'all'))",
+            quote::list(schema.key_names())
+        ),
+        params: vec![from.param("from"), to.param("to")],
+    };
+    let events = feed.events(pool, plan, schema).await?;
+    let kept = still_kept(pool.clone(), plan.clone(), instance, from, end);
+    Ok(events.chain(once(kept)).boxed())
+}
+
+/// The boundary, if the change table still begins where it did, or at least before what was read.
+async fn still_kept(
+    pool: Arc<Pool>,
+    plan: Arc<TablePlan>,
+    read: CaptureInstance,
+    from: Lsn,
+    end: SourceEvent,
+) -> model::Result<SourceEvent> {
+    let mut connection = pool.take().await?;
+    let instances = connection.capture_instances(&plan.table).await?;
+    pool.put(connection);
+    let now = instances.into_iter().find(|instance| instance.name == read.name);
+    match now {
+        Some(now) if instance(from, std::slice::from_ref(&now)).is_some() => Ok(end),
+        _ => Err(forgotten(&plan, from)),
+    }
+}
+
+fn forgotten(plan: &TablePlan, from: Lsn) -> Error {
+    Error::new(
+        ErrorKind::Gap,
+        format!("while changes above {from} were read, the server cleaned some of them up"),
+    )
+    .with("table", &plan.table.name)
+}
+
+/// What is missing before a table can be followed by Change Data Capture, with the T-SQL that mends it.
+pub(crate) fn missing(seen: &Seen<'_>) -> Option<Finding> {
+    let refused = |message: &str, remedy: String| {
+        Some(Finding {
+            severity: Severity::Error,
+            message: message.to_owned(),
+            remedy: Some(remedy),
+        })
+    };
+    if !seen.schema.has_key() {
+        return refused(
+            "the rows of the table are not told apart by a key, which changes are named by",
+            "give it a primary key, or a unique index on columns that are NOT NULL".to_owned(),
+        );
+    }
+    let Some(newest) = seen.instances.last() else {
+        return refused(
+            "Change Data Capture is off for the table, or hidden from the login",
+            enable(seen),
+        );
+    };
+    if newest.least == Lsn::default() {
+        return refused(
+            "the login may not read the table's changes",
+            "GRANT SELECT ON SCHEMA::cdc TO [<user>]; -- or the instance's gating role".to_owned(),
+        );
+    }
+    let captured = |name: &&str| newest.columns.iter().any(|column| column == name);
+    if !seen.schema.key_names().iter().all(captured) {
+        return refused(
+            "the capture instance leaves out a column of the key",
+            format!("enable another instance with them:\n{}", enable(seen)),
+        );
+    }
+    None
+}
+
+/// Warns of a capture that does not follow the log.
+pub(crate) async fn stopped(connection: &mut Connection) -> model::Result<Option<Finding>> {
+    let progress = connection.capture_progress().await?;
+    Ok(silent(progress.behind).map(|message| Finding {
+        severity: Severity::Warning,
+        message,
+        remedy: Some(
+            "EXEC sys.sp_cdc_start_job @job_type = N'capture'; -- and see that SQL Server Agent runs".into(),
+        ),
+    }))
+}
+
+/// Warns of columns that the newest instance does not capture, as those are that were added since it began.
+pub(crate) fn uncaptured(plan: &TablePlan) -> Option<Finding> {
+    let newest = plan.instances.last()?;
+    let columns = plan.uncaptured(newest);
+    if columns.is_empty() {
+        return None;
+    }
+    Some(Finding {
+        severity: Severity::Warning,
+        message: format!(
+            "the capture instance {} does not capture {}: rows with a value there are read again by every run, and one that is taken back \
+             to NULL is found by `sync-cli verify` only",
+            newest.name,
+            columns.join(", ")
+        ),
+        remedy: Some(another_instance(plan)),
+    })
+}
+
+/// The T-SQL that has every column captured. A table has two instances at most.
+fn another_instance(plan: &TablePlan) -> String {
+    let name = &plan.table.name;
+    let (schema, table) = (quote::literal(name.schema()), quote::literal(name.name()));
+    let of = |instance: &str| {
+        format!(
+            "@source_schema = {schema}, @source_name = {table}, @capture_instance = {}",
+            quote::literal(instance)
+        )
+    };
+    let oldest = plan.instances.first().filter(|_| plan.instances.len() > 1);
+    let disable = oldest.map_or_else(String::new, |oldest| {
+        format!(
+            "EXEC sys.sp_cdc_disable_table {}; -- once a run has passed it\n",
+            of(&oldest.name)
+        )
+    });
+    let names: Vec<_> = plan
+        .instances
+        .iter()
+        .map(|instance| instance.name.as_str())
+        .collect();
+    let fresh = (2..)
+        .map(|number| format!("{}_{}_{number}", name.schema(), name.name()))
+        .find(|fresh| !names.contains(&fresh.as_str()));
+    format!(
+        "{disable}EXEC sys.sp_cdc_enable_table {}, @role_name = NULL;",
+        of(&fresh.unwrap_or_default())
+    )
+}
+
+/// The T-SQL that switches it on.
+fn enable(seen: &Seen<'_>) -> String {
+    let TableInfo { name, .. } = seen.table;
+    let database = if seen.database.cdc {
+        ""
+    } else {
+        "EXEC sys.sp_cdc_enable_db;\n"
+    };
+    format!(
+        "{database}EXEC sys.sp_cdc_enable_table @source_schema = {}, @source_name = {}, @role_name = NULL;\n\
+         GRANT SELECT ON SCHEMA::cdc TO [<user>];",
+        quote::literal(name.schema()),
+        quote::literal(name.name())
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_instance_that_reaches_back_is_read() {
+        let lsn = |place: u8| Lsn([0, 0, 0, 0, 0, 0, 0, 0, 0, place]);
+        let of = |least: &[u8]| -> Vec<CaptureInstance> {
+            let named = least.iter().enumerate().map(|(i, least)| CaptureInstance {
+                name: i.to_string(),
+                least: lsn(*least),
+                columns: Vec::new(),
+            });
+            named.collect()
+        };
+        for (after, least, found) in [
+            (5, &[5][..], Some("0")),
+            (5, &[6], None),
+            (5, &[], None),
+            (5, &[3, 4], Some("1")),
+            (5, &[3, 9], Some("0")),
+            // The login may not read the newest.
+            (5, &[3, 0], Some("0")),
+            (5, &[0], None),
+        ] {
+            let instances = of(least);
+            let reaching = reaching(lsn(after), Some(lsn(9)), &instances);
+            let name = reaching.as_ref().map(|instance| instance.name.as_str());
+            assert_eq!(name.ok(), found, "{after} {least:?}: {reaching:?}");
+        }
+    }
+
+    #[test]
+    fn a_capture_behind_the_position_was_restored_unless_the_instance_begins_there() {
+        let lsn = |place: u8| Lsn([0, 0, 0, 0, 0, 0, 0, 0, 0, place]);
+        for (least, reached, restored) in [
+            (3, Some(4), true),
+            (5, Some(4), false),
+            (3, None, false),
+            (3, Some(5), false),
+        ] {
+            let instances = [CaptureInstance {
+                name: "one".into(),
+                least: lsn(least),
+                columns: Vec::new(),
+            }];
+            let found = reaching(lsn(5), reached.map(lsn), &instances);
+            assert_eq!(
+                found.is_err_and(|why| why.contains("restored")),
+                restored,
+                "{least} {reached:?}"
+            );
+        }
+    }
+}

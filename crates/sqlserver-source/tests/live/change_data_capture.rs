@@ -1,0 +1,300 @@
+//! Histories of a table under Change Data Capture.
+
+use futures::StreamExt;
+use model::{ChangeSource, Cut, ErrorKind, Position, Severity};
+use sqlserver_client::Isolation;
+
+use crate::shop::{Shop, Target, schema, table};
+
+const DATABASE: &str = "ALTER DATABASE CURRENT SET ALLOW_SNAPSHOT_ISOLATION ON; EXEC sys.sp_cdc_enable_db;";
+const TABLE: &str =
+    "CREATE TABLE dbo.T (id int NOT NULL PRIMARY KEY, v nvarchar(max) NULL, n int NULL, twice AS n * 2);";
+const CAPTURE: &str =
+    "EXEC sys.sp_cdc_enable_table @source_schema = N'dbo', @source_name = N'T', @role_name = NULL;";
+const ROWS: &str =
+    "INSERT INTO dbo.T (id, v) VALUES (1, N'one'), (2, N'two'), (3, N'three'), (4, N'four'), (5, N'five');";
+
+const MODE: &str = r#"{"mode":"cdc"}"#;
+
+async fn captured() -> Shop {
+    let shop = Shop::open(&format!("{DATABASE}{TABLE}")).await;
+    shop.pass(0);
+    shop.sql(&format!("{CAPTURE}{ROWS}"));
+    shop.pass(1);
+    shop
+}
+
+async fn gap(target: &Target, position: &Position) -> String {
+    match target.source.cut(&[table()], Some(position)).await.unwrap() {
+        Cut::Gap { why, .. } => why,
+        Cut::Complete { .. } => panic!("{position} can be continued from"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_net_effect_of_every_change_arrives() {
+    let shop = captured().await;
+    let mut target = Target::copy(shop.source(MODE), || ()).await;
+    assert_eq!(target.position.kind, "cdc");
+    for (changes, told) in [
+        ("UPDATE dbo.T SET v = N'changed' WHERE id = 1", 1),
+        // The large value that was left alone is not in the change table.
+        ("UPDATE dbo.T SET n = 7 WHERE id = 1", 1),
+        ("DELETE FROM dbo.T WHERE id = 2", 1),
+        // The old key is gone, and the new one there.
+        ("UPDATE dbo.T SET id = 30 WHERE id = 3", 2),
+        (
+            "DELETE FROM dbo.T WHERE id = 4; INSERT INTO dbo.T (id, v) VALUES (4, N'back')",
+            1,
+        ),
+        (
+            "INSERT INTO dbo.T (id, v) VALUES (6, N'new'); UPDATE dbo.T SET v = N'newer' WHERE id = 6",
+            1,
+        ),
+        // One transaction that takes a key to and fro.
+        (
+            "BEGIN TRANSACTION; UPDATE dbo.T SET id = 50 WHERE id = 5; UPDATE dbo.T SET id = 5, v = N'fro' WHERE id = 50; COMMIT",
+            2,
+        ),
+        ("UPDATE dbo.T SET v = N'nobody' WHERE id = 99", 0),
+    ] {
+        shop.sql(changes);
+        shop.pass(1);
+        target.increment().await;
+        assert_eq!(target.fresh, told, "{changes}");
+        assert!(target.is_equal().await, "{changes}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_captured_yet_is_delivered_when_it_is() {
+    let shop = captured().await;
+    let mut target = Target::copy(shop.source(MODE), || ()).await;
+    let mut late = shop.writer().await;
+    late.begin(Isolation::ReadCommitted).await.unwrap();
+    late.execute("UPDATE dbo.T SET v = N'late' WHERE id = 1", &[])
+        .await
+        .unwrap();
+    shop.sql("UPDATE dbo.T SET v = N'early' WHERE id = 2");
+    shop.pass(1);
+    let (holding, assumed) = target.increment().await;
+    assert_eq!((holding, assumed, target.fresh), (None, None, 1));
+    late.commit().await;
+    // Committed, and the capture has not come to it.
+    target.increment().await;
+    assert_eq!(target.fresh, 0);
+    shop.pass(1);
+    target.increment().await;
+    assert_eq!(target.fresh, 1);
+    assert!(target.is_equal().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_copy_is_handed_over_to_a_capture_that_lags() {
+    // With a capture that has come to nothing yet, not even to its own beginning, and with one that has.
+    for captured_before in [false, true] {
+        let shop = Shop::open(&format!("{DATABASE}{TABLE}{ROWS}")).await;
+        shop.pass(0);
+        shop.sql(CAPTURE);
+        if captured_before {
+            shop.sql("UPDATE dbo.T SET v = N'captured' WHERE id = 5");
+            shop.pass(1);
+        }
+        shop.sql("UPDATE dbo.T SET v = N'before' WHERE id = 4");
+        let meanwhile = || {
+            shop.sql("UPDATE dbo.T SET v = N'changed' WHERE id = 1");
+            shop.sql("DELETE FROM dbo.T WHERE id = 2");
+            shop.sql("INSERT INTO dbo.T (id, v) VALUES (0, N'below')");
+        };
+        let mut target = Target::copy(shop.source(MODE), meanwhile).await;
+        target.increment().await;
+        shop.pass(1);
+        target.increment().await;
+        assert!(target.is_equal().await, "{captured_before}");
+        shop.sql("DELETE FROM dbo.T WHERE id = 3");
+        shop.pass(1);
+        target.increment().await;
+        assert_eq!(target.fresh, 1);
+        assert!(target.is_equal().await, "{captured_before}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_is_handed_from_one_instance_to_the_next() {
+    let shop = captured().await;
+    let source = shop.source(r#"{"mode":"cdc","columns":{"exclude":["twice"]}}"#);
+    let mut target = Target::copy(source, || ()).await;
+    shop.sql("ALTER TABLE dbo.T ADD w int NULL");
+    shop.sql("UPDATE dbo.T SET v = N'old shape', w = 1 WHERE id = 1");
+    // Of a column that is not captured, nothing is told.
+    shop.sql("UPDATE dbo.T SET w = 2 WHERE id = 2");
+    shop.pass(1);
+    target.increment().await;
+    assert_eq!((target.fresh, target.again), (1, 2));
+    let finding = |findings: Vec<model::Finding>| {
+        let found = findings
+            .into_iter()
+            .find(|finding| finding.message.contains("does not capture w"));
+        found.map(|finding| finding.remedy.unwrap())
+    };
+    let remedy = finding(target.source.describe(&table()).await.unwrap().findings).unwrap();
+    shop.sql("UPDATE dbo.T SET w = 3 WHERE id = 3");
+    shop.sql(&remedy);
+    shop.sql("UPDATE dbo.T SET w = 4 WHERE id = 4");
+    shop.pass(1);
+    // The old instance reaches back to the position, the new one does not.
+    target.increment().await;
+    shop.sql("EXEC sys.sp_cdc_disable_table @source_schema = N'dbo', @source_name = N'T', @capture_instance = N'dbo_T'");
+    target.increment().await;
+    assert_eq!(target.again, 4, "the last time");
+    assert_eq!(
+        finding(target.source.describe(&table()).await.unwrap().findings),
+        None
+    );
+    shop.sql("UPDATE dbo.T SET w = 5 WHERE id = 5");
+    shop.pass(1);
+    target.increment().await;
+    assert_eq!((target.fresh, target.again), (1, 0));
+    assert!(target.is_equal().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_server_has_cleaned_up_is_a_gap() {
+    let shop = captured().await;
+    let target = Target::copy(shop.source(MODE), || ()).await;
+    for n in 0..3 {
+        shop.sql(&format!("UPDATE dbo.T SET n = {n} WHERE id = 1"));
+        shop.pass(1);
+    }
+    shop.sql("DECLARE @all binary(10) = sys.fn_cdc_get_max_lsn(); EXEC sys.sp_cdc_cleanup_change_table @capture_instance = N'dbo_T', @low_water_mark = @all");
+    let why = gap(&target, &target.position).await;
+    assert!(why.contains("cleaned up"), "{why}");
+    // A cut that was taken before does not help.
+    let Cut::Complete { upto, .. } = target.source.cut(&[table()], None).await.unwrap() else {
+        panic!("a gap");
+    };
+    let schema = schema(&target.source).await;
+    let Err(error) = target
+        .source
+        .changes(&table(), &schema, &target.position, &upto)
+        .await
+    else {
+        panic!("changes that are gone");
+    };
+    assert_eq!(error.kind(), ErrorKind::Gap);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clean_up_while_changes_are_read_is_a_gap() {
+    let shop = captured().await;
+    let target = Target::copy(shop.source(MODE), || ()).await;
+    for n in 0..3 {
+        shop.sql(&format!("UPDATE dbo.T SET n = {n} WHERE id = 1"));
+        shop.pass(1);
+    }
+    let Cut::Complete { upto, .. } = target
+        .source
+        .cut(&[table()], Some(&target.position))
+        .await
+        .unwrap()
+    else {
+        panic!("a gap");
+    };
+    let schema = schema(&target.source).await;
+    let mut events = target
+        .source
+        .changes(&table(), &schema, &target.position, &upto)
+        .await
+        .unwrap();
+    events.next().await.unwrap().unwrap();
+    shop.sql("DECLARE @all binary(10) = sys.fn_cdc_get_max_lsn(); EXEC sys.sp_cdc_cleanup_change_table @capture_instance = N'dbo_T', @low_water_mark = @all");
+    let last = events.collect::<Vec<_>>().await.pop().unwrap();
+    assert_eq!(last.unwrap_err().kind(), ErrorKind::Gap);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_capture_that_was_off_or_a_table_that_is_another_is_a_gap() {
+    let off = "EXEC sys.sp_cdc_disable_table @source_schema = N'dbo', @source_name = N'T', @capture_instance = N'all';";
+    for (between, why) in [
+        (off.to_owned(), "switched off"),
+        (
+            format!("{off}UPDATE dbo.T SET v = N'unseen' WHERE id = 1;{CAPTURE}"),
+            "was not captured",
+        ),
+        (format!("DROP TABLE dbo.T;{TABLE}{CAPTURE}"), "created anew"),
+    ] {
+        let shop = captured().await;
+        let target = Target::copy(shop.source(MODE), || ()).await;
+        shop.pass(5);
+        shop.sql(&between);
+        shop.pass(1);
+        let found = gap(&target, &target.position).await;
+        assert!(found.contains(why), "{between}: {found}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_capture_that_has_stopped_is_seen() {
+    let shop = captured().await;
+    let target = Target::copy(shop.source(MODE), || ()).await;
+    shop.sql("EXEC sys.sp_cdc_stop_job @job_type = N'capture'; UPDATE dbo.T SET v = N'waits' WHERE id = 1");
+    for (minutes, seen) in [(10, false), (10, true)] {
+        shop.pass(minutes * 60);
+        let Cut::Complete { warning, .. } = target
+            .source
+            .cut(&[table()], Some(&target.position))
+            .await
+            .unwrap()
+        else {
+            panic!("a gap");
+        };
+        assert_eq!(
+            warning.is_some_and(|warning| warning.contains("has said nothing for 20 min")),
+            seen
+        );
+        let findings = target.source.describe(&table()).await.unwrap().findings;
+        assert_eq!(
+            findings
+                .iter()
+                .any(|f| f.severity == Severity::Warning && f.message.contains("stopped")),
+            seen
+        );
+    }
+    shop.sql("EXEC sys.sp_cdc_start_job @job_type = N'capture'");
+    // What it catches up with is as old as it is; an entry of its own follows when there is nothing to capture.
+    shop.pass(1);
+    shop.sql("SELECT 1");
+    shop.pass(301);
+    let findings = target.source.describe(&table()).await.unwrap().findings;
+    assert!(
+        findings
+            .iter()
+            .all(|finding| !finding.message.contains("stopped")),
+        "{findings:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_remedy_switches_it_on() {
+    let shop = Shop::open(&format!("{TABLE}{ROWS}")).await;
+    shop.pass(0);
+    let source = shop.source(MODE);
+    let finding = |description: model::Description| {
+        let errors = description
+            .findings
+            .into_iter()
+            .filter(|f| f.severity == Severity::Error);
+        errors.map(|f| f.remedy.unwrap()).next()
+    };
+    let remedy = finding(source.describe(&table()).await.unwrap()).unwrap();
+    shop.sql("CREATE USER [<user>] WITHOUT LOGIN");
+    for statement in remedy.split_inclusive(';') {
+        shop.sql(statement);
+    }
+    assert_eq!(finding(source.describe(&table()).await.unwrap()), None);
+    let mut target = Target::copy(source, || ()).await;
+    shop.sql("DELETE FROM dbo.T WHERE id = 1");
+    shop.pass(1);
+    target.increment().await;
+    assert!(target.is_equal().await);
+}

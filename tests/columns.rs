@@ -1,0 +1,145 @@
+//! The source's columns change while it is synchronised, in every mode: nothing is NULL in Iceberg that is not NULL in the source, and what
+//! the policy does not allow is refused.
+
+use std::sync::Arc;
+
+use iceberg_writer::{SchemaPolicy, TableOptions};
+use model::{RunReport, RunStatus, TableName};
+use tokio_util::sync::CancellationToken;
+
+use crate::world::World;
+
+const MODES: [(&str, &str); 5] = [
+    (
+        r#"{"tracking":{"column":"updated_at"},"window":{"settle_seconds":0}}"#,
+        "",
+    ),
+    (
+        r#"{"tracking":{"column":"rv"},"window":{"settle_seconds":0}}"#,
+        "",
+    ),
+    (
+        r#"{"tracking":{"column":"id"},"window":{"settle_seconds":0}}"#,
+        "",
+    ),
+    (
+        r#"{"mode":"change_tracking"}"#,
+        "ALTER DATABASE CURRENT SET CHANGE_TRACKING = ON; ALTER TABLE dbo.Orders ENABLE CHANGE_TRACKING",
+    ),
+    (
+        r#"{"mode":"cdc"}"#,
+        "EXEC sys.sp_cdc_enable_db;
+         EXEC sys.sp_cdc_enable_table @source_schema = N'dbo', @source_name = N'Orders', @role_name = NULL",
+    ),
+];
+
+fn table() -> TableName {
+    TableName::new("dbo", "Orders")
+}
+
+/// A captured table of five orders whose columns Iceberg follows by this policy.
+struct Shop {
+    world: World,
+    policy: SchemaPolicy,
+}
+
+impl Shop {
+    async fn open((capture, setup): (&str, &str), policy: SchemaPolicy) -> Self {
+        let mut world = World::start().await;
+        world.emulator.clock().freeze();
+        world.capture = serde_json::from_str(capture).unwrap();
+        world.sql(
+            "CREATE TABLE dbo.Orders (id int IDENTITY(1,1) PRIMARY KEY, name nvarchar(40) NULL, price int NULL, note varchar(20) NULL,
+                updated_at datetime2(3) NOT NULL DEFAULT SYSUTCDATETIME(), rv rowversion)",
+        );
+        world.sql(setup);
+        world.sql("INSERT INTO dbo.Orders (name, price, note) VALUES (N'a', 1, 'x'), (N'b', 2, 'y'), (N'c', 3, NULL), (N'd', 4, NULL), (N'e', 5, '5')");
+        world.emulator.clock().step_ms(5_000);
+        Self { world, policy }
+    }
+
+    async fn run(&self) -> RunReport {
+        let options = TableOptions {
+            schema_changes: self.policy,
+            ..TableOptions::default()
+        };
+        let source = self.world.source(&table(), self.world.capture.clone());
+        let sink = self.world.iceberg_sink().with_tables([(table(), options)]);
+        let mut route = self.world.route(
+            &table(),
+            source,
+            Arc::new(sink),
+            Arc::new(self.world.target_sink()),
+        );
+        route.0.truncate(1);
+        self.world.run(route).await
+    }
+
+    async fn follows(&self, what: &str) {
+        self.world.emulator.clock().step_ms(5_000);
+        let report = self.run().await;
+        assert_eq!(
+            report.metadata.status,
+            RunStatus::Succeeded,
+            "{what}: {:#?}",
+            report.errors
+        );
+        let verify = self.world.capture_comparison(&table()).await;
+        let report = verify.run(&CancellationToken::new()).await.unwrap().report;
+        assert!(report.all_match(), "{what}: {report:#?}");
+    }
+}
+
+#[tokio::test]
+async fn every_mode_follows_columns_that_are_added_dropped_or_widened() {
+    for mode in MODES {
+        let shop = Shop::open(mode, SchemaPolicy::Evolve).await;
+        shop.follows("the copy").await;
+        for ddl in [
+            "ALTER TABLE dbo.Orders ADD colour nvarchar(10) NULL",
+            "ALTER TABLE dbo.Orders ADD stock int NOT NULL DEFAULT 7",
+            "ALTER TABLE dbo.Orders ALTER COLUMN price bigint NULL",
+            "ALTER TABLE dbo.Orders ALTER COLUMN note varchar(200) NULL",
+            "ALTER TABLE dbo.Orders DROP COLUMN price",
+            "ALTER TABLE dbo.Orders ADD price decimal(9, 2) NULL",
+        ] {
+            shop.world.sql(ddl);
+            if ddl.contains("colour") {
+                // By somebody who leaves no trace in the column of times.
+                shop.world
+                    .sql("UPDATE dbo.Orders SET colour = N'red' WHERE id = 2");
+            }
+            shop.follows(&format!("{}: {ddl}", mode.0)).await;
+        }
+        shop.world
+            .sql("INSERT INTO dbo.Orders (price, colour) VALUES (1.5, N'blue')");
+        shop.follows(mode.0).await;
+    }
+}
+
+#[tokio::test]
+async fn what_the_policy_does_not_follow_is_refused() {
+    for (policy, ddl, column) in [
+        (SchemaPolicy::Exception, "ADD colour nvarchar(10) NULL", "colour"),
+        (SchemaPolicy::Exception, "DROP COLUMN note", "note"),
+        (
+            SchemaPolicy::Evolve,
+            "ALTER COLUMN price nvarchar(20) NULL",
+            "price",
+        ),
+    ] {
+        for mode in MODES {
+            let shop = Shop::open(mode, policy).await;
+            shop.follows("the copy").await;
+            let snapshots = shop.world.snapshots(&table()).await;
+            shop.world.sql(&format!("ALTER TABLE dbo.Orders {ddl}"));
+            shop.world
+                .sql("UPDATE dbo.Orders SET updated_at = SYSUTCDATETIME() WHERE id = 1");
+            shop.world.emulator.clock().step_ms(5_000);
+            let report = shop.run().await;
+            assert_eq!(report.metadata.status, RunStatus::Failed, "{ddl}");
+            assert!(report.errors[0].message.contains(column), "{:?}", report.errors);
+            assert_eq!(shop.world.snapshots(&table()).await, snapshots, "{ddl}");
+        }
+    }
+}
