@@ -2,12 +2,14 @@
 
 use std::collections::{HashMap, HashSet};
 
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
 use arrow_array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow_cast::cast;
-use arrow_schema::DataType;
+use arrow_schema::{ArrowError, DataType, TimeUnit};
 use arrow_select::take::take_record_batch;
 use iceberg::arrow::{arrow_primitive_to_literal, type_to_arrow_type};
-use iceberg::spec::{Literal, PartitionSpec, Schema, Struct, TableMetadata, Type};
+use iceberg::spec::{Literal, PartitionSpec, Schema, Struct, TableMetadata, Transform, Type};
 use iceberg::transform::{BoxedTransformFunction, create_transform_function};
 use model::{Error, Result};
 
@@ -133,7 +135,8 @@ struct PartitionField {
     source: i32,
     /// as the table has that column.
     source_type: DataType,
-    transform: BoxedTransformFunction,
+    transform: Transform,
+    function: BoxedTransformFunction,
     result: Type,
 }
 
@@ -152,7 +155,8 @@ impl PartitionField {
                     source: field.source_id,
                     source_type: type_to_arrow_type(&source.field_type)
                         .map_err(iceberg_error("cannot partition by a column"))?,
-                    transform: create_transform_function(&field.transform)
+                    transform: field.transform,
+                    function: create_transform_function(&field.transform)
                         .map_err(iceberg_error("cannot partition by a transform"))?,
                     result: (*result.field_type).clone(),
                 })
@@ -170,16 +174,34 @@ impl PartitionField {
         let failed =
             |e| Error::internal("a column is not of the type that it is partitioned by").caused_by(e);
         let column = cast(column, source_type).map_err(failed)?;
-        let values = self
-            .transform
-            .transform(column)
-            .map_err(iceberg_error("cannot tell the partition of a row"))?;
+        let values = match (self.transform, column.data_type()) {
+            (Transform::Day, DataType::Timestamp(unit, _)) => days(&column, *unit).map_err(failed)?,
+            _ => self
+                .function
+                .transform(column)
+                .map_err(iceberg_error("cannot tell the partition of a row"))?,
+        };
         let wanted =
             type_to_arrow_type(&self.result).map_err(iceberg_error("cannot tell the type of a partition"))?;
         let values: ArrayRef = cast(&values, &wanted).map_err(failed)?;
         arrow_primitive_to_literal(&values, &self.result)
             .map_err(iceberg_error("cannot tell the partition of a row"))
     }
+}
+
+/// The days since 1970 of points in time. The library's `day` puts those in the last second of a day before 1970 into the day after.
+fn days(column: &ArrayRef, unit: TimeUnit) -> std::result::Result<ArrayRef, ArrowError> {
+    let per_day = match unit {
+        TimeUnit::Second => 86_400,
+        TimeUnit::Millisecond => 86_400_000,
+        TimeUnit::Microsecond => 86_400_000_000,
+        TimeUnit::Nanosecond => 86_400_000_000_000,
+    };
+    let points = cast(column, &DataType::Int64)?;
+    let days = points
+        .as_primitive::<Int64Type>()
+        .unary::<_, Int64Type>(|point| point.div_euclid(per_day));
+    cast(&cast(&days, &DataType::Int32)?, &DataType::Date32)
 }
 
 #[cfg(test)]

@@ -136,6 +136,36 @@ fn other_transforms_are_those_of_the_specification() {
                 Some(Literal::date(-2)),
             ],
         ),
+        // 23:59:59.997 and .5, the last values of `datetime` in a day, on the last day but one before 1970.
+        (
+            Timestamp,
+            Transform::Day,
+            Arc::new(instants(vec![-86_400_003_000, -86_400_500_000, -3_000])),
+            vec![
+                Some(Literal::date(-2)),
+                Some(Literal::date(-2)),
+                Some(Literal::date(-1)),
+            ],
+        ),
+        // The same moments of the last month, year and hour but one.
+        (
+            Timestamp,
+            Transform::Month,
+            Arc::new(instants(vec![-31 * 86_400_000_000 - 3_000])),
+            vec![Some(Literal::int(-2))],
+        ),
+        (
+            Timestamp,
+            Transform::Year,
+            Arc::new(instants(vec![-365 * 86_400_000_000 - 3_000])),
+            vec![Some(Literal::int(-2))],
+        ),
+        (
+            Timestamp,
+            Transform::Hour,
+            Arc::new(instants(vec![-3_600_003_000])),
+            vec![Some(Literal::int(-2))],
+        ),
         (
             Timestamp,
             Transform::Hour,
