@@ -84,6 +84,7 @@ pub async fn compact(
     let groups = groups(table.metadata(), &files, &deletes, options, clock.now()).await?;
     let mut rewrite = Rewrite {
         layout: TableLayout::of(table.metadata()),
+        snapshot_id: head.snapshot_id(),
         sequence_number: head.sequence_number(),
         groups: Vec::new(),
     };
@@ -149,8 +150,7 @@ async fn rewritten(
     let moved = async {
         for file in files {
             let rows = deletes.live_rows(file).await?;
-            let size = file.data_file.file_size_in_bytes();
-            let reader = DataFileReader::open(table.table().file_io(), &file.path, size).await?;
+            let reader = DataFileReader::of(table.table().file_io(), &file.path, &file.data_file).await?;
             let mut batches = reader.read(&projection, rows).await?;
             while let Some(batch) = batches.try_next().await? {
                 let rows = if has_row_ids {

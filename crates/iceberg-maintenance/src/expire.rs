@@ -1,10 +1,11 @@
 //! Snapshot expiry: old snapshots go, and with them the files that no other snapshot has.
 //!
 //! Kept are the heads of all branches and what came shortly before them, all tags, the snapshots that the marks of syncs and the
-//! positions of readers name, and what the caller adds. The catalog swaps the metadata that was looked at or nothing, so a reference that
-//! somebody sets meanwhile is seen on the next attempt.
+//! positions of readers name, and what the caller adds. Every branch and tag that was looked at is required to be as it was, and a file
+//! is removed only if what the catalog has after the commit does not refer to it. A REST catalog has no requirement for a branch or tag
+//! that is new: one that is set meanwhile on a snapshot that expires is gone with it. Other catalogs refuse the commit then.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use iceberg::spec::{SnapshotRef, TableMetadata};
 use iceberg::{TableRequirement, TableUpdate};
@@ -25,7 +26,8 @@ const DAY_MS: i64 = 86_400_000;
 /// What expires.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExpireOptions {
-    /// Snapshots younger than this stay; by default what the table's property `history.expire.max-snapshot-age-ms` says, or 5 days.
+    /// Snapshots younger than this stay, unless their branch says otherwise; by default what the table's property
+    /// `history.expire.max-snapshot-age-ms` says, or 5 days.
     pub older_than_ms: Option<i64>,
     /// So many of the newest ancestors of each branch stay; by default what the property `history.expire.min-snapshots-to-keep` says,
     /// or 1.
@@ -82,16 +84,22 @@ pub async fn expire(
         if expired.snapshots.is_empty() {
             return Ok(expired);
         }
-        let files = files_to_remove(&table, &expired.snapshots).await?;
+        let mut files = files_to_remove(&table, &expired.snapshots).await?;
         expired.files = files.len();
         if options.dry_run {
             return Ok(expired);
         }
         match catalog
-            .commit(&table, removal(&table, &expired.snapshots))
+            .commit(&table, removal(&table, &expired.snapshots)?)
             .await?
         {
-            CatalogCommit::Done(_) => {
+            CatalogCommit::Done(now) => {
+                let in_use = added_meanwhile(&table, &expired.snapshots, &now).await;
+                let in_use = in_use.map_err(|e| {
+                    e.hint("the snapshots have expired and no file was removed; run `maintain orphans` later")
+                })?;
+                files.retain(|file| !in_use.contains(file));
+                expired.files = files.len();
                 remove_files(&table, files).await;
                 return Ok(expired);
             }
@@ -116,22 +124,37 @@ pub async fn expire(
     .with("table", name))
 }
 
-fn removal(table: &TableHandle, snapshots: &[i64]) -> MetadataChange {
+fn removal(table: &TableHandle, snapshots: &[i64]) -> Result<MetadataChange> {
     let metadata = table.metadata();
-    MetadataChange {
-        requirements: vec![
-            TableRequirement::UuidMatch {
-                uuid: metadata.uuid(),
-            },
-            TableRequirement::RefSnapshotIdMatch {
-                r#ref: iceberg::spec::MAIN_BRANCH.to_owned(),
-                snapshot_id: metadata.current_snapshot_id(),
-            },
-        ],
+    let mut requirements = vec![TableRequirement::UuidMatch {
+        uuid: metadata.uuid(),
+    }];
+    for (r#ref, reference) in references(metadata)? {
+        let snapshot_id = Some(reference.snapshot_id);
+        requirements.push(TableRequirement::RefSnapshotIdMatch { r#ref, snapshot_id });
+    }
+    Ok(MetadataChange {
+        requirements,
         updates: vec![TableUpdate::RemoveSnapshots {
             snapshot_ids: snapshots.to_vec(),
         }],
-    }
+    })
+}
+
+/// Everything that is referred to by snapshots that are there `now` and were not among those that stay.
+async fn added_meanwhile(
+    before: &TableHandle,
+    expired: &[i64],
+    now: &TableHandle,
+) -> Result<HashSet<String>> {
+    let stays = |id| before.metadata().snapshot_by_id(id).is_some() && !expired.contains(&id);
+    let snapshots = now.metadata().snapshots();
+    let added = snapshots.filter(|snapshot| !stays(snapshot.snapshot_id()));
+    let added = Reachable::of(now.table(), added).await?;
+    let mut files = files_of(now.table(), added.manifests.values(), Entries::Live).await?;
+    files.extend(added.manifests.into_keys());
+    files.extend(added.lists);
+    Ok(files)
 }
 
 /// Which snapshots expire, and which are held.
@@ -151,8 +174,21 @@ fn chosen(metadata: &TableMetadata, options: &ExpireOptions, now: Timestamp) -> 
         })
         .unwrap_or(1)
         .max(1);
-    let is_old = |snapshot: &SnapshotRef| snapshot.timestamp_ms() < now.0 - age;
-    let held = held(metadata, options, keep)?;
+    let is_older = |snapshot: &SnapshotRef, age: i64| snapshot.timestamp_ms() < now.0 - age;
+    let references = references(metadata)?;
+    // Each branch says for itself how long its snapshots stay.
+    let mut is_old: BTreeMap<i64, bool> = BTreeMap::new();
+    for branch in references.values().filter(|reference| reference.is_branch()) {
+        for snapshot in ancestors(metadata, branch.snapshot_id) {
+            let is_old_here = is_older(snapshot, branch.max_snapshot_age_ms.unwrap_or(age));
+            *is_old.entry(snapshot.snapshot_id()).or_insert(true) &= is_old_here;
+        }
+    }
+    let is_old = |snapshot: &SnapshotRef| {
+        let on_branches = is_old.get(&snapshot.snapshot_id()).copied();
+        on_branches.unwrap_or_else(|| is_older(snapshot, age))
+    };
+    let held = held(metadata, &references, options, keep);
     let mut snapshots: Vec<_> = metadata.snapshots().filter(|snapshot| is_old(snapshot)).collect();
     snapshots.sort_by_key(|snapshot| snapshot.sequence_number());
     let mut expired = Expired::default();
@@ -171,21 +207,18 @@ fn chosen(metadata: &TableMetadata, options: &ExpireOptions, now: Timestamp) -> 
 /// What holds which snapshot.
 fn held(
     metadata: &TableMetadata,
+    references: &BTreeMap<String, Reference>,
     options: &ExpireOptions,
     keep: usize,
-) -> Result<BTreeMap<i64, BTreeSet<String>>> {
+) -> BTreeMap<i64, BTreeSet<String>> {
     let mut held: BTreeMap<i64, BTreeSet<String>> = BTreeMap::new();
     let mut hold = |snapshot: i64, by: String| {
         held.entry(snapshot).or_default().insert(by);
     };
-    for (name, reference) in references(metadata)? {
+    for (name, reference) in references {
         hold(reference.snapshot_id, format!("{} {name}", reference.kind));
-        if reference.kind == "branch" {
-            let newest = std::iter::successors(metadata.snapshot_by_id(reference.snapshot_id), |snapshot| {
-                snapshot
-                    .parent_snapshot_id()
-                    .and_then(|id| metadata.snapshot_by_id(id))
-            });
+        if reference.is_branch() {
+            let newest = ancestors(metadata, reference.snapshot_id);
             let keep = keep.max(reference.min_snapshots_to_keep.unwrap_or(0));
             for snapshot in newest.take(keep) {
                 hold(
@@ -201,7 +234,18 @@ fn held(
     for (snapshot, by) in &options.in_use {
         hold(*snapshot, by.clone());
     }
-    Ok(held)
+    held
+}
+
+/// A snapshot and its ancestors, newest first, as far as they have not expired.
+fn ancestors(metadata: &TableMetadata, snapshot: i64) -> impl Iterator<Item = &SnapshotRef> {
+    let walk = std::iter::successors(metadata.snapshot_by_id(snapshot), |snapshot| {
+        snapshot
+            .parent_snapshot_id()
+            .and_then(|id| metadata.snapshot_by_id(id))
+    });
+    // In damaged metadata parents may form a circle.
+    walk.take(metadata.snapshots().len())
 }
 
 #[derive(Debug, Deserialize)]
@@ -211,6 +255,13 @@ struct Reference {
     #[serde(rename = "type")]
     kind: String,
     min_snapshots_to_keep: Option<usize>,
+    max_snapshot_age_ms: Option<i64>,
+}
+
+impl Reference {
+    fn is_branch(&self) -> bool {
+        self.kind == "branch"
+    }
 }
 
 /// The branches and tags, which the library shows only in the metadata's JSON.

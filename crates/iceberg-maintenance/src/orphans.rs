@@ -1,12 +1,17 @@
 //! Orphans: files in a table's directory that nothing in its metadata refers to, left behind by writers that were killed.
 //!
-//! A file is taken for an orphan only if it is older than any commit in flight can be, and only if the whole directory and all metadata
-//! could be read. Locations are compared without what does not tell files apart: `file:/x`, `file:///x` and `/x` are one file, and so
-//! are `s3://b/x` and `s3a://b/x`.
+//! A file is taken for an orphan only if it is older than any commit in flight can be, and only if all directories and all metadata
+//! could be read. Looked at are `data` and `metadata`, and where properties tell writers to put files, if that is below the table's
+//! location: everything else there, and every directory that is itself a table's, may be somebody else's.
+//!
+//! Locations are compared without what does not tell files apart: `file:/x`, `file:///x` and `/x` are one file, and so are `s3://b/x`
+//! and `s3a://b/x`.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
+use std::io::ErrorKind as Io;
 use std::path::{Path, PathBuf};
 
+use iceberg::spec::TableMetadata;
 use iceberg_table::{Catalog, TableHandle, io_error, remove_files};
 use model::{Clock, Error, ErrorKind, Result, TableName, Timestamp};
 use serde::Serialize;
@@ -16,6 +21,14 @@ use crate::refuse_without_garbage_collection;
 
 /// A commit in flight is never older than this.
 pub(crate) const THREE_DAYS_MS: i64 = 3 * 86_400_000;
+
+/// The properties that tell writers where to put files: the present ones, and those that came before.
+const WRITE_PATHS: [&str; 4] = [
+    "write.data.path",
+    "write.metadata.path",
+    "write.object-storage.path",
+    "write.folder-storage.path",
+];
 
 /// What is taken for an orphan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,12 +80,12 @@ pub async fn remove_orphans(
     // The directory is read first: what is committed afterwards is in the metadata that is read then.
     let before = load(catalog, name).await?;
     refuse_without_garbage_collection(&before)?;
-    let root = local(before.metadata().location()).ok_or_else(|| {
+    let directories = directories(before.metadata()).ok_or_else(|| {
         Error::new(ErrorKind::Unsupported, "orphans are found on file systems only")
             .with("table", name)
             .with("location", before.metadata().location())
     })?;
-    let listed = tokio::task::spawn_blocking(move || list(&root))
+    let listed = tokio::task::spawn_blocking(move || list(directories))
         .await
         .map_err(|e| Error::internal("listing a directory did not finish").caused_by(e))??;
     let table = load(catalog, name).await?;
@@ -166,10 +179,47 @@ struct Listed {
     modified: Timestamp,
 }
 
-/// All files below a directory. Whatever cannot be read is an error; links are not followed.
-fn list(root: &Path) -> Result<Vec<Listed>> {
+/// Where the files of a table are, if that is on a file system.
+fn directories(metadata: &TableMetadata) -> Option<BTreeSet<PathBuf>> {
+    let root = local(metadata.location())?;
+    let named = WRITE_PATHS
+        .iter()
+        .filter_map(|name| metadata.properties().get(*name));
+    let named = named.filter_map(|location| local(location));
+    let named = named.filter(|path| path.starts_with(&root) && *path != root);
+    Some(
+        named
+            .chain(["data", "metadata"].map(|name| root.join(name)))
+            .collect(),
+    )
+}
+
+/// Whether a directory is a table's, as far as its metadata is on the same file system.
+fn is_of_table(directory: &Path) -> std::io::Result<bool> {
+    let entries = match std::fs::read_dir(directory.join("metadata")) {
+        Ok(entries) => entries,
+        Err(e) if matches!(e.kind(), Io::NotFound | Io::NotADirectory) => return Ok(false),
+        Err(e) => return Err(e),
+    };
+    for entry in entries {
+        if is_metadata_of_catalog(&entry?.file_name().to_string_lossy()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// All files below these directories, as far as they are there, without those of other tables. Whatever cannot be read is an error;
+/// links are not followed.
+fn list(roots: BTreeSet<PathBuf>) -> Result<Vec<Listed>> {
     let mut files = Vec::new();
-    let mut directories = vec![root.to_owned()];
+    let exists = |root: &PathBuf| std::fs::symlink_metadata(root).is_ok_and(|found| found.is_dir());
+    let is_inner = |root: &PathBuf| root.ancestors().skip(1).any(|outer| roots.contains(outer));
+    let mut directories: Vec<_> = roots
+        .iter()
+        .filter(|root| exists(root) && !is_inner(root))
+        .cloned()
+        .collect();
     while let Some(directory) = directories.pop() {
         let failed = |e| {
             io_error(
@@ -178,6 +228,9 @@ fn list(root: &Path) -> Result<Vec<Listed>> {
                 e,
             )
         };
+        if is_of_table(&directory).map_err(failed)? {
+            continue;
+        }
         for entry in std::fs::read_dir(&directory).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let metadata = entry.metadata().map_err(failed)?;

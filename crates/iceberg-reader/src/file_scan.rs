@@ -83,8 +83,7 @@ impl FileScan {
             return Ok(stream::empty().boxed());
         }
         let file_io = self.handle.table().file_io();
-        let size = part.file.data_file.file_size_in_bytes();
-        let reader = DataFileReader::open(file_io, &part.file.path, size).await?;
+        let reader = DataFileReader::of(file_io, &part.file.path, &part.file.data_file).await?;
         let batches = reader.read(&self.projection, rows).await?;
         Ok(batches.map_ok(move |batch| (index, batch)).boxed())
     }

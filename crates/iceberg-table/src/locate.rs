@@ -153,8 +153,7 @@ impl Search {
     }
 
     async fn search(&self, file: Arc<LiveFile>) -> Result<Vec<Match>> {
-        let reader =
-            DataFileReader::open(&self.file_io, &file.path, file.data_file.file_size_in_bytes()).await?;
+        let reader = DataFileReader::of(&self.file_io, &file.path, &file.data_file).await?;
         let candidates = self.bounds.may_be_at(reader.metadata());
         if candidates.is_empty() {
             return Ok(Vec::new());

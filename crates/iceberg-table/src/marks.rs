@@ -3,7 +3,7 @@
 //! Every commit of ours writes its mark, batch and epoch into the summary of its snapshot and, in the same metadata
 //! update, into the table property `sync.<id>.state`. The newest summary among the head's ancestors wins, so a rollback rewinds.
 //! The property counts only where the walk ends at a snapshot that has expired, and if it is older than what the walk reached: a
-//! younger one is of a branch that the table was rolled back from.
+//! younger one is of a branch that the table was rolled back from. Expiry keeps what the walk needs to tell ([`marked_snapshots`]).
 
 use std::collections::HashMap;
 
@@ -87,10 +87,11 @@ pub fn committed(metadata: &TableMetadata, sync: &SyncId) -> Result<Committed> {
         }
         oldest = snapshot.parent_snapshot_id().map(|_| snapshot);
     }
-    // Whether what the property tells of can be an expired ancestor of the head.
+    // Whether what the property tells of can be an ancestor of the head, expired or behind one that has.
     let is_behind = |state: &StoredState| {
-        metadata.snapshot_by_id(state.snapshot_id).is_none()
-            && oldest.is_some_and(|oldest| state.sequence_number < oldest.sequence_number())
+        let is_kept = metadata.snapshot_by_id(state.snapshot_id).is_some();
+        let expired = i64::from(is_kept);
+        oldest.is_some_and(|oldest| state.sequence_number + expired < oldest.sequence_number())
     };
     match stored_state(metadata, sync)? {
         None => Ok(Committed { reference, ..Committed::default() }),
@@ -123,7 +124,8 @@ pub fn snapshot_of_batch<'a>(
     })
 }
 
-/// The snapshots that hold the newest mark of each sync, by the table's history and by its properties.
+/// The snapshots that the newest mark of each sync needs: those that hold it, by the table's history and by its properties, and, if the
+/// table was rolled back behind what the property tells of, the ancestors of the head that show it.
 pub fn marked_snapshots(metadata: &TableMetadata) -> Vec<(i64, SyncId)> {
     let syncs = metadata.properties().iter().filter_map(|(name, state)| {
         let sync = name.strip_prefix("sync.")?.strip_suffix(".state")?;
@@ -134,10 +136,27 @@ pub fn marked_snapshots(metadata: &TableMetadata) -> Vec<(i64, SyncId)> {
         let newest = ancestors(metadata).find(|snapshot| is_of(snapshot, &sync));
         marked.extend(newest.map(|snapshot| (snapshot.snapshot_id(), sync.clone())));
         if let Ok(state) = serde_json::from_str::<StoredState>(state) {
+            let shown = rollback_behind(metadata, &state).into_iter();
+            marked.extend(shown.map(|snapshot| (snapshot, sync.clone())));
             marked.push((state.snapshot_id, sync));
         }
     }
     marked
+}
+
+/// The ancestors of the head down to the first that is older than what `state` tells of, if that is not among them.
+fn rollback_behind(metadata: &TableMetadata, state: &StoredState) -> Vec<i64> {
+    let mut shown = Vec::new();
+    for snapshot in ancestors(metadata) {
+        if snapshot.snapshot_id() == state.snapshot_id {
+            return Vec::new();
+        }
+        shown.push(snapshot.snapshot_id());
+        if snapshot.sequence_number() < state.sequence_number {
+            return shown;
+        }
+    }
+    Vec::new()
 }
 
 /// What a snapshot of ours did, from its summary.

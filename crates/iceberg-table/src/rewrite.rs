@@ -1,7 +1,8 @@
 //! Commits that move rows or entries to other files and change no row: compaction and merged manifests.
 //!
 //! New files take the data sequence number of the snapshot that was rewritten, so that deletes by value that others have committed
-//! since still meet the rows. What was changed in the meantime drops out of the commit; the rest goes in.
+//! since still meet the rows. What was changed in the meantime drops out of the commit; the rest goes in. If the table was rolled back
+//! behind the snapshot that was rewritten, nothing does: rows that a delete had hidden may be back.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use model::{Clock, Error, ErrorKind, Ids, Result, TableName};
 use crate::catalog::{Catalog, CatalogCommit, TableHandle};
 use crate::layout::{TableLayout, refuse_what_is_not_understood};
 use crate::manifests::{self, FileKey, MERGE_AT, remove_files};
+use crate::marks::ancestors;
 use crate::read::{LiveFile, live_files};
 use crate::snapshot::{FileChanges, Produced, Removed, produce};
 
@@ -32,7 +34,9 @@ pub struct RewrittenGroup {
 pub struct Rewrite {
     /// What the new files were written for.
     pub layout: TableLayout,
-    /// The sequence number of the snapshot that was read.
+    /// The snapshot that was read,
+    pub snapshot_id: i64,
+    /// and its sequence number.
     pub sequence_number: i64,
     /// The groups, each of which is replaced as a whole or not at all.
     pub groups: Vec<RewrittenGroup>,
@@ -128,9 +132,11 @@ async fn build(
     ids: &dyn Ids,
     attempt: usize,
 ) -> Result<Option<(Produced, Vec<usize>)>> {
+    let metadata = table.metadata();
+    let is_based_on = || ancestors(metadata).any(|snapshot| snapshot.snapshot_id() == rewrite.snapshot_id);
     let Some(head) = table
         .head()
-        .filter(|_| TableLayout::of(table.metadata()) == rewrite.layout)
+        .filter(|_| TableLayout::of(metadata) == rewrite.layout && is_based_on())
     else {
         return Ok(None);
     };

@@ -57,8 +57,7 @@ impl<'a> Present<'a> {
 
     async fn hash_sum(&self, file: &DataFile, rows: RowRanges, projection: &Projection) -> Result<u128> {
         let path: Arc<str> = file.file_path().into();
-        let reader =
-            DataFileReader::open(self.table.table().file_io(), &path, file.file_size_in_bytes()).await?;
+        let reader = DataFileReader::of(self.table.table().file_io(), &path, file).await?;
         let mut batches = reader.read(projection, rows).await?;
         let mut sum = 0u128;
         while let Some(batch) = batches.try_next().await? {

@@ -332,7 +332,7 @@ impl History {
     }
 
     /// Reads a snapshot, or the head, in the table's present columns.
-    async fn check(&self, snapshot: Option<i64>) {
+    pub(crate) async fn check(&self, snapshot: Option<i64>) {
         let state = snapshot.map_or(&self.now, |id| &self.snapshots[&id]);
         let choice = snapshot.map_or(SnapshotChoice::Current, SnapshotChoice::Id);
         let source = IcebergSource::new(self.lake.catalog.clone()).pinned(choice);

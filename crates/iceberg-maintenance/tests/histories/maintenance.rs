@@ -3,20 +3,27 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type};
+use arrow_array::{Int32Array, RecordBatch};
+use arrow_schema::{DataType, Field, Schema};
 use async_trait::async_trait;
 use futures::TryStreamExt;
 use iceberg::TableUpdate;
-use iceberg::spec::{SnapshotReference, SnapshotRetention};
+use iceberg::spec::{
+    DataContentType, DataFileBuilder, DataFileFormat, ManifestListWriter, ManifestWriterBuilder, Operation,
+    Snapshot, SnapshotReference, SnapshotRetention, Struct, Summary,
+};
 use iceberg_maintenance::{CompactOptions, ExpireOptions, OrphanOptions, compact, expire, remove_orphans};
 use iceberg_table::{
     Catalog, CatalogCommit, DataFileReader, DeletedRows, FileSystemCatalog, MetadataChange, NewTable,
     Projection, TableHandle, live_files,
 };
-use model::{ErrorKind, Result, TableName};
+use model::{ChangeSink, ErrorKind, Result, TableName};
+use parquet::arrow::{ArrowWriter, PARQUET_FIELD_ID_META_KEY};
 use tempfile::TempDir;
 
 use crate::history::History;
@@ -152,6 +159,26 @@ async fn expiry_keeps_what_is_in_use_and_says_so() {
     }
 }
 
+/// Compactions follow the last rows of a table, and those between them and the newest expire.
+#[tokio::test]
+async fn the_mark_of_a_quiet_table_outlives_expiry() {
+    let table = Table::new(0, 4).await;
+    let lake = table.lake();
+    let committed = async || lake.sink().committed(&lake.sync, &lake.name).await;
+    let before = committed().await.unwrap();
+    let all_files = CompactOptions {
+        deleted_part: -1.0,
+        ..whole(lake)
+    };
+    for _ in 0..3 {
+        let (catalog, ids) = (lake.catalog.as_ref(), lake.ids.clone());
+        let compacted = compact(catalog, &lake.name, &all_files, lake.clock.as_ref(), ids).await;
+        assert!(compacted.unwrap().snapshot.is_some());
+    }
+    assert_eq!(table.expire(everything_old()).await.unwrap().snapshots.len(), 5);
+    assert_eq!(committed().await.unwrap().mark, before.mark);
+}
+
 #[tokio::test]
 async fn a_table_that_forbids_it_keeps_all_files() {
     let table = Table::new(0, 4).await;
@@ -232,12 +259,28 @@ async fn compaction_keeps_the_ids_of_rows() {
     table.history.check_all().await;
 }
 
-/// A catalog in which somebody else deletes rows between the reading and the commit of what comes next.
+/// A catalog in which somebody else does something between the reading and the commit of what comes next.
 #[derive(Debug)]
 struct Overtaken {
     inner: FileSystemCatalog,
     change: MetadataChange,
     done: AtomicBool,
+    /// Whether a commit is carried out on what is there then if its requirements hold of that, as REST servers do.
+    on_server: bool,
+}
+
+impl Overtaken {
+    fn new(lake: &Lake, updates: Vec<TableUpdate>, on_server: bool) -> Self {
+        Self {
+            inner: lake.catalog.as_ref().clone(),
+            change: MetadataChange {
+                requirements: vec![],
+                updates,
+            },
+            done: AtomicBool::new(false),
+            on_server,
+        }
+    }
 }
 
 #[async_trait]
@@ -252,7 +295,10 @@ impl Catalog for Overtaken {
 
     async fn commit(&self, base: &TableHandle, change: MetadataChange) -> Result<CatalogCommit> {
         if !self.done.swap(true, Ordering::SeqCst) {
-            self.inner.commit(base, self.change.clone()).await?;
+            match self.inner.commit(base, self.change.clone()).await? {
+                CatalogCommit::Done(now) if self.on_server => return self.inner.commit(&now, change).await,
+                _ => {}
+            }
         }
         self.inner.commit(base, change).await
     }
@@ -299,23 +345,11 @@ async fn what_changed_meanwhile_drops_out_of_a_compaction() {
             assert_eq!(table.lake().table().await.head(), base.head());
             let snapshot_id = newest.snapshot_id();
             let lake = table.lake();
-            let catalog = Overtaken {
-                inner: lake.catalog.as_ref().clone(),
-                change: MetadataChange {
-                    requirements: vec![],
-                    updates: vec![
-                        TableUpdate::AddSnapshot { snapshot: newest },
-                        TableUpdate::SetSnapshotRef {
-                            ref_name: "main".into(),
-                            reference: SnapshotReference::new(
-                                snapshot_id,
-                                SnapshotRetention::branch(None, None, None),
-                            ),
-                        },
-                    ],
-                },
-                done: AtomicBool::new(false),
-            };
+            let updates = vec![
+                TableUpdate::AddSnapshot { snapshot: newest },
+                branch("main", snapshot_id),
+            ];
+            let catalog = Overtaken::new(lake, updates, false);
             let done = compact(
                 &catalog,
                 &lake.name,
@@ -333,6 +367,247 @@ async fn what_changed_meanwhile_drops_out_of_a_compaction() {
             table.history.check_all().await;
         }
     }
+}
+
+/// What a delete by value hides from a compaction is back after a rollback below the delete, and stays.
+#[tokio::test]
+async fn a_rollback_meanwhile_ends_a_compaction() {
+    let table = Table::new(0, 8).await;
+    let lake = table.lake();
+    let before = lake.table().await.head().unwrap().snapshot_id();
+    delete_by_value(lake, &table.history.now.rows.keys().copied().collect::<Vec<_>>()).await;
+    let catalog = Overtaken::new(lake, vec![branch("main", before)], false);
+    let (clock, ids) = (lake.clock.as_ref(), lake.ids.clone());
+    let done = compact(&catalog, &lake.name, &whole(lake), clock, ids)
+        .await
+        .unwrap();
+    assert_eq!(done.snapshot, None, "{done:?}");
+    table.history.check_all().await;
+}
+
+/// Commits an equality delete file of these keys.
+async fn delete_by_value(lake: &Lake, keys: &[i64]) {
+    let mut file = DataFileBuilder::default();
+    file.content(DataContentType::EqualityDeletes)
+        .equality_ids(Some(vec![1]))
+        .record_count(keys.len() as u64);
+    commit_keys(lake, keys, &mut file).await;
+}
+
+/// Commits a file of these keys, as other engines write them; its manifest entry is completed.
+async fn commit_keys(lake: &Lake, keys: &[i64], file: &mut DataFileBuilder) {
+    let table = lake.table().await;
+    let field = Field::new("id", DataType::Int32, false)
+        .with_metadata([(PARQUET_FIELD_ID_META_KEY.to_owned(), "1".to_owned())].into());
+    let keys: Int32Array = keys.iter().map(|key| *key as i32).collect();
+    let rows = RecordBatch::try_new(Arc::new(Schema::new(vec![field])), vec![Arc::new(keys)]).unwrap();
+    let mut parquet = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut parquet, rows.schema(), None).unwrap();
+    writer.write(&rows).unwrap();
+    writer.close().unwrap();
+    let path = format!("{}/data/foreign.parquet", table.metadata().location());
+    let file_io = table.table().file_io();
+    let output = |path: &str| file_io.new_output(path).unwrap();
+    output(&path).write(parquet.clone().into()).await.unwrap();
+    let file = file
+        .file_path(path)
+        .file_format(DataFileFormat::Parquet)
+        .file_size_in_bytes(parquet.len() as u64)
+        .partition(Struct::empty())
+        .build()
+        .unwrap();
+    let head = table.head().unwrap();
+    let (snapshot_id, sequence) = (head.snapshot_id() + 1, head.sequence_number() + 1);
+    let metadata = |name: &str| format!("{}/metadata/{name}.avro", table.metadata().location());
+    let spec = table.metadata().default_partition_spec().as_ref().clone();
+    let manifest = ManifestWriterBuilder::new(
+        output(&metadata("foreign-m0")),
+        Some(snapshot_id),
+        table.iceberg_schema().clone(),
+        spec,
+    );
+    let mut manifest = match file.content_type() {
+        DataContentType::Data => manifest.build_v2_data(),
+        _ => manifest.build_v2_deletes(),
+    };
+    manifest.add_file(file, sequence).unwrap();
+    let mut manifests = vec![manifest.write_manifest_file().await.unwrap()];
+    let list = table.table().manifest_list_reader(head).load().await.unwrap();
+    manifests.extend(list.consume_entries());
+    let list = metadata("foreign-list");
+    let writer = output(&list).writer().await.unwrap();
+    let parent = Some(head.snapshot_id());
+    let mut writer = ManifestListWriter::v2(writer, snapshot_id, parent, sequence);
+    writer.add_manifests(manifests.into_iter()).unwrap();
+    writer.close().await.unwrap();
+    let snapshot = Snapshot::builder()
+        .with_snapshot_id(snapshot_id)
+        .with_parent_snapshot_id(parent)
+        .with_sequence_number(sequence)
+        .with_timestamp_ms(table.metadata().last_updated_ms().max(head.timestamp_ms() + 1))
+        .with_manifest_list(list)
+        .with_summary(Summary {
+            operation: Operation::Overwrite,
+            additional_properties: [].into(),
+        })
+        .with_schema_id(table.metadata().current_schema_id())
+        .build();
+    let change = MetadataChange {
+        requirements: vec![],
+        updates: vec![TableUpdate::AddSnapshot { snapshot }, branch("main", snapshot_id)],
+    };
+    let ended = lake.catalog.commit(&table, change).await.unwrap();
+    assert!(matches!(ended, CatalogCommit::Done(_)), "{ended:?}");
+}
+
+fn branch(name: &str, snapshot: i64) -> TableUpdate {
+    let retention = SnapshotRetention::branch(None, None, None);
+    TableUpdate::SetSnapshotRef {
+        ref_name: name.to_owned(),
+        reference: SnapshotReference::new(snapshot, retention),
+    }
+}
+
+/// A manifest that tells of fewer rows than its file has: who believes it drops the others.
+#[tokio::test]
+async fn a_file_with_more_rows_than_its_manifest_tells_is_not_rewritten() {
+    let table = Table::new(0, 4).await;
+    let lake = table.lake();
+    let mut file = DataFileBuilder::default();
+    file.content(DataContentType::Data).record_count(1);
+    commit_keys(lake, &[1_001, 1_002, 1_003], &mut file).await;
+    let head = lake.table().await.head().unwrap().snapshot_id();
+    let (clock, ids) = (lake.clock.as_ref(), lake.ids.clone());
+    let ended = compact(lake.catalog.as_ref(), &lake.name, &whole(lake), clock, ids).await;
+    assert_eq!(ended.unwrap_err().kind(), ErrorKind::Corrupt);
+    assert_eq!(lake.table().await.head().unwrap().snapshot_id(), head);
+}
+
+/// The ids of a table's snapshots, oldest first.
+async fn snapshot_ids(lake: &Lake) -> Vec<i64> {
+    let loaded = lake.table().await;
+    let mut snapshots: Vec<_> = loaded.metadata().snapshots().collect();
+    snapshots.sort_by_key(|snapshot| snapshot.sequence_number());
+    snapshots.iter().map(|snapshot| snapshot.snapshot_id()).collect()
+}
+
+#[tokio::test]
+async fn each_branch_keeps_its_snapshots_as_long_as_it_says() {
+    let retention = |name: &str, snapshot, age| TableUpdate::SetSnapshotRef {
+        ref_name: name.to_owned(),
+        reference: SnapshotReference::new(snapshot, SnapshotRetention::branch(None, Some(age), None)),
+    };
+    let table = Table::new(0, 6).await;
+    let ids = snapshot_ids(table.lake()).await;
+    table
+        .update(vec![retention("audit", ids[2], 2 * CENTURY_MS)])
+        .await;
+    let done = table.expire(everything_old()).await.unwrap();
+    assert_eq!(done.snapshots, [ids[3], ids[4]]);
+
+    let table = Table::new(0, 6).await;
+    let ids = snapshot_ids(table.lake()).await;
+    table.update(vec![retention("main", ids[5], 1)]).await;
+    let options = ExpireOptions {
+        older_than_ms: Some(2 * CENTURY_MS),
+        ..everything_old()
+    };
+    assert_eq!(table.expire(options).await.unwrap().snapshots, ids[..5]);
+}
+
+/// On a server that looks at nothing but the requirements, a tag moves to a snapshot that is about to expire.
+#[tokio::test]
+async fn a_tag_that_moves_meanwhile_holds_its_snapshot() {
+    let tag = |snapshot| TableUpdate::SetSnapshotRef {
+        ref_name: "release".to_owned(),
+        reference: SnapshotReference::new(snapshot, SnapshotRetention::Tag { max_ref_age_ms: None }),
+    };
+    let mut table = Table::new(0, 6).await;
+    let ids = snapshot_ids(table.lake()).await;
+    table.update(vec![tag(ids[1])]).await;
+    let lake = table.lake();
+    let catalog = Overtaken::new(lake, vec![tag(ids[3])], true);
+    let done = expire(&catalog, &lake.name, &everything_old(), &lake.later)
+        .await
+        .unwrap();
+    assert_eq!(done.snapshots, [ids[0], ids[1], ids[2], ids[4]]);
+    table
+        .history
+        .snapshots
+        .retain(|id, _| !done.snapshots.contains(id));
+    table.history.check_all().await;
+}
+
+/// On such a server, a snapshot is added that takes over the files of one that is about to expire.
+#[tokio::test]
+async fn files_that_a_new_snapshot_refers_to_stay() {
+    let table = Table::new(0, 6).await;
+    let lake = table.lake();
+    let loaded = lake.table().await;
+    let ids = snapshot_ids(lake).await;
+    let old = loaded.metadata().snapshot_by_id(ids[2]).unwrap();
+    let head = loaded.head().unwrap();
+    let snapshot = Snapshot::builder()
+        .with_snapshot_id(1)
+        .with_parent_snapshot_id(Some(ids[2]))
+        .with_sequence_number(head.sequence_number() + 1)
+        .with_timestamp_ms(loaded.metadata().last_updated_ms().max(head.timestamp_ms() + 1))
+        .with_manifest_list(old.manifest_list())
+        .with_summary(old.summary().clone())
+        .with_schema_id(loaded.metadata().current_schema_id())
+        .build();
+    let updates = vec![TableUpdate::AddSnapshot { snapshot }, branch("audit", 1)];
+    let catalog = Overtaken::new(lake, updates, true);
+    let done = expire(&catalog, &lake.name, &everything_old(), &lake.later)
+        .await
+        .unwrap();
+    assert_eq!(done.snapshots, ids[..5]);
+    let after = lake.table().await;
+    let kept = after.metadata().snapshot_by_id(1).unwrap();
+    let files = live_files(after.table(), kept).await.unwrap();
+    assert!(!files.is_empty());
+    for file in files {
+        assert!(
+            after.table().file_io().exists(&file.path).await.unwrap(),
+            "{}",
+            file.path
+        );
+    }
+    table.history.check(None).await;
+}
+
+/// Catalogs of others put a table `a.b` into the directory of a table `a`, or of a namespace `a` beside whose tables it is.
+#[tokio::test]
+async fn files_of_tables_within_a_tables_directory_are_no_orphans() {
+    let table = Table::new(0, 3).await;
+    let lake = table.lake();
+    let directory = table.directory.path().join("interop").join(lake.name.name());
+    let write = |path: &str| {
+        let path = directory.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, b"x").unwrap();
+        format!("file://{}", path.display())
+    };
+    for nested in ["nested", "data/nested", "files/nested"] {
+        for file in [
+            "metadata/00000-x.metadata.json",
+            "metadata/m0.avro",
+            "data/rows.parquet",
+        ] {
+            write(&format!("{nested}/{file}"));
+        }
+    }
+    table
+        .set(
+            "write.data.path",
+            &format!("{}/files", lake.table().await.metadata().location()),
+        )
+        .await;
+    let orphans = ["data/day=1/a.parquet", "files/b.parquet", "metadata/c.avro"].map(write);
+    lake.clock.advance(CENTURY_MS);
+    let catalog = lake.catalog.as_ref();
+    let found = remove_orphans(catalog, &lake.name, OrphanOptions::default(), lake.clock.as_ref()).await;
+    assert_eq!(found.unwrap().files, orphans);
 }
 
 #[tokio::test]

@@ -185,6 +185,59 @@ async fn the_property_of_a_branch_that_was_rolled_back_and_expired_is_a_gap() {
     assert_eq!(table.committed("a").await.unwrap_err().kind(), ErrorKind::Gap);
 }
 
+/// A snapshot with a mark is kept and one between it and the head expires: the mark still holds.
+#[tokio::test]
+async fn the_mark_holds_though_the_way_to_its_snapshot_has_expired() {
+    let table = Table::new().await;
+    table.commit("a", "a1", 2).await;
+    table.commit("other", "o1", 1).await;
+    let between = table.snapshot_of("other", "o1").await;
+    table.commit("other", "o2", 1).await;
+    table.expire(vec![between]).await;
+    assert_eq!(table.committed("a").await.unwrap().mark, Some(at("a1")));
+}
+
+/// The way from the head is broken, and what is left of it has no room for the snapshot with the mark.
+#[tokio::test]
+async fn a_mark_that_cannot_be_on_a_broken_way_is_a_gap() {
+    let table = Table::new().await;
+    table.commit("other", "o1", 1).await;
+    let first = table.snapshot_of("other", "o1").await;
+    table.commit("a", "a1", 1).await;
+    table.roll_back(first).await;
+    table.commit("other", "o2", 1).await;
+    table.expire(vec![first]).await;
+    assert_eq!(table.committed("a").await.unwrap_err().kind(), ErrorKind::Gap);
+}
+
+/// What shows that a mark was rolled back is in use as long as the mark is there.
+#[tokio::test]
+async fn the_snapshots_that_show_a_rollback_are_marked() {
+    let table = Table::new().await;
+    let mut ours = Vec::new();
+    for batch in ["o1", "o2"] {
+        table.commit("other", batch, 1).await;
+        ours.push(table.snapshot_of("other", batch).await);
+    }
+    table.commit("a", "a1", 1).await;
+    let rolled_back = table.snapshot_of("a", "a1").await;
+    let marked_by_a = async || {
+        let table = table.load().await;
+        let marked = marked_snapshots(table.metadata()).into_iter();
+        let by_a = marked.filter(|(_, sync)| *sync == SyncId::new("a"));
+        by_a.map(|(snapshot, _)| snapshot)
+            .collect::<std::collections::BTreeSet<_>>()
+    };
+    assert_eq!(marked_by_a().await, [rolled_back].into());
+    table.roll_back(ours[1]).await;
+    for batch in ["o3", "o4"] {
+        table.commit("other", batch, 1).await;
+        ours.push(table.snapshot_of("other", batch).await);
+    }
+    let expected = ours[1..].iter().copied().chain([rolled_back]).collect();
+    assert_eq!(marked_by_a().await, expected);
+}
+
 #[tokio::test]
 async fn snapshots_are_dated_after_their_parents_whatever_the_clock_says() {
     let table = Table::new().await;

@@ -6,6 +6,7 @@ use arrow_array::RecordBatch;
 use futures::stream::{self, BoxStream, StreamExt};
 use iceberg::arrow::ArrowFileReader;
 use iceberg::io::{FileIO, FileMetadata};
+use iceberg::spec::DataFile;
 use model::{Error, ErrorKind, Result};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
@@ -67,6 +68,26 @@ impl DataFileReader {
             size,
             metadata,
         })
+    }
+
+    /// Opens the data file at `path` that a manifest describes as `data_file`.
+    ///
+    /// # Errors
+    ///
+    /// As [`DataFileReader::open`]; `Corrupt` if it does not hold as many rows as the manifest says: rows are told by their positions,
+    /// and those beyond that number would be passed over.
+    pub async fn of(file_io: &FileIO, path: &Arc<str>, data_file: &DataFile) -> Result<Self> {
+        let reader = Self::open(file_io, path, data_file.file_size_in_bytes()).await?;
+        if reader.row_count() != data_file.record_count() {
+            return Err(Error::new(
+                ErrorKind::Corrupt,
+                "a data file does not hold as many rows as its manifest says",
+            )
+            .with("file", path)
+            .with("rows", reader.row_count())
+            .with("in the manifest", data_file.record_count()));
+        }
+        Ok(reader)
     }
 
     /// How many rows the file holds, deleted ones included.
