@@ -70,7 +70,6 @@ mod partitioning;
 mod prepare;
 mod replace;
 mod schema_changes;
-mod schema_difference;
 mod sink;
 mod staged;
 mod table_options;

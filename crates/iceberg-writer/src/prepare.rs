@@ -169,10 +169,30 @@ fn layout_updates(
 }
 
 async fn change(catalog: &dyn Catalog, table: &TableHandle, updates: Vec<TableUpdate>) -> Result<()> {
+    let metadata = table.metadata();
+    // Ids of columns, partition fields and the rest were given out by what is there now: nobody else may have done so meanwhile.
+    let requirements = vec![
+        TableRequirement::UuidMatch {
+            uuid: metadata.uuid(),
+        },
+        TableRequirement::CurrentSchemaIdMatch {
+            current_schema_id: metadata.current_schema_id(),
+        },
+        TableRequirement::LastAssignedFieldIdMatch {
+            last_assigned_field_id: metadata.last_column_id(),
+        },
+        TableRequirement::DefaultSpecIdMatch {
+            default_spec_id: metadata.default_partition_spec_id(),
+        },
+        TableRequirement::LastAssignedPartitionIdMatch {
+            last_assigned_partition_id: metadata.last_partition_id(),
+        },
+        TableRequirement::DefaultSortOrderIdMatch {
+            default_sort_order_id: metadata.default_sort_order_id(),
+        },
+    ];
     let change = MetadataChange {
-        requirements: vec![TableRequirement::UuidMatch {
-            uuid: table.metadata().uuid(),
-        }],
+        requirements,
         updates,
     };
     match catalog.commit(table, change).await? {

@@ -3,17 +3,16 @@
 //! Columns keep their field ids whatever happens to their names, types and places, so older files stay readable and older
 //! snapshots stay what they were. A dropped column's data stays in its files; a column that comes back under its name is a new one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use iceberg::TableUpdate;
-use iceberg::spec::{NestedField, NestedFieldRef, PrimitiveType, Schema, Transform, Type};
+use iceberg::spec::{NestedField, NestedFieldRef, PrimitiveType, Schema, SnapshotRef, Transform, Type};
 use iceberg_table::{NAME_MAPPING, TableHandle, iceberg_error, iceberg_schema};
 use model::{Error, ErrorKind, Result, TableSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::schema_difference::SchemaDifference;
 use crate::table_options::TableOptions;
 
 /// What is done when the source's columns are not the table's.
@@ -112,26 +111,44 @@ impl<'a> Plan<'a> {
         self.options.schema_changes
     }
 
-    /// Renames columns as the configuration says, whatever the policy: nobody else can tell a renamed column from a new one.
+    /// Renames columns as the configuration says, whatever the policy: nobody else can tell a renamed column from a new one. All at
+    /// once, for a column may take the name that another one leaves.
     fn rename(&mut self) {
-        for (from, to) in &self.options.renames {
-            let is_taken = self.fields.iter().any(|field| &field.name == to);
-            let wanted = self.delivered.as_struct().field_by_name(to).is_some()
-                && self.delivered.as_struct().field_by_name(from).is_none();
-            let Some(field) = self.fields.iter_mut().find(|field| &field.name == from) else {
+        let mut due: Vec<(&String, &String)> = self.options.renames.iter().collect();
+        loop {
+            let (left, taken): (HashSet<&String>, HashSet<&String>) = due.iter().copied().unzip();
+            let possible = due.iter().copied().filter(|(from, to)| {
+                let is_free = !self.has(to) || left.contains(to);
+                let is_gone = !self.delivers(from) || taken.contains(from);
+                self.has(from) && self.delivers(to) && is_free && is_gone
+            });
+            let possible: Vec<_> = possible.collect();
+            if possible.len() == due.len() {
+                break;
+            }
+            due = possible;
+        }
+        for field in &mut self.fields {
+            let Some((from, to)) = due.iter().copied().find(|(from, _)| **from == field.name) else {
                 continue;
             };
-            if wanted && !is_taken {
-                *field = Arc::new(NestedField {
-                    name: to.clone(),
-                    ..field.as_ref().clone()
-                });
-                self.names.insert(field.id, to.clone());
-                self.changes
-                    .actions
-                    .push(format!("rename column {from:?} to {to:?}"));
-            }
+            *field = Arc::new(NestedField {
+                name: to.clone(),
+                ..field.as_ref().clone()
+            });
+            self.names.insert(field.id, to.clone());
+            self.changes
+                .actions
+                .push(format!("rename column {from:?} to {to:?}"));
         }
+    }
+
+    fn has(&self, column: &str) -> bool {
+        self.fields.iter().any(|field| field.name == column)
+    }
+
+    fn delivers(&self, column: &str) -> bool {
+        self.delivered.as_struct().field_by_name(column).is_some()
     }
 
     fn check_key(&mut self) {
@@ -146,13 +163,11 @@ impl<'a> Plan<'a> {
         present.sort();
         wanted.sort();
         if present != wanted {
-            self.refused.push(
-                SchemaDifference::Key {
-                    table: present,
-                    delivered: wanted,
-                }
-                .to_string(),
-            );
+            self.refused.push(format!(
+                "the key is ({}) in the table and ({}) in the source",
+                present.join(", "),
+                wanted.join(", ")
+            ));
         }
     }
 
@@ -181,13 +196,26 @@ impl<'a> Plan<'a> {
                 self.names.insert(field.id, field.name.clone());
                 self.fields.push(Arc::new(field));
                 self.changes.actions.push(format!("add column {column}"));
+                if self.has_rows() {
+                    self.changes.losses.push(format!(
+                        "column {column} is new: rows that were copied before are NULL in it, whatever the source has there, until they \
+                         change or are mended by `sync-cli verify --repair`"
+                    ));
+                }
             }
             SchemaPolicy::Ignore => {
                 let loss = format!("column {column} is not in the table and is left out");
                 self.changes.losses.push(loss);
             }
-            _ => self.refused.push(SchemaDifference::Added { column }.to_string()),
+            _ => self.refused.push(format!("the table lacks column {column}")),
         }
+    }
+
+    fn has_rows(&self) -> bool {
+        let total = |head: &SnapshotRef| head.summary().additional_properties.get("total-records").cloned();
+        self.table
+            .head()
+            .is_some_and(|head| total(head).as_deref() != Some("0"))
     }
 
     fn retype(&mut self, index: usize, wanted: &NestedField) {
@@ -199,11 +227,10 @@ impl<'a> Plan<'a> {
         if is_wider && policy != SchemaPolicy::Exception {
             return;
         }
-        let difference = SchemaDifference::Type {
-            column: format!("{:?}", present.name),
-            table: present.field_type.to_string(),
-            delivered: wanted.field_type.to_string(),
-        };
+        let difference = format!(
+            "column {:?} is {} in the table and {} in the source",
+            present.name, present.field_type, wanted.field_type
+        );
         let is_key = self.key.contains(&present.name.as_str());
         if policy.follows() && is_promotion(&present.field_type, &wanted.field_type) {
             self.changes.actions.push(format!(
@@ -219,7 +246,7 @@ impl<'a> Plan<'a> {
             self.changes.losses.push(loss);
             self.leave_null(index);
         } else {
-            self.refused.push(difference.to_string());
+            self.refused.push(difference);
         }
     }
 
@@ -231,9 +258,10 @@ impl<'a> Plan<'a> {
         if self.policy().follows() {
             self.make_optional(index);
         } else if self.policy() == SchemaPolicy::Exception {
-            let column = format!("{:?}", present.name);
-            self.refused
-                .push(SchemaDifference::Nullable { column }.to_string());
+            self.refused.push(format!(
+                "column {:?} is required in the table and may be NULL in the source",
+                present.name
+            ));
         }
     }
 
@@ -243,7 +271,7 @@ impl<'a> Plan<'a> {
         let orders = &self.table.metadata().default_sort_order().fields;
         let mut index = 0;
         while let Some(field) = self.fields.get(index).cloned() {
-            let is_delivered = self.delivered.as_struct().field_by_name(&field.name).is_some();
+            let is_delivered = self.delivers(&field.name);
             let is_key = self
                 .table
                 .iceberg_schema()
@@ -253,24 +281,22 @@ impl<'a> Plan<'a> {
                 index += 1;
                 continue;
             }
-            let column = format!("{:?}", field.name);
             let in_use = specs
                 .iter()
                 .any(|spec| spec.source_id == field.id && spec.transform != Transform::Void)
                 || orders.iter().any(|order| order.source_id == field.id);
             if self.policy().drops() && !in_use {
-                self.changes.actions.push(format!("drop column {column}"));
+                self.changes.actions.push(format!("drop column {:?}", field.name));
                 self.fields.remove(index);
                 continue;
             }
+            let difference = format!("the source no longer delivers column {:?}", field.name);
             if self.policy().leaves_out() {
-                self.changes.losses.push(format!(
-                    "the source no longer delivers column {column}: it is NULL in new rows"
-                ));
+                let loss = format!("{difference}: it is NULL in new rows");
+                self.changes.losses.push(loss);
                 self.leave_null(index);
             } else {
-                self.refused
-                    .push(SchemaDifference::Missing { column }.to_string());
+                self.refused.push(difference);
             }
             index += 1;
         }

@@ -1,14 +1,15 @@
 //! The sink: every call starts from the table as the catalog has it now.
 
 use std::collections::{HashMap, HashSet};
+use std::pin::pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt, future, stream};
 use iceberg::spec::DataFile;
 use iceberg_table::{
     Catalog, RowCounts, RowsToDelete, SnapshotCommit, Stamp, TableHandle, TableLayout, commit_snapshot,
-    committed, receipt, refuse_what_is_not_understood, remove_files, snapshot_of_batch,
+    committed, iceberg_error, receipt, refuse_what_is_not_understood, remove_files, snapshot_of_batch,
 };
 use model::{
     Batches, ChangeSink, Clock, Commit, CommitOutcome, Committed, Error, ErrorKind, Ids, Mark, Prepare,
@@ -21,6 +22,9 @@ use crate::replace::Present;
 use crate::staged::StagedFiles;
 use crate::table_options::TableOptions;
 use crate::{batch_writer, prepare};
+
+/// Staged files that are looked for at the same time.
+const LOOKED_UP_AT_ONCE: usize = 16;
 
 /// Writes changes into the Iceberg tables of one catalog.
 #[derive(Debug, Clone)]
@@ -199,11 +203,17 @@ impl ChangeSink for IcebergSink {
             return Ok(CommitOutcome::Committed(receipt(snapshot)));
         }
         refuse_what_is_not_understood(&table)?;
-        let Some(staged) = Merged::of(&table, &commit.staged)? else {
-            return Ok(CommitOutcome::Conflict {
-                newest: committed(table.metadata(), &commit.sync)?,
-            });
+        let conflict = || -> Result<CommitOutcome> {
+            let newest = committed(table.metadata(), &commit.sync)?;
+            Ok(CommitOutcome::Conflict { newest })
         };
+        let Some(staged) = Merged::of(&table, &commit.staged)? else {
+            return conflict();
+        };
+        if let Some(file) = missing_file(&table, &staged.data_files).await? {
+            tracing::info!(table = %commit.table, batch = %commit.batch, file, "a staged file is gone");
+            return conflict();
+        }
         match commit.replace {
             Replace::No => self.commit_rows(&table, commit, staged).await,
             Replace::Table => self.commit_replacement(&table, commit, staged).await,
@@ -278,6 +288,24 @@ fn snapshot_commit(table: &TableHandle, commit: &Commit, data_files: Vec<DataFil
         replace: commit.replace,
         rows: RowCounts::default(),
     }
+}
+
+/// A staged file that is no longer there: staging took so long that it was taken for an orphan.
+async fn missing_file(table: &TableHandle, staged: &[DataFile]) -> Result<Option<String>> {
+    let file_io = table.table().file_io();
+    let looked_up = stream::iter(paths(staged)).map(|path| {
+        let file_io = file_io.clone();
+        async move {
+            match file_io.exists(&path).await {
+                Ok(exists) => Ok(Some(path).filter(|_| !exists)),
+                Err(error) => Err(iceberg_error("cannot look for a staged file")(error).with("file", path)),
+            }
+        }
+    });
+    let missing = looked_up
+        .buffer_unordered(LOOKED_UP_AT_ONCE)
+        .try_filter_map(future::ok);
+    pin!(missing).try_next().await
 }
 
 fn paths(files: &[DataFile]) -> Vec<String> {

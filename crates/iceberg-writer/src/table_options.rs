@@ -1,6 +1,6 @@
 //! What one Iceberg table is like.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use iceberg::spec::FormatVersion;
 use model::{Error, ErrorKind, Result};
@@ -27,7 +27,8 @@ pub struct TableOptions {
     /// What is done when the source's columns are no longer the table's.
     pub schema_changes: SchemaPolicy,
     /// Columns that the source has renamed, by their old names: their data stays with them. A column that is renamed and not named here
-    /// is taken for a dropped and a new one.
+    /// is taken for a dropped and a new one. One column may take the name that another one leaves, but names that go round in a circle
+    /// are refused: afterwards nobody could tell that they did.
     pub renames: BTreeMap<String, String>,
 }
 
@@ -39,8 +40,27 @@ impl TableOptions {
     /// `Config`, naming the option that is out of range.
     pub fn validate(&self) -> Result<()> {
         self.format()?;
+        self.validate_renames()?;
         let or_none = |fields: &Option<Vec<String>>| fields.clone().unwrap_or_default();
         partitioning::validate(&or_none(&self.partition), &or_none(&self.sort))
+    }
+
+    fn validate_renames(&self) -> Result<()> {
+        let hint =
+            "rename columns in the Iceberg table with another engine, or through a name of no other column";
+        let mut targets = HashSet::new();
+        for (from, to) in &self.renames {
+            if !targets.insert(to) {
+                let why = format!("renames give several columns the name {to:?}");
+                return Err(Error::new(ErrorKind::Config, why).hint("name the one that has it now"));
+            }
+            let next = std::iter::successors(Some(to), |name| self.renames.get(*name));
+            if next.take(self.renames.len()).any(|name| name == from) {
+                let why = format!("renames lead from column {from:?} back to its own name");
+                return Err(Error::new(ErrorKind::Config, why).hint(hint));
+            }
+        }
+        Ok(())
     }
 
     /// The format that is asked for.
@@ -80,6 +100,25 @@ mod tests {
             if let Err(error) = validated {
                 assert_eq!(error.kind(), ErrorKind::Config);
             }
+        }
+    }
+
+    #[test]
+    fn renames_that_cannot_be_told_from_none_are_refused() {
+        for (renames, accepted) in [
+            (&[("a", "b"), ("b", "c")][..], true),
+            (&[("a", "b"), ("b", "a")], false),
+            (&[("a", "b"), ("b", "c"), ("c", "a")], false),
+            (&[("x", "a"), ("a", "b"), ("b", "a")], false),
+            (&[("a", "a")], false),
+            (&[("a", "c"), ("b", "c")], false),
+        ] {
+            let renames = renames.iter().map(|(from, to)| ((*from).into(), (*to).into()));
+            let options = TableOptions {
+                renames: renames.collect(),
+                ..TableOptions::default()
+            };
+            assert_eq!(options.validate().is_ok(), accepted, "{:?}", options.renames);
         }
     }
 }
