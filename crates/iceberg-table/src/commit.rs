@@ -9,11 +9,11 @@ use iceberg::spec::{DataFile, Operation};
 use model::{Clock, CommitOutcome, Error, ErrorKind, Ids, Mark, Replace, Result, TableName};
 
 use crate::catalog::{Catalog, CatalogCommit, TableHandle};
+use crate::delete_files::{DeleteFiles, MissingFile, RowsToDelete};
 use crate::layout::{TableLayout, refuse_what_is_not_understood};
 use crate::manifests::{MERGE_AT, remove_files};
 use crate::marks::{RowCounts, SYNC_ID, Stamp, ancestors, committed, read_stamp, receipt, snapshot_of_batch};
-use crate::row_deletes::{MissingFile, RowDeletes, RowsToDelete};
-use crate::snapshot::{FileChanges, Produced, Removed, produce};
+use crate::snapshot::{FileChanges, Produced, RemovedFiles, produce};
 
 /// Races that are lost before the caller is told of the conflict.
 const ATTEMPTS: usize = 32;
@@ -43,8 +43,8 @@ pub struct SnapshotCommit {
 ///
 /// # Errors
 ///
-/// Nothing was committed then. `NotFound` if the table is gone, `Unsupported` as [`refuse_what_is_not_understood`], `Gap` as
-/// [`committed`], and whatever reading and writing files gives.
+/// Nothing was committed then, and nothing will be. `NotFound` if the table is gone, `Unsupported` as
+/// [`refuse_what_is_not_understood`], `Gap` as [`committed`], and whatever reading and writing files gives.
 ///
 /// # Cancel safety
 ///
@@ -56,14 +56,28 @@ pub async fn commit_snapshot(
     clock: &dyn Clock,
     ids: &dyn Ids,
 ) -> Result<CommitOutcome> {
-    let mut lost: Vec<Produced> = Vec::new();
+    let mut lost = Vec::new();
+    match try_to_commit(catalog, name, commit, clock, ids, &mut lost).await {
+        // A link in between may have repeated a request that had won, and then the lost race was one against ourselves.
+        Err(error) if !lost.is_empty() => Ok(CommitOutcome::Unknown {
+            why: format!("a race was lost, perhaps against an earlier sending of the same commit: {error}"),
+        }),
+        ended => ended,
+    }
+}
+
+/// Leaves in `lost` the attempts that lost and may yet turn out to have won.
+async fn try_to_commit(
+    catalog: &dyn Catalog,
+    name: &TableName,
+    commit: &SnapshotCommit,
+    clock: &dyn Clock,
+    ids: &dyn Ids,
+    lost: &mut Vec<Produced>,
+) -> Result<CommitOutcome> {
     for attempt in 0..ATTEMPTS {
-        let table = match load(catalog, name).await {
-            Ok(table) => table,
-            Err(error) if !lost.is_empty() => return Ok(undecided(&error)),
-            Err(error) => return Err(error),
-        };
-        remove_lost(&table, &mut lost).await;
+        let table = load(catalog, name).await?;
+        remove_lost(&table, lost).await;
         if let Some(snapshot) = snapshot_of_batch(table.metadata(), &commit.stamp.sync, &commit.stamp.batch) {
             return Ok(CommitOutcome::Committed(receipt(snapshot)));
         }
@@ -72,7 +86,7 @@ pub async fn commit_snapshot(
             tracing::info!(table = %name, batch = %commit.stamp.batch, why, "commit refused");
             return conflict(&table, commit);
         }
-        let deletes = match RowDeletes::write(&table, &commit.deletes, ids).await? {
+        let deletes = match DeleteFiles::write(&table, &commit.deletes, ids).await? {
             Ok(deletes) => deletes,
             Err(MissingFile(file)) => {
                 tracing::info!(table = %name, batch = %commit.stamp.batch, file, "a file with rows to delete is gone");
@@ -86,7 +100,7 @@ pub async fn commit_snapshot(
         };
         match answer.await {
             Ok(CatalogCommit::Done(table)) => {
-                remove_lost(&table, &mut lost).await;
+                remove_lost(&table, lost).await;
                 return done(&table, commit);
             }
             Ok(CatalogCommit::Unknown { why }) => return look_again(catalog, name, commit, why).await,
@@ -100,23 +114,11 @@ pub async fn commit_snapshot(
             }
         }
     }
-    match load(catalog, name).await {
-        Ok(table) => {
-            remove_lost(&table, &mut lost).await;
-            match snapshot_of_batch(table.metadata(), &commit.stamp.sync, &commit.stamp.batch) {
-                Some(snapshot) => Ok(CommitOutcome::Committed(receipt(snapshot))),
-                None => conflict(&table, commit),
-            }
-        }
-        Err(error) => Ok(undecided(&error)),
-    }
-}
-
-/// After a lost race the table could not be looked at. A link in between may have repeated a request that had won, and then the
-/// lost race was one against ourselves.
-fn undecided(error: &Error) -> CommitOutcome {
-    CommitOutcome::Unknown {
-        why: format!("a race was lost, perhaps against an earlier sending of the same commit: {error}"),
+    let table = load(catalog, name).await?;
+    remove_lost(&table, lost).await;
+    match snapshot_of_batch(table.metadata(), &commit.stamp.sync, &commit.stamp.batch) {
+        Some(snapshot) => Ok(CommitOutcome::Committed(receipt(snapshot))),
+        None => conflict(&table, commit),
     }
 }
 
@@ -136,7 +138,7 @@ async fn remove_lost(table: &TableHandle, lost: &mut Vec<Produced>) {
 async fn build(
     table: &TableHandle,
     commit: &SnapshotCommit,
-    deletes: RowDeletes,
+    deletes: DeleteFiles,
     clock: &dyn Clock,
     ids: &dyn Ids,
     attempt: usize,
@@ -152,8 +154,8 @@ async fn build(
         sequence_number: None,
         delete_files: &deletes.added,
         removed: match commit.replace {
-            Replace::No => Removed::These(&deletes.replaced),
-            Replace::Table => Removed::All,
+            Replace::No => RemovedFiles::These(&deletes.replaced),
+            Replace::Table => RemovedFiles::All,
         },
         is_rewrite: false,
         merge_at: MERGE_AT,

@@ -11,6 +11,7 @@
 
 mod catalog;
 mod commit;
+mod delete_files;
 mod deletion_vector;
 mod error;
 mod filesystem;
@@ -27,7 +28,6 @@ mod position_delete;
 mod read;
 mod rest;
 mod rewrite;
-mod row_deletes;
 mod schema;
 mod segment;
 mod snapshot;
@@ -40,6 +40,7 @@ pub(crate) const CREATOR: &str = concat!("sync-cli ", env!("CARGO_PKG_VERSION"))
 
 pub use catalog::{Catalog, CatalogCommit, MetadataChange, NewTable, TableHandle};
 pub use commit::{SnapshotCommit, commit_snapshot};
+pub use delete_files::RowsToDelete;
 pub use error::{iceberg_error, io_error};
 pub use filesystem::FileSystemCatalog;
 pub use key::{KeyFold, KeyHash};
@@ -57,7 +58,6 @@ pub use read::{
 };
 pub use rest::{OAuth2Options, RestCatalog, RestOptions, SigV4Options};
 pub use rewrite::{Rewrite, RewriteOutcome, RewrittenGroup, commit_rewrite, merge_manifests};
-pub use row_deletes::RowsToDelete;
 pub use schema::{KEY, SOURCE_SCHEMA, field_ids, iceberg_schema, schema_properties, table_schema};
 pub use sql::{SqlCatalog, SqlOptions};
 pub use storage::{S3Options, Storage, StorageOptions};

@@ -126,13 +126,9 @@ impl<'a> ManifestFiles<'a> {
         for manifest in manifests {
             // What a manifest of this snapshot removes is told once, and would be lost.
             let is_new = manifest.added_snapshot_id == self.snapshot_id;
-            if manifest.manifest_length >= TARGET_BYTES / 2 || is_new {
-                kept.push(manifest);
-            } else {
-                small
-                    .entry((manifest.content as i32, manifest.partition_spec_id))
-                    .or_default()
-                    .push(manifest);
+            match mergeable_kind(&manifest).filter(|_| !is_new) {
+                Some(kind) => small.entry(kind).or_default().push(manifest),
+                None => kept.push(manifest),
             }
         }
         for group in small.into_values() {
@@ -193,8 +189,14 @@ pub(crate) fn can_merge(manifests: &[ManifestFile]) -> bool {
     let mut kinds = HashSet::new();
     manifests
         .iter()
-        .filter(|manifest| manifest.manifest_length < TARGET_BYTES / 2)
-        .any(|manifest| !kinds.insert((manifest.content as i32, manifest.partition_spec_id)))
+        .filter_map(mergeable_kind)
+        .any(|kind| !kinds.insert(kind))
+}
+
+/// Manifests of the same kind can be merged: content and partition spec. `None` for one that is large enough.
+fn mergeable_kind(manifest: &ManifestFile) -> Option<(i32, i32)> {
+    let kind = (manifest.content as i32, manifest.partition_spec_id);
+    Some(kind).filter(|_| manifest.manifest_length < TARGET_BYTES / 2)
 }
 
 /// The manifests of the head that have live files.

@@ -15,7 +15,7 @@ use crate::layout::{TableLayout, refuse_what_is_not_understood};
 use crate::manifests::{self, FileKey, MERGE_AT, remove_files};
 use crate::marks::ancestors;
 use crate::read::{LiveFile, live_files};
-use crate::snapshot::{FileChanges, Produced, Removed, produce};
+use crate::snapshot::{FileChanges, Produced, RemovedFiles, produce};
 
 /// Races that are lost before a rewrite gives up.
 const ATTEMPTS: usize = 32;
@@ -162,7 +162,7 @@ async fn build(
         data_files: &data_files,
         sequence_number: Some(rewrite.sequence_number),
         delete_files: &[],
-        removed: Removed::These(&removed),
+        removed: RemovedFiles::These(&removed),
         is_rewrite: true,
         merge_at: MERGE_AT,
     };
@@ -197,7 +197,7 @@ pub async fn merge_manifests(
         data_files: &[],
         sequence_number: None,
         delete_files: &[],
-        removed: Removed::These(&none),
+        removed: RemovedFiles::These(&none),
         is_rewrite: true,
         merge_at: 2,
     };

@@ -24,7 +24,7 @@ pub(crate) struct FileChanges<'a> {
     pub(crate) sequence_number: Option<i64>,
     /// New delete files with their partition specs.
     pub(crate) delete_files: &'a [(i32, DataFile)],
-    pub(crate) removed: Removed<'a>,
+    pub(crate) removed: RemovedFiles<'a>,
     /// Whether the rows stay the same.
     pub(crate) is_rewrite: bool,
     /// So many small manifests are merged.
@@ -32,12 +32,12 @@ pub(crate) struct FileChanges<'a> {
 }
 
 /// The files that are no longer live.
-pub(crate) enum Removed<'a> {
+pub(crate) enum RemovedFiles<'a> {
     All,
     These(&'a HashSet<FileKey>),
 }
 
-impl Removed<'_> {
+impl RemovedFiles<'_> {
     fn is_none(&self) -> bool {
         matches!(self, Self::These(files) if files.is_empty())
     }

@@ -5,12 +5,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use iceberg_table::{Catalog, FileSystemCatalog};
-use model::TableName;
+use model::{CommitOutcome, TableName};
 use tempfile::TempDir;
 use test_support::SeededIds;
 
-use crate::place::{Place, late_clock};
+use crate::faults::LostThenBroken;
+use crate::place::{Place, late_clock, new_table};
 use crate::suite;
+use crate::writer::Writer;
 
 struct Directory(TempDir);
 
@@ -46,4 +48,15 @@ async fn a_local_directory_keeps_the_contract() {
 async fn in_a_local_directory_a_sleeper_does_not_win() {
     let place = Directory(TempDir::new().unwrap());
     suite::a_writer_that_sleeps_across_pruning_does_not_win(&place).await;
+}
+
+/// A race is lost to what may be our own earlier request, and the next attempt fails: the commit may still have happened.
+#[tokio::test]
+async fn an_error_after_a_lost_race_leaves_the_commit_open() {
+    let place = Directory(TempDir::new().unwrap());
+    let table = new_table(&place).await;
+    let writer = Writer::new(Arc::new(LostThenBroken::new(place.catalog())), &table, "ours");
+    let commit = writer.one_row(&writer.load().await).await;
+    let outcome = writer.send(&commit).await.unwrap();
+    assert!(matches!(outcome, CommitOutcome::Unknown { .. }), "{outcome:?}");
 }

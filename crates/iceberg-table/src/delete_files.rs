@@ -22,7 +22,7 @@ pub type RowsToDelete = BTreeMap<String, BTreeSet<u64>>;
 
 /// The delete files of one attempt to commit.
 #[derive(Debug, Default)]
-pub(crate) struct RowDeletes {
+pub(crate) struct DeleteFiles {
     /// New delete files with the partition spec of each.
     pub(crate) added: Vec<(i32, DataFile)>,
     /// Delete files that the new ones take the place of.
@@ -35,7 +35,7 @@ pub(crate) struct RowDeletes {
 #[derive(Debug)]
 pub(crate) struct MissingFile(pub(crate) String);
 
-impl RowDeletes {
+impl DeleteFiles {
     /// Writes delete files against the head of `table`, or says which data file is not live there.
     pub(crate) async fn write(
         table: &TableHandle,
