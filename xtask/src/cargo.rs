@@ -83,7 +83,33 @@ pub(crate) fn check() -> Result<()> {
 
 /// All tests, documentation examples included.
 pub(crate) fn test() -> Result<()> {
-    succeed(cargo().args(["test", "--workspace", "--locked"]))
+    succeed(cargo().args(["test", "--workspace", "--locked"]))?;
+    if !can_mount()? {
+        println!(
+            "\nNOT RUN: the tests of a full disk, which need root or user namespaces to mount a small one"
+        );
+        return Ok(());
+    }
+    let disk = ["test", "--workspace", "--locked", "--test", "bad_input"];
+    succeed(cargo().args(disk).args(["--", "--ignored", "disk::"]))
+}
+
+/// Whether a disk can be mounted in a mount namespace, as the tests of a full disk do.
+fn can_mount() -> Result<bool> {
+    let user = Command::new("id")
+        .arg("-u")
+        .output()
+        .context("`id` does not run")?;
+    let mut unshare = Command::new("unshare");
+    if user.stdout != b"0\n" {
+        unshare.args(["--user", "--map-root-user"]);
+    }
+    let mounted = unshare
+        .args(["--mount", "mount", "-t", "tmpfs", "tmpfs"])
+        .arg(std::env::temp_dir())
+        .output();
+    // Not every system has the program.
+    Ok(mounted.is_ok_and(|output| output.status.success()))
 }
 
 /// The adversarial suite with so many histories, telling what each found.
@@ -102,20 +128,14 @@ pub(crate) fn test_adversary(seeds: u32) -> Result<()> {
     succeed(command.env("ADVERSARY_SEEDS", seeds.to_string()))
 }
 
-/// The tests that need readers of others, in this Python.
+/// The tests that need readers and writers of others, in this Python.
 pub(crate) fn test_readers(python: &Path) -> Result<()> {
     let mut command = cargo();
-    command.args([
-        "test",
-        "--quiet",
-        "--locked",
-        "--package",
-        "iceberg-writer",
-        "--test",
-        "sink",
-        "--",
-        "--ignored",
-    ]);
+    command.args(["test", "--quiet", "--locked"]);
+    for (package, test) in [("iceberg-writer", "sink"), ("iceberg-reader", "it")] {
+        command.args(["--package", package, "--test", test]);
+    }
+    command.args(["--", "--ignored"]);
     succeed(command.env("READERS_PYTHON", python))
 }
 

@@ -35,6 +35,10 @@ pub enum Permission {
     ViewDefinition(TableName),
     /// `VIEW CHANGE TRACKING` on a table.
     ViewChangeTracking(TableName),
+    /// `ALTER` on a schema, which creating a table in it needs.
+    AlterSchema(String),
+    /// A right on all tables of a schema: `SELECT`, `INSERT`, `UPDATE` or `DELETE`.
+    RowsOfSchema(&'static str, String),
 }
 
 impl Permission {
@@ -49,6 +53,10 @@ impl Permission {
             Self::Alter(table) => object(table, "ALTER"),
             Self::ViewDefinition(table) => object(table, "VIEW DEFINITION"),
             Self::ViewChangeTracking(table) => object(table, "VIEW CHANGE TRACKING"),
+            Self::AlterSchema(schema) => (Some(crate::quote::identifier(schema)), Some("SCHEMA"), "ALTER"),
+            Self::RowsOfSchema(right, schema) => {
+                (Some(crate::quote::identifier(schema)), Some("SCHEMA"), right)
+            }
             Self::CreateTable => (None, Some("DATABASE"), "CREATE TABLE"),
             Self::CreateSchema => (None, Some("DATABASE"), "CREATE SCHEMA"),
             Self::ViewServerState => (None, None, "VIEW SERVER STATE"),
@@ -58,12 +66,34 @@ impl Permission {
 
     /// The T-SQL that an administrator runs to give it.
     pub fn grant(&self) -> String {
-        let (securable, _, right) = self.probe();
-        match (securable, self) {
-            (Some(table), _) => format!("GRANT {right} ON {table} TO [<user>]"),
-            (None, Self::ViewServerState) => format!("GRANT {right} TO [<login>]"),
-            (None, _) => format!("GRANT {right} TO [<user>]"),
+        format!("GRANT {} {}", self.probe().2, self.scope())
+    }
+
+    /// On what, and to whom.
+    fn scope(&self) -> String {
+        match self.probe() {
+            (Some(schema), Some("SCHEMA"), _) => format!("ON SCHEMA::{schema} TO [<user>]"),
+            (Some(table), ..) => format!("ON {table} TO [<user>]"),
+            (None, None, _) => "TO [<login>]".to_owned(),
+            (None, Some(_), _) => "TO [<user>]".to_owned(),
         }
+    }
+
+    /// The T-SQL that gives several rights: a statement for each thing that they are on.
+    pub fn grants(permissions: &[Self]) -> String {
+        let mut statements: Vec<(String, Vec<&str>)> = Vec::new();
+        for permission in permissions {
+            let (scope, (.., right)) = (permission.scope(), permission.probe());
+            match statements.iter_mut().find(|(known, _)| *known == scope) {
+                Some((_, rights)) if rights.contains(&right) => {}
+                Some((_, rights)) => rights.push(right),
+                None => statements.push((scope, vec![right])),
+            }
+        }
+        let lines = statements
+            .iter()
+            .map(|(scope, rights)| format!("GRANT {} {scope};", rights.join(", ")));
+        lines.collect::<Vec<_>>().join("\n")
     }
 }
 
@@ -189,6 +219,19 @@ FROM sys.database_recovery_status WHERE database_id = DB_ID()";
         self.query(&sql, &[]).await?.one()?.flag("granted")
     }
 
+    /// Whether the database has a schema of this name.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::query`].
+    pub async fn has_schema(&mut self, name: &str) -> Result<bool> {
+        let sql = "SELECT CASE WHEN SCHEMA_ID(@name) IS NULL THEN 0 ELSE 1 END AS known";
+        self.query(sql, &[Param::new("name", name)])
+            .await?
+            .one()?
+            .flag("known")
+    }
+
     /// What the server can do, by asking it.
     ///
     /// # Errors
@@ -284,5 +327,25 @@ mod tests {
         ] {
             assert_eq!(permission.grant(), grant);
         }
+    }
+
+    #[test]
+    fn grants_are_put_together_by_what_they_are_on() {
+        let table = TableName::new("dbo", "T");
+        let permissions = [
+            Permission::Select(table.clone()),
+            Permission::CreateTable,
+            Permission::Insert(table.clone()),
+            Permission::AlterSchema("dbo".into()),
+            Permission::RowsOfSchema("SELECT", "dbo".into()),
+            Permission::Select(table),
+            Permission::CreateSchema,
+        ];
+        assert_eq!(
+            Permission::grants(&permissions),
+            "GRANT SELECT, INSERT ON [dbo].[T] TO [<user>];\n\
+             GRANT CREATE TABLE, CREATE SCHEMA TO [<user>];\n\
+             GRANT ALTER, SELECT ON SCHEMA::[dbo] TO [<user>];"
+        );
     }
 }

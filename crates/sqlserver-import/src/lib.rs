@@ -72,9 +72,11 @@ mod apply;
 mod marks;
 mod options;
 mod preflight;
+mod rights;
 mod session;
 mod sink;
 mod target;
 
 pub use options::{ApplyOptions, Existing, Statement, Strategy};
+pub use rights::{missing_rights, needed_rights};
 pub use sink::SqlServerSink;

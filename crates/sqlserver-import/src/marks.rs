@@ -6,6 +6,11 @@ use sqlserver_client::{Connection, Param, Row, Value, ddl};
 /// The schema of the engine's own tables.
 const SCHEMA: &str = "_sync";
 
+/// The table of the marks.
+pub(crate) fn table() -> TableName {
+    TableName::new(SCHEMA, "applied")
+}
+
 /// An id is compared by its bytes. A row without a mark says only that we created the table.
 const CREATE: &str = "\
 IF OBJECT_ID(N'[_sync].[applied]') IS NULL CREATE TABLE [_sync].[applied] (\

@@ -7,6 +7,7 @@ use sqlserver_client::{Connection, Permission, SqlType, TableInfo, ddl};
 
 use crate::marks;
 use crate::options::{ApplyOptions, Strategy};
+use crate::rights::{missing_rights, to_write};
 use crate::target::{Target, find};
 
 /// Creates or checks the target.
@@ -114,14 +115,14 @@ async fn check(
             ),
         ));
     }
-    let missing = missing_rights(connection, info, &prepare.schema).await?;
+    let sets_identity = written(info, &prepare.schema).any(|column| column.identity);
+    let missing = missing_rights(connection, &to_write(info, sets_identity)).await?;
     if !missing.is_empty() {
-        let grants: Vec<_> = missing.iter().map(Permission::grant).collect();
         return Err(Error::new(
             ErrorKind::Denied,
             format!("the login may not write to {}", info.name),
         )
-        .hint(grants.join(";\n")));
+        .hint(Permission::grants(&missing)));
     }
     Target::new(info, &prepare.schema)?;
     let applied = marks::read(connection, &prepare.sync)
@@ -173,30 +174,6 @@ async fn is_empty(connection: &mut Connection, table: &TableName) -> Result<bool
         sqlserver_client::quote::table(table)
     );
     Ok(connection.query(&sql, &[]).await?.is_empty())
-}
-
-async fn missing_rights(
-    connection: &mut Connection,
-    info: &TableInfo,
-    schema: &Arc<TableSchema>,
-) -> Result<Vec<Permission>> {
-    let name = || info.name.clone();
-    let mut rights = vec![
-        Permission::Select(name()),
-        Permission::Insert(name()),
-        Permission::Update(name()),
-        Permission::Delete(name()),
-    ];
-    if written(info, schema).any(|column| column.identity) {
-        rights.push(Permission::Alter(name()));
-    }
-    let mut missing = Vec::new();
-    for right in rights {
-        if !connection.has_permission(&right).await? {
-            missing.push(right);
-        }
-    }
-    Ok(missing)
 }
 
 fn written<'a>(

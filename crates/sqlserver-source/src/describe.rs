@@ -2,12 +2,15 @@
 
 use cdc::Writers;
 use model::{Description, ErrorKind, Finding, Result, Severity};
-use sqlserver_client::{ColumnInfo, Connection, quote};
+use sqlserver_client::{ColumnInfo, Connection, Permission, quote};
 
 use crate::change_data_capture;
 use crate::cut::writers;
 use crate::plan::TablePlan;
 use crate::tracker::Tracker;
+
+/// `SERVERPROPERTY('EngineEdition')` of Azure SQL Database, where a right in the database stands for the server's.
+const AZURE_SQL_DATABASE: i64 = 5;
 
 /// Describes a table.
 pub(crate) async fn describe(connection: &mut Connection, plan: &TablePlan) -> Result<Description> {
@@ -54,6 +57,21 @@ async fn readable(connection: &mut Connection, plan: &TablePlan) -> Result<Optio
             }))
         }
     }
+}
+
+/// The least that reading a table in this way needs.
+pub(crate) fn least_rights(plan: &TablePlan) -> Vec<Permission> {
+    let table = || plan.table.name.clone();
+    let mut rights = vec![Permission::Select(table())];
+    match plan.tracked.tracker {
+        Tracker::Timestamp { .. } | Tracker::Id(_) if plan.database.engine_edition == AZURE_SQL_DATABASE => {
+            rights.push(Permission::ViewDatabaseState);
+        }
+        Tracker::Timestamp { .. } | Tracker::Id(_) => rights.push(Permission::ViewServerState),
+        Tracker::ChangeTracking => rights.push(Permission::ViewChangeTracking(table())),
+        Tracker::RowVersion(_) | Tracker::Full => {}
+    }
+    rights
 }
 
 /// Whether increments are known or assumed to be complete.

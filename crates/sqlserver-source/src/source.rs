@@ -10,7 +10,7 @@ use model::{
     Batches, Bound, ChangeSource, Chunk, Cut, Description, Error, ErrorKind, Position, Result, Selection,
     SourceEvent, TableName, TableSchema,
 };
-use sqlserver_client::{ConnectOptions, Connection};
+use sqlserver_client::{ConnectOptions, Connection, Permission};
 
 use crate::options::CaptureOptions;
 use crate::plan::TablePlan;
@@ -73,6 +73,15 @@ impl SqlServerSource {
 
     fn starts(&self) -> MutexGuard<'_, HashMap<TableName, Position>> {
         self.starts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The least rights that reading a table in the configured way needs.
+    ///
+    /// # Errors
+    ///
+    /// As [`ChangeSource::describe`].
+    pub async fn least_rights(&self, table: &TableName) -> Result<Vec<Permission>> {
+        Ok(describe::least_rights(&*self.plan(table).await?))
     }
 
     /// What is known of a table.

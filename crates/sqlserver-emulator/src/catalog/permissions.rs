@@ -2,7 +2,7 @@
 
 use super::Viewer;
 use super::functions::{Arguments, object_id};
-use crate::store::Table;
+use crate::store::{Permission, Table};
 
 /// None, that is NULL, for a securable that does not exist or a permission that has no such name.
 pub(super) fn has_permission(viewer: &Viewer<'_>, arguments: &Arguments<'_>) -> Option<bool> {
@@ -44,6 +44,17 @@ pub(super) fn has_permission(viewer: &Viewer<'_>, arguments: &Arguments<'_>) -> 
             let state = permission.starts_with("VIEW DATABASE") && login.view_server_state;
             Some(state || viewer.of(database).allows(&permission, None, reads_and_writes))
         }
+        Some("SCHEMA") => {
+            let schema = arguments.text(0)?;
+            let schema = schema.trim_matches(['[', ']']);
+            Some(viewer.decided(&permission, reads_and_writes, |known| {
+                let same = known
+                    .schema
+                    .as_deref()
+                    .map(|name| name.eq_ignore_ascii_case(schema));
+                same.unwrap_or(known.table.is_none())
+            }))
+        }
         Some(_) => Some(viewer.allows(&permission, None, reads_and_writes)),
     }
 }
@@ -54,9 +65,7 @@ impl Viewer<'_> {
         if self.login.sysadmin {
             return true;
         }
-        let concerns = |permission: &&crate::store::Permission| {
-            let whom = permission.principal.eq_ignore_ascii_case(&self.login.name)
-                || permission.principal.eq_ignore_ascii_case("public");
+        self.decided(action, otherwise, |permission| {
             let same_table = match (permission.table, table) {
                 (Some(id), Some(table)) => self
                     .definition(id)
@@ -69,7 +78,16 @@ impl Viewer<'_> {
                 (Some(_), None) => false,
                 (None, _) => true,
             };
-            whom && same_table && same_schema && permission.action.eq_ignore_ascii_case(action)
+            same_table && same_schema
+        })
+    }
+
+    /// What was granted or denied to the login on what `covers` picks; `otherwise` if nothing was.
+    fn decided(&self, action: &str, otherwise: bool, covers: impl Fn(&Permission) -> bool) -> bool {
+        let concerns = |permission: &&Permission| {
+            let whom = permission.principal.eq_ignore_ascii_case(&self.login.name)
+                || permission.principal.eq_ignore_ascii_case("public");
+            whom && permission.action.eq_ignore_ascii_case(action) && covers(permission)
         };
         let mut found = self.database.permissions.iter().filter(concerns).peekable();
         if found.peek().is_none() {

@@ -1,6 +1,7 @@
 //! A server with one table, a source over it, and a target that applies what the source delivers.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
@@ -55,11 +56,18 @@ impl Shop {
         }
     }
 
-    /// Whether somebody waits for a lock.
-    pub(crate) async fn is_blocked(&self) -> bool {
+    /// Waits until a session waits for another one.
+    pub(crate) async fn until_blocked(&self) {
         let sql = "SELECT COUNT(*) AS n FROM sys.dm_exec_requests WHERE blocking_session_id <> 0";
-        let rows = self.writer().await.query(sql, &[]).await.unwrap();
-        rows.one().unwrap().need_i64("n").unwrap() > 0
+        let mut looker = self.writer().await;
+        for _ in 0..500 {
+            let waiting = looker.query(sql, &[]).await.unwrap();
+            if waiting.one().unwrap().need_i64("n").unwrap() > 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("no session waits for another one");
     }
 
     /// Lets `seconds` pass on a clock that otherwise stands still.

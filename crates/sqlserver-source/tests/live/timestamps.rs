@@ -1,7 +1,5 @@
 //! Histories of a column of times.
 
-use std::time::Duration;
-
 use futures::StreamExt;
 use model::{ChangeSource, Cut, Selection};
 use sqlserver_client::{Connection, Isolation, Param};
@@ -163,9 +161,7 @@ async fn an_update_that_took_its_time_before_it_waited_is_not_lost() {
             let sql = "UPDATE dbo.T SET v = N'second', updated_at = SYSUTCDATETIME() WHERE id = 1";
             second.execute(sql, &[]).await.unwrap();
         });
-        while !shop.is_blocked().await {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        shop.until_blocked().await;
         shop.pass(120);
         shop.sql("INSERT INTO dbo.T (id, v) VALUES (11, N'early')");
         shop.pass(30);

@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
-use model::{Error, Result, Severity};
+use model::{ChangeSource, Error, Result, Severity};
 use serde::Serialize;
 use sqlserver_client::{ConnectOptions, Connection, Permission};
+use sqlserver_import::{missing_rights, needed_rights};
 
 use super::Answer;
 use crate::arguments::Tables;
@@ -69,11 +70,13 @@ pub(crate) async fn run(parts: &Parts, tables: &Tables) -> Result<Answer> {
 }
 
 async fn for_tables(parts: &Parts, tables: &[Selected], probes: &mut Vec<Probe>) {
-    let Some(source) = parts.source(tables) else {
+    let Some(source) = parts.source_database(tables) else {
         return;
     };
+    let mut needed = Vec::new();
     for table in tables.iter().filter(|table| table.entry.enabled) {
         let look = async {
+            needed.extend(source.least_rights(&table.name).await?);
             let description = source.describe(&table.name).await?;
             let tracking = match &description.tracking {
                 model::Tracking::Full { reason } => format!("read whole: {reason}"),
@@ -92,6 +95,15 @@ async fn for_tables(parts: &Parts, tables: &[Selected], probes: &mut Vec<Probe>)
             Ok(found)
         };
         timed(probes, &table.name.to_string(), look).await;
+    }
+    if !needed.is_empty() {
+        probes.push(Probe {
+            name: "source".into(),
+            verdict: Verdict::Noted,
+            milliseconds: 0,
+            detail: "the least that reading needs:".into(),
+            hint: Some(Permission::grants(&needed)),
+        });
     }
     if parts.has(Direction::Apply) {
         rights_of_target(parts, tables, probes).await;
@@ -169,39 +181,26 @@ async fn server(side: &str, options: &ConnectOptions) -> Result<Vec<Found>> {
     Ok(found)
 }
 
-/// The rights that applying needs, with the T-SQL for those that are missing.
+/// The rights that applying needs: the least of them as T-SQL, and those that are missing.
 async fn rights_of_target(parts: &Parts, tables: &[Selected], probes: &mut Vec<Probe>) {
     let Some(database) = &parts.config().target else {
         return;
     };
     let look = async {
         let mut connection = Connection::open(&database.sqlserver).await?;
-        let mut missing = Vec::new();
-        for table in tables.iter().filter(|table| table.entry.enabled) {
-            let wanted = match connection.find_table(&table.target).await? {
-                Some(_) => {
-                    let name = || table.target.clone();
-                    vec![
-                        Permission::Select(name()),
-                        Permission::Insert(name()),
-                        Permission::Update(name()),
-                        Permission::Delete(name()),
-                    ]
-                }
-                None => vec![Permission::CreateTable],
-            };
-            for permission in wanted {
-                if !missing.contains(&permission.grant()) && !connection.has_permission(&permission).await? {
-                    missing.push(permission.grant());
-                }
-            }
-        }
+        let enabled = tables.iter().filter(|table| table.entry.enabled);
+        let targets: Vec<_> = enabled.map(|table| table.target.clone()).collect();
+        let needed = needed_rights(&mut connection, &targets).await?;
+        let missing = missing_rights(&mut connection, &needed).await?;
         Ok(vec![match missing.is_empty() {
-            true => passed("rights are sufficient"),
+            true => Found {
+                hint: Some(Permission::grants(&needed)),
+                ..passed("rights are sufficient; the least that applying needs:")
+            },
             false => Found {
                 verdict: Verdict::Failed,
                 detail: "rights are missing".into(),
-                hint: Some(missing.join(";\n")),
+                hint: Some(Permission::grants(&missing)),
             },
         }])
     };

@@ -185,12 +185,11 @@ pub(crate) async fn snapshots(parts: &Parts, table: &OneTable) -> Result<Answer>
 
 fn snapshot_cells(snapshot: &SnapshotInfo) -> [String; 7] {
     let counted = |key: &str| {
-        snapshot
-            .summary
-            .get(key)
-            .cloned()
-            .unwrap_or_else(|| "0".to_owned())
+        let count = snapshot.summary.get(key);
+        count.and_then(|count| count.parse::<u64>().ok()).unwrap_or(0)
     };
+    // The first total counts the rows in data files, those that are deleted by position included.
+    let rows = counted("total-records").saturating_sub(counted("total-position-deletes"));
     let mark = snapshot
         .summary
         .get(iceberg_table::SYNC_MARK)
@@ -204,9 +203,9 @@ fn snapshot_cells(snapshot: &SnapshotInfo) -> [String; 7] {
         format!("{}{}", snapshot.id, if snapshot.is_current { " *" } else { "" }),
         iso(Timestamp(snapshot.timestamp.0)),
         snapshot.operation.clone(),
-        counted("added-records"),
-        counted("added-position-deletes"),
-        counted("total-records"),
+        counted("added-records").to_string(),
+        counted("added-position-deletes").to_string(),
+        rows.to_string(),
         mark,
     ]
 }

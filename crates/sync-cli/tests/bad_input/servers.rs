@@ -67,3 +67,58 @@ fn the_servers_own_certificate_as_ca_file_is_enough() {
         .call(&["run"])
         .expect(exit::USAGE, &["ca_file", "nowhere.pem"]);
 }
+
+#[test]
+fn the_grants_that_check_prints_are_what_is_missing() {
+    let world = World::with(CUSTOMERS);
+    for database in ["shop", "mirror"] {
+        let user = "CREATE USER sync_writer FOR LOGIN sync_writer";
+        if database == "shop" {
+            world.sql(
+                database,
+                "CREATE LOGIN sync_writer WITH PASSWORD = 'Wr1ter-Passw0rd!'",
+            );
+        }
+        world.sql(database, user);
+    }
+    world.sql("shop", "DENY SELECT ON dbo.Customers TO sync_writer");
+    let user = format!("user: {}", world.emulator.user());
+    let password = format!("password: {}", world.emulator.password());
+    let other = [
+        (user.as_str(), "user: sync_writer"),
+        (password.as_str(), "password: Wr1ter-Passw0rd!"),
+    ];
+    world.configure_but(ONLY_CUSTOMERS, &other);
+
+    let denied = ["dbo.Customers", "229", "GRANT SELECT ON [dbo].[Customers]"];
+    world.call(&["run"]).expect(exit::FAILURE, &denied);
+    world.call(&["check"]).expect(exit::FAILURE, &denied);
+    world.expect_nothing_done();
+
+    world.sql("shop", "GRANT SELECT ON dbo.Customers TO sync_writer");
+    let check = world.call(&["check"]);
+    check.expect(
+        exit::FAILURE,
+        &["rights are missing", "GRANT VIEW SERVER STATE TO [<login>];"],
+    );
+    let missing = check.text.split("rights are missing").nth(1).unwrap();
+    let grants: Vec<_> = missing
+        .lines()
+        .map(str::trim)
+        .filter(|line| line.starts_with("GRANT"))
+        .collect();
+    let expected = [
+        "GRANT CREATE TABLE, CREATE SCHEMA TO [<user>];",
+        "GRANT ALTER ON SCHEMA::[dbo] TO [<user>];",
+    ];
+    assert_eq!(grants, expected, "{}", check.text);
+    for grant in grants {
+        world.sql("mirror", &grant.replace("<user>", "sync_writer"));
+    }
+    let says = [
+        "rights are sufficient",
+        "GRANT SELECT ON [dbo].[Customers] TO [<user>];",
+        "GRANT ALTER, SELECT, INSERT, UPDATE, DELETE ON SCHEMA::[dbo] TO [<user>];",
+    ];
+    world.call(&["check"]).expect(exit::SUCCESS, &says);
+}
