@@ -31,6 +31,8 @@ pub enum Fault {
     Busy,
     /// The same with error 49918: there are not enough resources.
     NotEnoughResources,
+    /// The same with error 9002: the transaction log is full.
+    FullLog,
     /// An answer holds a token that does not exist.
     DamagedPacket,
 }
@@ -146,7 +148,12 @@ impl Faults {
 
     /// The error ordered for a statement that session `id` is about to run in `database`.
     pub(crate) fn at_statement(&self, database: &str, id: u16) -> Option<SqlError> {
-        let fails = |fault| matches!(fault, Fault::Deadlock | Fault::Busy | Fault::NotEnoughResources);
+        let fails = |fault| {
+            matches!(
+                fault,
+                Fault::Deadlock | Fault::Busy | Fault::NotEnoughResources | Fault::FullLog
+            )
+        };
         Some(match self.take(database, fails)? {
             Fault::Deadlock => deadlock(id),
             Fault::Busy => SqlError::new(
@@ -154,6 +161,12 @@ impl Faults {
                 20,
                 1,
                 "The service is currently busy. Retry the request after 10 seconds. Incident ID: 00000000-0000-0000-0000-000000000000. Code: 0.",
+            ),
+            Fault::FullLog => SqlError::new(
+                9_002,
+                17,
+                2,
+                format!("The transaction log for database '{database}' is full due to 'LOG_BACKUP'."),
             ),
             _ => SqlError::user(
                 49_918,

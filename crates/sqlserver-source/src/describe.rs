@@ -69,6 +69,7 @@ pub(crate) fn least_rights(plan: &TablePlan) -> Vec<Permission> {
         }
         Tracker::Timestamp { .. } | Tracker::Id(_) => rights.push(Permission::ViewServerState),
         Tracker::ChangeTracking => rights.push(Permission::ViewChangeTracking(table())),
+        Tracker::Cdc => rights.push(Permission::RowsOfSchema("SELECT", "cdc".into())),
         Tracker::RowVersion(_) | Tracker::Full => {}
     }
     rights

@@ -25,6 +25,7 @@ impl Run<'_> {
             "deadlock" => Fault::Deadlock,
             "busy" => Fault::Busy,
             "not enough resources" => Fault::NotEnoughResources,
+            "full log" => Fault::FullLog,
             "damaged packet" => Fault::DamagedPacket,
             "latency" => {
                 let latency = Duration::from_millis(u64::try_from(milliseconds).unwrap_or_default());

@@ -131,7 +131,7 @@ impl Database {
     /// A number for a new object.
     pub(crate) fn new_object_id(&mut self) -> ObjectId {
         // SQL Server steps by 16,000,057 and wraps; ids stay positive and distinct for long enough.
-        self.last_object_id = (self.last_object_id + 16_000_057) & i32::MAX;
+        self.last_object_id = self.last_object_id.wrapping_add(16_000_057) & i32::MAX;
         self.last_object_id
     }
 

@@ -11,6 +11,21 @@ fn check(steps: &[(&str, &str)]) {
     }
 }
 
+/// Their ids step by 16,000,057 and begin anew behind the greatest int.
+#[test]
+fn ids_do_not_run_out() {
+    check(&[
+        (
+            "CREATE TABLE ids (id int PRIMARY KEY); DECLARE @i int = 0;
+             WHILE @i < 300 BEGIN
+                 CREATE TABLE t (a int); INSERT ids VALUES (OBJECT_ID('t')); DROP TABLE t; SET @i += 1
+             END",
+            "",
+        ),
+        ("SELECT COUNT(*), MIN(SIGN(id)) FROM ids", "300|1"),
+    ]);
+}
+
 #[test]
 fn columns_come_and_go_with_their_rows() {
     check(&[

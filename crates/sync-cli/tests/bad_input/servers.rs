@@ -1,5 +1,7 @@
 //! Servers that cannot be used.
 
+use sqlserver_emulator::Fault;
+
 use crate::world::{CUSTOMERS, ONLY_CUSTOMERS, World, exit};
 
 #[test]
@@ -121,4 +123,37 @@ fn the_grants_that_check_prints_are_what_is_missing() {
         "GRANT ALTER, SELECT, INSERT, UPDATE, DELETE ON SCHEMA::[dbo] TO [<user>];",
     ];
     world.call(&["check"]).expect(exit::SUCCESS, &says);
+}
+
+/// The log runs full at the first statement on data, at the fourth, and so on: nothing is lost, and the next run goes on.
+#[test]
+fn a_full_log_of_the_target_costs_a_run_and_no_row() {
+    let world = World::with(CUSTOMERS);
+    world.configure(ONLY_CUSTOMERS);
+    world.call(&["run"]).expect(exit::SUCCESS, &[]);
+    let mut failed = 0;
+    for id in 3.. {
+        world.sql(
+            "shop",
+            &format!(
+                "INSERT dbo.Customers (id, name) VALUES ({id}, N'new');
+                 UPDATE dbo.Customers SET name = N'{id}', updated_at = SYSUTCDATETIME() WHERE id = 1"
+            ),
+        );
+        world
+            .emulator
+            .faults()
+            .order(Fault::FullLog, "mirror", 3 * failed);
+        let run = world.call(&["run"]);
+        if run.code == exit::SUCCESS {
+            break;
+        }
+        run.expect(exit::TEMPORARY, &["transaction log", "is full", "make room"]);
+        failed += 1;
+        world.call(&["run"]).expect(exit::SUCCESS, &[]);
+        world
+            .call(&["verify"])
+            .expect(exit::SUCCESS, &["every row matches"]);
+    }
+    assert!(failed >= 4, "only {failed} runs met the full log");
 }
