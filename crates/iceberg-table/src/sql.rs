@@ -69,6 +69,20 @@ impl SqlCatalog {
         }
     }
 
+    /// Removes metadata that lost a race, unless it lost against itself: a proxy may repeat a statement whose answer was lost.
+    async fn remove_lost(&self, table: &TableName, file: &str) {
+        let Ok(Some(now)) = self.load(table).await else {
+            return;
+        };
+        let has_been = |now: &TableMetadata| {
+            let mut log = now.metadata_log().iter();
+            log.any(|entry| entry.metadata_file == file)
+        };
+        if now.table().metadata_location() != Some(file) && !has_been(now.metadata()) {
+            self.remove(file).await;
+        }
+    }
+
     /// Removes the metadata files that the new metadata no longer lists.
     async fn prune(&self, before: &TableMetadata, after: &TableMetadata) {
         if !metadata::is_pruned(after) {
@@ -137,7 +151,7 @@ impl Catalog for SqlCatalog {
                 ))
             }
             Ok(Swap::Moved) => {
-                self.remove(&file).await;
+                self.remove_lost(name, &file).await;
                 Ok(CatalogCommit::Conflict {
                     why: "somebody else committed meanwhile".into(),
                 })

@@ -126,11 +126,24 @@ impl Link {
                 None
             }
             Fault::ConflictWithItself => {
-                carry_out(TcpStream::connect(&self.server).await.unwrap(), &request).await;
-                server.write_all(&request).await.ok()?;
+                self.carry_out_twice(&mut server, &request).await?;
                 Some(server)
             }
         }
+    }
+
+    /// Sends a request to be carried out, and once more for the answer.
+    async fn carry_out_twice(&self, server: &mut TcpStream, request: &[u8]) -> Option<()> {
+        match self.protocol {
+            Protocol::Http => carry_out(TcpStream::connect(&self.server).await.unwrap(), request).await,
+            // In a session, only the execution of a prepared statement means the same the second time.
+            Protocol::Postgres if request.first() == Some(&b'B') => {
+                server.write_all(request).await.ok()?;
+                postgres_answer(server).await.ok()?;
+            }
+            Protocol::Postgres => {}
+        }
+        server.write_all(request).await.ok()
     }
 
     fn is_complete(&self, request: &[u8], is_first: bool) -> bool {
@@ -146,6 +159,19 @@ async fn carry_out(mut server: TcpStream, request: &[u8]) {
     let mut answer = [0];
     server.write_all(request).await.unwrap();
     server.read_exact(&mut answer).await.unwrap();
+}
+
+/// Reads an answer up to the server's being ready for the next request.
+async fn postgres_answer(server: &mut TcpStream) -> std::io::Result<()> {
+    loop {
+        let kind = server.read_u8().await?;
+        let length = server.read_u32().await? as usize;
+        let mut body = vec![0; length - 4];
+        server.read_exact(&mut body).await?;
+        if kind == b'Z' {
+            return Ok(());
+        }
+    }
 }
 
 fn http_is_complete(request: &[u8]) -> bool {
