@@ -1,6 +1,6 @@
 """Another client of a catalog: counts the rows of a table, with every engine that can open this catalog, and appends two.
 
-    other_client.py append|count (--rest URL | --sql URI) NAMESPACE TABLE ROWS
+    other_client.py append|count (--rest URL | --sql URI | --s3-tables URL) NAMESPACE TABLE ROWS
 """
 
 import argparse
@@ -10,22 +10,22 @@ import pathlib
 import pyarrow as pa
 from pyiceberg.catalog import load_catalog
 
-S3 = {
-    "s3.endpoint": None,
-    "s3.access-key-id": None,
-    "s3.secret-access-key": None,
-    "s3.region": "us-east-1",
+S3_TABLES = {
+    "warehouse": "arn:aws:s3tables:us-east-1:111122223333:bucket/suite",
+    "rest.sigv4-enabled": "true",
+    "rest.signing-name": "s3tables",
+    "rest.signing-region": "us-east-1",
+    "client.access-key-id": "suite",
+    "client.secret-access-key": "suite-secret",
 }
 
 
 def open_catalog(options):
-    properties = {}
-    if options.s3:
-        endpoint, key, secret = options.s3
-        properties = {**S3, "s3.endpoint": endpoint, "s3.access-key-id": key, "s3.secret-access-key": secret}
+    if options.s3_tables:
+        return load_catalog("suite", type="rest", uri=f"{options.s3_tables}/iceberg", **S3_TABLES)
     if options.rest:
-        return load_catalog("suite", type="rest", uri=options.rest, **properties)
-    return load_catalog("suite", type="sql", uri=options.sql, **properties)
+        return load_catalog("suite", type="rest", uri=options.rest)
+    return load_catalog("suite", type="sql", uri=options.sql)
 
 
 def count_with_duckdb(options):
@@ -48,7 +48,7 @@ def main():
     parser.add_argument("command", choices=["append", "count"])
     parser.add_argument("--rest")
     parser.add_argument("--sql")
-    parser.add_argument("--s3", nargs=3)
+    parser.add_argument("--s3-tables")
     parser.add_argument("namespace")
     parser.add_argument("table")
     parser.add_argument("rows", type=int)
@@ -58,7 +58,7 @@ def main():
     rows = table.scan().to_arrow()
     assert rows.num_rows == options.rows, f"PyIceberg reads {rows.num_rows} rows, not {options.rows}"
     print(f"PyIceberg reads {rows.num_rows} rows")
-    if options.rest and not options.s3:
+    if options.rest:
         counted = count_with_duckdb(options)
         assert counted == (options.rows, options.rows), f"DuckDB reads {counted}, not {options.rows}"
         print(f"DuckDB reads {counted[0]} rows")

@@ -1,6 +1,6 @@
 //! The catalog suite on real servers from the package registries, each started here and stopped at the end.
 
-mod servers;
+pub(crate) mod servers;
 
 use std::path::Path;
 use std::process::Command;
@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 
 use crate::cargo::root;
 use crate::python::Python;
-use servers::Process;
+pub(crate) use servers::Process;
 
 /// Which catalogs.
 #[derive(Debug, Args)]
@@ -30,9 +30,11 @@ enum Kind {
     Rest,
     /// The filesystem catalog in a bucket.
     S3,
+    /// A mock of S3 Tables: the REST service behind signed requests.
+    S3Tables,
 }
 
-const ALL: [Kind; 4] = [Kind::Sqlite, Kind::Postgres, Kind::Rest, Kind::S3];
+const ALL: [Kind; 5] = [Kind::Sqlite, Kind::Postgres, Kind::Rest, Kind::S3, Kind::S3Tables];
 
 /// Runs the suite; ends with an error if a catalog does not keep the contract, or cannot be run.
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -76,6 +78,11 @@ impl Kind {
                 let server = servers::s3(directory)?;
                 test("s3::", python, Some(("CATALOG_S3", &server)))
             }
+            Self::S3Tables => {
+                let service = servers::rest(directory)?;
+                let server = servers::s3_tables(directory, python, &service)?;
+                test("s3_tables::", python, Some(("CATALOG_S3_TABLES", &server)))
+            }
         }
     }
 }
@@ -103,14 +110,14 @@ fn test(filter: &str, python: &Python, server: Option<(&str, &Process)>) -> Resu
 }
 
 /// Not below `target/`: the account that PostgreSQL runs under may not see that.
-fn tempdir() -> Result<std::path::PathBuf> {
+pub(crate) fn tempdir() -> Result<std::path::PathBuf> {
     let directory = std::env::temp_dir().join(format!("catalogs-{}", std::process::id()));
     std::fs::create_dir(&directory).context("cannot create a directory for the servers")?;
     Ok(directory)
 }
 
 /// Runs a command in the root, quietly unless it fails.
-fn quietly(command: &mut Command) -> Result<()> {
+pub(crate) fn quietly(command: &mut Command) -> Result<()> {
     let output = command
         .current_dir(root())
         .output()

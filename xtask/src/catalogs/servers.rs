@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use super::quietly;
 use crate::cargo::root;
+use crate::python::Python;
 
 /// A server that is stopped when this is dropped.
 #[derive(Debug)]
@@ -100,7 +101,7 @@ pub(super) fn postgres(directory: &Path) -> Result<Process> {
 }
 
 /// The Iceberg project's REST service, with local files.
-pub(super) fn rest(directory: &Path) -> Result<Process> {
+pub(crate) fn rest(directory: &Path) -> Result<Process> {
     let jars = root().join("target/catalogs/rest");
     quietly(
         Command::new("mvn")
@@ -109,9 +110,10 @@ pub(super) fn rest(directory: &Path) -> Result<Process> {
             .arg(format!("-DoutputDirectory={}", jars.display())),
     )
     .context("the REST service needs a JDK 17 or later and Maven")?;
-    let home = directory.join("rest");
-    std::fs::create_dir(&home)?;
     let port = free_port()?;
+    let name = format!("rest-{port}");
+    let home = directory.join(&name);
+    std::fs::create_dir(&home)?;
     let mut command = Command::new("java");
     command
         .args(["-Xmx512m", "-cp"])
@@ -124,7 +126,16 @@ pub(super) fn rest(directory: &Path) -> Result<Process> {
         )
         .env("CATALOG_REST_PORT", port.to_string());
     let url = format!("http://127.0.0.1:{port}");
-    Process::start(&mut command, "rest", directory, port, url)
+    Process::start(&mut command, &name, directory, port, url)
+}
+
+/// S3 Tables, mocked in front of a REST service.
+pub(super) fn s3_tables(directory: &Path, python: &Python, service: &Process) -> Result<Process> {
+    let port = free_port()?;
+    let mut command = python.script("tests/catalogs/s3_tables.py");
+    command.args([&port.to_string(), &service.url]);
+    let url = format!("http://127.0.0.1:{port}");
+    Process::start(&mut command, "s3-tables", directory, port, url)
 }
 
 /// An S3 service with the bucket `suite`.

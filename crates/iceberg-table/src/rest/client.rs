@@ -73,11 +73,12 @@ impl Service {
     /// A URL below `v1/<prefix>`.
     pub(super) async fn url(&self, segments: &[&str]) -> Result<Url> {
         let config = self.config().await?;
-        let start = ["v1"]
-            .into_iter()
-            .chain(config.prefix.iter().flat_map(|prefix| prefix.split('/')));
-        let all: Vec<&str> = start.chain(segments.iter().copied()).collect();
-        Ok(below(&config.base, &all))
+        let mut start = below(&config.base, &["v1"]);
+        if let Some(prefix) = &config.prefix {
+            // A part of the path as the service writes it: Amazon's is percent-encoded already.
+            start.set_path(&format!("{}/{prefix}", start.path()));
+        }
+        Ok(below(&start, segments))
     }
 
     /// A namespace as one segment of a URL.

@@ -14,6 +14,7 @@ mod place;
 mod proxy;
 mod rest;
 mod s3;
+mod s3_tables;
 mod sql;
 mod suite;
 mod writer;
