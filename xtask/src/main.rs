@@ -4,6 +4,7 @@
 mod bench;
 mod cargo;
 mod catalogs;
+mod company;
 mod conformance;
 #[cfg(feature = "docker")]
 mod container;
@@ -42,6 +43,8 @@ enum Task {
     Conformance(conformance::Options),
     /// The list of statements that are sent, and Microsoft's parser on each.
     Surface(surface::Options),
+    /// Four writers and a compaction on one table.
+    Company(company::Options),
     /// Measurements.
     Bench(Box<bench::Options>),
 }
@@ -57,6 +60,7 @@ fn main() -> Result<()> {
         Task::Catalogs(options) => catalogs::run(&options),
         Task::Conformance(options) => conformance::run(&options),
         Task::Surface(options) => surface::run(&options),
+        Task::Company(options) => company::run(&options),
         Task::Bench(options) => bench::run(&options),
     }
 }
