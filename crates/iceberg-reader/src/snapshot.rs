@@ -66,7 +66,7 @@ pub(crate) struct SnapshotPosition {
     /// The table's UUID, which is the position's incarnation as well.
     table: String,
     /// The snapshot; `None` for a table that has none yet.
-    snapshot: Option<i64>,
+    pub(crate) snapshot: Option<i64>,
     /// The snapshot's sequence number; 0 if there is none.
     sequence: i64,
     /// The snapshot that some, and perhaps not all, changes were told of already. What follows starts with all of them again: a row
@@ -130,7 +130,7 @@ impl SnapshotPosition {
         })
     }
 
-    fn parse(position: &Position) -> Result<Self> {
+    pub(crate) fn parse(position: &Position) -> Result<Self> {
         let wrong = |why: String| {
             Error::new(
                 ErrorKind::Config,

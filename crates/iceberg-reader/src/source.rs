@@ -8,7 +8,7 @@ use arrow_array::RecordBatch;
 use async_trait::async_trait;
 use futures::stream::{self, BoxStream, Stream, StreamExt, TryStreamExt};
 use iceberg::spec::SnapshotRef;
-use iceberg_table::{Catalog, FileRows, RowRanges, TableHandle, locate_in};
+use iceberg_table::{Catalog, FileRows, RowRanges, TableHandle, locate_in, set_tag};
 use model::{
     Batches, Bound, ChangeBatch, ChangeSource, Chunk, Cut, Description, Error, ErrorKind, Op, Position,
     Presence, Result, Selection, SourceEvent, TableName, TableSchema, Tracking,
@@ -28,6 +28,7 @@ const DIFFERENCE_MEMORY: usize = 96 << 20;
 pub struct IcebergSource {
     catalog: Arc<dyn Catalog>,
     choice: SnapshotChoice,
+    tag: Option<String>,
     /// Where a first copy of each table reads: at its newest cut, or where increments would continue from. A row that changed
     /// after that and changed back would otherwise be copied as it was in between, and no increment would correct it.
     copied: Mutex<HashMap<TableName, Position>>,
@@ -41,6 +42,7 @@ impl IcebergSource {
         Self {
             catalog,
             choice: SnapshotChoice::Current,
+            tag: None,
             copied: Mutex::default(),
             files: FileLists::default(),
             difference_memory: DIFFERENCE_MEMORY,
@@ -50,6 +52,12 @@ impl IcebergSource {
     /// Reads the chosen snapshot instead of the current one.
     pub fn pinned(mut self, choice: SnapshotChoice) -> Self {
         self.choice = choice;
+        self
+    }
+
+    /// Holds the snapshot that was last acknowledged of each table by this tag: nobody's expiry makes a gap of it then.
+    pub fn holding(mut self, tag: impl Into<String>) -> Self {
+        self.tag = Some(tag.into());
         self
     }
 
@@ -242,9 +250,12 @@ impl ChangeSource for IcebergSource {
         }))
     }
 
-    /// Nothing is held for a target: a snapshot that it still needs and that expires is a gap.
-    async fn acknowledge(&self, _table: &TableName, _upto: &Position) -> Result<()> {
-        Ok(())
+    /// Without a tag nothing is held for a target: a snapshot that it still needs and that expires is a gap.
+    async fn acknowledge(&self, table: &TableName, upto: &Position) -> Result<()> {
+        let (Some(tag), Some(snapshot)) = (&self.tag, SnapshotPosition::parse(upto)?.snapshot) else {
+            return Ok(());
+        };
+        set_tag(self.catalog.as_ref(), table, tag, snapshot).await
     }
 }
 

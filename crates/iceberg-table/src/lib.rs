@@ -34,6 +34,7 @@ mod snapshot;
 mod sql;
 mod storage;
 mod summary;
+mod tags;
 
 /// The program's name in files that it writes.
 pub(crate) const CREATOR: &str = concat!("sync-cli ", env!("CARGO_PKG_VERSION"));
@@ -61,3 +62,4 @@ pub use rewrite::{Rewrite, RewriteOutcome, RewrittenGroup, commit_rewrite, merge
 pub use schema::{KEY, SOURCE_SCHEMA, field_ids, iceberg_schema, schema_properties, table_schema};
 pub use sql::{SqlCatalog, SqlOptions};
 pub use storage::{S3Options, Storage, StorageOptions};
+pub use tags::set_tag;

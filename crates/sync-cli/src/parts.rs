@@ -160,9 +160,10 @@ impl Parts {
         Some(Arc::new(SqlServerSource::new(connect, options)))
     }
 
-    /// The Iceberg tables as a source.
+    /// The Iceberg tables as a source. What the target has applied is held by a tag with the sync's name.
     pub(crate) fn iceberg_source(&self, choice: SnapshotChoice) -> Arc<dyn ChangeSource> {
-        Arc::new(IcebergSource::new(self.catalog.clone()).pinned(choice))
+        let source = IcebergSource::new(self.catalog.clone()).pinned(choice);
+        Arc::new(source.holding(format!("sync_{}", self.config.sync)))
     }
 
     /// The Iceberg tables as a sink.

@@ -138,6 +138,32 @@ async fn positions_of_other_tables_and_expired_snapshots_are_gaps() {
 }
 
 #[tokio::test]
+async fn what_was_acknowledged_is_held_by_a_tag() {
+    let lake = Lake::new(sample_schema(true), 1).await;
+    let source = lake.source().holding("sync_shop");
+    let empty = cut(&lake, &source).await;
+    source.acknowledge(&lake.table(), &empty).await.unwrap();
+    let held = async || {
+        let table = lake.handle().await;
+        let snapshot = table.metadata().snapshot_for_ref("sync_shop");
+        snapshot.map(|snapshot| snapshot.snapshot_id())
+    };
+    assert_eq!(held().await, None, "there was nothing to hold");
+    for id in [1, 2] {
+        let snapshot = append(&lake, id).await;
+        let applied = cut(&lake, &source).await;
+        append(&lake, id + 10).await;
+        source.acknowledge(&lake.table(), &applied).await.unwrap();
+        assert_eq!(held().await, Some(snapshot));
+    }
+    let without = lake.source();
+    let newest = cut(&lake, &without).await;
+    let before = held().await;
+    without.acknowledge(&lake.table(), &newest).await.unwrap();
+    assert_eq!(held().await, before, "a source without a tag holds nothing");
+}
+
+#[tokio::test]
 async fn a_table_without_a_key_is_copied_whole() {
     let lake = Lake::new(sample_schema(false), 1).await;
     append(&lake, 1).await;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 use iceberg::{TableRequirement, TableUpdate};
-use iceberg_table::{Catalog, CatalogCommit, MetadataChange, TableHandle};
-use model::{CommitOutcome, TableName};
+use iceberg_table::{Catalog, CatalogCommit, MetadataChange, TableHandle, set_tag};
+use model::{CommitOutcome, ErrorKind, TableName};
 use uuid::Uuid;
 
 use crate::faults::{Fault, FaultyCatalog, Interceptor};
@@ -23,6 +23,7 @@ pub(crate) async fn run(place: &dyn Place) {
     of_racers_on_one_head_one_wins(place).await;
     writers_do_not_lose_each_other(place).await;
     of_two_owners_with_one_epoch_one_wins(place).await;
+    tags_are_set_beside_writers(place).await;
     a_fault_at_any_call_loses_nothing(place).await;
     a_fault_at_any_request_loses_nothing(place).await;
 }
@@ -208,6 +209,42 @@ async fn of_two_owners_with_one_epoch_one_wins(place: &dyn Place) {
         assert!(knows, "round {round}: {ended:?}");
         acknowledged.push(won[0].1.clone());
     }
+    assert_files(place.catalog().as_ref(), &name, &acknowledged).await;
+}
+
+async fn tags_are_set_beside_writers(place: &dyn Place) {
+    let name = new_table(place).await;
+    let writer = Writer::new(place.catalog(), &name, "writer");
+    let tagger = place.catalog();
+    let mut acknowledged = Vec::new();
+    for _ in 0..5 {
+        let table = writer.load().await;
+        let commit = writer.one_row(&table).await;
+        // Each time the snapshot before the one that is being written; the first time there is none.
+        let tagging = async {
+            match table.head() {
+                Some(head) => set_tag(tagger.as_ref(), &name, "held", head.snapshot_id()).await,
+                None => Ok(()),
+            }
+        };
+        let (path, tagged) = futures::join!(writer.send_until_known(&commit), tagging);
+        tagged.unwrap();
+        acknowledged.push(path);
+    }
+    let table = place.catalog().load(&name).await.unwrap().unwrap();
+    let metadata = table.metadata();
+    let held = metadata
+        .snapshot_for_ref("held")
+        .map(|snapshot| snapshot.snapshot_id());
+    assert_eq!(held, table.head().unwrap().parent_snapshot_id());
+    let file = table.table().metadata_location();
+    set_tag(tagger.as_ref(), &name, "held", held.unwrap())
+        .await
+        .unwrap();
+    let again = place.catalog().load(&name).await.unwrap().unwrap();
+    assert_eq!(again.table().metadata_location(), file, "nothing was to be done");
+    let gone = set_tag(tagger.as_ref(), &name, "held", 4711).await.unwrap_err();
+    assert_eq!(gone.kind(), ErrorKind::NotFound);
     assert_files(place.catalog().as_ref(), &name, &acknowledged).await;
 }
 
