@@ -13,15 +13,15 @@ use tokio::sync::OnceCell;
 
 use super::SqlOptions;
 
-/// What the JDBC catalog of Iceberg creates, and PyIceberg's.
+/// What the JDBC catalog of Iceberg creates, and PyIceberg's. The table of tables comes last: whoever sees it takes the rest for granted.
 const CREATE: [&str; 2] = [
+    "CREATE TABLE IF NOT EXISTS iceberg_namespace_properties (\
+     catalog_name VARCHAR(255) NOT NULL, namespace VARCHAR(255) NOT NULL, property_key VARCHAR(255) NOT NULL, \
+     property_value VARCHAR(1000), PRIMARY KEY (catalog_name, namespace, property_key))",
     "CREATE TABLE IF NOT EXISTS iceberg_tables (\
      catalog_name VARCHAR(255) NOT NULL, table_namespace VARCHAR(255) NOT NULL, table_name VARCHAR(255) NOT NULL, \
      metadata_location VARCHAR(1000), previous_metadata_location VARCHAR(1000), iceberg_type VARCHAR(5), \
      PRIMARY KEY (catalog_name, table_namespace, table_name))",
-    "CREATE TABLE IF NOT EXISTS iceberg_namespace_properties (\
-     catalog_name VARCHAR(255) NOT NULL, namespace VARCHAR(255) NOT NULL, property_key VARCHAR(255) NOT NULL, \
-     property_value VARCHAR(1000), PRIMARY KEY (catalog_name, namespace, property_key))",
 ];
 
 /// Connections at once: commits of many tables wait for each other rather than for the server.
