@@ -20,10 +20,10 @@ use parquet::basic::Compression;
 use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
-use parquet::schema::types::ColumnPath;
 use uuid::Uuid;
 
 use crate::column_metrics::ColumnMetrics;
+use crate::dictionary;
 use crate::options::WriterOptions;
 
 /// The table property that goes before [`WriterOptions::target_file_bytes`].
@@ -174,18 +174,6 @@ impl DataFileWriter {
         let properties = properties(options)?
             .set_max_row_group_row_count(Some(options.row_group_rows))
             .set_max_row_group_bytes(Some(options.row_group_bytes));
-        // A key of one column has no value twice: a dictionary of it would only cost.
-        let mut key = shape
-            .iceberg
-            .identifier_field_ids()
-            .filter_map(|id| shape.iceberg.field_by_id(id));
-        let properties = match (key.next(), key.next()) {
-            (Some(only), None) => {
-                properties.set_column_dictionary_enabled(ColumnPath::new(vec![only.name.clone()]), false)
-            }
-            _ => properties,
-        };
-        drop(key);
         Ok(Self {
             shape,
             file_io: table.table().file_io().clone(),
@@ -249,7 +237,7 @@ impl DataFileWriter {
     pub(crate) async fn write(&mut self, rows: &RecordBatch) -> Result<()> {
         let mut open = match self.open.take() {
             Some(open) => open,
-            None => self.start().await?,
+            None => self.start(rows).await?,
         };
         count_nans(rows, &self.shape.ids, &mut open.nan_counts);
         open.writer.write(rows).await.map_err(|e| failed(&open.path, e))?;
@@ -279,7 +267,8 @@ impl DataFileWriter {
         self.begun
     }
 
-    async fn start(&mut self) -> Result<OpenFile> {
+    /// Opens a file for rows that begin with `first`.
+    async fn start(&mut self, first: &RecordBatch) -> Result<OpenFile> {
         let path = format!(
             "{}/{}.parquet",
             self.directory,
@@ -289,7 +278,7 @@ impl DataFileWriter {
         let output = Output::create(&self.file_io, &path).await?;
         // Readers take the types from the table's schema, so the file does not carry Arrow's.
         let options = ArrowWriterOptions::new()
-            .with_properties(self.properties.clone())
+            .with_properties(dictionary::chosen_for(first, self.properties.clone()))
             .with_skip_arrow_metadata(true);
         let writer = AsyncArrowWriter::try_new_with_options(output, self.shape.schema.clone(), options)
             .map_err(|e| failed(&path, e))?;

@@ -62,6 +62,7 @@
 mod batch_writer;
 mod column_metrics;
 mod data_file;
+mod dictionary;
 mod fit;
 mod key_batch;
 mod options;

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use arrow_array::ArrayRef;
 use arrow_array::builder::{
     BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, FixedSizeBinaryBuilder, Float32Builder,
-    Float64Builder, Int32Builder, Int64Builder, LargeBinaryBuilder, LargeStringBuilder, StringBuilder,
-    Time64MicrosecondBuilder, TimestampMicrosecondBuilder,
+    Float64Builder, Int32Builder, Int64Builder, LargeBinaryBuilder, Time64MicrosecondBuilder,
+    TimestampMicrosecondBuilder,
 };
 use arrow_schema::{DataType, TimeUnit};
 use model::{Error, Result};
+
+use crate::text_column::TextColumn;
 
 /// One column under construction. The typed methods return whether the column takes such a value; if not, nothing is
 /// appended.
@@ -24,8 +26,8 @@ pub(crate) enum ColumnBuilder {
     Date(Date32Builder),
     Time(Time64MicrosecondBuilder),
     Timestamp(TimestampMicrosecondBuilder),
-    Text(StringBuilder),
-    LargeText(LargeStringBuilder),
+    Text(TextColumn<i32>),
+    LargeText(TextColumn<i64>),
     Binary(BinaryBuilder),
     LargeBinary(LargeBinaryBuilder),
     Uuid(FixedSizeBinaryBuilder),
@@ -48,8 +50,8 @@ impl ColumnBuilder {
             DataType::Timestamp(TimeUnit::Microsecond, _) => {
                 Self::Timestamp(TimestampMicrosecondBuilder::new().with_data_type(ty.clone()))
             }
-            DataType::Utf8 => Self::Text(StringBuilder::new()),
-            DataType::LargeUtf8 => Self::LargeText(LargeStringBuilder::new()),
+            DataType::Utf8 => Self::Text(TextColumn::new()),
+            DataType::LargeUtf8 => Self::LargeText(TextColumn::new()),
             DataType::Binary => Self::Binary(BinaryBuilder::new()),
             DataType::LargeBinary => Self::LargeBinary(LargeBinaryBuilder::new()),
             DataType::FixedSizeBinary(16) => Self::Uuid(FixedSizeBinaryBuilder::new(16)),
@@ -72,8 +74,8 @@ impl ColumnBuilder {
             Self::Date(builder) => builder.append_null(),
             Self::Time(builder) => builder.append_null(),
             Self::Timestamp(builder) => builder.append_null(),
-            Self::Text(builder) => builder.append_null(),
-            Self::LargeText(builder) => builder.append_null(),
+            Self::Text(column) => column.null(),
+            Self::LargeText(column) => column.null(),
             Self::Binary(builder) => builder.append_null(),
             Self::LargeBinary(builder) => builder.append_null(),
             Self::Uuid(builder) => builder.append_null(),
@@ -146,13 +148,13 @@ impl ColumnBuilder {
         true
     }
 
-    pub(crate) fn text(&mut self, value: &str) -> bool {
+    /// Appends UTF-8; it is checked when the column is finished.
+    pub(crate) fn text(&mut self, value: impl Iterator<Item = u8>) -> bool {
         match self {
-            Self::Text(builder) => builder.append_value(value),
-            Self::LargeText(builder) => builder.append_value(value),
-            _ => return false,
+            Self::Text(column) => column.push(value),
+            Self::LargeText(column) => column.push(value),
+            _ => false,
         }
-        true
     }
 
     pub(crate) fn bytes(&mut self, value: &[u8]) -> bool {
@@ -169,8 +171,8 @@ impl ColumnBuilder {
         builder.append_value(value).is_ok()
     }
 
-    pub(crate) fn finish(self) -> ArrayRef {
-        match self {
+    pub(crate) fn finish(self) -> Result<ArrayRef> {
+        Ok(match self {
             Self::Bool(mut builder) => Arc::new(builder.finish()),
             Self::Int32(mut builder) => Arc::new(builder.finish()),
             Self::Int64(mut builder) => Arc::new(builder.finish()),
@@ -180,11 +182,11 @@ impl ColumnBuilder {
             Self::Date(mut builder) => Arc::new(builder.finish()),
             Self::Time(mut builder) => Arc::new(builder.finish()),
             Self::Timestamp(mut builder) => Arc::new(builder.finish()),
-            Self::Text(mut builder) => Arc::new(builder.finish()),
-            Self::LargeText(mut builder) => Arc::new(builder.finish()),
+            Self::Text(column) => Arc::new(column.finish()?),
+            Self::LargeText(column) => Arc::new(column.finish()?),
             Self::Binary(mut builder) => Arc::new(builder.finish()),
             Self::LargeBinary(mut builder) => Arc::new(builder.finish()),
             Self::Uuid(mut builder) => Arc::new(builder.finish()),
-        }
+        })
     }
 }

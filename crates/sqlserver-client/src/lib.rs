@@ -53,6 +53,7 @@ mod session;
 mod sql_type;
 mod table_info;
 mod tds;
+mod text_column;
 mod value;
 mod writers;
 

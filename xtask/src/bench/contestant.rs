@@ -52,7 +52,7 @@ pub(crate) const ALL: &[Contestant] = &[
     ),
     peer(
         "dlt",
-        "sql_table by connectorx, then dlt's Iceberg destination",
+        "connectorx to Arrow, then dlt's Iceberg destination",
         |arena| into_iceberg(arena, "dlt"),
     ),
     peer("sling", "to Parquet files, nothing committed", |arena| {

@@ -68,30 +68,23 @@ def connectorx(options):
 
 
 def dlt(options):
-    os.environ["DATA_WRITER__DISABLE_COMPRESSION"] = "true"
     os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"
     os.environ["DESTINATION__FILESYSTEM__BUCKET_URL"] = f"file://{options.out}/warehouse"
+    import connectorx
     import dlt
-    import connectorx  # noqa: F401
-    from dlt.sources.sql_database import sql_table
+
+    # What dlt's own sql_table does with its connectorx backend, without reflection through SQLAlchemy.
+    @dlt.resource(name=options.table)
+    def rows():
+        yield connectorx.read_sql(
+            url(options, "mssql", f"{options.database}?trust_server_certificate=true"),
+            f"SELECT * FROM dbo.{options.table}",
+            return_type="arrow",
+        )
 
     def run():
-        odbc = "mssql+mssqlpython" if options.odbc is None else "mssql+pyodbc"
-        tail = f"{options.database}?TrustServerCertificate=yes&Encrypt=no"
-        if options.odbc is not None:
-            tail += f"&driver={options.odbc}"
-        source = sql_table(
-            credentials=url(options, odbc, tail),
-            schema="dbo",
-            table=options.table,
-            backend="connectorx",
-            backend_kwargs={
-                "conn": url(options, "mssql", f"{options.database}?trust_server_certificate=true"),
-                "return_type": "arrow",
-            },
-        )
         pipeline = dlt.pipeline("bench", destination="filesystem", dataset_name="dbo", pipelines_dir=f"{options.out}/p")
-        pipeline.run(source, table_format="iceberg", write_disposition="replace").raise_on_failed_jobs()
+        pipeline.run(rows, table_format="iceberg", write_disposition="replace").raise_on_failed_jobs()
 
     return run
 
@@ -136,7 +129,6 @@ def main():
     parser.add_argument("peer", choices=PEERS)
     for name in ["out", "table", "host", "port", "user", "password", "database"]:
         parser.add_argument(f"--{name}", required=True)
-    parser.add_argument("--odbc")
     options = parser.parse_args()
     options.key = KEYS[options.table]
     run = PEERS[options.peer](options)

@@ -23,11 +23,12 @@ def iceberg_files(root):
 
 
 def batches(kind, path, columns):
-    if kind == "iceberg":
-        yield from pyarrow.dataset.dataset(iceberg_files(path)).to_batches(columns=columns)
-    elif kind == "parquet":
-        files = [str(file) for file in pathlib.Path(path).rglob("*.parquet")]
-        yield from pyarrow.dataset.dataset(files).to_batches(columns=columns)
+    if kind in ("iceberg", "parquet"):
+        files = [str(file) for file in pathlib.Path(path).rglob("*.parquet")] if kind == "parquet" else iceberg_files(path)
+        dataset = pyarrow.dataset.dataset(files)
+        # Some tools write names their own way: OrderId becomes order_id.
+        plain = {name.replace("_", "").lower(): name for name in dataset.schema.names}
+        yield from dataset.to_batches(columns=[plain[name.replace("_", "").lower()] for name in columns])
     else:
         places = [int(place) for place in kind.removeprefix("text:").split(",")]
         parse = pyarrow.csv.ParseOptions(delimiter="\x01", quote_char=False)

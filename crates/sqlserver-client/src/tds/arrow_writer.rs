@@ -67,8 +67,8 @@ impl ArrowWriter {
         if self.rows == 0 {
             return Ok(None);
         }
-        let columns = self.columns.into_iter().map(ColumnBuilder::finish).collect();
-        RecordBatch::try_new(self.schema, columns)
+        let columns = self.columns.into_iter().map(ColumnBuilder::finish);
+        RecordBatch::try_new(self.schema, columns.collect::<Result<_>>()?)
             .map(Some)
             .map_err(|error| {
                 Error::new(
@@ -107,7 +107,7 @@ impl ArrowWriter {
         }
         self.bytes += self.scratch.len();
         let scratch = std::mem::take(&mut self.scratch);
-        self.write(col, |column| column.text(&scratch));
+        self.write(col, |column| column.text(scratch.bytes()));
         self.scratch = scratch;
     }
 }
@@ -149,6 +149,12 @@ impl RowWriter for ArrowWriter {
     }
 
     fn write_string(&mut self, col: usize, bytes: Cow<'_, [u8]>, encoding_type: EncodingType) {
+        if encoding_type == EncodingType::Utf16
+            && let Some(pairs) = text::ascii(&bytes)
+        {
+            self.bytes += pairs.len();
+            return self.write(col, |column| column.text(pairs.iter().map(|pair| pair[0])));
+        }
         let decoded = text::decode(&bytes, encoding_type, &mut self.scratch);
         self.write_scratch(col, decoded);
     }

@@ -44,6 +44,15 @@ pub(super) fn decode(bytes: &[u8], encoding: EncodingType, out: &mut String) -> 
     }
 }
 
+/// The code units of UTF-16LE `bytes` if all of them are ASCII.
+pub(super) fn ascii(bytes: &[u8]) -> Option<&[[u8; 2]]> {
+    let (pairs, rest) = bytes.as_chunks::<2>();
+    let beyond = pairs
+        .iter()
+        .fold(0, |seen, pair| seen | (u16::from_le_bytes(*pair) & 0xFF80));
+    (rest.is_empty() && beyond == 0).then_some(pairs)
+}
+
 /// Replaces `out` by the characters of UTF-16LE `bytes`.
 pub(super) fn decode_utf16(bytes: &[u8], out: &mut String) -> Result<(), TextError> {
     let (pairs, rest) = bytes.as_chunks::<2>();
@@ -51,15 +60,6 @@ pub(super) fn decode_utf16(bytes: &[u8], out: &mut String) -> Result<(), TextErr
         return Err(TextError::Malformed);
     }
     out.clear();
-    let seen = pairs
-        .iter()
-        .fold([0_u8; 2], |seen, pair| [seen[0] | pair[0], seen[1] | pair[1]]);
-    if seen[0].is_ascii() && seen[1] == 0 {
-        let mut bytes = std::mem::take(out).into_bytes();
-        bytes.extend(pairs.iter().map(|pair| pair[0]));
-        *out = String::from_utf8(bytes).map_err(|_| TextError::Malformed)?;
-        return Ok(());
-    }
     out.reserve(pairs.len());
     let units = pairs.iter().map(|pair| u16::from_le_bytes(*pair));
     for character in char::decode_utf16(units) {
@@ -97,6 +97,20 @@ mod tests {
             decode(&[1], EncodingType::Utf16, &mut out),
             Err(TextError::Malformed)
         );
+    }
+
+    #[test]
+    fn only_ascii_is_taken_for_ascii() {
+        for (units, expect) in [
+            (&[][..], true),
+            (&[0x61, 0, 0x7F], true),
+            (&[0x61, 0x80], false),
+            (&[0x100], false),
+            (&[0x6100], false),
+        ] {
+            assert_eq!(ascii(&utf16(units)).is_some(), expect, "{units:?}");
+        }
+        assert!(ascii(&[0x61]).is_none());
     }
 
     #[test]

@@ -90,6 +90,8 @@ impl Binder<'_> {
                     None
                 };
                 let scan = ScanPlan {
+                    filtered: named_columns(conditions, &columns),
+                    wanted: None,
                     table: id,
                     read,
                     filter,
@@ -304,6 +306,26 @@ fn direction(index: &Index, equal: usize, wanted: &WantedOrder) -> Option<bool> 
         }
     }
     backwards
+}
+
+/// The columns that conditions name; none if there may be others.
+fn named_columns(conditions: &[Expr], columns: &[BoundColumn]) -> Option<Vec<usize>> {
+    if conditions.iter().any(has_subquery) {
+        return None;
+    }
+    let (mut named, mut clear) = (Vec::new(), true);
+    for condition in conditions {
+        walk(condition, &mut |e| {
+            if let Expr::Column(name) = e {
+                match find_column(columns, name) {
+                    Ok(column) => named.extend(column),
+                    Err(_) => clear = false,
+                }
+            }
+            true
+        });
+    }
+    clear.then_some(named)
 }
 
 /// Whether the rows that a seek finds are those that meet all conditions: each of them is one of its bounds, on a column whose values

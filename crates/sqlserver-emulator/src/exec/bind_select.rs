@@ -2,7 +2,7 @@
 
 use super::bind_query::{info_of, output_position, result_column};
 use super::draft::{Draft, places};
-use super::plan::{Node, QueryPlan, SelectPlan, SortKey, SortValue, VariableAssignment};
+use super::plan::{Node, QueryPlan, SelectPlan, SortKey, SortValue, Source, VariableAssignment};
 use super::scope::{Binder, Block, BoundColumn, same};
 use super::walk::{collect_functions, conjuncts};
 use crate::ast::{ColumnName, Expr, Literal, OrderItem, Query, Select, SelectItem};
@@ -44,7 +44,7 @@ impl Binder<'_> {
         let wanted = plain
             .then(|| wanted_order(&query.order_by, &items, &draft))
             .flatten();
-        let (source, presorted) = self.finish(draft, wanted.as_ref())?;
+        let (mut source, presorted) = self.finish(draft, wanted.as_ref())?;
         self.block().columns = columns;
         let filter = self.predicates(&residual)?;
         let group = if grouped {
@@ -70,6 +70,18 @@ impl Binder<'_> {
         let order = self.order(&query.order_by, &items, &named, select.distinct)?;
         let page = self.page(select, query)?;
         let assignments = assignments(items)?;
+        if plain && having.is_none() && filter.is_empty() {
+            let bare = bound.iter().map(BoundExpr::as_column);
+            let sorted = order.iter().map(|sort| match &sort.value {
+                SortValue::Output(_) => None,
+                SortValue::Expr(expr) => Some(expr.as_column()),
+            });
+            if let Source::Scan(scan) = &mut source
+                && scan.probe.is_none()
+            {
+                scan.wanted = bare.chain(sorted.flatten()).collect();
+            }
+        }
         Ok((
             named,
             SelectPlan {

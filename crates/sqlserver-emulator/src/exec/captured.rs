@@ -188,6 +188,8 @@ impl Run<'_> {
     /// A table's rows in the order of its clustered index.
     fn index_rows(&mut self, table: TableId, read: ReadPlan, range: KeyRange) -> SqlResult<Vec<Row>> {
         let scan = ScanPlan {
+            filtered: None,
+            wanted: None,
             table,
             read,
             filter: Vec::new(),

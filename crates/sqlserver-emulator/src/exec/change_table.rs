@@ -229,6 +229,8 @@ impl Run<'_> {
             values.push(value);
         }
         let scan = ScanPlan {
+            filtered: None,
+            wanted: None,
             table: id,
             read,
             filter: Vec::new(),

@@ -218,6 +218,10 @@ pub(crate) struct ScanPlan {
     pub(crate) table: TableId,
     pub(crate) read: ReadPlan,
     pub(crate) filter: Vec<BoundExpr>,
+    /// The only columns that the filter looks at, where that is known.
+    pub(crate) filtered: Option<Vec<usize>>,
+    /// The only columns that are looked at once the filter has let a row pass, where that is known.
+    pub(crate) wanted: Option<Vec<usize>>,
     pub(crate) seek: Option<Seek>,
     pub(crate) probe: Option<Probe>,
     /// Rows must come in index order, forwards or backwards.

@@ -211,10 +211,23 @@ impl Run<'_> {
         each: Each<'_>,
     ) -> SqlResult<Flow> {
         self.visit_stored(scan, access, &mut |run, id, row| {
-            let row = row.row();
-            if !run.all_hold(filter, &row)? {
-                return Ok(Flow::Continue);
-            }
+            let row = match (&scan.filtered, &scan.wanted) {
+                (Some(filtered), wanted) => {
+                    if !filter.is_empty() && !run.all_hold(filter, &row.columns(filtered))? {
+                        return Ok(Flow::Continue);
+                    }
+                    wanted
+                        .as_ref()
+                        .map_or_else(|| row.row(), |wanted| row.columns(wanted))
+                }
+                (None, _) => {
+                    let row = row.row();
+                    if !run.all_hold(filter, &row)? {
+                        return Ok(Flow::Continue);
+                    }
+                    row
+                }
+            };
             each(
                 run,
                 if scan.with_row_id {

@@ -88,7 +88,12 @@ impl Encoder {
             Stored::Ascii(text) if wide && self.layout == Layout::ShortLength => {
                 let length = u16::try_from(text.len() * 2).map_err(|_| Mismatch)?;
                 out.extend(length.to_le_bytes());
-                out.extend(text.iter().flat_map(|byte| [*byte, 0]));
+                let start = out.len();
+                out.resize(start + text.len() * 2, 0);
+                let (pairs, _) = out.get_mut(start..).unwrap_or_default().as_chunks_mut::<2>();
+                for (pair, byte) in pairs.iter_mut().zip(text) {
+                    *pair = [*byte, 0];
+                }
                 Ok(())
             }
             // ASCII is the same in every code page.
