@@ -34,27 +34,30 @@ pub(crate) enum ColumnBuilder {
 }
 
 impl ColumnBuilder {
-    pub(crate) fn new(ty: &DataType) -> Result<Self> {
+    /// An empty column with room for so many rows; it grows.
+    pub(crate) fn new(ty: &DataType, rows: usize) -> Result<Self> {
         Ok(match ty {
-            DataType::Boolean => Self::Bool(BooleanBuilder::new()),
-            DataType::Int32 => Self::Int32(Int32Builder::new()),
-            DataType::Int64 => Self::Int64(Int64Builder::new()),
-            DataType::Float32 => Self::Float32(Float32Builder::new()),
-            DataType::Float64 => Self::Float64(Float64Builder::new()),
+            DataType::Boolean => Self::Bool(BooleanBuilder::with_capacity(rows)),
+            DataType::Int32 => Self::Int32(Int32Builder::with_capacity(rows)),
+            DataType::Int64 => Self::Int64(Int64Builder::with_capacity(rows)),
+            DataType::Float32 => Self::Float32(Float32Builder::with_capacity(rows)),
+            DataType::Float64 => Self::Float64(Float64Builder::with_capacity(rows)),
             DataType::Decimal128(_, scale) => Self::Decimal(
-                Decimal128Builder::new().with_data_type(ty.clone()),
+                Decimal128Builder::with_capacity(rows).with_data_type(ty.clone()),
                 u8::try_from(*scale).map_err(|_| Error::internal("a decimal has a negative scale"))?,
             ),
-            DataType::Date32 => Self::Date(Date32Builder::new()),
-            DataType::Time64(TimeUnit::Microsecond) => Self::Time(Time64MicrosecondBuilder::new()),
-            DataType::Timestamp(TimeUnit::Microsecond, _) => {
-                Self::Timestamp(TimestampMicrosecondBuilder::new().with_data_type(ty.clone()))
+            DataType::Date32 => Self::Date(Date32Builder::with_capacity(rows)),
+            DataType::Time64(TimeUnit::Microsecond) => {
+                Self::Time(Time64MicrosecondBuilder::with_capacity(rows))
             }
-            DataType::Utf8 => Self::Text(TextColumn::new()),
-            DataType::LargeUtf8 => Self::LargeText(TextColumn::new()),
-            DataType::Binary => Self::Binary(BinaryBuilder::new()),
-            DataType::LargeBinary => Self::LargeBinary(LargeBinaryBuilder::new()),
-            DataType::FixedSizeBinary(16) => Self::Uuid(FixedSizeBinaryBuilder::new(16)),
+            DataType::Timestamp(TimeUnit::Microsecond, _) => {
+                Self::Timestamp(TimestampMicrosecondBuilder::with_capacity(rows).with_data_type(ty.clone()))
+            }
+            DataType::Utf8 => Self::Text(TextColumn::new(rows)),
+            DataType::LargeUtf8 => Self::LargeText(TextColumn::new(rows)),
+            DataType::Binary => Self::Binary(BinaryBuilder::with_capacity(rows, 0)),
+            DataType::LargeBinary => Self::LargeBinary(LargeBinaryBuilder::with_capacity(rows, 0)),
+            DataType::FixedSizeBinary(16) => Self::Uuid(FixedSizeBinaryBuilder::with_capacity(rows, 16)),
             other => {
                 return Err(Error::internal(format!(
                     "no SQL Server column is read as {other}"
@@ -148,12 +151,16 @@ impl ColumnBuilder {
         true
     }
 
-    /// Appends UTF-8; it is checked when the column is finished.
-    pub(crate) fn text(&mut self, value: impl Iterator<Item = u8>) -> bool {
+    /// Appends the text that `append` adds to the bytes, and returns its length; `None` if the column takes none. That it is UTF-8 is
+    /// checked when the column is finished.
+    pub(crate) fn text<E>(
+        &mut self,
+        append: impl FnOnce(&mut Vec<u8>) -> std::result::Result<(), E>,
+    ) -> std::result::Result<Option<usize>, E> {
         match self {
-            Self::Text(column) => column.push(value),
-            Self::LargeText(column) => column.push(value),
-            _ => false,
+            Self::Text(column) => column.push(append),
+            Self::LargeText(column) => column.push(append),
+            _ => Ok(None),
         }
     }
 

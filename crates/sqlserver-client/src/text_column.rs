@@ -1,12 +1,9 @@
-//! A column of text under construction. Values that are ASCII, as most are, go from the wire into the column in one step; that the
-//! whole is UTF-8 is checked once, at its end.
+//! A column of text under construction. Values go from the wire into the column in one step; that the whole is UTF-8 is checked once, at
+//! its end.
 
 use arrow_array::{GenericStringArray, OffsetSizeTrait};
 use arrow_buffer::{Buffer, NullBufferBuilder, OffsetBuffer, ScalarBuffer};
 use model::{Error, Result};
-
-/// Rows that a column has room for at first; it grows.
-const ROWS: usize = 1024;
 
 /// Text with offsets of type `O`.
 #[derive(Debug)]
@@ -17,11 +14,14 @@ pub(crate) struct TextColumn<O> {
 }
 
 impl<O: OffsetSizeTrait> TextColumn<O> {
-    pub(crate) fn new() -> Self {
+    /// An empty column with room for so many rows; it grows.
+    pub(crate) fn new(rows: usize) -> Self {
+        let mut offsets = Vec::with_capacity(rows + 1);
+        offsets.push(O::usize_as(0));
         Self {
             values: Vec::new(),
-            offsets: vec![O::usize_as(0)],
-            nulls: NullBufferBuilder::new(ROWS),
+            offsets,
+            nulls: NullBufferBuilder::new(rows),
         }
     }
 
@@ -30,17 +30,22 @@ impl<O: OffsetSizeTrait> TextColumn<O> {
         self.nulls.append_null();
     }
 
-    /// Appends a value. False if the column has become too long for its offsets; nothing is appended then.
-    pub(crate) fn push(&mut self, text: impl Iterator<Item = u8>) -> bool {
+    /// Appends the value that `append` adds to the bytes, and returns its length; `None` if the column has become too long for its
+    /// offsets. Then, and if `append` fails, nothing is appended.
+    pub(crate) fn push<E>(
+        &mut self,
+        append: impl FnOnce(&mut Vec<u8>) -> std::result::Result<(), E>,
+    ) -> std::result::Result<Option<usize>, E> {
         let start = self.values.len();
-        self.values.extend(text);
-        let Some(end) = O::from_usize(self.values.len()) else {
+        let appended = append(&mut self.values);
+        let end = O::from_usize(self.values.len()).filter(|_| appended.is_ok());
+        let Some(end) = end else {
             self.values.truncate(start);
-            return false;
+            return appended.map(|()| None);
         };
         self.offsets.push(end);
         self.nulls.append_non_null();
-        true
+        Ok(Some(self.values.len() - start))
     }
 
     pub(crate) fn finish(mut self) -> Result<GenericStringArray<O>> {
@@ -54,13 +59,26 @@ impl<O: OffsetSizeTrait> TextColumn<O> {
 mod tests {
     use super::*;
 
+    fn push<O: OffsetSizeTrait>(column: &mut TextColumn<O>, value: &[u8]) -> Option<usize> {
+        let pushed = column.push(|values| {
+            values.extend_from_slice(value);
+            Ok::<(), ()>(())
+        });
+        pushed.unwrap()
+    }
+
     #[test]
     fn values_nulls_and_empty_texts_keep_their_places() {
-        let mut column = TextColumn::<i32>::new();
-        assert!(column.push("a".bytes()));
+        let mut column = TextColumn::<i32>::new(1);
+        assert_eq!(push(&mut column, b"a"), Some(1));
         column.null();
-        assert!(column.push("".bytes()));
-        assert!(column.push("größer".bytes()));
+        assert_eq!(push(&mut column, b""), Some(0));
+        let failed = column.push(|values| {
+            values.extend_from_slice(b"half");
+            Err("broken")
+        });
+        assert_eq!(failed, Err("broken"));
+        assert_eq!(push(&mut column, "größer".as_bytes()), Some(8));
         let array = column.finish().unwrap();
         let read: Vec<_> = array.iter().collect();
         assert_eq!(read, [Some("a"), None, Some(""), Some("größer")]);
@@ -68,13 +86,13 @@ mod tests {
 
     #[test]
     fn bytes_that_are_no_text_are_refused() {
-        let mut column = TextColumn::<i64>::new();
-        column.push([0xFF].into_iter());
+        let mut column = TextColumn::<i64>::new(1);
+        push(&mut column, &[0xFF]);
         assert!(column.finish().is_err());
         // Two halves of a character are one only together.
-        let mut column = TextColumn::<i64>::new();
-        column.push([0xC3].into_iter());
-        column.push([0xA4].into_iter());
+        let mut column = TextColumn::<i64>::new(1);
+        push(&mut column, &[0xC3]);
+        push(&mut column, &[0xA4]);
         assert!(column.finish().is_err());
     }
 }

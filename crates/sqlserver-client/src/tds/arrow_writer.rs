@@ -31,25 +31,29 @@ pub(super) struct ArrowWriter {
     rows: usize,
     most_rows: usize,
     bytes: usize,
-    scratch: String,
     error: Option<Error>,
 }
 
 impl ArrowWriter {
-    pub(super) fn new(schema: &SchemaRef, most_rows: usize) -> Result<Self> {
+    /// A batch of at most `most_rows` rows, and probably of `likely_rows`.
+    pub(super) fn new(schema: &SchemaRef, most_rows: usize, likely_rows: usize) -> Result<Self> {
         let columns = schema
             .fields()
             .iter()
-            .map(|field| ColumnBuilder::new(field.data_type()));
+            .map(|field| ColumnBuilder::new(field.data_type(), likely_rows));
         Ok(Self {
             schema: schema.clone(),
             columns: columns.collect::<Result<_>>()?,
             rows: 0,
             most_rows: most_rows.max(1),
             bytes: 0,
-            scratch: String::new(),
             error: None,
         })
+    }
+
+    /// The rows that have been written.
+    pub(super) fn rows(&self) -> usize {
+        self.rows
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -101,14 +105,16 @@ impl ArrowWriter {
         }
     }
 
-    fn write_scratch(&mut self, col: usize, decoded: std::result::Result<(), text::TextError>) {
-        if let Err(error) = decoded {
-            return self.fail(ErrorKind::Data, col, error.describe());
+    fn write_text(
+        &mut self,
+        col: usize,
+        decode: impl FnOnce(&mut Vec<u8>) -> std::result::Result<(), text::TextError>,
+    ) {
+        match self.columns.get_mut(col).map(|column| column.text(decode)) {
+            Some(Ok(Some(bytes))) => self.bytes += bytes,
+            Some(Err(error)) => self.fail(ErrorKind::Data, col, error.describe()),
+            _ => self.write(col, |_| false),
         }
-        self.bytes += self.scratch.len();
-        let scratch = std::mem::take(&mut self.scratch);
-        self.write(col, |column| column.text(scratch.bytes()));
-        self.scratch = scratch;
     }
 }
 
@@ -149,14 +155,7 @@ impl RowWriter for ArrowWriter {
     }
 
     fn write_string(&mut self, col: usize, bytes: Cow<'_, [u8]>, encoding_type: EncodingType) {
-        if encoding_type == EncodingType::Utf16
-            && let Some(pairs) = text::ascii(&bytes)
-        {
-            self.bytes += pairs.len();
-            return self.write(col, |column| column.text(pairs.iter().map(|pair| pair[0])));
-        }
-        let decoded = text::decode(&bytes, encoding_type, &mut self.scratch);
-        self.write_scratch(col, decoded);
+        self.write_text(col, |out| text::decode(&bytes, encoding_type, out));
     }
 
     fn write_bytes(&mut self, col: usize, bytes: Cow<'_, [u8]>) {
@@ -222,8 +221,7 @@ impl RowWriter for ArrowWriter {
     }
 
     fn write_xml(&mut self, col: usize, val: SqlXml) {
-        let decoded = text::decode_utf16(text::without_bom(&val.bytes), &mut self.scratch);
-        self.write_scratch(col, decoded);
+        self.write_text(col, |out| text::decode_utf16(text::without_bom(&val.bytes), out));
     }
 
     fn write_json(&mut self, col: usize, _val: SqlJson) {

@@ -15,6 +15,8 @@ pub(crate) struct Link {
     pub(super) client: TdsClient,
     /// Whether a result of [`Link::start_arrow`] has not been read to its end.
     reading: bool,
+    /// The rows of its last batch, for which the next one makes room.
+    last_rows: usize,
 }
 
 impl std::fmt::Debug for Link {
@@ -35,6 +37,7 @@ impl Link {
         Ok(Self {
             client,
             reading: false,
+            last_rows: 0,
         })
     }
 
@@ -137,6 +140,7 @@ impl Link {
             ));
         }
         self.reading = true;
+        self.last_rows = 0;
         Ok(())
     }
 
@@ -146,7 +150,7 @@ impl Link {
         schema: &SchemaRef,
         rows: usize,
     ) -> Result<Option<RecordBatch>> {
-        let mut writer = ArrowWriter::new(schema, rows)?;
+        let mut writer = ArrowWriter::new(schema, rows, self.last_rows)?;
         while self.reading && !writer.is_full() {
             self.reading = self.client.next_row_into(&mut writer).await.map_err(failed)?;
             writer.check()?;
@@ -154,6 +158,7 @@ impl Link {
                 self.close().await?;
             }
         }
+        self.last_rows = writer.rows();
         writer.finish()
     }
 

@@ -14,7 +14,7 @@ use mssql_tds::datatypes::sql_string::EncodingType;
 use mssql_tds::datatypes::sql_vector::SqlVector;
 use uuid::Uuid;
 
-use super::text;
+use super::text::{self, TextError};
 use crate::Value;
 
 /// Collects rows. The trait's methods cannot fail, so the first error is kept until the row is taken.
@@ -37,6 +37,19 @@ impl ValueWriter {
         self.row.push(Value::Null);
         self.error
             .get_or_insert_with(|| Error::new(kind, format!("column {} of a result {why}", col + 1)));
+    }
+
+    fn write_text(
+        &mut self,
+        col: usize,
+        decode: impl FnOnce(&mut Vec<u8>) -> std::result::Result<(), TextError>,
+    ) {
+        let mut bytes = Vec::new();
+        let decoded = decode(&mut bytes);
+        match decoded.and_then(|()| String::from_utf8(bytes).map_err(|_| TextError::Malformed)) {
+            Ok(text) => self.row.push(Value::Text(text)),
+            Err(error) => self.fail(ErrorKind::Data, col, error.describe()),
+        }
     }
 }
 
@@ -83,11 +96,7 @@ impl RowWriter for ValueWriter {
     }
 
     fn write_string(&mut self, col: usize, bytes: Cow<'_, [u8]>, encoding_type: EncodingType) {
-        let mut decoded = String::new();
-        match text::decode(&bytes, encoding_type, &mut decoded) {
-            Ok(()) => self.row.push(Value::Text(decoded)),
-            Err(error) => self.fail(ErrorKind::Data, col, error.describe()),
-        }
+        self.write_text(col, |out| text::decode(&bytes, encoding_type, out));
     }
 
     fn write_bytes(&mut self, _col: usize, bytes: Cow<'_, [u8]>) {
@@ -161,11 +170,7 @@ impl RowWriter for ValueWriter {
     }
 
     fn write_xml(&mut self, col: usize, val: SqlXml) {
-        let mut decoded = String::new();
-        match text::decode_utf16(text::without_bom(&val.bytes), &mut decoded) {
-            Ok(()) => self.row.push(Value::Text(decoded)),
-            Err(error) => self.fail(ErrorKind::Data, col, error.describe()),
-        }
+        self.write_text(col, |out| text::decode_utf16(text::without_bom(&val.bytes), out));
     }
 
     fn write_json(&mut self, col: usize, _val: SqlJson) {
