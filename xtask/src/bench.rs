@@ -50,6 +50,9 @@ pub(crate) struct Options {
     /// The server gives at most so many rows a second.
     #[arg(long)]
     throttle: Option<u64>,
+    /// Chunks of a first copy that `sync-cli` reads at once.
+    #[arg(long, default_value_t = 2)]
+    connections: usize,
     /// Where the report goes; its chart lies beside it.
     #[arg(long, default_value = "target/bench/latest.json")]
     save: PathBuf,
@@ -109,7 +112,8 @@ fn measure(options: &Options) -> Result<()> {
         // A server for each table: its memory is that of this table.
         let server = Server::emulator(&programs, &[SOURCE, TARGET], &directory, options.throttle)?;
         let rows = table.rows(options.size);
-        let arena = Arena::fill(&programs, &server, &python, *table, rows, directory)?;
+        let mut arena = Arena::fill(&programs, &server, &python, *table, rows, directory)?;
+        arena.connections = options.connections;
         report
             .results
             .extend(series::run(&arena, &contestants, options.rounds)?);

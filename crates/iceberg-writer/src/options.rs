@@ -29,7 +29,7 @@ impl Default for WriterOptions {
         Self {
             target_file_bytes: 256 << 20,
             zstd_level: 3,
-            row_group_bytes: 64 << 20,
+            row_group_bytes: 32 << 20,
             row_group_rows: 1 << 20,
             open_partitions: 32,
             lookup_bytes: 32 << 20,

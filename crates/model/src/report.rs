@@ -59,6 +59,9 @@ pub struct RunMetadata {
     pub duration_seconds: f64,
     /// How it ended: the worst of its tables.
     pub status: RunStatus,
+    /// The most memory that the process has had, where the system tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_memory_bytes: Option<u64>,
 }
 
 /// Counts. `records_processed` are rows read from the source, a tolerance window's included; `records_written` are rows

@@ -67,6 +67,7 @@
 //! ```
 
 mod key_text;
+mod memory;
 mod progress;
 mod report;
 mod retry;
@@ -74,6 +75,7 @@ mod run;
 mod table_sync;
 mod verify;
 
+pub use memory::Memory;
 pub use progress::{NoProgress, Progress, ProgressEvent};
 pub use retry::RetryPolicy;
 pub use run::{Route, Run, RunOutcome, Runner};

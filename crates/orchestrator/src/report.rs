@@ -172,6 +172,7 @@ pub(crate) fn run_report(
             completed_at: rfc3339(completed),
             duration_seconds: (completed.0 - started.0) as f64 / 1_000.0,
             status: worst(tables.iter().map(|table| table.report.status)),
+            peak_memory_bytes: None,
         },
         ..RunReport::default()
     };

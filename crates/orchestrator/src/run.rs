@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
+use crate::memory::Memory;
 use crate::progress::{NoProgress, Progress, ProgressEvent};
 use crate::report::{TableOutcome, run_report};
 use crate::retry::RetryPolicy;
@@ -28,6 +29,8 @@ pub struct Runner {
     pub retry: RetryPolicy,
     /// How many routes run at once.
     pub parallel: usize,
+    /// What all of them may hold in memory.
+    pub memory: Memory,
     /// Hears of progress.
     pub progress: Arc<dyn Progress>,
 }
@@ -73,7 +76,7 @@ pub enum RunOutcome {
 }
 
 impl Runner {
-    /// A runner with the default retries, four tables at once, and nobody who hears of progress.
+    /// A runner with the default retries, four tables at once in 256 MiB, and nobody who hears of progress.
     pub fn new(store: Arc<dyn StateStore>, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Self {
         Self {
             store,
@@ -81,6 +84,7 @@ impl Runner {
             ids,
             retry: RetryPolicy::default(),
             parallel: 4,
+            memory: Memory::default(),
             progress: Arc::new(NoProgress),
         }
     }

@@ -47,6 +47,8 @@ pub struct TableSync {
     pub target_table: TableName,
     /// About how many rows a copy reads and commits at once.
     pub batch_rows: usize,
+    /// How many chunks of a copy are read and staged at once.
+    pub ahead: usize,
     /// Whether everything is copied again, to replace what is there in one commit.
     pub full: bool,
     /// Whether a table without a key that was copied before is replaced in each run. Otherwise such a run is refused.
@@ -60,7 +62,8 @@ pub struct TableSync {
 }
 
 impl TableSync {
-    /// A table sync from `source` to `target` that creates the target, adopts nothing and copies 100,000 rows at once.
+    /// A table sync from `source` to `target` that creates the target, adopts nothing and copies by 100,000 rows, two chunks at
+    /// once.
     pub fn new(
         sync: SyncId,
         direction: impl Into<String>,
@@ -75,6 +78,7 @@ impl TableSync {
             sink,
             target_table,
             batch_rows: 100_000,
+            ahead: 2,
             full: false,
             replace_keyless: false,
             repair: None,

@@ -18,6 +18,8 @@ pub struct CaptureOptions {
     pub tracking: Option<TrackingOptions>,
     /// Rows of a chunk of the first copy, and of a part of a large increment.
     pub batch_size: usize,
+    /// How many chunks of the first copy are read at once, each over a connection of its own.
+    pub connections: usize,
     /// Which columns are read.
     pub columns: Columns,
     /// A T-SQL condition that rows must meet, for example `Region = N'EU'`. A row that stops meeting it is not seen to go.
@@ -35,6 +37,7 @@ impl Default for CaptureOptions {
             mode: Mode::default(),
             tracking: None,
             batch_size: 100_000,
+            connections: 2,
             columns: Columns::default(),
             filter: None,
             types: TypePolicy::default(),
@@ -195,6 +198,7 @@ impl CaptureOptions {
             }
         };
         rule(self.batch_size == 0, "`capture.batch_size` must be at least 1")?;
+        rule(self.connections == 0, "`capture.connections` must be at least 1")?;
         rule(
             matches!(self.mode, Mode::Full | Mode::ChangeTracking | Mode::Cdc) && self.tracking.is_some(),
             "`capture.tracking` has an effect with `mode: incremental` and `mode: auto` only; remove one of them",
@@ -259,6 +263,7 @@ mod tests {
     fn each_rule_names_its_field() {
         for (json, field) in [
             (r#"{"batch_size":0}"#, "batch_size"),
+            (r#"{"connections":0}"#, "connections"),
             (r#"{"mode":"full","tracking":{"column":"c"}}"#, "tracking"),
             (
                 r#"{"mode":"change_tracking","tracking":{"column":"c"}}"#,

@@ -6,6 +6,7 @@
 mod iceberg;
 mod load;
 mod select;
+mod size;
 
 use std::path::PathBuf;
 
@@ -20,6 +21,7 @@ use sqlserver_source::CaptureOptions;
 pub use iceberg::{Filesystem, Iceberg};
 pub use load::load;
 pub(crate) use select::{Selected, select};
+pub use size::Size;
 
 /// A sync: where rows come from, the Iceberg tables, where rows go, and which tables.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -78,6 +80,9 @@ pub struct Run {
     pub parallel_tables: usize,
     /// How many times in a row a step may fail for a passing reason before the table fails.
     pub attempts: u32,
+    /// How much the rows of all tables together may take in memory on their way, for example `256MiB`. Fewer streams run at once where
+    /// it is small. A single larger value comes on top.
+    pub memory: Size,
 }
 
 impl Default for Run {
@@ -85,6 +90,7 @@ impl Default for Run {
         Self {
             parallel_tables: 4,
             attempts: 8,
+            memory: Size::mebibytes(256),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The only place where time and randomness come from outside.
+//! The only place where time, randomness and what the system says of this process come from outside.
 
 use model::{BatchId, Clock, Ids, Timestamp};
 
@@ -36,4 +36,12 @@ impl Ids for RandomIds {
     fn random(&self) -> u128 {
         uuid::Uuid::new_v4().as_u128()
     }
+}
+
+/// The most memory that this process has had so far, where the system tells.
+pub(crate) fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes << 10)
 }

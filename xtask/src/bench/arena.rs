@@ -26,6 +26,8 @@ pub(crate) struct Arena<'a> {
     pub(crate) table: Table,
     pub(crate) expected: Sums,
     pub(crate) directory: PathBuf,
+    /// Chunks of a first copy that are read at once.
+    pub(crate) connections: usize,
 }
 
 /// One run of one contestant.
@@ -56,6 +58,7 @@ impl<'a> Arena<'a> {
             table,
             expected: Sums::default(),
             directory,
+            connections: 1,
         };
         server.execute(SOURCE, &table.ddl())?;
         let loaded = arena.worker(SOURCE, &["load", "--rows", &rows.to_string()])?;
@@ -101,7 +104,10 @@ impl<'a> Arena<'a> {
             "sync": "bench",
             "iceberg": { "filesystem": { "warehouse": self.warehouse() } },
             "state": { "file": self.directory.join("state") },
-            "tables": [{ "table": format!("dbo.{}", self.table.name()) }],
+            "tables": [{
+                "table": format!("dbo.{}", self.table.name()),
+                "capture": { "connections": self.connections },
+            }],
         });
         for end in ends {
             let (Some(sections), Some(end)) = (sections.as_object_mut(), end.as_object()) else {

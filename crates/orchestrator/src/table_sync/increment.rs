@@ -33,6 +33,7 @@ impl TableRun<'_> {
         from: Position,
     ) -> Result<Attempt> {
         let upto = self.cut(Some(&from)).await?;
+        let _share = self.cancellable(self.runner.memory.share()).await?;
         let mut events = self
             .retried(|| {
                 self.sync

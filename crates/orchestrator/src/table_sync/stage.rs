@@ -13,9 +13,6 @@ use crate::progress;
 use crate::retry::{Backoff, Failures};
 use crate::run::Runner;
 
-/// How many chunks are read and staged at a time while an earlier one is committed.
-pub(super) const AHEAD: usize = 2;
-
 /// A chunk that is ready to be committed.
 pub(super) struct StagedChunk {
     pub(super) chunk: Chunk,
@@ -39,7 +36,7 @@ struct Stager {
 pub(super) type StagedChunks = BoxStream<'static, Result<StagedChunk>>;
 
 impl TableRun<'_> {
-    /// Reads and stages the chunks above `after`, [`AHEAD`] of them at a time in tasks of their own, and returns them in key
+    /// Reads and stages the chunks above `after`, [`TableSync::ahead`] of them at a time in tasks of their own, and returns them in key
     /// order. Dropping the stream ends the tasks.
     pub(super) async fn staged_chunks(
         &self,
@@ -60,7 +57,7 @@ impl TableRun<'_> {
             failures: self.failures.clone(),
         };
         let started = with_last(chunks).map(move |next| stager.clone().spawn(next));
-        Ok(started.buffered(AHEAD).boxed())
+        Ok(started.buffered(self.sync.ahead.max(1)).boxed())
     }
 
     /// Throws away the chunks that were staged ahead and will not be committed. Those that are still being staged end
@@ -113,6 +110,7 @@ impl Stager {
             target_table,
             ..
         } = &self.sync;
+        let _share = self.runner.memory.share().await?;
         let rows = source
             .read(source_table, &self.schema, chunk.selection.clone(), None)
             .await?;

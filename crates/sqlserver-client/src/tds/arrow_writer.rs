@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use arrow_array::RecordBatch;
-use arrow_schema::SchemaRef;
+use arrow_schema::{DataType, SchemaRef};
 use model::{Error, ErrorKind, Result};
 use mssql_tds::datatypes::column_values::{
     SqlDate, SqlDateTime, SqlDateTime2, SqlDateTimeOffset, SqlMoney, SqlSmallDateTime, SqlSmallMoney,
@@ -21,8 +21,8 @@ use super::value_writer::{money, unscaled};
 use crate::builders::ColumnBuilder;
 use crate::datetime;
 
-/// A batch ends at this many bytes of text and binary, so that large values do not fill the memory.
-const BATCH_BYTES: usize = 16 << 20;
+/// A batch ends at this many bytes, so that wide rows and large values do not fill the memory.
+const BATCH_BYTES: usize = 8 << 20;
 
 /// Writes one batch. The trait's methods cannot fail, so the first error is kept for [`ArrowWriter::check`].
 pub(super) struct ArrowWriter {
@@ -31,6 +31,8 @@ pub(super) struct ArrowWriter {
     rows: usize,
     most_rows: usize,
     bytes: usize,
+    /// What a row takes besides its text and binary.
+    row_bytes: usize,
     error: Option<Error>,
 }
 
@@ -47,6 +49,7 @@ impl ArrowWriter {
             rows: 0,
             most_rows: most_rows.max(1),
             bytes: 0,
+            row_bytes: schema.fields().iter().map(|field| width(field.data_type())).sum(),
             error: None,
         })
     }
@@ -242,5 +245,14 @@ impl RowWriter for ArrowWriter {
 
     fn end_row(&mut self) {
         self.rows += 1;
+        self.bytes += self.row_bytes;
+    }
+}
+
+/// The bytes of a value, or of the offset of one.
+fn width(ty: &DataType) -> usize {
+    match ty {
+        DataType::LargeUtf8 | DataType::LargeBinary => 8,
+        ty => ty.primitive_width().unwrap_or(4),
     }
 }

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use iceberg_reader::SnapshotChoice;
 use model::{Error, ErrorKind, ErrorReport, Result, RunReport};
-use orchestrator::{NoProgress, Progress, RetryPolicy, Route, Run, RunOutcome, Runner, TableSync};
+use orchestrator::{Memory, NoProgress, Progress, RetryPolicy, Route, Run, RunOutcome, Runner, TableSync};
 use tokio_util::sync::CancellationToken;
 
 use super::Answer;
 use crate::arguments::{self, Output};
 use crate::config::Selected;
+use crate::edge::peak_memory;
 use crate::exit::Exit;
 use crate::parts::{Direction, Parts};
 use crate::progress::Bars;
@@ -27,7 +28,10 @@ pub(crate) async fn run(parts: &Parts, options: &arguments::Run, output: Output)
         );
     }
     match run_routes(parts, routes(parts, &tables, options)?, output).await {
-        RunOutcome::Finished(report) => answer(&report),
+        RunOutcome::Finished(mut report) => {
+            report.metadata.peak_memory_bytes = peak_memory();
+            answer(&report)
+        }
         RunOutcome::Busy { holder } => busy(parts, &holder),
     }
 }
@@ -81,6 +85,7 @@ fn runner(parts: &Parts, output: Output) -> Runner {
     };
     let mut runner = Runner::new(parts.store().clone(), parts.clock().clone(), parts.ids().clone());
     runner.parallel = settings.parallel_tables;
+    runner.memory = Memory::new(settings.memory.bytes());
     runner.retry = RetryPolicy {
         attempts: settings.attempts,
         ..RetryPolicy::default()
@@ -135,6 +140,7 @@ pub(crate) fn routes(parts: &Parts, tables: &[Selected], options: &arguments::Ru
         }
         for sync in &mut syncs {
             sync.batch_rows = table.entry.capture.batch_size;
+            sync.ahead = table.entry.capture.connections;
             sync.full = options.full;
             sync.replace_keyless = table.entry.capture.mode == sqlserver_source::Mode::Full;
             sync.adopt = table.entry.adopt;
