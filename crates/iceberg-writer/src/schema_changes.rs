@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use iceberg::TableUpdate;
-use iceberg::spec::{NestedField, NestedFieldRef, PrimitiveType, Schema, SnapshotRef, Transform, Type};
+use iceberg::spec::{NestedField, NestedFieldRef, PrimitiveType, Schema, Transform, Type};
 use iceberg_table::{NAME_MAPPING, TableHandle, iceberg_error, iceberg_schema};
 use model::{Error, ErrorKind, Result, TableSchema};
 use schemars::JsonSchema;
@@ -196,12 +196,6 @@ impl<'a> Plan<'a> {
                 self.names.insert(field.id, field.name.clone());
                 self.fields.push(Arc::new(field));
                 self.changes.actions.push(format!("add column {column}"));
-                if self.has_rows() {
-                    self.changes.losses.push(format!(
-                        "column {column} is new: rows that were copied before are NULL in it, whatever the source has there, until they \
-                         change or are mended by `sync-cli verify --repair`"
-                    ));
-                }
             }
             SchemaPolicy::Ignore => {
                 let loss = format!("column {column} is not in the table and is left out");
@@ -209,13 +203,6 @@ impl<'a> Plan<'a> {
             }
             _ => self.refused.push(format!("the table lacks column {column}")),
         }
-    }
-
-    fn has_rows(&self) -> bool {
-        let total = |head: &SnapshotRef| head.summary().additional_properties.get("total-records").cloned();
-        self.table
-            .head()
-            .is_some_and(|head| total(head).as_deref() != Some("0"))
     }
 
     fn retype(&mut self, index: usize, wanted: &NestedField) {
