@@ -79,5 +79,5 @@ pub use memory::Memory;
 pub use progress::{NoProgress, Progress, ProgressEvent};
 pub use retry::RetryPolicy;
 pub use run::{Route, Run, RunOutcome, Runner};
-pub use table_sync::{Repair, TableSync};
+pub use table_sync::{Repair, TableSync, position_beyond_mark};
 pub use verify::{Differing, Side, Upstream, Verified, Verify};

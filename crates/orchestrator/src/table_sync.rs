@@ -28,6 +28,7 @@ use crate::run::Runner;
 use checkpoint::Checkpoint;
 pub(crate) use checkpoint::forget_unfinished;
 
+pub use checkpoint::position_beyond_mark;
 pub use repair::Repair;
 
 /// One source table that is kept equal to one target table.

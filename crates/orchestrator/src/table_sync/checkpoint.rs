@@ -15,13 +15,34 @@ impl Checkpoint {
     /// The position that empty increments have moved to beyond the target's mark. It is void once the target is in
     /// another state than the one that it extends.
     pub(super) fn beyond(&self, newest: &Committed) -> Option<Position> {
-        let valid = self.state.reference.is_some() && self.state.reference == newest.reference;
-        self.state.position.clone().filter(|_| valid)
+        beyond(&self.state, newest)
     }
 
     /// Whether the target's newest batch copied a table without a key in a run that did not end.
     pub(super) fn is_unfinished(&self, newest: &Committed) -> bool {
         self.state.unfinished.is_some() && self.state.unfinished == newest.batch
+    }
+}
+
+fn beyond(state: &TableState, newest: &Committed) -> Option<Position> {
+    let valid = state.reference.is_some() && state.reference == newest.reference;
+    state.position.clone().filter(|_| valid)
+}
+
+/// The position beyond the mark of a target that says `newest` to which empty increments have moved, if the store remembers one. The
+/// next run goes on from there.
+pub async fn position_beyond_mark(
+    store: &dyn StateStore,
+    sync: &SyncId,
+    newest: &Committed,
+) -> Option<Position> {
+    match store.load(sync).await {
+        Ok(Loaded::Found(found)) => beyond(&found.state, newest),
+        Ok(Loaded::Absent | Loaded::Damaged { .. }) => None,
+        Err(error) => {
+            tracing::warn!(%sync, %error, "the state cannot be loaded; the target's mark is used");
+            None
+        }
     }
 }
 

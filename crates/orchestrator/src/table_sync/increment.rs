@@ -2,7 +2,7 @@
 
 use cdc::Fold;
 use futures::StreamExt;
-use model::{Batches, ChangeBatch, Committed, Error, Mark, Position, Result, SourceEvent};
+use model::{Batches, ChangeBatch, Committed, Error, ErrorKind, Mark, Position, Result, SourceEvent};
 
 use super::late::Expected;
 use super::{Attempt, Session, TableRun};
@@ -32,7 +32,7 @@ impl TableRun<'_> {
         mut newest: Committed,
         from: Position,
     ) -> Result<Attempt> {
-        let upto = self.cut(Some(&from)).await?;
+        let (from, upto) = self.cut_after(from, &newest).await?;
         let _share = self.cancellable(self.runner.memory.share()).await?;
         let mut events = self
             .retried(|| {
@@ -66,6 +66,19 @@ impl TableRun<'_> {
         }
         self.tally.reached(&newest, reached);
         Ok(Attempt::Done)
+    }
+
+    /// Takes a cut. Where the history after `from` is lost, the target's mark is tried: nothing was committed between the two, and the
+    /// history after it may still be there, as an older snapshot that somebody holds.
+    async fn cut_after(&mut self, from: Position, newest: &Committed) -> Result<(Position, Position)> {
+        let mark = newest.mark.as_ref().map(Mark::position);
+        match (self.cut(Some(&from)).await, mark) {
+            (Err(gap), Some(mark)) if gap.kind() == ErrorKind::Gap && *mark != from => {
+                let upto = self.cut(Some(mark)).await?;
+                Ok((mark.clone(), upto))
+            }
+            (cut, _) => Ok((from, cut?)),
+        }
     }
 
     fn gather(&self, gathered: &mut Gathered, batch: ChangeBatch) -> Result<()> {

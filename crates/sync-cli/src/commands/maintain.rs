@@ -5,7 +5,8 @@ use iceberg_maintenance::{
     merge_manifests, remove_orphans,
 };
 use iceberg_reader::snapshots_of_position;
-use model::Result;
+use model::{Mark, Result};
+use orchestrator::position_beyond_mark;
 use serde::Serialize;
 
 use super::Answer;
@@ -118,18 +119,22 @@ fn expired(done: &Expired, dry_run: bool) -> String {
     format!("{snapshots} snapshots {would}, with {files} files that only they have")
 }
 
-/// The snapshots that the target continues from.
+/// The snapshots that the target continues from: at its mark, and where empty increments have moved beyond it.
 async fn read_by_target(parts: &Parts, table: &Selected) -> Result<Vec<(i64, String)>> {
     let Some(sink) = parts.target_sink(table)? else {
         return Ok(Vec::new());
     };
     let sync = parts.sync_id(&table.name, Direction::Apply);
-    let Some(mark) = sink.committed(&sync, &table.target).await?.mark else {
-        return Ok(Vec::new());
-    };
-    let snapshots = snapshots_of_position(mark.position())?;
+    let committed = sink.committed(&sync, &table.target).await?;
+    let beyond = position_beyond_mark(parts.store().as_ref(), &sync, &committed).await;
+    let mark = committed.mark.as_ref().map(Mark::position);
     let by = format!("the position of {} in the target", table.target);
-    Ok(snapshots.into_iter().map(|id| (id, by.clone())).collect())
+    let mut held = Vec::new();
+    for position in mark.into_iter().chain(&beyond) {
+        let snapshots = snapshots_of_position(position)?.into_iter();
+        held.extend(snapshots.map(|id| (id, by.clone())));
+    }
+    Ok(held)
 }
 
 async fn orphans_of_all(parts: &Parts, tables: &Tables, options: OrphanOptions) -> Result<Answer> {

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use iceberg_reader::SnapshotChoice;
 use model::{ChangeSource, Error, ErrorKind, Position, Result, TableName, VerifyReport};
-use orchestrator::{Differing, Repair, Route, RunOutcome, Side, TableSync, Upstream, Verified, Verify};
+use orchestrator::{
+    Differing, Repair, Route, RunOutcome, Side, TableSync, Upstream, Verified, Verify, position_beyond_mark,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::Answer;
@@ -157,7 +159,7 @@ fn side(name: &str, source: &Arc<dyn ChangeSource>, table: &TableName, upstream:
     }
 }
 
-/// Up to where a direction has been applied, by the target's own mark.
+/// Up to where a direction has been applied: from there on the next run reads changes.
 async fn applied(parts: &Parts, table: &Selected, direction: Direction) -> Result<Position> {
     let sync = parts.sync_id(&table.name, direction);
     let committed = match direction {
@@ -176,13 +178,15 @@ async fn applied(parts: &Parts, table: &Selected, direction: Direction) -> Resul
             }
         },
     };
-    committed.mark.map(|mark| mark.position().clone()).ok_or_else(|| {
-        Error::new(
+    let Some(mark) = &committed.mark else {
+        return Err(Error::new(
             ErrorKind::NotFound,
             "nothing has been synchronised yet, so there is nothing to compare",
         )
         .with("table", &table.name)
         .with("direction", direction.label())
-        .hint("run `sync-cli run` first")
-    })
+        .hint("run `sync-cli run` first"));
+    };
+    let beyond = position_beyond_mark(parts.store().as_ref(), &sync, &committed).await;
+    Ok(beyond.unwrap_or_else(|| mark.position().clone()))
 }

@@ -7,6 +7,7 @@ mod configuration;
 mod damage;
 #[cfg(target_os = "linux")]
 mod disk;
+mod maintenance;
 mod names;
 mod servers;
 mod tables;

@@ -364,6 +364,24 @@ async fn a_position_of_another_state_of_the_target_is_void() {
     world.assert_equal("although the store was ahead");
 }
 
+/// A snapshot at which empty increments have arrived may expire, while the one that the mark names is held.
+#[tokio::test(start_paused = true)]
+async fn where_the_remembered_position_is_lost_the_mark_is_gone_on_from() {
+    let world = World::new(1, MemoryTracking::Versions, true);
+    world.put(0..5, "row");
+    world.succeeds().await;
+    let sync = world.process(Faults::never()).sync.sync;
+    let Loaded::Found(mut found) = world.store.load(&sync).await.unwrap() else {
+        panic!("the state was not saved");
+    };
+    found.state.position.as_mut().unwrap().incarnation = "expired".into();
+    let saved = world.store.save(&sync, Some(found.version), &found.state);
+    saved.await.unwrap();
+    world.put([2, 7], "changed");
+    world.succeeds().await;
+    world.assert_equal("after the remembered position was lost");
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_source_is_told_only_what_the_target_holds() {
     let world = World::new(1, TIMESTAMP, true);
