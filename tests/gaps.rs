@@ -5,12 +5,12 @@ use sqlserver_source::Mode;
 
 use crate::world::World;
 
-fn table() -> TableName {
+pub(crate) fn table() -> TableName {
     TableName::new("dbo", "Orders")
 }
 
 /// A thousand orders under Change Tracking, in step on all sides.
-async fn synchronised() -> World {
+pub(crate) async fn synchronised() -> World {
     let mut world = World::start().await;
     world.capture.mode = Mode::ChangeTracking;
     world.sql(
@@ -28,7 +28,7 @@ async fn synchronised() -> World {
 }
 
 /// Brings Iceberg and the target up to date.
-async fn run(world: &World) {
+pub(crate) async fn run(world: &World) {
     let report = world.run(world.plain_route(&table())).await;
     assert_eq!(
         report.metadata.status,
@@ -39,7 +39,7 @@ async fn run(world: &World) {
 }
 
 /// Expects every row on every side, with nothing pending.
-async fn expect_equal(world: &World) {
+pub(crate) async fn expect_equal(world: &World) {
     let report = world.verify(&table()).await;
     let nothing_pending = report.columns.iter().all(|side| side.pending == 0);
     assert!(report.all_match() && nothing_pending, "{report:#?}");

@@ -13,5 +13,6 @@ mod columns;
 mod gaps;
 mod losses;
 mod play;
+mod repairs;
 mod twins;
 mod world;

@@ -208,17 +208,21 @@ impl World {
         verify.run(&CancellationToken::new()).await.unwrap().report
     }
 
-    /// Compares, and brings Iceberg in line with the source.
+    /// Compares, and brings the sides that differ in line, each with the one before it.
     pub(crate) async fn repair(&self, table: &TableName) -> RunReport {
         let verify = self.comparison(table).await;
         let found = verify.run_for_repair(&CancellationToken::new()).await.unwrap();
         let mut route = self.plain_route(table);
-        route.0.truncate(1);
-        route.0[0].repair = Some(Repair {
-            differing: found.differing[0].clone(),
-            rows: found.report.columns[0].rows_here,
-            deletes_confirmed: false,
-        });
+        let ends = found.report.columns.iter().zip(found.differing);
+        for (sync, (column, differing)) in route.0.iter_mut().zip(ends) {
+            sync.repair = Some(Repair {
+                differing,
+                rows: column.rows_here,
+                deletes_confirmed: false,
+            });
+        }
+        let differs = |sync: &TableSync| sync.repair.as_ref().is_some_and(|r| !r.differing.is_empty());
+        route.0.retain(differs);
         self.run(route).await
     }
 

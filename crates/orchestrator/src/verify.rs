@@ -3,7 +3,7 @@
 //! The first pass reads each side once and sums hashes per bucket: ranges of an integer or date key, else buckets of the key's
 //! hash. Only buckets whose sums differ are read again to find the keys. The sides are not read at one moment, so each suspicious
 //! key is then looked at again by itself; what still differs and has changed upstream since the last applied position is
-//! pending. Memory is bounded by the number of buckets and by the rows that a second pass takes at a time.
+//! pending, unless the change comes from farther away and the row is not even as in the table that is nearest. Memory is bounded by the number of buckets and by the rows that a second pass takes at a time.
 
 mod buckets;
 mod difference;
@@ -60,7 +60,7 @@ pub struct Differing {
 pub(crate) struct DifferingKeys {
     /// The key columns, by their names.
     pub(crate) keys: RecordBatch,
-    /// Which of them have rows here that the first side does not have.
+    /// Which of them have rows here and none on the first side. Other keys are not deleted: writing them replaces all of their rows.
     pub(crate) extra: BooleanArray,
 }
 
@@ -70,7 +70,7 @@ impl Differing {
         self.keys.is_empty() && self.restart.is_none()
     }
 
-    /// How many keys have rows here that the first side does not have.
+    /// How many keys have rows here and none on the first side.
     pub fn extra(&self) -> u64 {
         self.keys.iter().map(|part| part.extra.true_count() as u64).sum()
     }

@@ -22,6 +22,11 @@ impl Counts {
         (self.different, self.missing, self.extra) == (0, 0, 0)
     }
 
+    /// Whether the first side has no row of the key, and the other one has.
+    pub(super) fn is_extra(&self) -> bool {
+        self.extra > 0 && (self.matched, self.different) == (0, 0)
+    }
+
     /// Compares two multisets of rows that share a key.
     fn of(first: &[RowHash], other: &[RowHash]) -> Self {
         let mut left = other.to_vec();

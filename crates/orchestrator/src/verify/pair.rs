@@ -14,7 +14,7 @@ use super::buckets::Buckets;
 use super::difference::{Collected, Counts};
 use super::layout::Layout;
 use super::reader::Reader;
-use super::{DifferingKeys, Upstream};
+use super::{DifferingKeys, Side, Upstream};
 use crate::key_text::key_text;
 
 /// So many rows of differing buckets are held at once.
@@ -38,6 +38,9 @@ struct Suspect {
     /// Its row among [`Suspects::rows`].
     place: (usize, usize),
 }
+
+/// The key columns of some suspicious keys, and the keys.
+type Part<'a> = (RecordBatch, Vec<(&'a [u8], &'a Suspect)>);
 
 /// Keys whose rows differ.
 #[derive(Default)]
@@ -67,7 +70,7 @@ impl Pair<'_> {
         for group in groups {
             column.matched += self.second_pass(first.shift(), &group, &mut suspects).await?;
         }
-        let pending = self.pending(&suspects.by_key).await?;
+        let pending = self.pending(&suspects).await?;
         let differing = suspects.differing(&pending)?;
         self.count(&mut column, suspects.by_key, &pending);
         Ok((column, differing))
@@ -96,7 +99,7 @@ impl Pair<'_> {
         for part in differing.chunks(KEYS_AT_ONCE) {
             let keys: Vec<&[u8]> = part.iter().map(|(key, _)| key.as_slice()).collect();
             let rows = first.key_rows(&other, &keys)?;
-            let again = self.second_look(&keys, &rows).await?;
+            let again = self.look(self.first, &keys, &rows).await?;
             for (i, (key, counts)) in part.iter().enumerate() {
                 let counts = match &again {
                     Some(again) => again.get(key).copied().unwrap_or_default(),
@@ -117,22 +120,23 @@ impl Pair<'_> {
         Ok(matched)
     }
 
-    /// Reads single keys of both sides again. `None` where rows cannot be selected by key.
-    async fn second_look(
+    /// Compares single keys with what `upstream` has now. `None` where rows cannot be selected by key.
+    async fn look(
         &self,
+        upstream: &Reader<'_>,
         keys: &[&[u8]],
         rows: &RecordBatch,
     ) -> Result<Option<BTreeMap<Vec<u8>, Counts>>> {
-        let (Some(of_first), Some(of_other)) = (self.first.keys(rows)?, self.other.keys(rows)?) else {
+        let (Some(of_upstream), Some(of_other)) = (upstream.keys(rows)?, self.other.keys(rows)?) else {
             return Ok(None);
         };
         let wanted: HashSet<&[u8]> = keys.iter().copied().collect();
-        let (first, other) = futures::future::try_join(
-            self.collect(self.first, of_first, |_, key| wanted.contains(key)),
+        let (upstream, other) = futures::future::try_join(
+            self.collect(upstream, of_upstream, |_, key| wanted.contains(key)),
             self.collect(self.other, of_other, |_, key| wanted.contains(key)),
         )
         .await?;
-        Ok(Some(first.compare(&other).collect()))
+        Ok(Some(upstream.compare(&other).collect()))
     }
 
     async fn collect(
@@ -149,16 +153,51 @@ impl Pair<'_> {
         Ok(collected)
     }
 
-    /// Which suspicious keys have changed upstream after what was applied.
-    async fn pending(&self, suspects: &BTreeMap<Vec<u8>, Suspect>) -> Result<HashSet<Vec<u8>>> {
+    /// Which suspicious keys have changed upstream after what was applied, and will therefore be delivered.
+    async fn pending(&self, suspects: &Suspects) -> Result<HashSet<Vec<u8>>> {
         let mut pending = HashSet::new();
-        if suspects.is_empty() || self.layout.is_keyless() {
+        let Some((nearest, farther)) = self.other.side.upstream.split_last() else {
+            return Ok(pending);
+        };
+        if suspects.by_key.is_empty() || self.layout.is_keyless() {
             return Ok(pending);
         }
-        for upstream in &self.other.side.upstream {
+        for upstream in farther {
             upstream.changed(self.layout, suspects, &mut pending).await?;
         }
+        if !pending.is_empty() {
+            self.keep_alike(nearest, suspects, &mut pending).await?;
+        }
+        nearest.changed(self.layout, suspects, &mut pending).await?;
         Ok(pending)
+    }
+
+    /// Keeps those keys whose rows are as in the nearest table. What comes from farther away changes nothing there if it is equal, so
+    /// only such rows are sure to receive it.
+    async fn keep_alike(
+        &self,
+        nearest: &Upstream,
+        suspects: &Suspects,
+        pending: &mut HashSet<Vec<u8>>,
+    ) -> Result<()> {
+        let schema = nearest.source.describe(&nearest.table).await?.schema;
+        let side = Side {
+            name: "upstream".into(),
+            source: nearest.source.clone(),
+            table: nearest.table.clone(),
+            upstream: Vec::new(),
+        };
+        let nearest = Reader::new(&side, schema, self.layout)?;
+        for (rows, of) in suspects.parts(|key| pending.contains(key))? {
+            let keys: Vec<&[u8]> = of.iter().map(|(key, _)| *key).collect();
+            let Some(now) = self.look(&nearest, &keys, &rows).await? else {
+                continue;
+            };
+            for (key, _) in now.iter().filter(|(_, counts)| !counts.all_match()) {
+                pending.remove(key);
+            }
+        }
+        Ok(())
     }
 
     fn count(
@@ -192,28 +231,37 @@ impl Pair<'_> {
 impl Suspects {
     /// The keys that are not pending.
     fn differing(&self, pending: &HashSet<Vec<u8>>) -> Result<Vec<DifferingKeys>> {
-        let mut wanted: Vec<Vec<(u32, bool)>> = vec![Vec::new(); self.rows.len()];
-        for (key, suspect) in &self.by_key {
+        let parts = self.parts(|key| !pending.contains(key))?.into_iter();
+        Ok(parts
+            .map(|(keys, of)| DifferingKeys {
+                keys,
+                extra: of
+                    .iter()
+                    .map(|(_, suspect)| Some(suspect.counts.is_extra()))
+                    .collect(),
+            })
+            .collect())
+    }
+
+    /// The key columns of the wanted keys, in batches, and the keys that they are of.
+    fn parts(&self, wanted: impl Fn(&[u8]) -> bool) -> Result<Vec<Part<'_>>> {
+        let mut parts = vec![(Vec::new(), Vec::new()); self.rows.len()];
+        for (key, suspect) in self.by_key.iter().filter(|(key, _)| wanted(key)) {
             let (batch, row) = suspect.place;
-            if !pending.contains(key) {
-                let row = u32::try_from(row).map_err(|_| Error::internal("too many keys in a batch"))?;
-                wanted[batch].push((row, suspect.counts.extra > 0));
-            }
+            let row = u32::try_from(row).map_err(|_| Error::internal("too many keys in a batch"))?;
+            let (places, of) = &mut parts[batch];
+            places.push(row);
+            of.push((key.as_slice(), suspect));
         }
-        let mut differing = Vec::new();
-        for (rows, wanted) in self
-            .rows
-            .iter()
-            .zip(wanted)
-            .filter(|(_, wanted)| !wanted.is_empty())
-        {
-            let places: UInt32Array = wanted.iter().map(|(row, _)| *row).collect();
-            let keys = take_record_batch(rows, &places)
-                .map_err(|e| Error::internal("differing keys cannot be taken").caused_by(e))?;
-            let extra = wanted.iter().map(|(_, extra)| Some(*extra)).collect();
-            differing.push(DifferingKeys { keys, extra });
-        }
-        Ok(differing)
+        let parts = self.rows.iter().zip(parts);
+        parts
+            .filter(|(_, (places, _))| !places.is_empty())
+            .map(|(rows, (places, of))| {
+                let keys = take_record_batch(rows, &UInt32Array::from(places))
+                    .map_err(|e| Error::internal("differing keys cannot be taken").caused_by(e))?;
+                Ok((keys, of))
+            })
+            .collect()
     }
 }
 
@@ -235,7 +283,7 @@ impl Upstream {
     async fn changed(
         &self,
         layout: &Layout,
-        suspects: &BTreeMap<Vec<u8>, Suspect>,
+        suspects: &Suspects,
         pending: &mut HashSet<Vec<u8>>,
     ) -> Result<()> {
         let Description { schema, tracking, .. } = self.source.describe(&self.table).await?;
@@ -265,7 +313,7 @@ impl Upstream {
         let mut changed = std::pin::pin!(told.chain(left));
         while let Some(batch) = changed.try_next().await? {
             let keys = layout.keys_of(&batch.rows)?;
-            pending.extend(keys.into_iter().filter(|key| suspects.contains_key(key)));
+            pending.extend(keys.into_iter().filter(|key| suspects.by_key.contains_key(key)));
         }
         Ok(())
     }

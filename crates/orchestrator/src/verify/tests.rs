@@ -31,15 +31,7 @@ impl Sides {
     }
 
     async fn applied(&self) -> Position {
-        match self
-            .source
-            .cut(std::slice::from_ref(&self.table), None)
-            .await
-            .unwrap()
-        {
-            Cut::Complete { upto, .. } => upto,
-            gap @ Cut::Gap { .. } => panic!("{gap:?}"),
-        }
+        newest(&self.source, &self.table).await
     }
 
     async fn verify(&self, upstream: Vec<Position>) -> VerifyColumn {
@@ -47,6 +39,12 @@ impl Sides {
     }
 
     async fn compare(&self, copy: Arc<dyn ChangeSource>, upstream: Vec<Position>) -> VerifyColumn {
+        let mut report = self.verified(copy, upstream).await.report;
+        assert_eq!(report.against, "source");
+        report.columns.remove(0)
+    }
+
+    async fn verified(&self, copy: Arc<dyn ChangeSource>, upstream: Vec<Position>) -> Verified {
         let side = |name: &str, source: Arc<dyn ChangeSource>, upstream| Side {
             name: name.into(),
             source,
@@ -64,9 +62,14 @@ impl Sides {
             others: vec![side("iceberg", copy, upstream.collect())],
             keys_named: 10,
         };
-        let mut report = verify.run(&CancellationToken::new()).await.unwrap().report;
-        assert_eq!(report.against, "source");
-        report.columns.remove(0)
+        verify.run(&CancellationToken::new()).await.unwrap()
+    }
+}
+
+async fn newest(source: &MemorySource, table: &TableName) -> Position {
+    match source.cut(std::slice::from_ref(table), None).await.unwrap() {
+        Cut::Complete { upto, .. } => upto,
+        gap @ Cut::Gap { .. } => panic!("{gap:?}"),
     }
 }
 
@@ -137,6 +140,22 @@ async fn twins_count_without_a_key() {
         "{:?}",
         column.keys
     );
+}
+
+/// A repair deletes what is extra before it writes anything, so a key that the first side has must never be.
+#[tokio::test]
+async fn a_key_that_the_first_side_has_is_not_extra_however_often_it_is_here() {
+    let sides = Sides::new(10, true);
+    // Without a key it holds twins.
+    sides.copy.create(&sides.table, false);
+    sides.copy.put(&sides.table, (0..10).map(row));
+    let twins = [row(3), SampleRow::new(4, "older", 4), row(99)];
+    sides.copy.put(&sides.table, twins);
+    let verified = sides.verified(Arc::new(sides.copy.clone()), vec![]).await;
+    assert_eq!(verified.report.columns[0].extra, 3);
+    let differing = &verified.differing[0];
+    let keys: usize = differing.keys.iter().map(|part| part.keys.num_rows()).sum();
+    assert_eq!((keys, differing.extra()), (3, 1));
 }
 
 #[tokio::test]
@@ -300,4 +319,97 @@ async fn a_side_without_a_column_is_refused() {
     let error = Reader::new(&side, narrow, &layout).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::SchemaMismatch);
     assert!(error.to_string().contains("amount"), "{error}");
+}
+
+/// Ten rows that went from a source through Iceberg into a target.
+struct Chain {
+    source: MemorySource,
+    iceberg: MemorySource,
+    target: MemorySource,
+    table: TableName,
+    verify: Verify,
+}
+
+impl Chain {
+    async fn in_step() -> Self {
+        let clock = Arc::new(SimClock::default());
+        let table = TableName::new("dbo", "Orders");
+        let place = || {
+            let place = MemorySource::new(clock.clone(), MemoryTracking::Versions);
+            place.create(&table, true);
+            place.put(&table, (0..10).map(row));
+            place
+        };
+        let (source, iceberg, target) = (place(), place(), place());
+        let upstream = |source: &MemorySource, applied| Upstream {
+            source: Arc::new(source.clone()),
+            table: table.clone(),
+            applied,
+        };
+        let captured = upstream(&source, newest(&source, &table).await);
+        let applied = upstream(&iceberg, newest(&iceberg, &table).await);
+        let side = |name: &str, source: &MemorySource, upstream| Side {
+            name: name.into(),
+            source: Arc::new(source.clone()),
+            table: table.clone(),
+            upstream,
+        };
+        let verify = Verify {
+            table: "dbo.Orders".into(),
+            first: side("source", &source, vec![]),
+            others: vec![
+                side("iceberg", &iceberg, vec![captured.clone()]),
+                side("target", &target, vec![captured, applied]),
+            ],
+            keys_named: 10,
+        };
+        Self {
+            source,
+            iceberg,
+            target,
+            table,
+            verify,
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_has_still_to_come_through_the_nearest_table_is_pending() {
+    let chain = Chain::in_step().await;
+    chain
+        .source
+        .put(&chain.table, [SampleRow::new(5, "newer", 5), row(50)]);
+    chain.source.delete(&chain.table, [6]);
+    let verified = chain.verify.run(&CancellationToken::new()).await.unwrap();
+    for column in &verified.report.columns {
+        assert_eq!((column.pending, column.different), (3, 0), "{column:?}");
+    }
+    assert!(verified.differing.iter().all(Differing::is_empty));
+}
+
+/// The source's change makes the row what it is in Iceberg already, so nothing will be committed there, and nothing will be applied.
+#[tokio::test]
+async fn a_row_that_is_unlike_the_nearest_table_is_not_pending() {
+    for forgotten in [false, true] {
+        let chain = Chain::in_step().await;
+        chain.target.put(&chain.table, [SampleRow::new(4, "damaged", 4)]);
+        chain.source.put(&chain.table, [row(4)]);
+        if forgotten {
+            chain.iceberg.put(&chain.table, [row(9)]);
+            chain.iceberg.forget_history();
+        }
+        let verified = chain
+            .verify
+            .run_for_repair(&CancellationToken::new())
+            .await
+            .unwrap();
+        let target = &verified.report.columns[1];
+        assert_eq!(
+            (target.pending, target.different),
+            (0, 1),
+            "forgotten: {forgotten}"
+        );
+        assert_eq!(verified.differing[1].keys.len(), 1);
+        assert_eq!(verified.differing[1].restart.is_some(), forgotten);
+    }
 }
