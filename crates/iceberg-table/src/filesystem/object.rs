@@ -35,12 +35,23 @@ impl ObjectVersions {
         Ok((object, location))
     }
 
-    /// What is there under the number that we tried to write: ours, somebody else's, or nobody knows.
-    async fn creation(&self, number: u64, object: &Located, unique: &str, error: StoreError) -> Creation {
+    /// What is there under the number that we tried to write: ours, somebody else's, or nobody knows. Even a refusal may be the answer
+    /// to the repetition of a request that was carried out, so it counts only if nothing is there.
+    async fn creation(
+        &self,
+        number: u64,
+        (object, location): (&Located, &str),
+        unique: &str,
+        error: StoreError,
+    ) -> Result<Creation> {
         let found = object
             .store
             .get_opts(&object.path, object_store::GetOptions::new().with_head(true))
             .await;
+        let refused = matches!(
+            error,
+            StoreError::PermissionDenied { .. } | StoreError::Unauthenticated { .. }
+        );
         match found {
             Ok(found)
                 if found
@@ -48,10 +59,15 @@ impl ObjectVersions {
                     .get(&WRITER)
                     .is_some_and(|writer| writer.as_ref() == unique) =>
             {
-                Creation::Created
+                Ok(Creation::Created)
             }
-            Ok(_) => Creation::Taken,
-            Err(_) => Creation::Uncertain(format!("version {number} was perhaps not written: {error}")),
+            Ok(_) => Ok(Creation::Taken),
+            Err(StoreError::NotFound { .. }) if refused => {
+                Err(object_error("cannot write the table's metadata", location, error))
+            }
+            Err(_) => Ok(Creation::Uncertain(format!(
+                "version {number} was perhaps not written: {error}"
+            ))),
         }
     }
 
@@ -149,10 +165,7 @@ impl VersionFiles for ObjectVersions {
             .await
         {
             Ok(_) => Ok(Creation::Created),
-            Err(error @ (StoreError::PermissionDenied { .. } | StoreError::Unauthenticated { .. })) => Err(
-                object_error("cannot write the table's metadata", &location, error),
-            ),
-            Err(error) => Ok(self.creation(number, &object, unique, error).await),
+            Err(error) => self.creation(number, (&object, &location), unique, error).await,
         }
     }
 
@@ -185,3 +198,6 @@ impl VersionFiles for ObjectVersions {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
