@@ -175,6 +175,25 @@ pub(crate) fn build_emulator_of(tree: &Path) -> Result<PathBuf> {
     Ok(target().join("debug/sqlserver-emulator"))
 }
 
+/// Writes tables with random histories below `warehouse`, for others to read.
+pub(crate) fn write_histories(warehouse: &Path, seeds: u32, operations: u32) -> Result<()> {
+    let mut command = cargo();
+    command.args([
+        "test",
+        "--quiet",
+        "--locked",
+        "--package",
+        "iceberg-maintenance",
+        "--test",
+        "histories",
+    ]);
+    command.args(["tables_for_other_engines", "--", "--ignored"]);
+    command.env("INTEROP_DIRECTORY", warehouse);
+    command.env("INTEROP_SEEDS", seeds.to_string());
+    command.env("INTEROP_OPERATIONS", operations.to_string());
+    succeed(&mut command)
+}
+
 /// Where `sync-cli` and the emulator are, once built.
 #[derive(Debug, Clone)]
 pub(crate) struct Programs {

@@ -10,6 +10,7 @@ mod conformance;
 mod container;
 mod demo;
 mod integration;
+mod interop;
 mod python;
 mod server;
 mod surface;
@@ -45,6 +46,8 @@ enum Task {
     Surface(surface::Options),
     /// Four writers and a compaction on one table.
     Company(company::Options),
+    /// Tables with random histories, read by PyIceberg, DuckDB and Spark.
+    Interop(interop::Options),
     /// Measurements.
     Bench(Box<bench::Options>),
 }
@@ -61,6 +64,7 @@ fn main() -> Result<()> {
         Task::Conformance(options) => conformance::run(&options),
         Task::Surface(options) => surface::run(&options),
         Task::Company(options) => company::run(&options),
+        Task::Interop(options) => interop::run(&options),
         Task::Bench(options) => bench::run(&options),
     }
 }
