@@ -36,7 +36,7 @@ struct KeyColumn {
 
 /// The values of one column, ascending.
 #[derive(Debug)]
-enum Values {
+pub(crate) enum Values {
     Numbers {
         sorted: Vec<i128>,
         decimal: bool,
@@ -67,6 +67,11 @@ impl KeyBounds {
         Self {
             columns: columns.collect(),
         }
+    }
+
+    /// The field id and the values of each key column.
+    pub(crate) fn columns(&self) -> impl Iterator<Item = (i32, &Values)> {
+        self.columns.iter().map(|column| (column.id, &column.values))
     }
 
     /// Whether a data file can hold any of the keys.
@@ -153,6 +158,15 @@ impl Values {
         sorted.sort_unstable();
         sorted.dedup();
         Self::Bytes { sorted, padding }
+    }
+
+    /// How many values there are; `None` if they are not told apart by their bytes.
+    pub(crate) fn count(&self) -> Option<usize> {
+        match self {
+            Self::Numbers { sorted, .. } => Some(sorted.len()),
+            Self::Bytes { sorted, .. } => Some(sorted.len()),
+            Self::Unordered => None,
+        }
     }
 
     /// Whether any of the values can lie between these bounds; an unknown bound, or one of another kind, excludes nothing.
@@ -277,7 +291,7 @@ fn of_datum(datum: &Datum) -> Option<Bound> {
 }
 
 /// The leaf column that is the top-level column with this field id.
-fn leaf_of(file: &ParquetMetaData, id: i32) -> Option<usize> {
+pub(crate) fn leaf_of(file: &ParquetMetaData, id: i32) -> Option<usize> {
     file.file_metadata()
         .schema_descr()
         .columns()
@@ -289,7 +303,12 @@ fn leaf_of(file: &ParquetMetaData, id: i32) -> Option<usize> {
 }
 
 /// The rows of the pages of one column, in these row groups, that can hold any of the values; `None` without a page index.
-fn pages_with(file: &ParquetMetaData, groups: &[usize], leaf: usize, values: &Values) -> Option<RowRanges> {
+pub(crate) fn pages_with(
+    file: &ParquetMetaData,
+    groups: &[usize],
+    leaf: usize,
+    values: &Values,
+) -> Option<RowRanges> {
     let mut kept = Vec::new();
     for &group in groups {
         let index = file.column_index()?.get(group)?.get(leaf)?;

@@ -16,6 +16,7 @@ mod deletion_vector;
 mod error;
 mod filesystem;
 mod key;
+mod key_blooms;
 mod key_bounds;
 mod layout;
 mod locate;

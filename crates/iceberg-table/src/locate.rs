@@ -1,6 +1,6 @@
 //! Where the rows with given keys are: found by looking, without an index that could be out of step.
 //!
-//! The key columns are scanned in those files, row groups and pages that can hold a key by partition and bounds, so the cost follows what a batch
+//! The key columns are scanned in those files, row groups and pages that can hold a key by partition, bounds and bloom filters, so the cost follows what a batch
 //! touches. Rows that are already deleted are never found. Where the fold (see [`KeyFold`]) lets several rows match a key, a
 //! row with the very bytes of the key wins alone; without one, all are returned.
 
@@ -16,6 +16,7 @@ use model::{Error, Result, RowEncoder, RowHash, RowHasher, TableSchema};
 use tokio::task::JoinSet;
 
 use crate::key::{KeyFold, KeyHash};
+use crate::key_blooms::without_absent_keys;
 use crate::key_bounds::KeyBounds;
 use crate::partition::KeyPartitions;
 use crate::read::{DataFileReader, DeletedRows, LiveFile, Projection, RowRanges, live_files};
@@ -155,6 +156,10 @@ impl Search {
     async fn search(&self, file: Arc<LiveFile>) -> Result<Vec<Match>> {
         let reader = DataFileReader::of(&self.file_io, &file.path, &file.data_file).await?;
         let candidates = self.bounds.may_be_at(reader.metadata());
+        if candidates.is_empty() {
+            return Ok(Vec::new());
+        }
+        let candidates = without_absent_keys(&self.bounds, &reader, candidates).await?;
         if candidates.is_empty() {
             return Ok(Vec::new());
         }

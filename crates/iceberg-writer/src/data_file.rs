@@ -16,14 +16,14 @@ use model::{Error, ErrorKind, Ids, Result, TableSchema};
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::arrow::async_writer::{AsyncArrowWriter, AsyncFileWriter};
-use parquet::basic::Compression;
 use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::metadata::ParquetMetaData;
-use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
+use parquet::file::properties::WriterProperties;
 use uuid::Uuid;
 
 use crate::column_metrics::ColumnMetrics;
 use crate::dictionary;
+use crate::file_properties::writer_properties;
 use crate::options::WriterOptions;
 
 /// The table property that goes before [`WriterOptions::target_file_bytes`].
@@ -171,16 +171,14 @@ impl DataFileWriter {
             .properties()
             .get(TARGET_FILE_SIZE)
             .and_then(|value| value.parse().ok());
-        let properties = properties(options)?
-            .set_max_row_group_row_count(Some(options.row_group_rows))
-            .set_max_row_group_bytes(Some(options.row_group_bytes));
+        let properties = writer_properties(metadata, &shape.iceberg, options)?;
         Ok(Self {
             shape,
             file_io: table.table().file_io().clone(),
             directory: format!("{}/data", metadata.location()),
             spec_id: metadata.default_partition_spec_id(),
             partition: Struct::empty(),
-            properties: properties.build(),
+            properties,
             target_bytes: target.unwrap_or(options.target_file_bytes),
             ids,
             begun: Vec::new(),
@@ -337,12 +335,6 @@ impl AsyncFileWriter for Output {
                 .map_err(|e| ParquetError::External(Box::new(e)))
         })
     }
-}
-
-/// The properties that do not depend on the table.
-fn properties(options: &WriterOptions) -> Result<WriterPropertiesBuilder> {
-    let compression = Compression::ZSTD(options.compression_level()?);
-    Ok(WriterProperties::builder().set_compression(compression))
 }
 
 /// What the file itself says of a data file.

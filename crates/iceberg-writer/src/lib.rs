@@ -63,6 +63,7 @@ mod batch_writer;
 mod column_metrics;
 mod data_file;
 mod dictionary;
+mod file_properties;
 mod fit;
 mod key_batch;
 mod options;

@@ -189,7 +189,7 @@ impl Files {
     }
 }
 
-/// A Parquet file with row groups of 8 rows and pages of 3.
+/// A Parquet file with row groups of 8 rows, pages of 3, bloom filters, and bounds that are cut after 3 bytes.
 async fn write(
     file_io: &FileIO,
     path: &str,
@@ -201,6 +201,9 @@ async fn write(
         .set_max_row_group_row_count(Some(8))
         .set_data_page_row_count_limit(3)
         .set_write_batch_size(3)
+        .set_bloom_filter_enabled(true)
+        .set_statistics_truncate_length(Some(3))
+        .set_column_index_truncate_length(Some(3))
         .build();
     let arrow = Arc::new(schema_to_arrow_schema(&schema).unwrap());
     let columns = columns.iter().zip(arrow.fields());
@@ -354,4 +357,35 @@ async fn only_pages_that_can_hold_a_key_are_read() {
     }
     let outside = files.search(&ints(&files, &[400]), false);
     assert!(!outside.bounds.may_be_in(&file.data_file));
+}
+
+/// UUIDs come in no order, so bounds exclude little, and the filters of the row groups nearly everything.
+#[tokio::test]
+async fn row_groups_that_surely_lack_a_key_are_not_read() {
+    let mut files = Files::new(&[("key", DataType::FixedSizeBinary(16), None)]);
+    let uuids = |numbers: std::ops::Range<u128>| -> ArrayRef {
+        let spread = numbers.map(|n| (n + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835));
+        Arc::new(FixedSizeBinaryArray::try_from_iter(spread.map(u128::to_be_bytes)).unwrap())
+    };
+    files.add(vec![uuids(0..400)], &[]).await;
+    let file = &files.files[0];
+    let size = file.data_file.file_size_in_bytes();
+    let reader = DataFileReader::open(&files.file_io, &file.path, size)
+        .await
+        .unwrap();
+    let schema = files.schema.arrow().project(files.schema.key()).unwrap();
+    for (wanted, least, most) in [(3..4, 1, 40), (1_000..1_001, 0, 40), (0..400, 400, 400)] {
+        let keys = RecordBatch::try_new(Arc::new(schema.clone()), vec![uuids(wanted)]).unwrap();
+        let search = files.search(&keys, false);
+        let by_bounds = search.bounds.may_be_at(reader.metadata());
+        let left = without_absent_keys(&search.bounds, &reader, by_bounds.clone())
+            .await
+            .unwrap();
+        assert!(by_bounds.count() > 100, "{} rows by bounds", by_bounds.count());
+        assert!(
+            (least..=most).contains(&left.count()),
+            "{} rows are read",
+            left.count()
+        );
+    }
 }

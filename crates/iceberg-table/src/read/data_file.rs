@@ -11,6 +11,7 @@ use model::{Error, ErrorKind, Result};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
+use parquet::bloom_filter::Sbbf;
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 
 use super::{Projection, RowRanges};
@@ -98,6 +99,19 @@ impl DataFileReader {
     /// The file's footer.
     pub(crate) fn metadata(&self) -> &ParquetMetaData {
         self.metadata.metadata()
+    }
+
+    /// The bloom filter of one column of one row group, if it has one.
+    ///
+    /// # Errors
+    ///
+    /// As [`DataFileReader::open`].
+    pub(crate) async fn bloom_filter(&self, group: usize, leaf: usize) -> Result<Option<Sbbf>> {
+        let reader = file_reader(&self.file_io, &self.path, self.size).await?;
+        ParquetRecordBatchStreamBuilder::new_with_metadata(reader, self.metadata.clone())
+            .get_row_group_column_bloom_filter(group, leaf)
+            .await
+            .map_err(|error| damaged(&self.path, error))
     }
 
     /// Reads the rows at the positions `rows`, in order. Row groups and pages without any of them are not fetched.

@@ -48,6 +48,14 @@ impl RowRanges {
         shared
     }
 
+    /// These positions and those of `later`, which begin where these end or after.
+    pub(crate) fn followed_by(mut self, later: &Self) -> Self {
+        for range in &later.0 {
+            self.push(range.clone());
+        }
+        self
+    }
+
     /// Without `deleted`, which must ascend.
     pub fn without(&self, deleted: &[u64]) -> Self {
         let mut rest = Self::default();
