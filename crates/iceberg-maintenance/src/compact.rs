@@ -55,6 +55,52 @@ pub struct Compacted {
     pub groups_left: usize,
 }
 
+/// What a compaction would do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Due {
+    /// Data files that would be replaced.
+    pub files: usize,
+    /// Groups of them: about as many files would take their place.
+    pub groups: usize,
+}
+
+impl Due {
+    /// Whether there is anything to do.
+    pub fn is_due(self) -> bool {
+        self.files > 0
+    }
+}
+
+/// What [`compact`] would do now, by the table's manifests; data files are not read.
+///
+/// # Errors
+///
+/// As the storage says.
+///
+/// # Cancel safety
+///
+/// Dropping the future gives up the reads.
+pub async fn compaction_due(table: &TableHandle, options: &CompactOptions, clock: &dyn Clock) -> Result<Due> {
+    let groups = planned(table, options, clock).await?;
+    Ok(Due {
+        files: groups.iter().map(Vec::len).sum(),
+        groups: groups.len(),
+    })
+}
+
+async fn planned(
+    table: &TableHandle,
+    options: &CompactOptions,
+    clock: &dyn Clock,
+) -> Result<Vec<Vec<Arc<LiveFile>>>> {
+    let Some(head) = table.head() else {
+        return Ok(Vec::new());
+    };
+    let files = live_files(table.table(), head).await?;
+    let deletes = DeletedRows::new(table.table());
+    groups(table.metadata(), &files, &deletes, options, clock.now()).await
+}
+
 /// Compacts a table.
 ///
 /// # Errors
@@ -79,9 +125,8 @@ pub async fn compact(
     let Some(head) = table.head().cloned() else {
         return Ok(Compacted::default());
     };
-    let files = live_files(table.table(), &head).await?;
+    let groups = planned(&table, options, clock).await?;
     let deletes = DeletedRows::new(table.table());
-    let groups = groups(table.metadata(), &files, &deletes, options, clock.now()).await?;
     let mut rewrite = Rewrite {
         layout: TableLayout::of(table.metadata()),
         snapshot_id: head.snapshot_id(),
@@ -147,23 +192,14 @@ async fn rewritten(
         projection = projection.with_row_ids();
     }
     let mut writer = PartitionedWriter::new(table, shape, &options.write, ids)?;
-    let moved = async {
-        for file in files {
-            let rows = deletes.live_rows(file).await?;
-            let reader = DataFileReader::of(table.table().file_io(), &file.path, &file.data_file).await?;
-            let mut batches = reader.read(&projection, rows).await?;
-            while let Some(batch) = batches.try_next().await? {
-                let rows = if has_row_ids {
-                    with_row_ids(file, batch)?
-                } else {
-                    batch.rows
-                };
-                writer.write(&rows).await?;
-            }
+    let mut moved = Ok(());
+    for file in files {
+        moved = move_rows(table, file, deletes, &projection, has_row_ids, &mut writer).await;
+        if moved.is_err() {
+            break;
         }
-        Ok(())
-    };
-    let written = match moved.await {
+    }
+    let written = match moved {
         Ok(()) => writer.close().await,
         Err(error) => Err(error),
     };
@@ -174,6 +210,28 @@ async fn rewritten(
             Err(error)
         }
     }
+}
+
+async fn move_rows(
+    table: &TableHandle,
+    file: &LiveFile,
+    deletes: &DeletedRows,
+    projection: &Projection,
+    has_row_ids: bool,
+    writer: &mut PartitionedWriter,
+) -> Result<()> {
+    let rows = deletes.live_rows(file).await?;
+    let reader = DataFileReader::of(table.table().file_io(), &file.path, &file.data_file).await?;
+    let mut batches = reader.read(projection, rows).await?;
+    while let Some(batch) = batches.try_next().await? {
+        let rows = if has_row_ids {
+            with_row_ids(file, batch)?
+        } else {
+            batch.rows
+        };
+        writer.write(&rows).await?;
+    }
+    Ok(())
 }
 
 /// Fills in what a row inherits from its file where the file does not say it: its id, and when it was last changed.

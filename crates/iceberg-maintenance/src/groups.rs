@@ -65,7 +65,7 @@ pub(crate) async fn groups(
         }
         let mut candidates = Vec::new();
         for file in files {
-            let live_rows = deletes.live_rows(&file).await?.count();
+            let live_rows = live_rows(&file, deletes).await?;
             candidates.push(Candidate { file, live_rows });
         }
         groups.extend(of_partition(
@@ -75,6 +75,15 @@ pub(crate) async fn groups(
         ));
     }
     Ok(groups)
+}
+
+/// About how many rows of a file are left: by the manifests where they say it.
+async fn live_rows(file: &LiveFile, deletes: &DeletedRows) -> Result<u64> {
+    if file.deletes.iter().all(|delete| delete.is_of_one_file()) {
+        let deleted = file.deletes.iter().map(|delete| delete.record_count).sum();
+        return Ok(file.data_file.record_count().saturating_sub(deleted));
+    }
+    Ok(deletes.live_rows(file).await?.count())
 }
 
 fn of_partition(

@@ -16,7 +16,7 @@ mod groups;
 mod orphans;
 mod reachable;
 
-pub use compact::{CompactOptions, Compacted, compact};
+pub use compact::{CompactOptions, Compacted, Due, compact, compaction_due};
 pub use expire::{ExpireOptions, Expired, Kept, expire};
 pub use iceberg_table::merge_manifests;
 pub use orphans::{OrphanOptions, Orphans, remove_orphans};

@@ -99,7 +99,7 @@ impl DeleteFile {
     }
 
     /// Whether it deletes rows of one data file and no other, by position.
-    pub(crate) fn is_of_one_file(&self) -> bool {
+    pub fn is_of_one_file(&self) -> bool {
         match &self.form {
             DeleteForm::Positions { paths } => {
                 paths.as_ref().is_some_and(|(least, greatest)| least == greatest)

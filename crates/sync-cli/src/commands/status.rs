@@ -1,5 +1,6 @@
 //! `status`: how far every table has got, by the marks in the targets.
 
+use iceberg_maintenance::{CompactOptions, Due, compaction_due};
 use model::{Committed, Loaded, Mark, Result};
 use serde::Serialize;
 
@@ -20,6 +21,8 @@ struct TableStatus {
     epoch: u64,
     last_success: Option<String>,
     rows_applied: u64,
+    /// What `maintain compact` would do, on the way into Iceberg.
+    compaction: Due,
 }
 
 /// Asks each target.
@@ -38,6 +41,7 @@ pub(crate) async fn run(parts: &Parts, tables: &Tables) -> Result<Answer> {
         "reference",
         "last success",
         "rows applied",
+        "compaction",
     ]);
     for status in &statuses {
         table.row([
@@ -48,6 +52,10 @@ pub(crate) async fn run(parts: &Parts, tables: &Tables) -> Result<Answer> {
             status.reference.clone().unwrap_or_default(),
             status.last_success.clone().unwrap_or_else(|| "never".to_owned()),
             status.rows_applied.to_string(),
+            match status.compaction {
+                due if due.is_due() => format!("due: {} files into about {}", due.files, due.groups),
+                _ => String::new(),
+            },
         ]);
     }
     Answer::new(table, &statuses)
@@ -66,6 +74,10 @@ async fn status(parts: &Parts, table: &Selected, direction: Direction) -> Result
             Some(sink) => sink.committed(&sync, &table.target).await?,
             None => Committed::default(),
         },
+    };
+    let compaction = match direction {
+        Direction::Capture => due(parts, table).await?,
+        Direction::Apply => Due::default(),
     };
     let state = match parts.store().load(&sync).await? {
         Loaded::Found(stored) => stored.state,
@@ -88,5 +100,17 @@ async fn status(parts: &Parts, table: &Selected, direction: Direction) -> Result
         epoch: committed.epoch.0,
         last_success: state.last_success.map(iso),
         rows_applied: state.rows_applied,
+        compaction,
     })
+}
+
+async fn due(parts: &Parts, table: &Selected) -> Result<Due> {
+    let Some(loaded) = parts.catalog().load(&table.iceberg).await? else {
+        return Ok(Due::default());
+    };
+    let options = CompactOptions {
+        write: parts.config().iceberg.write.clone(),
+        ..CompactOptions::default()
+    };
+    compaction_due(&loaded, &options, parts.clock().as_ref()).await
 }
