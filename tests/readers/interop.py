@@ -27,7 +27,7 @@ from compare_table import DuckDb, PyIceberg, difference, multiset, newest_metada
 class Spark:
     """One warm session for all tables."""
 
-    def __init__(self, warehouse, runtime):
+    def __init__(self, warehouse, runtime, cores="1"):
         from pyspark.sql import SparkSession
 
         settings = {
@@ -38,12 +38,13 @@ class Spark:
             "spark.driver.memory": "1g",
             "spark.sql.session.timeZone": "UTC",
             "spark.sql.shuffle.partitions": "1",
+            "spark.sql.extensions": "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
             "spark.sql.catalog.lake": "org.apache.iceberg.spark.SparkCatalog",
             "spark.sql.catalog.lake.type": "hadoop",
             "spark.sql.catalog.lake.warehouse": f"file://{warehouse}",
             "spark.sql.catalog.lake.cache-enabled": "false",
         }
-        builder = SparkSession.builder.master("local[1]").appName("interop")
+        builder = SparkSession.builder.master(f"local[{cores}]").appName("interop")
         for name, value in settings.items():
             builder = builder.config(name, value)
         self.session = builder.getOrCreate()

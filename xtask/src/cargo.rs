@@ -175,8 +175,8 @@ pub(crate) fn build_emulator_of(tree: &Path) -> Result<PathBuf> {
     Ok(target().join("debug/sqlserver-emulator"))
 }
 
-/// Writes tables with random histories below `warehouse`, for others to read.
-pub(crate) fn write_histories(warehouse: &Path, seeds: u32, operations: u32) -> Result<()> {
+/// One of the tests that write or read tables in `warehouse` for the sake of other engines.
+pub(crate) fn interop_test(name: &str, warehouse: &Path, settings: &[(&str, u32)]) -> Result<()> {
     let mut command = cargo();
     command.args([
         "test",
@@ -187,10 +187,11 @@ pub(crate) fn write_histories(warehouse: &Path, seeds: u32, operations: u32) -> 
         "--test",
         "histories",
     ]);
-    command.args(["tables_for_other_engines", "--", "--ignored"]);
+    command.args([name, "--", "--ignored", "--nocapture"]);
     command.env("INTEROP_DIRECTORY", warehouse);
-    command.env("INTEROP_SEEDS", seeds.to_string());
-    command.env("INTEROP_OPERATIONS", operations.to_string());
+    for (setting, value) in settings {
+        command.env(setting, value.to_string());
+    }
     succeed(&mut command)
 }
 

@@ -1,11 +1,12 @@
-//! Tables with long random histories, read by engines that we did not write: PyIceberg, DuckDB and, if told to, Spark.
+//! Tables between us and engines that we did not write, both ways: theirs are read and written into here, and ours, with long random
+//! histories, are read by PyIceberg, DuckDB and Spark.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::cargo::{root, succeed, write_histories};
+use crate::cargo::{interop_test, root, succeed};
 use crate::python::Python;
 
 /// Spark's way to Iceberg.
@@ -31,18 +32,43 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         std::fs::remove_dir_all(&warehouse).context("cannot remove the tables of an earlier run")?;
     }
     std::fs::create_dir_all(&warehouse)?;
-    write_histories(&warehouse, options.seeds, options.operations)?;
     let mut requirements = vec!["tests/requirements.txt"];
     if !options.without_spark {
-        requirements.push("tests/readers/spark.txt");
+        requirements.push("tests/readers/interop.txt");
     }
     let python = Python::prepare("python-interop", &requirements)?;
+    if !options.without_spark {
+        foreign_tables(&python, &warehouse)?;
+    }
+    println!(
+        "━━ Histories of {} operations, at every retained snapshot\n",
+        options.operations
+    );
+    let settings = [
+        ("INTEROP_SEEDS", options.seeds),
+        ("INTEROP_OPERATIONS", options.operations),
+    ];
+    interop_test("tables_for_other_engines", &warehouse, &settings)?;
     let mut read = python.script("tests/readers/interop.py");
     read.arg(&warehouse).arg("--mutants");
     if !options.without_spark {
         read.arg("--spark").arg(spark_runtime()?);
     }
     succeed(&mut read)
+}
+
+/// Tables of other engines are read here and written into, and read there again.
+fn foreign_tables(python: &Python, warehouse: &Path) -> Result<()> {
+    println!("━━ Tables that Spark and PyIceberg write\n");
+    let runtime = spark_runtime()?;
+    let foreign = |action: &str| {
+        let mut command = python.script("tests/readers/foreign.py");
+        command.arg(action).arg(warehouse).arg("--spark").arg(&runtime);
+        succeed(&mut command)
+    };
+    foreign("write")?;
+    interop_test("tables_of_other_engines", warehouse, &[])?;
+    foreign("check")
 }
 
 /// The runtime's jar, fetched by Maven.
