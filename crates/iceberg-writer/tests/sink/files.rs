@@ -33,7 +33,7 @@ async fn files_roll_at_their_target_size() {
     let warehouse = Warehouse::with_small_files(1);
     let target = Target::new(&warehouse).await;
     target
-        .apply("a", &upserts(0..200, "text"), Presence::Absent)
+        .apply("a", &upserts(0..400, "text"), Presence::Absent)
         .await;
     let files = files(&target).await;
     assert!(files.len() > 5, "{} files", files.len());
@@ -50,7 +50,7 @@ async fn files_roll_at_their_target_size() {
             .iter()
             .map(|file| file.data_file.record_count())
             .sum::<u64>(),
-        200
+        400
     );
 }
 
