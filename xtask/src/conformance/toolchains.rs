@@ -76,6 +76,7 @@ fn freetds() -> Result<Runner> {
     for program in ["tsql", "freebcp"] {
         let found = Command::new(program).arg("-V").stdin(Stdio::null()).output();
         if found.is_err() {
+            succeed(Command::new("apt-get").args(["update", "--quiet"])).context("freetds-bin is needed")?;
             succeed(Command::new("apt-get").args(["install", "--yes", "--quiet", "freetds-bin"]))
                 .context("freetds-bin is needed")?;
         }
