@@ -156,17 +156,18 @@ pub(crate) fn build_conformance_client() -> Result<PathBuf> {
 
 /// Builds the emulator alone; gives its path.
 pub(crate) fn build_emulator() -> Result<PathBuf> {
-    build_emulator_of(root())
+    build_emulator_of(root(), "--locked")
 }
 
-/// Builds the emulator of another copy of this workspace; gives its path.
-pub(crate) fn build_emulator_of(tree: &Path) -> Result<PathBuf> {
+/// Builds the emulator of this workspace or of a copy of it that has another version; gives its path. `lock` says what may become of
+/// the lock file.
+pub(crate) fn build_emulator_of(tree: &Path, lock: &str) -> Result<PathBuf> {
     let manifest = tree.join("Cargo.toml");
     let mut command = cargo();
     command.args([
         "build",
         "--quiet",
-        "--locked",
+        lock,
         "--package",
         "sqlserver-emulator",
         "--manifest-path",

@@ -71,7 +71,12 @@ pub(super) fn build(list: &Path) -> Result<(Vec<Mutant>, PathBuf)> {
     let source = std::fs::read_to_string(&library)?;
     // A choice stands in parentheses wherever it is.
     std::fs::write(&library, format!("#![allow(unused_parens)]\n{source}{module}"))?;
-    let built = build_emulator_of(&tree)?;
+    // Of the same version, cargo would take it for the emulator itself, of which it has a build already.
+    let manifest = tree.join("Cargo.toml");
+    let own =
+        std::fs::read_to_string(&manifest)?.replacen("\nversion = \"", "\nversion = \"0.0.0-mutants.", 1);
+    std::fs::write(&manifest, own)?;
+    let built = build_emulator_of(&tree, "--offline")?;
     let emulator = super::toolchains::directory().join("emulator-of-mutants");
     std::fs::copy(&built, &emulator).with_context(|| format!("{} cannot be copied", built.display()))?;
     Ok((mutants, emulator))
