@@ -9,15 +9,24 @@ pub(crate) fn table() -> TableName {
     TableName::new("dbo", "Orders")
 }
 
-/// A thousand orders under Change Tracking, in step on all sides.
-pub(crate) async fn synchronised() -> World {
+const CREATE: &str = "CREATE TABLE dbo.Orders (id int NOT NULL PRIMARY KEY, name nvarchar(40) NULL, updated_at datetime2(3) NOT NULL DEFAULT SYSUTCDATETIME())";
+const TRACK: &str = "ALTER TABLE dbo.Orders ENABLE CHANGE_TRACKING";
+const CAPTURE: &str =
+    "EXEC sys.sp_cdc_enable_table @source_schema = N'dbo', @source_name = N'Orders', @role_name = NULL";
+
+/// A thousand orders, followed in this mode and in step on all sides.
+pub(crate) async fn synchronised(mode: Mode) -> World {
     let mut world = World::start().await;
-    world.capture.mode = Mode::ChangeTracking;
+    world.emulator.clock().freeze();
+    world.capture.mode = mode;
     world.sql(
-        "ALTER DATABASE CURRENT SET CHANGE_TRACKING = ON (CHANGE_RETENTION = 2 DAYS, AUTO_CLEANUP = ON);
-         CREATE TABLE dbo.Orders (id int NOT NULL PRIMARY KEY, name nvarchar(40) NULL, updated_at datetime2(3) NOT NULL DEFAULT SYSUTCDATETIME());
-         ALTER TABLE dbo.Orders ENABLE CHANGE_TRACKING",
+        "ALTER DATABASE CURRENT SET CHANGE_TRACKING = ON (CHANGE_RETENTION = 2 DAYS, AUTO_CLEANUP = ON)",
     );
+    world.sql(CREATE);
+    match mode {
+        Mode::Cdc => world.sql(&format!("EXEC sys.sp_cdc_enable_db; {CAPTURE}")),
+        _ => world.sql(TRACK),
+    };
     for id in 0..1_000 {
         world.sql(&format!(
             "INSERT INTO dbo.Orders (id, name) VALUES ({id}, N'row {id}')"
@@ -27,8 +36,9 @@ pub(crate) async fn synchronised() -> World {
     world
 }
 
-/// Brings Iceberg and the target up to date.
+/// Brings Iceberg and the target up to date, once everything has been captured.
 pub(crate) async fn run(world: &World) {
+    pass(world);
     let report = world.run(world.plain_route(&table())).await;
     assert_eq!(
         report.metadata.status,
@@ -45,6 +55,11 @@ pub(crate) async fn expect_equal(world: &World) {
     assert!(report.all_match() && nothing_pending, "{report:#?}");
 }
 
+/// Lets the capture come to what was written.
+fn pass(world: &World) {
+    world.emulator.clock().step_ms(1_000);
+}
+
 /// Ten rows in a cluster are changed and one is deleted, and nobody will be told of it.
 fn change(world: &World) {
     world.sql("UPDATE dbo.Orders SET name = N'changed' WHERE id BETWEEN 500 AND 509; DELETE FROM dbo.Orders WHERE id = 7");
@@ -52,6 +67,7 @@ fn change(world: &World) {
 
 /// Expects a gap that says why, repairs it, and expects that runs go on from there.
 async fn mended(world: &World, why: &str) {
+    pass(world);
     let report = world.run(world.plain_route(&table())).await;
     assert_eq!(report.metadata.status, RunStatus::Gap);
     assert!(report.errors[0].message.contains(why), "{:?}", report.errors);
@@ -73,7 +89,7 @@ async fn mended(world: &World, why: &str) {
 
 #[tokio::test]
 async fn changes_that_the_server_has_forgotten() {
-    let world = synchronised().await;
+    let world = synchronised(Mode::ChangeTracking).await;
     change(&world);
     world.emulator.clock().step_ms(3 * 86_400_000);
     world.sql("INSERT INTO dbo.Orders (id, name) VALUES (1000, N'new')");
@@ -83,7 +99,7 @@ async fn changes_that_the_server_has_forgotten() {
 
 #[tokio::test]
 async fn change_tracking_that_was_off_for_a_while() {
-    let world = synchronised().await;
+    let world = synchronised(Mode::ChangeTracking).await;
     world.sql("ALTER TABLE dbo.Orders DISABLE CHANGE_TRACKING");
     change(&world);
     world.sql("ALTER TABLE dbo.Orders ENABLE CHANGE_TRACKING");
@@ -92,7 +108,7 @@ async fn change_tracking_that_was_off_for_a_while() {
 
 #[tokio::test]
 async fn another_mode_than_before() {
-    let mut world = synchronised().await;
+    let mut world = synchronised(Mode::ChangeTracking).await;
     change(&world);
     world.capture.mode = Mode::Incremental;
     world.emulator.clock().step_ms(10_000);
@@ -101,4 +117,95 @@ async fn another_mode_than_before() {
     world.repair(&table()).await;
     run(&world).await;
     expect_equal(&world).await;
+}
+
+#[tokio::test]
+async fn changes_that_the_clean_up_has_removed() {
+    let world = synchronised(Mode::Cdc).await;
+    change(&world);
+    pass(&world);
+    world.sql("UPDATE dbo.Orders SET name = N'kept' WHERE id = 900");
+    pass(&world);
+    world.sql(
+        "DECLARE @all binary(10) = sys.fn_cdc_get_max_lsn();
+         EXEC sys.sp_cdc_cleanup_change_table @capture_instance = N'dbo_Orders', @low_water_mark = @all",
+    );
+    mended(&world, "cleaned up").await;
+}
+
+#[tokio::test]
+async fn a_log_that_was_cut_before_it_was_captured() {
+    let world = synchronised(Mode::Cdc).await;
+    world.sql("EXEC sys.sp_cdc_stop_job @job_type = N'capture'");
+    change(&world);
+    world.sql("EXEC sp_emulator_fault 'log truncated'; EXEC sys.sp_cdc_start_job @job_type = N'capture'");
+    mended(&world, "was not captured").await;
+}
+
+#[tokio::test]
+async fn a_capture_that_was_off_for_a_while() {
+    let world = synchronised(Mode::Cdc).await;
+    world.sql("EXEC sys.sp_cdc_disable_table @source_schema = N'dbo', @source_name = N'Orders', @capture_instance = N'all'");
+    change(&world);
+    pass(&world);
+    world.sql(CAPTURE);
+    mended(&world, "was not captured").await;
+}
+
+#[tokio::test]
+async fn a_table_that_was_dropped_and_created_again() {
+    for (mode, follow) in [
+        (Mode::ChangeTracking, TRACK),
+        (Mode::Cdc, CAPTURE),
+        (Mode::Incremental, TRACK),
+    ] {
+        let world = synchronised(mode).await;
+        change(&world);
+        world.sql("SELECT id, name, updated_at INTO dbo.Kept FROM dbo.Orders; DROP TABLE dbo.Orders");
+        pass(&world);
+        world.sql(CREATE);
+        world.sql(follow);
+        world.sql("INSERT INTO dbo.Orders (id, name, updated_at) SELECT id, name, updated_at FROM dbo.Kept");
+        pass(&world);
+        let report = world.run(world.plain_route(&table())).await;
+        assert_eq!(
+            report.metadata.status,
+            RunStatus::Gap,
+            "{mode:?}: {:?}",
+            report.errors
+        );
+        let why = &report.errors[0].message;
+        assert!(why.contains("created anew"), "{mode:?}: {why}");
+        world.repair(&table()).await;
+        run(&world).await;
+        expect_equal(&world).await;
+    }
+}
+
+/// However the rows that differ lie, those are fetched and no others.
+#[tokio::test]
+async fn a_repair_fetches_the_rows_that_differ() {
+    for (differing, rows) in [
+        ("id BETWEEN 500 AND 509", 10),
+        ("id % 100 = 3", 10),
+        ("id % 2 = 0", 500),
+    ] {
+        let world = synchronised(Mode::ChangeTracking).await;
+        world.sql("ALTER TABLE dbo.Orders DISABLE CHANGE_TRACKING");
+        world.sql(&format!(
+            "UPDATE dbo.Orders SET name = N'changed' WHERE {differing}"
+        ));
+        world.sql(TRACK);
+        pass(&world);
+        let repair = world.repair(&table()).await;
+        assert_eq!(
+            repair.metadata.status,
+            RunStatus::Succeeded,
+            "{:?}",
+            repair.errors
+        );
+        assert_eq!(repair.tables[0].statistics.records_processed, rows, "{differing}");
+        run(&world).await;
+        expect_equal(&world).await;
+    }
 }

@@ -7,6 +7,7 @@ use futures::StreamExt;
 use model::{
     BatchId, ChangeSink, Commit, CommitOutcome, Epoch, Presence, Replace, RunStatus, Selection, SyncId,
 };
+use sqlserver_source::Mode;
 
 use crate::gaps::{expect_equal, run, synchronised, table};
 use crate::world::World;
@@ -21,7 +22,7 @@ async fn repair(world: &World) {
 #[tokio::test]
 async fn a_change_that_changed_nothing_excuses_no_difference() {
     for captured in [true, false] {
-        let world = synchronised().await;
+        let world = synchronised(Mode::ChangeTracking).await;
         world.sql("UPDATE dbo.Orders SET name = name WHERE id = 5");
         if captured {
             run(&world).await;
@@ -39,7 +40,7 @@ async fn a_change_that_changed_nothing_excuses_no_difference() {
 /// Were its rows deleted first, a kill before the next commit would lose it.
 #[tokio::test]
 async fn a_row_that_is_there_twice_is_replaced_in_one_commit() {
-    let world = synchronised().await;
+    let world = synchronised(Mode::ChangeTracking).await;
     double(&world, 3).await;
     assert_eq!(world.verify(&table()).await.columns[0].extra, 1);
     let before = world.snapshots(&table()).await;

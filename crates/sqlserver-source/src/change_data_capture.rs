@@ -195,8 +195,9 @@ pub(crate) fn missing(seen: &Seen<'_>) -> Option<Finding> {
     };
     if newest.least == Lsn::default() {
         return refused(
-            "the login may not read the table's changes",
-            "GRANT SELECT ON SCHEMA::cdc TO [<user>]; -- or the instance's gating role".to_owned(),
+            "the login may not read the table's changes, or the capture has not come to the new instance yet",
+            "GRANT SELECT ON SCHEMA::cdc TO [<user>]; -- or the instance's gating role; if it may, run again in a minute"
+                .to_owned(),
         );
     }
     let captured = |name: &&str| newest.columns.iter().any(|column| column == name);
