@@ -62,15 +62,7 @@ impl Run<'_> {
         items: &TableDefinition,
         check: bool,
     ) -> SqlResult<()> {
-        let database = self
-            .session
-            .engine
-            .store()
-            .lock()
-            .databases
-            .get(&table.database)
-            .cloned();
-        let database = database.ok_or_else(|| SqlError::unsupported("a table without database"))?;
+        let database = self.session.database_with(table)?;
         let before = (table.checks.len(), table.foreign_keys.len());
         self.replace_table(id, |run, data| {
             let mut table = (*data.definition).clone();
@@ -154,15 +146,7 @@ impl Run<'_> {
     }
 
     fn alter_column(&mut self, id: TableId, table: &Table, definition: &ColumnDefinition) -> SqlResult<()> {
-        let database = self
-            .session
-            .engine
-            .store()
-            .lock()
-            .databases
-            .get(&table.database)
-            .cloned();
-        let database = database.ok_or_else(|| SqlError::unsupported("a table without database"))?;
+        let database = self.session.database_with(table)?;
         self.replace_table(id, |run, data| {
             let mut table = (*data.definition).clone();
             let columns = table_columns(&table, &table.name, None);

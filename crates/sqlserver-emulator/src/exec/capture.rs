@@ -302,15 +302,7 @@ impl Run<'_> {
         wanted: impl Fn(&CaptureInstance) -> bool,
     ) -> SqlResult<()> {
         let table = self.session.table_definition(source)?;
-        let database = self
-            .session
-            .engine
-            .store()
-            .lock()
-            .databases
-            .get(&table.database)
-            .cloned();
-        let Some(capturing) = database.and_then(|database| database.capturing.clone()) else {
+        let Some(capturing) = self.session.database_with(&table)?.capturing.clone() else {
             return Ok(());
         };
         let (gone, kept): (Vec<_>, Vec<_>) = capturing

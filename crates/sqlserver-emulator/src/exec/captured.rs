@@ -187,17 +187,7 @@ impl Run<'_> {
 
     /// A table's rows in the order of its clustered index.
     fn index_rows(&mut self, table: TableId, read: ReadPlan, range: KeyRange) -> SqlResult<Vec<Row>> {
-        let scan = ScanPlan {
-            filtered: None,
-            wanted: None,
-            table,
-            read,
-            filter: Vec::new(),
-            seek: None,
-            probe: None,
-            order: None,
-            with_row_id: false,
-        };
+        let scan = ScanPlan::whole(table, read);
         let access = Access::Index {
             index: 0,
             range,

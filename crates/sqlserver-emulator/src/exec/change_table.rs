@@ -228,17 +228,7 @@ impl Run<'_> {
             key::append(&value, collation, part.descending, &mut bytes);
             values.push(value);
         }
-        let scan = ScanPlan {
-            filtered: None,
-            wanted: None,
-            table: id,
-            read,
-            filter: Vec::new(),
-            seek: None,
-            probe: None,
-            order: None,
-            with_row_id: false,
-        };
+        let scan = ScanPlan::whole(id, read);
         let access = Access::Index {
             index: at,
             range: KeyRange::prefix(bytes.clone()),

@@ -84,24 +84,13 @@ impl Run<'_> {
         table: &Table,
         columns: bool,
     ) -> SqlResult<()> {
-        let database = self
-            .session
-            .engine
-            .store()
-            .lock()
-            .databases
-            .get(&table.database)
-            .cloned();
-        let on = database
-            .as_ref()
-            .is_some_and(|database| database.options.change_tracking.is_some());
-        if !on {
-            let database = database.map(|database| database.name.clone()).unwrap_or_default();
+        let database = self.session.database_with(table)?;
+        if database.options.change_tracking.is_none() {
             return Err(SqlError::user(
                 1718,
                 format!(
-                    "Change tracking must be enabled on database '{database}' before it can be enabled on table '{}'.",
-                    table.name
+                    "Change tracking must be enabled on database '{}' before it can be enabled on table '{}'.",
+                    database.name, table.name
                 ),
             ));
         }

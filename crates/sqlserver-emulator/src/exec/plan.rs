@@ -230,6 +230,23 @@ pub(crate) struct ScanPlan {
     pub(crate) with_row_id: bool,
 }
 
+impl ScanPlan {
+    /// Every row and every column of a table.
+    pub(crate) fn whole(table: TableId, read: ReadPlan) -> Self {
+        Self {
+            table,
+            read,
+            filter: Vec::new(),
+            filtered: None,
+            wanted: None,
+            seek: None,
+            probe: None,
+            order: None,
+            with_row_id: false,
+        }
+    }
+}
+
 /// Equalities with values of outer rows where no index helps: the table is hashed once per statement.
 #[derive(Debug)]
 pub(crate) struct Probe {

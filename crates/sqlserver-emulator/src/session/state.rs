@@ -226,6 +226,12 @@ impl SessionState {
         self.engine.store().lock().databases.get(&self.database).cloned()
     }
 
+    /// The database that a table is in.
+    pub(crate) fn database_with(&self, table: &Table) -> SqlResult<Arc<Database>> {
+        let database = self.engine.store().lock().databases.get(&table.database).cloned();
+        database.ok_or_else(|| SqlError::unsupported("a table without database"))
+    }
+
     pub(crate) fn database_name(&self, id: i32) -> String {
         self.engine
             .store()

@@ -1,7 +1,7 @@
 //! Histories of a table under Change Data Capture.
 
 use futures::StreamExt;
-use model::{ChangeSource, Cut, ErrorKind, Position, Severity};
+use model::{ChangeSource, Cut, ErrorKind, Severity};
 use sqlserver_client::Isolation;
 
 use crate::shop::{Shop, Target, schema, table};
@@ -22,13 +22,6 @@ async fn captured() -> Shop {
     shop.sql(&format!("{CAPTURE}{ROWS}"));
     shop.pass(1);
     shop
-}
-
-async fn gap(target: &Target, position: &Position) -> String {
-    match target.source.cut(&[table()], Some(position)).await.unwrap() {
-        Cut::Gap { why, .. } => why,
-        Cut::Complete { .. } => panic!("{position} can be continued from"),
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -167,7 +160,7 @@ async fn what_the_server_has_cleaned_up_is_a_gap() {
         shop.pass(1);
     }
     shop.sql("DECLARE @all binary(10) = sys.fn_cdc_get_max_lsn(); EXEC sys.sp_cdc_cleanup_change_table @capture_instance = N'dbo_T', @low_water_mark = @all");
-    let why = gap(&target, &target.position).await;
+    let why = target.gap(&target.position).await;
     assert!(why.contains("cleaned up"), "{why}");
     // A cut that was taken before does not help.
     let Cut::Complete { upto, .. } = target.source.cut(&[table()], None).await.unwrap() else {
@@ -228,7 +221,7 @@ async fn a_capture_that_was_off_or_a_table_that_is_another_is_a_gap() {
         shop.pass(5);
         shop.sql(&between);
         shop.pass(1);
-        let found = gap(&target, &target.position).await;
+        let found = target.gap(&target.position).await;
         assert!(found.contains(why), "{between}: {found}");
     }
 }

@@ -1,7 +1,7 @@
 //! Histories of a table under Change Tracking.
 
 use futures::StreamExt;
-use model::{ChangeSource, Cut, ErrorKind, Position, Severity, Tracking};
+use model::{ChangeSource, Cut, ErrorKind, Severity, Tracking};
 use sqlserver_client::Isolation;
 
 use crate::shop::{Shop, Target, schema, table};
@@ -20,13 +20,6 @@ async fn tracked() -> Shop {
         "{DATABASE}{TABLE}ALTER TABLE dbo.T ENABLE CHANGE_TRACKING;{ROWS}"
     ))
     .await
-}
-
-async fn gap(target: &Target, position: &Position) -> String {
-    match target.source.cut(&[table()], Some(position)).await.unwrap() {
-        Cut::Gap { why, .. } => why,
-        Cut::Complete { .. } => panic!("{position} can be continued from"),
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -123,7 +116,7 @@ async fn a_truncated_table_is_a_gap() {
     let target = Target::copy(shop.source(MODE), || ()).await;
     shop.sql("UPDATE dbo.T SET v = N'seen' WHERE id = 1");
     shop.sql("TRUNCATE TABLE dbo.T");
-    let why = gap(&target, &target.position).await;
+    let why = target.gap(&target.position).await;
     assert!(why.contains("truncated"), "{why}");
 }
 
@@ -135,12 +128,12 @@ async fn a_position_of_another_life_is_a_gap() {
     let mut value: serde_json::Value = serde_json::from_str(&ahead.value).unwrap();
     value["version"] = (value["version"].as_i64().unwrap() + 1_000).into();
     ahead.value = value.to_string();
-    assert!(gap(&target, &ahead).await.contains("restored"));
+    assert!(target.gap(&ahead).await.contains("restored"));
     shop.pass(5);
     shop.sql(&format!(
         "DROP TABLE dbo.T;{TABLE}ALTER TABLE dbo.T ENABLE CHANGE_TRACKING;"
     ));
-    assert!(gap(&target, &target.position).await.contains("created anew"));
+    assert!(target.gap(&target.position).await.contains("created anew"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -237,7 +230,7 @@ async fn what_the_server_forgets_is_warned_of_and_then_a_gap() {
     shop.pass(40 * 3_600);
     shop.sql("UPDATE dbo.T SET v = v WHERE id = 1");
     forget(&shop);
-    let why = gap(&target, &target.position).await;
+    let why = target.gap(&target.position).await;
     assert!(why.contains("forgotten"), "{why}");
     // A cut that was taken before the server forgot does not help.
     let schema = schema(&target.source).await;

@@ -137,6 +137,14 @@ pub(crate) async fn schema(source: &SqlServerSource) -> std::sync::Arc<TableSche
 }
 
 impl Target {
+    /// Why the table cannot be followed from `position` on.
+    pub(crate) async fn gap(&self, position: &Position) -> String {
+        match self.source.cut(&[table()], Some(position)).await.unwrap() {
+            Cut::Gap { why, .. } => why,
+            Cut::Complete { .. } => panic!("{position} can be continued from"),
+        }
+    }
+
     /// Copies the table in chunks of two rows; `meanwhile` happens after the first.
     pub(crate) async fn copy(source: SqlServerSource, meanwhile: impl FnOnce()) -> Self {
         let position = complete(source.cut(&[table()], None).await.unwrap()).0;
