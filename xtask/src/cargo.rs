@@ -45,10 +45,10 @@ pub(crate) fn run_with_docker() -> Result<()> {
             "run",
             "--quiet",
             "--locked",
-            "--package",
+            "--bin",
             "xtask",
             "--features",
-            "docker",
+            "xtask/docker",
         ])
         .arg("--target-dir")
         .arg(target().join("docker"))
@@ -65,20 +65,12 @@ fn target() -> PathBuf {
 /// Format, lints, documentation.
 pub(crate) fn check() -> Result<()> {
     succeed(cargo().args(["fmt", "--all", "--check"]))?;
-    succeed(cargo().args([
-        "clippy",
-        "--workspace",
-        "--all-targets",
-        "--locked",
-        "--",
-        "-D",
-        "warnings",
-    ]))?;
-    succeed(
-        cargo()
-            .args(["doc", "--workspace", "--no-deps", "--locked"])
-            .env("RUSTDOCFLAGS", "-D warnings"),
-    )
+    let all = ["--workspace", "--locked", "--features", "xtask/docker"];
+    let deny = ["--all-targets", "--", "-D", "warnings"];
+    succeed(cargo().arg("clippy").args(all).args(deny))?;
+    let mut documentation = cargo();
+    documentation.arg("doc").args(all).arg("--no-deps");
+    succeed(documentation.env("RUSTDOCFLAGS", "-D warnings"))
 }
 
 /// All tests, documentation examples included.
@@ -112,45 +104,41 @@ fn can_mount() -> Result<bool> {
     Ok(mounted.is_ok_and(|output| output.status.success()))
 }
 
+/// A run of some test programs, by name. Packages are not named, here and below: cargo would build for their features alone what is
+/// there for those of the whole workspace.
+pub(crate) fn test_program(names: &[&str]) -> Command {
+    let mut command = cargo();
+    command.args(["test", "--quiet", "--locked"]);
+    for name in names {
+        command.args(["--test", name]);
+    }
+    command
+}
+
 /// The adversarial suite with so many histories, telling what each found.
 pub(crate) fn test_adversary(seeds: u32) -> Result<()> {
-    let mut command = cargo();
-    command.args([
-        "test",
-        "--quiet",
-        "--locked",
-        "--package",
-        "end-to-end",
-        "--test",
-        "all",
-    ]);
+    let mut command = test_program(&["all"]);
     command.args(["--", "adversary::", "--nocapture"]);
     succeed(command.env("ADVERSARY_SEEDS", seeds.to_string()))
 }
 
 /// The tests that need readers and writers of others, in this Python.
 pub(crate) fn test_readers(python: &Path) -> Result<()> {
-    let mut command = cargo();
-    command.args(["test", "--quiet", "--locked"]);
-    for (package, test) in [("iceberg-writer", "sink"), ("iceberg-reader", "it")] {
-        command.args(["--package", package, "--test", test]);
-    }
+    let mut command = test_program(&["sink", "reader"]);
     command.args(["--", "--ignored"]);
     succeed(command.env("READERS_PYTHON", python))
 }
 
 /// The live tests of the crates that send T-SQL, with their sessions recorded in a directory.
 pub(crate) fn test_recorded(directory: &Path) -> Result<()> {
-    let mut command = cargo();
-    command.args(["test", "--quiet", "--locked", "--test", "live"]);
-    command.args(["--package", "sqlserver-source", "--package", "sqlserver-import"]);
+    let mut command = test_program(&["live"]);
     succeed(command.env("SQLSERVER_EMULATOR_RECORD", directory))
 }
 
 /// Builds the runner of the clients in Rust; gives its path.
 pub(crate) fn build_conformance_client() -> Result<PathBuf> {
-    let build = ["build", "--quiet", "--locked", "--package", "sqlserver-emulator"];
-    succeed(cargo().args(build).args(["--example", "conformance_client"]))?;
+    let build = ["build", "--quiet", "--locked", "--example", "conformance_client"];
+    succeed(cargo().args(build))?;
     Ok(target().join("debug/examples/conformance_client"))
 }
 
@@ -168,7 +156,7 @@ pub(crate) fn build_emulator_of(tree: &Path, lock: &str) -> Result<PathBuf> {
         "build",
         "--quiet",
         lock,
-        "--package",
+        "--bin",
         "sqlserver-emulator",
         "--manifest-path",
     ]);
@@ -178,16 +166,7 @@ pub(crate) fn build_emulator_of(tree: &Path, lock: &str) -> Result<PathBuf> {
 
 /// One of the tests that write or read tables in `warehouse` for the sake of other engines.
 pub(crate) fn interop_test(name: &str, warehouse: &Path, settings: &[(&str, u32)]) -> Result<()> {
-    let mut command = cargo();
-    command.args([
-        "test",
-        "--quiet",
-        "--locked",
-        "--package",
-        "iceberg-maintenance",
-        "--test",
-        "histories",
-    ]);
+    let mut command = test_program(&["histories"]);
     command.args([name, "--", "--ignored", "--nocapture"]);
     command.env("INTEROP_DIRECTORY", warehouse);
     for (setting, value) in settings {
@@ -205,19 +184,19 @@ pub(crate) struct Programs {
 impl Programs {
     /// Builds both.
     pub(crate) fn build(profile: Profile) -> Result<Self> {
-        Self::build_packages(profile, &["sync-cli", "sqlserver-emulator"])
+        Self::build_all(profile, &["sync-cli", "sqlserver-emulator"])
     }
 
     /// Builds both for measurements, and this program, whose workers are measured too.
     pub(crate) fn build_with_workers() -> Result<Self> {
-        Self::build_packages(Profile::Release, &["sync-cli", "sqlserver-emulator", "xtask"])
+        Self::build_all(Profile::Release, &["sync-cli", "sqlserver-emulator", "xtask"])
     }
 
-    fn build_packages(profile: Profile, packages: &[&str]) -> Result<Self> {
+    fn build_all(profile: Profile, names: &[&str]) -> Result<Self> {
         let mut command = cargo();
         command.args(["build", "--quiet", "--locked"]);
-        for package in packages {
-            command.args(["--package", package]);
+        for name in names {
+            command.args(["--bin", name]);
         }
         if profile == Profile::Release {
             command.arg("--release");

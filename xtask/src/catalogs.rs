@@ -89,19 +89,9 @@ impl Kind {
 
 /// The tests of one catalog, with the server's URL in the environment.
 fn test(filter: &str, python: &Python, server: Option<(&str, &Process)>) -> Result<()> {
-    let mut command = crate::cargo::cargo();
+    let mut command = crate::cargo::test_program(&["catalogs"]);
     command
-        .args([
-            "test",
-            "--quiet",
-            "--locked",
-            "--package",
-            "iceberg-table",
-            "--test",
-            "catalogs",
-            "--",
-        ])
-        .args(["--include-ignored", "--nocapture", filter])
+        .args(["--", "--include-ignored", "--nocapture", filter])
         .env("READERS_PYTHON", python.program());
     if let Some((variable, server)) = server {
         command.env(variable, &server.url);

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde_json::Value;
 
-use crate::cargo::{cargo, root, succeed};
+use crate::cargo::{root, succeed, test_program};
 use crate::catalogs::{Process, quietly, servers, tempdir};
 use crate::python::Python;
 
@@ -68,19 +68,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 fn ours(test: &str, service: &Process, options: &Options) -> Command {
-    let mut command = cargo();
+    let mut command = test_program(&["company"]);
     command
-        .args([
-            "test",
-            "--quiet",
-            "--locked",
-            "--package",
-            "iceberg-maintenance",
-            "--test",
-            "company",
-            "--",
-        ])
-        .args(["--ignored", "--nocapture", "--exact", test])
+        .args(["--", "--ignored", "--nocapture", "--exact", test])
         .current_dir(root())
         .env("COMPANY_REST", &service.url)
         .env("COMPANY_SECONDS", (options.minutes * 60).to_string());

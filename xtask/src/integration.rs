@@ -62,7 +62,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let python = Python::prepare("python", &["tests/requirements.txt"])?;
     println!("━━ Random histories, written by the engine, are read by PyIceberg and DuckDB\n");
     crate::cargo::test_readers(python.program())?;
-    let programs = Programs::build(Profile::Release)?;
+    let programs = Programs::build(Profile::Dev)?;
     let server = match container {
         Some(server) => server,
         None => Server::emulator(&programs, &databases, &directory, None)?,

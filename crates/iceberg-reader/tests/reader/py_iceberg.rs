@@ -25,7 +25,7 @@ async fn a_table_of_py_iceberg_is_read_as_py_iceberg_reads_it() {
     let python =
         std::env::var("READERS_PYTHON").expect("READERS_PYTHON names a Python with tests/requirements.txt");
     let warehouse = tempfile::tempdir().unwrap();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/py_iceberg.py");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reader/py_iceberg.py");
     let written = Command::new(python)
         .arg(script)
         .arg(warehouse.path())
