@@ -10,7 +10,7 @@ use serde_json::Value;
 use sync_cli::config::{self, Config};
 
 const HEAD: &str = "# Configuration\n\n\
-    One YAML file. Generated from the types by `UPDATE_REFERENCE=1 cargo test -p sync-cli --test reference`; a test fails if it is out of step.\n\n\
+    One YAML file. Generated from the types by `UPDATE_REFERENCE=1 cargo test --test reference`; a test fails if it is out of step.\n\n\
     Unknown keys are errors. `${NAME}` and `${NAME:-default}` in plain (unquoted) values are replaced by environment variables.\n\
     `sync-cli config example` prints an example, `sync-cli config schema` the JSON schema for editors.\n";
 
@@ -129,7 +129,7 @@ fn the_configuration_reference_is_in_step_with_the_types() {
     let found = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
         found == wanted,
-        "docs/configuration.md is out of step: UPDATE_REFERENCE=1 cargo test -p sync-cli --test reference"
+        "docs/configuration.md is out of step: UPDATE_REFERENCE=1 cargo test --test reference"
     );
 }
 
