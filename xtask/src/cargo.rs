@@ -32,9 +32,17 @@ pub(crate) fn succeed(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Cargo, the one that runs us.
+/// Cargo, the one that runs us, without what it told us of our own package: build scripts that look at those variables (of `ring`) would
+/// run again each time that cargo is called by hand and by us in turn.
 pub(crate) fn cargo() -> Command {
-    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        let own = name.to_string_lossy();
+        if own.starts_with("CARGO_PKG_") || own.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(name);
+        }
+    }
+    command
 }
 
 /// Runs this very task again, built with what containers need. It is built beside, because a running program cannot be replaced everywhere.
