@@ -7,7 +7,7 @@ use super::capture::{CaptureLog, CommitTime, DdlChange};
 use super::change_log::{Origin, RowChange, commands};
 use super::scan::{Cursor, KeyRange, LockMode, Read, Scanned};
 use super::schema::{Table, same_name};
-use super::table::{Check, Row, RowId, TableData};
+use super::table::{Check, Row, RowId, TableData, Writer};
 use super::tracking::Versions;
 use super::transaction::{Transaction, Undo};
 use super::{Database, Refusal, TableId, TxId};
@@ -259,8 +259,9 @@ impl Store {
     }
 
     pub(crate) fn insert(&mut self, tx: TxId, table: TableId, row: Row) -> Result<RowId, Refusal> {
+        let writer = self.writer(tx);
         let data = self.tables.get_mut(&table).ok_or(Refusal::Stale)?;
-        let id = data.insert(tx, row.clone())?;
+        let id = data.insert(writer, row.clone())?;
         self.log_write(tx, table, id, |origin| RowChange {
             before: None,
             after: Some(row),
@@ -319,14 +320,11 @@ impl Store {
         set: Option<&Arc<[usize]>>,
         check: Check,
     ) -> Result<bool, Refusal> {
-        let snapshot = self
-            .transactions
-            .get(&tx)
-            .and_then(|transaction| transaction.snapshot);
+        let writer = self.writer(tx);
         let data = self.tables.get_mut(&table).ok_or(Refusal::Stale)?;
         let followed = data.is_followed();
         let before = data.newest(id).filter(|_| followed).and_then(|(row, _)| row);
-        let new_key = data.replace(tx, id, row.clone(), snapshot, check)?;
+        let new_key = data.replace(writer, id, row.clone(), check)?;
         self.log_write(tx, table, id, |origin| RowChange {
             before,
             after: row,
@@ -341,7 +339,15 @@ impl Store {
     pub(crate) fn check_unique(&self, tx: TxId, table: TableId, id: RowId) -> Result<(), Refusal> {
         self.tables
             .get(&table)
-            .map_or(Ok(()), |data| data.check_unique(tx, id))
+            .map_or(Ok(()), |data| data.check_unique(self.writer(tx), id))
+    }
+
+    fn writer(&self, tx: TxId) -> Writer {
+        let transaction = self.transactions.get(&tx);
+        Writer {
+            tx,
+            snapshot: transaction.and_then(|transaction| transaction.snapshot),
+        }
     }
 
     /// Up to `most` further rows of a scan; false at its end.

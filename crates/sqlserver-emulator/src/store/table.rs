@@ -22,6 +22,13 @@ pub(crate) type RowId = u32;
 /// An index key in byte order.
 pub(crate) type Key = Box<[u8]>;
 
+/// A transaction that writes, and the snapshot that it must not write beside.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Writer {
+    pub(super) tx: TxId,
+    pub(super) snapshot: Option<u64>,
+}
+
 /// When a unique key is checked: at the write, or by `check_unique` once the statement's other rows are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Check {
@@ -150,12 +157,12 @@ impl TableData {
     }
 
     /// Adds a row.
-    pub(super) fn insert(&mut self, tx: TxId, row: Row) -> Result<RowId, Refusal> {
+    pub(super) fn insert(&mut self, writer: Writer, row: Row) -> Result<RowId, Refusal> {
         let keys = self.keys(&row);
-        self.admit(tx, &keys, None, Check::Now)?;
+        self.admit(writer, &keys, None, Check::Now)?;
         let version = Version {
             row: Some(Packed::of(&row)),
-            writer: tx,
+            writer: writer.tx,
             committed: 0,
             older: None,
         };
@@ -178,12 +185,12 @@ impl TableData {
     /// Replaces or (with `None`) deletes a row; its previous version stays beneath. Says whether a unique key is new.
     pub(super) fn replace(
         &mut self,
-        tx: TxId,
+        by: Writer,
         id: RowId,
         row: Option<Row>,
-        snapshot: Option<u64>,
         check: Check,
     ) -> Result<bool, Refusal> {
+        let Writer { tx, snapshot } = by;
         let Some(version) = self.slots.get(id as usize).and_then(Option::as_ref) else {
             return Err(Refusal::Stale);
         };
@@ -197,7 +204,7 @@ impl TableData {
         let mut new_key = false;
         if let Some(row) = &row {
             let keys = self.keys(row);
-            new_key = self.admit(tx, &keys, Some(id), check)?;
+            new_key = self.admit(by, &keys, Some(id), check)?;
             for (index, key) in self.indexes.iter_mut().zip(keys) {
                 index.extend(key.map(|key| (key, id)));
             }
@@ -331,7 +338,7 @@ impl TableData {
     /// that is checked later. Says whether a unique key is new.
     fn admit(
         &self,
-        tx: TxId,
+        by: Writer,
         keys: &[Option<Key>],
         existing: Option<RowId>,
         check: Check,
@@ -339,7 +346,7 @@ impl TableData {
         let current = existing.and_then(|id| self.newest(id)).and_then(|(row, _)| row);
         let old_keys = current.map(|row| self.keys(&row));
         let unchanged = |at: usize| old_keys.as_ref().is_some_and(|old| old[at] == keys[at]);
-        self.range_conflicts(tx, keys, &unchanged)?;
+        self.range_conflicts(by.tx, keys, &unchanged)?;
         let mut new_key = false;
         for (at, index) in self.definition.indexes.iter().enumerate() {
             let Some(key) = &keys[at] else { continue };
@@ -348,27 +355,39 @@ impl TableData {
             }
             new_key = true;
             if check == Check::Now {
-                self.unique(tx, at, key, existing)?;
+                self.unique(by, at, key, existing)?;
             }
         }
         Ok(new_key)
     }
 
     /// Checks a row whose keys were not checked when it was written.
-    pub(super) fn check_unique(&self, tx: TxId, id: RowId) -> Result<(), Refusal> {
+    pub(super) fn check_unique(&self, by: Writer, id: RowId) -> Result<(), Refusal> {
         let Some((Some(row), _)) = self.newest(id) else {
             return Ok(());
         };
         let keys = self.keys(&row);
         for (at, index) in self.definition.indexes.iter().enumerate() {
             if let Some(key) = keys[at].as_ref().filter(|_| index.unique && !index.disabled) {
-                self.unique(tx, at, key, Some(id))?;
+                self.unique(by, at, key, Some(id))?;
             }
         }
         Ok(())
     }
 
-    fn unique(&self, tx: TxId, at: usize, key: &Key, existing: Option<RowId>) -> Result<(), Refusal> {
+    /// Whether the version that a snapshot sees has the key.
+    fn had_key(&self, newest: &Version, snapshot: u64, at: usize, key: &Key) -> bool {
+        let mut version = Some(newest);
+        while let Some(v) = version.filter(|v| v.committed > snapshot) {
+            version = v.older.as_deref();
+        }
+        version
+            .and_then(|version| version.row.as_ref())
+            .is_some_and(|row| self.keys(&row.row())[at].as_ref() == Some(key))
+    }
+
+    /// No other row may have the key; nor may one that the writer's snapshot still sees.
+    fn unique(&self, by: Writer, at: usize, key: &Key, existing: Option<RowId>) -> Result<(), Refusal> {
         let from = (key.clone(), 0);
         let upto = (key.clone(), RowId::MAX);
         for (_, id) in self.indexes[at].range((Bound::Included(from), Bound::Included(upto))) {
@@ -378,7 +397,7 @@ impl TableData {
             let Some(version) = self.slots.get(*id as usize).and_then(Option::as_ref) else {
                 continue;
             };
-            if version.writer != 0 && version.writer != tx {
+            if version.writer != 0 && version.writer != by.tx {
                 return Err(Refusal::Blocked(vec![version.writer]));
             }
             if version
@@ -387,6 +406,12 @@ impl TableData {
                 .is_some_and(|row| self.keys(&row.row())[at].as_ref() == Some(key))
             {
                 return Err(Refusal::Duplicate(at));
+            }
+            let newer = by
+                .snapshot
+                .filter(|snapshot| version.writer == 0 && version.committed > *snapshot);
+            if newer.is_some_and(|snapshot| self.had_key(version, snapshot, at, key)) {
+                return Err(Refusal::Stale);
             }
         }
         Ok(())

@@ -414,3 +414,23 @@ fn no_update_is_lost_whoever_waits_or_tries_again() {
         total_stays(level);
     }
 }
+
+#[test]
+fn a_snapshot_cannot_insert_a_key_that_it_still_sees() {
+    let engine = engine();
+    let mut writer = with_rows(&engine);
+    query(&mut writer, "ALTER DATABASE db SET ALLOW_SNAPSHOT_ISOLATION ON");
+    for statement in [
+        "INSERT t (id, v) VALUES (1, 0)",
+        "UPDATE t SET id = 1 WHERE id = 2",
+    ] {
+        let mut snapshot = connect(&engine);
+        query(
+            &mut snapshot,
+            "SET TRANSACTION ISOLATION LEVEL SNAPSHOT; BEGIN TRAN; SELECT COUNT(*) FROM t",
+        );
+        query(&mut writer, "DELETE t WHERE id = 1");
+        assert_eq!(errors(&mut snapshot, statement), [3960], "{statement}");
+        query(&mut writer, "INSERT t (id, v) VALUES (1, 10)");
+    }
+}
