@@ -138,6 +138,7 @@ impl Store {
 
     /// Takes back every step after the first `steps`. Table variables keep their content when `keep_variables`.
     pub(crate) fn rollback_to(&mut self, tx: TxId, steps: usize, keep_variables: bool) {
+        self.let_waiters_try(tx);
         let Some(transaction) = self.transactions.get_mut(&tx) else {
             return;
         };
@@ -202,6 +203,7 @@ impl Store {
     }
 
     fn release_locks(&mut self, transaction: &Transaction) {
+        self.let_waiters_try(transaction.id);
         for (table, row) in &transaction.row_locks {
             if let Some(data) = self.tables.get_mut(table) {
                 data.unlock_row(transaction.id, *row);
@@ -216,6 +218,7 @@ impl Store {
 
     /// Gives back row locks taken after the first `kept` ones: a READ COMMITTED statement has ended.
     pub(crate) fn release_row_locks_after(&mut self, tx: TxId, kept: usize) {
+        self.let_waiters_try(tx);
         let Some(transaction) = self.transactions.get_mut(&tx) else {
             return;
         };

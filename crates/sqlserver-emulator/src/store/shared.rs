@@ -59,6 +59,7 @@ impl Shared {
                 }
             };
             store.wait_for(tx, blockers);
+            // For the victim of a deadlock; the others go on waiting.
             self.changed.notify_all();
             store = self.wait(store, tx, deadline, patience)?;
         }
@@ -89,18 +90,15 @@ impl Shared {
                     "Lock request time out period exceeded.",
                 ));
             }
-            let (guard, timed_out) = self
-                .changed
-                .wait_timeout(store, POLL)
-                .unwrap_or_else(PoisonError::into_inner);
-            store = guard;
-            if !timed_out.timed_out() && !store.is_victim(tx) {
+            if !store.is_waiting(tx) {
                 return Ok(store);
             }
+            let woken = self.changed.wait_timeout(store, POLL);
+            store = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
-    /// Wakes everyone who waits for a lock.
+    /// Wakes everyone who waits for a lock; who waits no more tries again.
     pub(crate) fn notify(&self) {
         self.changed.notify_all();
     }

@@ -81,9 +81,10 @@ impl Transaction {
         }
     }
 
-    /// The session that it waits for, as `sys.dm_exec_requests.blocking_session_id` wants to know.
+    /// The transaction that it waits for, as `sys.dm_exec_requests.blocking_session_id` wants to know; a deadlock's victim
+    /// waits no more.
     pub(crate) fn blocked_by(&self) -> Option<TxId> {
-        self.waits_for.first().copied()
+        self.waits_for.first().copied().filter(|_| !self.victim)
     }
 
     /// Its changes to tables that someone follows.

@@ -16,6 +16,21 @@ impl Store {
             .is_some_and(|transaction| transaction.victim)
     }
 
+    pub(super) fn is_waiting(&self, tx: TxId) -> bool {
+        self.transactions
+            .get(&tx)
+            .is_some_and(|transaction| !transaction.waits_for.is_empty())
+    }
+
+    /// `holder` gave a lock back: who waited for it waits no more, until he has tried again.
+    pub(super) fn let_waiters_try(&mut self, holder: TxId) {
+        for transaction in self.transactions.values_mut() {
+            if transaction.waits_for.contains(&holder) {
+                transaction.waits_for.clear();
+            }
+        }
+    }
+
     pub(super) fn stop_waiting(&mut self, tx: TxId) {
         if let Some(transaction) = self.transactions.get_mut(&tx) {
             transaction.waits_for.clear();
