@@ -8,6 +8,7 @@ mod collect;
 mod concurrency;
 mod conformance;
 mod definitions;
+mod model;
 mod queries;
 mod sessions;
 mod values;
