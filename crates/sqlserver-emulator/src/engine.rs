@@ -63,6 +63,8 @@ pub struct EngineConfig {
     pub seed: u64,
     /// How long after its commit CDC captures a change, at the soonest, on the server's clock.
     pub capture_delay: Duration,
+    /// How many bytes a value of a `(max)` type may have; an expression that makes a longer one fails with 7119.
+    pub longest_value: usize,
 }
 
 impl Default for EngineConfig {
@@ -73,6 +75,7 @@ impl Default for EngineConfig {
             server_name: "EMULATOR".to_owned(),
             seed: 0,
             capture_delay: Duration::from_millis(100),
+            longest_value: i32::MAX as usize,
         }
     }
 }

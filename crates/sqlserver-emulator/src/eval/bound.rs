@@ -192,7 +192,8 @@ impl BoundExpr {
             } => self.convert(operand, style.as_deref(), *attempt, context),
             Node::Arithmetic { op, left, right } => {
                 let (left, right) = (left.eval(context)?, right.eval(context)?);
-                arithmetic::calculate(*op, &left, &right, self.info.ty)
+                let value = arithmetic::calculate(*op, &left, &right, self.info.ty)?;
+                super::function::within_limits(value, context)
             }
             Node::Negate(operand) => arithmetic::negate(&operand.eval(context)?, self.info.ty),
             Node::BitNot(operand) => arithmetic::bit_not(&operand.eval(context)?),

@@ -120,6 +120,11 @@ pub(crate) trait Context {
     /// A function that asks about the session, the catalog or the server; arguments have been converted.
     fn environment(&mut self, function: EnvironmentFunction, arguments: &[Value]) -> SqlResult<Value>;
 
+    /// How many bytes a value of a `(max)` type may have.
+    fn longest_value(&self) -> usize {
+        i32::MAX as usize
+    }
+
     /// The error that the surrounding CATCH handles.
     fn caught(&self) -> Option<&SqlError>;
 }

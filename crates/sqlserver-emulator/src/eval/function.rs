@@ -105,13 +105,34 @@ impl Call {
             }
             values.push(value);
         }
-        (self.function.run)(&mut Arguments {
+        let value = (self.function.run)(&mut Arguments {
             values,
             call: self,
             info,
             context,
-        })
+        })?;
+        within_limits(value, context)
     }
+}
+
+/// The value, unless it is longer than one may be: 7119.
+pub(super) fn within_limits(value: Value, context: &dyn Context) -> SqlResult<Value> {
+    let bytes = match &value {
+        Value::Str(units) | Value::Xml(units) => 2 * units.len(),
+        Value::Bytes(bytes) => bytes.len(),
+        _ => return Ok(value),
+    };
+    grown(bytes, context).map(|()| value)
+}
+
+/// Error 7119 if a value of so many bytes is longer than one may be.
+fn grown(bytes: usize, context: &dyn Context) -> SqlResult<()> {
+    let longest = context.longest_value();
+    if bytes <= longest {
+        return Ok(());
+    }
+    let message = format!("Attempting to grow LOB beyond maximum allowed size of {longest} bytes.");
+    Err(SqlError::user(7119, message))
 }
 
 impl Arguments<'_> {

@@ -236,6 +236,10 @@ impl Context for Run<'_> {
         self.variables.value(name).cloned()
     }
 
+    fn longest_value(&self) -> usize {
+        self.session.engine.config().longest_value
+    }
+
     fn subquery(&mut self, id: usize, each: &mut dyn FnMut(&Value) -> SqlResult<bool>) -> SqlResult<()> {
         let Some(plan) = self.subqueries.get(id).cloned() else {
             return Err(SqlError::unsupported("a subquery here"));

@@ -1,7 +1,7 @@
 //! Every type at its edges, written as literals and read back.
 
 use crate::collect::{connect, engine, errors, query, run};
-use sqlserver_emulator::{Decimal, Value};
+use sqlserver_emulator::{Decimal, Engine, EngineConfig, Value};
 
 /// Limits from the types' documentation pages: "int, bigint, smallint, and tinyint", "money and smallmoney",
 /// "decimal and numeric", "float and real", "datetime", "datetime2", "datetimeoffset", "smalldatetime", "date", "time".
@@ -200,5 +200,31 @@ fn literals_beyond_the_edges_are_refused() {
             "{ty} {literal}"
         );
         query(&mut session, "DROP TABLE v");
+    }
+}
+
+#[test]
+fn a_value_longer_than_a_value_may_be_is_an_error() {
+    let engine = Engine::new(EngineConfig {
+        databases: vec!["db".to_owned()],
+        longest_value: 2000,
+        ..EngineConfig::default()
+    });
+    let mut session = connect(&engine);
+    let fits = "DECLARE @x nvarchar(max) = REPLICATE(CAST('x' AS nvarchar(max)), 1000); SELECT LEN(@x)";
+    assert_eq!(query(&mut session, fits), "1000");
+    for grown in [
+        "REPLICATE(CAST('x' AS nvarchar(max)), 2000000000)",
+        "@x + @x",
+        "CONCAT(@x, 'y')",
+        "CONCAT_WS('y', @x, @x)",
+        "REPLACE(@x, 'x', 'yy')",
+        "STUFF(@x, 1, 0, 'y')",
+    ] {
+        assert_eq!(
+            errors(&mut session, &format!("{fits}; SELECT {grown}")),
+            [7119],
+            "{grown}"
+        );
     }
 }

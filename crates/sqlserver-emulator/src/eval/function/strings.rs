@@ -1,6 +1,6 @@
 //! String functions. Positions and lengths count UTF-16 units.
 
-use super::{Arguments, length, shown, text};
+use super::{Arguments, grown, length, shown, text};
 use crate::collation::Collation;
 use crate::error::{SqlError, SqlResult};
 use crate::eval::compare::plain_equals;
@@ -151,6 +151,7 @@ pub(super) fn concat(arguments: &mut Arguments<'_>) -> SqlResult<Value> {
     let mut out = Vec::new();
     for at in 0..arguments.values.len() {
         out.extend(shown(arguments.value(at), arguments.info_of(at))?);
+        grown(2 * out.len(), arguments.context)?;
     }
     Ok(text(out))
 }
@@ -169,6 +170,7 @@ pub(super) fn concat_ws(arguments: &mut Arguments<'_>) -> SqlResult<Value> {
         }
         first = false;
         out.extend(shown(arguments.value(at), arguments.info_of(at))?);
+        grown(2 * out.len(), arguments.context)?;
     }
     Ok(text(out))
 }
@@ -261,27 +263,25 @@ pub(super) fn replace(arguments: &mut Arguments<'_>) -> SqlResult<Value> {
     while let Some(found) = find(from, source, at, collation) {
         out.extend(&source[at..found]);
         out.extend(to);
+        grown(2 * out.len(), arguments.context)?;
         at = found + from.len();
     }
     out.extend(&source[at..]);
     Ok(text(out))
 }
 
-/// NULL for a negative count; cut at 8000 bytes unless the text is `(max)`.
+/// NULL for a negative count; cut at 8000 bytes unless the text is `(max)`, which may come to 7119.
 pub(super) fn replicate(arguments: &mut Arguments<'_>) -> SqlResult<Value> {
     let Ok(count) = usize::try_from(arguments.integer(1)) else {
         return Ok(Value::Null);
     };
-    let limit = match length(arguments.info.ty) {
-        Some(Length::Chars(len)) => usize::from(len),
-        _ => i32::MAX as usize / 2,
-    };
     let units = arguments.text(0);
-    let repeated = units
-        .iter()
-        .copied()
-        .cycle()
-        .take((units.len().saturating_mul(count)).min(limit));
+    let mut wanted = units.len().saturating_mul(count);
+    match length(arguments.info.ty) {
+        Some(Length::Chars(len)) => wanted = wanted.min(usize::from(len)),
+        _ => grown(wanted.saturating_mul(2), arguments.context)?,
+    }
+    let repeated = units.iter().copied().cycle().take(wanted);
     Ok(text(repeated.collect::<Vec<_>>()))
 }
 
