@@ -4,7 +4,7 @@
 //! `tests/conformance/` holds the list, what is known of each client, and one small runner per client. A runner knows no
 //! expectation: it says what its client gave, in the text forms of `tests/conformance/README.md`; the comparison is here.
 
-mod cases;
+pub(crate) mod cases;
 mod clients;
 mod compare;
 mod job;

@@ -9,6 +9,7 @@ mod conformance;
 #[cfg(feature = "docker")]
 mod container;
 mod demo;
+mod fuzz;
 mod integration;
 mod interop;
 mod python;
@@ -42,6 +43,8 @@ enum Task {
     Catalogs(catalogs::Options),
     /// The emulator against clients that others wrote.
     Conformance(conformance::Options),
+    /// The emulator against what nobody should send.
+    Fuzz(fuzz::Options),
     /// The list of statements that are sent, and Microsoft's parser on each.
     Surface(surface::Options),
     /// Four writers and a compaction on one table.
@@ -62,6 +65,7 @@ fn main() -> Result<()> {
         Task::Adversary { seeds } => cargo::test_adversary(seeds),
         Task::Catalogs(options) => catalogs::run(&options),
         Task::Conformance(options) => conformance::run(&options),
+        Task::Fuzz(options) => fuzz::run(&options),
         Task::Surface(options) => surface::run(&options),
         Task::Company(options) => company::run(&options),
         Task::Interop(options) => interop::run(&options),

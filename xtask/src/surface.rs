@@ -3,7 +3,7 @@
 //! The live tests of the source and the import crate run against emulators that record their sessions. What differs in names,
 //! types and numbers only is one statement. The list has an example of each, and Microsoft's own parser has to take all of them.
 
-mod packets;
+pub(crate) mod packets;
 mod template;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -12,28 +12,56 @@ const NVARCHAR: u8 = 0xE7;
 /// The declared length of a `nvarchar(max)`, whose value comes in chunks.
 const MAX: u16 = 0xFFFF;
 
+/// One packet.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Packet<'a> {
+    pub(crate) kind: u8,
+    pub(crate) status: u8,
+    pub(crate) body: &'a [u8],
+}
+
+impl Packet<'_> {
+    /// Whether a message ends with it.
+    pub(crate) fn is_last(&self) -> bool {
+        self.status & END_OF_MESSAGE != 0
+    }
+}
+
+/// The packets of a session, in order. One that was cut off leaves a part at its end, which is left out.
+pub(crate) fn packets(mut bytes: &[u8]) -> impl Iterator<Item = Packet<'_>> {
+    std::iter::from_fn(move || {
+        let header = bytes.get(..HEADER)?;
+        let length = usize::from(u16::from_be_bytes([header[2], header[3]]));
+        let body = bytes.get(HEADER..length)?;
+        bytes = &bytes[length..];
+        Some(Packet {
+            kind: header[0],
+            status: header[1],
+            body,
+        })
+    })
+}
+
 /// The texts of batches and of `sp_executesql`, in order. Bulk rows and transaction requests have none.
-pub(super) fn statements(mut bytes: &[u8]) -> Result<Vec<String>> {
+pub(super) fn statements(bytes: &[u8]) -> Result<Vec<String>> {
     let mut statements = Vec::new();
     let mut message = Vec::new();
-    while let Some(header) = bytes.get(..HEADER) {
-        let length = usize::from(u16::from_be_bytes([header[2], header[3]]));
-        // A session that was cut off leaves a part.
-        let Some(body) = bytes.get(HEADER..length) else {
-            break;
-        };
-        message.extend_from_slice(body);
-        if header[1] & END_OF_MESSAGE != 0 {
-            let whole = std::mem::take(&mut message);
-            match header[0] {
-                SQL_BATCH => statements.push(text(without_headers(&whole)?)),
-                RPC => statements.push(call(without_headers(&whole)?)?),
-                _ => {}
-            }
+    for packet in packets(bytes) {
+        message.extend_from_slice(packet.body);
+        if packet.is_last() {
+            statements.extend(statement(packet.kind, &std::mem::take(&mut message))?);
         }
-        bytes = &bytes[length..];
     }
     Ok(statements)
+}
+
+/// The text of a request, if it is of a kind that has one.
+pub(crate) fn statement(kind: u8, message: &[u8]) -> Result<Option<String>> {
+    Ok(match kind {
+        SQL_BATCH => Some(text(without_headers(message)?)),
+        RPC => Some(call(without_headers(message)?)?),
+        _ => None,
+    })
 }
 
 /// What follows ALL_HEADERS.
