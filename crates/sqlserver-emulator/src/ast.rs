@@ -163,6 +163,19 @@ pub(crate) enum StatementKind {
         name: Option<String>,
         action: AlterDatabase,
     },
+    /// `BACKUP DATABASE name TO DISK = 'file' [WITH …]`
+    Backup {
+        database: String,
+        path: String,
+        /// `INIT` or `FORMAT`
+        overwrite: bool,
+    },
+    /// `RESTORE DATABASE name FROM DISK = 'file' [WITH …]`
+    Restore {
+        database: String,
+        path: String,
+        replace: bool,
+    },
     /// `CREATE [OR ALTER] VIEW`, or `ALTER VIEW`
     CreateView(Box<CreateView>),
     /// `CREATE [OR ALTER] TRIGGER`, or `ALTER TRIGGER`: the body stays text

@@ -148,11 +148,19 @@ impl Engine {
     /// Adds a database and gives its id.
     pub(crate) fn create_database(&self, name: &str) -> i32 {
         let mut store = self.store.lock();
-        let number = store.databases.len() as u64;
-        let mut guid = [0; 16];
-        let mut random = Random::new(self.config.seed ^ number);
-        random.fill(&mut guid);
+        let guid = self.guid(store.databases.len() as u64);
         store.create_database(name, self.clock.now(), guid)
+    }
+
+    /// The recovery fork that the restore of this number begins.
+    pub(crate) fn fork_guid(&self, restored: u64) -> [u8; 16] {
+        self.guid(u64::MAX - restored)
+    }
+
+    fn guid(&self, number: u64) -> [u8; 16] {
+        let mut guid = [0; 16];
+        Random::new(self.config.seed ^ number).fill(&mut guid);
+        guid
     }
 
     pub(crate) fn login(&self, name: &str) -> Option<Login> {

@@ -4,6 +4,7 @@
 //! Invariants: a row's newest version belongs to at most one open transaction (that is its exclusive lock); an index
 //! holds an entry for each key that any version of a row has.
 
+mod backup;
 mod capture;
 mod change_log;
 mod content;

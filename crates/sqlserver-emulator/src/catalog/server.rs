@@ -118,7 +118,7 @@ fn recovery_status(viewer: &Viewer<'_>) -> View {
             int(database.id),
             Value::Guid(database.guid),
             Value::Guid(database.guid),
-            Value::Guid(database.guid),
+            Value::Guid(database.fork),
         ]
     });
     View::new(

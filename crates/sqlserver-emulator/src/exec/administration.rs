@@ -24,6 +24,16 @@ impl Run<'_> {
             StatementKind::CreateDatabase { name, collation } => {
                 self.create_database(name, collation.as_deref())
             }
+            StatementKind::Backup {
+                database,
+                path,
+                overwrite,
+            } => self.back_up(database, path, *overwrite),
+            StatementKind::Restore {
+                database,
+                path,
+                replace,
+            } => self.restore(database, path, *replace),
             StatementKind::AlterDatabase { name, action } => self.alter_database(name.as_deref(), action),
             StatementKind::CreateView(view) => {
                 self.bind(|binder| binder.query(&view.query).map(|_| ()))?;

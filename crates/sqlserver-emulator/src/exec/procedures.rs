@@ -1,5 +1,6 @@
 //! EXEC: stored procedures, dynamic SQL, and the system procedures that clients and tests call.
 
+use super::capture::Arguments;
 use super::named::unknown_procedure;
 use super::output::spelled;
 use super::run::{MOST_NESTED, Run};
@@ -207,6 +208,13 @@ impl Run<'_> {
                     outputs: Vec::new(),
                 })
             }
+            "sp_rename" => self
+                .in_transaction("EXECUTE", |run| run.rename(&Arguments(&given)))
+                .map(|()| Finished {
+                    status: 0,
+                    outputs: Vec::new(),
+                })
+                .map_err(|error| self.fail(error)),
             other => match self.capture_procedure(other, &given) {
                 Some(done) => done
                     .map(|()| Finished {

@@ -1,4 +1,4 @@
-//! CREATE DATABASE and ALTER DATABASE.
+//! CREATE, ALTER, BACKUP and RESTORE DATABASE.
 
 use super::Parser;
 use crate::ast::{AlterDatabase, StatementKind, TrackingSetting};
@@ -38,6 +38,68 @@ impl Parser<'_> {
             self.database_settings()?
         };
         Ok(StatementKind::AlterDatabase { name, action })
+    }
+
+    /// `BACKUP DATABASE name TO DISK = 'file' WITH INIT, …`: the options that change nothing here are accepted.
+    pub(super) fn backup(&mut self) -> SqlResult<StatementKind> {
+        let (database, path) = self.database_and_file("TO")?;
+        let accepted = [
+            "INIT",
+            "FORMAT",
+            "COPY_ONLY",
+            "COMPRESSION",
+            "CHECKSUM",
+            "STATS",
+            "NAME",
+        ];
+        let options = self.file_options(&accepted)?;
+        let overwrite = ["INIT", "FORMAT"]
+            .iter()
+            .any(|option| options.iter().any(|given| given == option));
+        Ok(StatementKind::Backup {
+            database,
+            path,
+            overwrite,
+        })
+    }
+
+    /// `RESTORE DATABASE name FROM DISK = 'file' WITH REPLACE, …`.
+    pub(super) fn restore(&mut self) -> SqlResult<StatementKind> {
+        let (database, path) = self.database_and_file("FROM")?;
+        let options = self.file_options(&["REPLACE", "RECOVERY", "CHECKSUM", "STATS"])?;
+        let replace = options.iter().any(|given| given == "REPLACE");
+        Ok(StatementKind::Restore {
+            database,
+            path,
+            replace,
+        })
+    }
+
+    fn database_and_file(&mut self, preposition: &str) -> SqlResult<(String, String)> {
+        self.advance();
+        self.expect("DATABASE")?;
+        let database = self.name()?;
+        self.expect_words(&[preposition, "DISK"])?;
+        self.expect_symbol("=")?;
+        Ok((database, self.string()?))
+    }
+
+    /// `WITH a, b = 1, c = 'text'`: the options' names.
+    fn file_options(&mut self, accepted: &[&str]) -> SqlResult<Vec<String>> {
+        if !self.eat("WITH") {
+            return Ok(Vec::new());
+        }
+        self.comma_list(|parser| {
+            let line = parser.line();
+            let option = parser.word()?.to_ascii_uppercase();
+            if !accepted.contains(&option.as_str()) {
+                return Err(SqlError::unsupported(format_args!("WITH {option} here")).at_line(line));
+            }
+            if parser.eat_symbol("=") {
+                parser.advance();
+            }
+            Ok(option)
+        })
     }
 
     fn database_settings(&mut self) -> SqlResult<AlterDatabase> {

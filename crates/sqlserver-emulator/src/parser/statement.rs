@@ -83,6 +83,8 @@ impl Parser<'_> {
             }
             "GRANT" | "DENY" | "REVOKE" => self.permission(),
             "DBCC" => self.dbcc(),
+            "BACKUP" => self.backup(),
+            "RESTORE" => self.restore(),
             "KILL" => {
                 self.advance();
                 Ok(StatementKind::Kill(self.value()?))

@@ -124,7 +124,7 @@ pub(crate) struct ScanSession {
 }
 
 /// The log of one database and what the capture has made of it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct CaptureLog {
     /// The last position used.
     position: u64,
@@ -138,7 +138,7 @@ pub(crate) struct CaptureLog {
 }
 
 /// A committed transaction that the capture has not seen.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Logged {
     tx: TxId,
     first: u64,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use super::backup::Backups;
 use super::capture::{CaptureLog, CommitTime, DdlChange};
 use super::change_log::{Origin, RowChange, commands};
 use super::scan::{Cursor, KeyRange, LockMode, Read, Scanned};
@@ -33,6 +34,7 @@ pub(crate) struct Store {
     pub(super) versions: HashMap<i32, Versions>,
     /// CDC, by database.
     pub(crate) capture: HashMap<i32, CaptureLog>,
+    pub(super) backups: Backups,
 }
 
 impl Store {
@@ -409,6 +411,10 @@ impl Store {
     /// `@@DBTS`: the last rowversion used, committed or not.
     pub(crate) fn last_rowversion(&self, database: i32) -> u64 {
         self.rowversions.get(&database).copied().unwrap_or(2000)
+    }
+
+    pub(super) fn set_rowversion(&mut self, database: i32, last: u64) {
+        self.rowversions.insert(database, last);
     }
 
     /// `MIN_ACTIVE_ROWVERSION()`: the least one that an open transaction has assigned, else the next one.

@@ -94,8 +94,10 @@ pub(crate) struct Database {
     pub(crate) capturing: Option<Capturing>,
     /// Database users, with their logins.
     pub(crate) users: Vec<(String, Option<String>)>,
-    /// `sys.database_recovery_status`.
+    /// `sys.database_recovery_status.database_guid`.
     pub(crate) guid: [u8; 16],
+    /// `sys.database_recovery_status.recovery_fork_guid`: another one after each RESTORE.
+    pub(crate) fork: [u8; 16],
     pub(crate) last_object_id: ObjectId,
 }
 
@@ -124,6 +126,7 @@ impl Database {
             capturing: None,
             users: Vec::new(),
             guid,
+            fork: guid,
             last_object_id: 245_575_913,
         }
     }

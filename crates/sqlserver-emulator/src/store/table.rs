@@ -116,6 +116,20 @@ impl TableData {
         };
     }
 
+    /// The table with what is committed of it, and no locks.
+    pub(super) fn committed(&self) -> Self {
+        let mut data = self.clone();
+        data.row_locks.clear();
+        data.range_locks.clear();
+        for id in 0..data.slots.len() as RowId {
+            while let Some((_, writer)) = data.newest(id).filter(|(_, writer)| *writer != 0) {
+                data.undo(writer, id);
+            }
+            data.prune(id, None);
+        }
+        data
+    }
+
     /// Whether the changes of its rows are remembered until they are committed.
     pub(crate) fn is_followed(&self) -> bool {
         self.tracking.is_some() || self.captured

@@ -57,7 +57,7 @@ impl Retention {
 }
 
 /// The versions of one database.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Versions {
     last: i64,
     /// By version.

@@ -200,3 +200,49 @@ fn the_catalog_knows_what_was_defined() {
         ),
     ]);
 }
+
+#[test]
+fn a_column_is_renamed_unless_something_holds_it() {
+    let engine = engine();
+    let mut session = connect(&engine);
+    query(
+        &mut session,
+        "CREATE TABLE t (id int PRIMARY KEY, a int NULL, b int CHECK (b > 0), c int NULL); CREATE INDEX by_a ON t (a);
+         INSERT t VALUES (1, 2, 3, 4)",
+    );
+    query(
+        &mut session,
+        "ALTER DATABASE CURRENT SET CHANGE_TRACKING = ON; ALTER TABLE t ENABLE CHANGE_TRACKING;
+         EXEC sp_rename 'dbo.t.a', 'renamed', 'COLUMN'; EXEC sp_rename N't.[id]', N'key', N'COLUMN'",
+    );
+    assert_eq!(
+        query(&mut session, "SELECT [key], renamed FROM t WHERE renamed = 2"),
+        "1|2"
+    );
+    assert_eq!(
+        query(
+            &mut session,
+            "SELECT column_id FROM sys.columns WHERE object_id = OBJECT_ID('t') AND name = 'renamed'"
+        ),
+        "2"
+    );
+    for (sql, number) in [
+        ("EXEC sp_rename 'dbo.t.nothing', 'x', 'COLUMN'", 15_248),
+        ("EXEC sp_rename 'dbo.nothing.a', 'x', 'COLUMN'", 15_248),
+        ("EXEC sp_rename 'dbo.t.renamed', 'c', 'COLUMN'", 15_335),
+        ("EXEC sp_rename 'dbo.t.b', 'x', 'COLUMN'", 15_336),
+        ("EXEC sp_rename 'dbo.t', 'u'", 50_999),
+    ] {
+        assert_eq!(errors(&mut session, sql), [number], "{sql}");
+    }
+    query(
+        &mut session,
+        "EXEC sys.sp_cdc_enable_db; EXEC sys.sp_cdc_enable_table @source_schema = 'dbo', @source_name = 't', @role_name = NULL;
+         ALTER TABLE t ADD later int NULL",
+    );
+    assert_eq!(
+        errors(&mut session, "EXEC sp_rename 'dbo.t.renamed', 'x', 'COLUMN'"),
+        [4928]
+    );
+    query(&mut session, "EXEC sp_rename 'dbo.t.later', 'latest', 'COLUMN'");
+}

@@ -1,5 +1,6 @@
 //! The engine driven as the protocol drives it, against what SQL Server's documentation says.
 
+mod backups;
 mod bulk;
 mod change_data_capture;
 mod change_tracking;
