@@ -1,15 +1,17 @@
 //! The source's columns change while it is synchronised, in every mode: nothing is NULL in Iceberg that is not NULL in the source, and what
 //! the policy does not allow is refused.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use iceberg_writer::{SchemaPolicy, TableOptions};
 use model::{RunReport, RunStatus, TableName};
 use tokio_util::sync::CancellationToken;
 
-use crate::world::World;
+use crate::world::{SHOP, World};
 
-const MODES: [(&str, &str); 5] = [
+/// Each mode of capture of `dbo.Orders`: its configuration, and the T-SQL that switches it on.
+pub(crate) const MODES: [(&str, &str); 5] = [
     (
         r#"{"tracking":{"column":"updated_at"},"window":{"settle_seconds":0}}"#,
         "",
@@ -41,6 +43,7 @@ fn table() -> TableName {
 struct Shop {
     world: World,
     policy: SchemaPolicy,
+    renames: BTreeMap<String, String>,
 }
 
 impl Shop {
@@ -55,12 +58,17 @@ impl Shop {
         world.sql(setup);
         world.sql("INSERT INTO dbo.Orders (name, price, note) VALUES (N'a', 1, 'x'), (N'b', 2, 'y'), (N'c', 3, NULL), (N'd', 4, NULL), (N'e', 5, '5')");
         world.emulator.clock().step_ms(5_000);
-        Self { world, policy }
+        Self {
+            world,
+            policy,
+            renames: BTreeMap::new(),
+        }
     }
 
     async fn run(&self) -> RunReport {
         let options = TableOptions {
             schema_changes: self.policy,
+            renames: self.renames.clone(),
             ..TableOptions::default()
         };
         let source = self.world.source(&table(), self.world.capture.clone());
@@ -73,6 +81,12 @@ impl Shop {
         );
         route.0.truncate(1);
         self.world.run(route).await
+    }
+
+    async fn field_id(&self, column: &str) -> i32 {
+        let handle = self.world.catalog.load(&table()).await.unwrap().unwrap();
+        let schema = handle.metadata().current_schema().clone();
+        schema.field_by_name(column).unwrap().id
     }
 
     async fn follows(&self, what: &str) {
@@ -117,11 +131,71 @@ async fn every_mode_follows_columns_that_are_added_dropped_or_widened() {
     }
 }
 
+/// Nobody says that it was renamed: the old column goes, and the new one comes with its values.
+#[tokio::test]
+async fn every_mode_follows_a_column_that_is_renamed() {
+    for mode in MODES {
+        let shop = Shop::open(mode, SchemaPolicy::Evolve).await;
+        shop.follows("the copy").await;
+        shop.world
+            .sql("ALTER TABLE dbo.Orders ADD later nvarchar(10) NULL");
+        shop.world
+            .sql("UPDATE dbo.Orders SET later = N'red', updated_at = SYSUTCDATETIME() WHERE id = 2");
+        shop.follows("a new column").await;
+        shop.world
+            .sql("EXEC sp_rename N'dbo.Orders.later', N'latest', N'COLUMN'");
+        shop.follows(&format!("{}: renamed", mode.0)).await;
+        let name = "EXEC sp_rename N'dbo.Orders.name', N'customer', N'COLUMN'";
+        if mode.0.contains("cdc") {
+            // What is captured cannot be renamed; whoever stops the capture to do it loses history.
+            let refused = shop.world.emulator.execute(SHOP, name).unwrap_err();
+            assert_eq!(refused.number, 4928);
+            let all = "@source_schema = N'dbo', @source_name = N'Orders'";
+            shop.world.sql(&format!(
+                "EXEC sys.sp_cdc_disable_table {all}, @capture_instance = N'all'"
+            ));
+            shop.world.sql(name);
+            shop.world
+                .sql(&format!("EXEC sys.sp_cdc_enable_table {all}, @role_name = NULL"));
+            shop.world.emulator.clock().step_ms(5_000);
+            let report = shop.run().await;
+            assert_eq!(report.metadata.status, RunStatus::Gap, "{:?}", report.errors);
+            continue;
+        }
+        shop.world.sql(name);
+        shop.world
+            .sql("INSERT INTO dbo.Orders (customer) VALUES (N'new')");
+        shop.follows(&format!("{}: renamed", mode.0)).await;
+    }
+}
+
+/// The owner says so: it stays the same column, by its field id.
+#[tokio::test]
+async fn a_rename_that_the_owner_tells_keeps_the_column() {
+    for mode in MODES {
+        let mut shop = Shop::open(mode, SchemaPolicy::Exception).await;
+        shop.world
+            .sql("ALTER TABLE dbo.Orders ADD later nvarchar(10) NULL");
+        shop.world
+            .sql("UPDATE dbo.Orders SET later = N'red' WHERE id = 2");
+        shop.follows("the copy").await;
+        let before = shop.field_id("later").await;
+        shop.world
+            .sql("EXEC sp_rename N'dbo.Orders.later', N'latest', N'COLUMN'");
+        shop.renames.insert("later".into(), "latest".into());
+        shop.world.sql("INSERT INTO dbo.Orders (latest) VALUES (N'blue')");
+        shop.follows(mode.0).await;
+        assert_eq!(shop.field_id("latest").await, before, "{}", mode.0);
+    }
+}
+
 #[tokio::test]
 async fn what_the_policy_does_not_follow_is_refused() {
     for (policy, ddl, column) in [
         (SchemaPolicy::Exception, "ADD colour nvarchar(10) NULL", "colour"),
         (SchemaPolicy::Exception, "DROP COLUMN note", "note"),
+        (SchemaPolicy::Exception, "ALTER COLUMN price bigint NULL", "price"),
+        (SchemaPolicy::Exception, "RENAMED", "latest"),
         (
             SchemaPolicy::Evolve,
             "ALTER COLUMN price nvarchar(20) NULL",
@@ -130,9 +204,13 @@ async fn what_the_policy_does_not_follow_is_refused() {
     ] {
         for mode in MODES {
             let shop = Shop::open(mode, policy).await;
+            shop.world.sql("ALTER TABLE dbo.Orders ADD later int NULL");
             shop.follows("the copy").await;
             let snapshots = shop.world.snapshots(&table()).await;
-            shop.world.sql(&format!("ALTER TABLE dbo.Orders {ddl}"));
+            shop.world.sql(&match ddl {
+                "RENAMED" => "EXEC sp_rename N'dbo.Orders.later', N'latest', N'COLUMN'".to_owned(),
+                ddl => format!("ALTER TABLE dbo.Orders {ddl}"),
+            });
             shop.world
                 .sql("UPDATE dbo.Orders SET updated_at = SYSUTCDATETIME() WHERE id = 1");
             shop.world.emulator.clock().step_ms(5_000);

@@ -3,7 +3,8 @@
 use model::{RunStatus, TableName};
 use sqlserver_source::Mode;
 
-use crate::world::World;
+use crate::columns::MODES;
+use crate::world::{SHOP, World};
 
 pub(crate) fn table() -> TableName {
     TableName::new("dbo", "Orders")
@@ -180,6 +181,66 @@ async fn a_table_that_was_dropped_and_created_again() {
         run(&world).await;
         expect_equal(&world).await;
     }
+}
+
+/// Whether its counters are still behind the position, or have passed it on another way.
+#[tokio::test]
+async fn a_database_that_was_restored() {
+    for (capture, setup) in MODES {
+        for more in [0, 30] {
+            let mut world = World::start().await;
+            world.emulator.clock().freeze();
+            world.capture = serde_json::from_str(capture).unwrap();
+            world.sql(
+                "CREATE TABLE dbo.Orders (id int IDENTITY(1,1) PRIMARY KEY, name nvarchar(40) NULL,
+                    updated_at datetime2(3) NOT NULL DEFAULT SYSUTCDATETIME(), rv rowversion)",
+            );
+            world.sql(setup);
+            insert(&world, "before", 500);
+            synchronise(&world).await;
+            world.sql(&format!("BACKUP DATABASE {SHOP} TO DISK = N'shop.bak'"));
+            insert(&world, "lost", 20);
+            synchronise(&world).await;
+            world.restore("shop.bak").await;
+            insert(&world, "other", more);
+            world.emulator.clock().step_ms(5_000);
+            let report = world.run(world.plain_route(&table())).await;
+            assert_eq!(
+                report.metadata.status,
+                RunStatus::Gap,
+                "{capture}: {:?}",
+                report.errors
+            );
+            let why = &report.errors[0].message;
+            assert!(why.contains("restored"), "{capture}: {why}");
+            let repair = world.repair(&table()).await;
+            assert_eq!(
+                repair.metadata.status,
+                RunStatus::Succeeded,
+                "{capture}: {:?}",
+                repair.errors
+            );
+            let fetched = repair.tables[0].statistics.records_processed;
+            assert_eq!(fetched, more.max(20), "{capture}");
+            synchronise(&world).await;
+            expect_equal(&world).await;
+            insert(&world, "later", 10);
+            synchronise(&world).await;
+            expect_equal(&world).await;
+        }
+    }
+}
+
+fn insert(world: &World, name: &str, rows: u64) {
+    for _ in 0..rows {
+        world.sql(&format!("INSERT INTO dbo.Orders (name) VALUES (N'{name}')"));
+    }
+}
+
+/// Like [`run`], in every mode.
+async fn synchronise(world: &World) {
+    world.emulator.clock().step_ms(5_000);
+    run(world).await;
 }
 
 /// However the rows that differ lie, those are fetched and no others.

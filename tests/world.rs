@@ -9,7 +9,7 @@ use iceberg_writer::{IcebergSink, WriterOptions};
 use model::{ChangeSink, ChangeSource, Committed, RunReport, StateStore, SyncId, TableName, VerifyReport};
 use orchestrator::{Repair, Route, Run, RunOutcome, Runner, Side, TableSync, Upstream, Verify};
 use sqlserver_client::{ConnectOptions, Secret, TypePolicy};
-use sqlserver_emulator::{Emulator, EmulatorConfig, EngineConfig, ResultSet};
+use sqlserver_emulator::{Emulator, EmulatorConfig, EngineConfig, ResultSet, Value};
 use sqlserver_import::{ApplyOptions, SqlServerSink};
 use sqlserver_source::{CaptureOptions, SqlServerSource};
 use state_store::FileStore;
@@ -103,6 +103,21 @@ impl World {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         panic!("no session waits for another one");
+    }
+
+    /// Puts the source database back to a backup, once everybody has left it.
+    pub(crate) async fn restore(&self, path: &str) {
+        let sql = format!("SELECT COUNT(*) FROM sys.dm_exec_sessions WHERE database_id = DB_ID(N'{SHOP}')");
+        for _ in 0..500 {
+            let sessions = self.emulator.execute("master", &sql).unwrap();
+            if sessions[0].rows[0][0] == Value::Int(0) {
+                let restore = format!("RESTORE DATABASE {SHOP} FROM DISK = N'{path}' WITH REPLACE");
+                self.emulator.execute("master", &restore).unwrap();
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("somebody stays in the database");
     }
 
     pub(crate) fn store(&self) -> Arc<dyn StateStore> {
