@@ -50,6 +50,48 @@ async fn a_row_that_is_there_twice_is_replaced_in_one_commit() {
     expect_equal(&world).await;
 }
 
+/// Of the rows that are equal, few are read once more where those that differ lie together.
+#[tokio::test]
+async fn little_is_read_again_where_differences_lie_together() {
+    const ROWS: u64 = 100_000;
+    for (differing, together) in [("id / 100 % 100 = 7", true), ("id % 100 = 7", false)] {
+        let mut world = World::start().await;
+        world.emulator.clock().freeze();
+        world.capture.mode = Mode::ChangeTracking;
+        world.sql(
+            "ALTER DATABASE CURRENT SET CHANGE_TRACKING = ON;
+             CREATE TABLE dbo.Orders (id int NOT NULL PRIMARY KEY, name nvarchar(40) NULL);
+             INSERT INTO dbo.Orders (id, name) VALUES (0, N'row')",
+        );
+        world.sql("ALTER TABLE dbo.Orders ENABLE CHANGE_TRACKING");
+        world.sql(&format!(
+            "DECLARE @n int = 1;
+             WHILE @n < {ROWS} BEGIN
+                 INSERT INTO dbo.Orders (id, name) SELECT id + @n, name FROM dbo.Orders WHERE id + @n < {ROWS}; SET @n += @n
+             END"
+        ));
+        run(&world).await;
+        world.sql("ALTER TABLE dbo.Orders DISABLE CHANGE_TRACKING");
+        world.sql(&format!(
+            "UPDATE dbo.Orders SET name = N'changed' WHERE {differing}"
+        ));
+        world.sql("ALTER TABLE dbo.Orders ENABLE CHANGE_TRACKING");
+        let found = world.verify(&table()).await.columns.remove(0);
+        assert_eq!((found.rows, found.different), (ROWS, ROWS / 100));
+        let repair = world.repair(&table()).await;
+        let status = repair.metadata.status;
+        assert_eq!(status, RunStatus::Succeeded, "{:?}", repair.errors);
+        let fetched = found.read_again + repair.tables[0].statistics.records_processed;
+        println!(
+            "{differing}: ranges of {} keys, {fetched} of {ROWS} rows fetched to mend {}",
+            found.range_keys, found.different
+        );
+        assert!(!together || fetched <= ROWS / 20, "{fetched} rows were fetched");
+        run(&world).await;
+        expect_equal(&world).await;
+    }
+}
+
 /// Another program writes the row of an order once more.
 async fn double(world: &World, id: i32) {
     let (source, sink, table) = (world.iceberg_source(), world.iceberg_sink(), table());

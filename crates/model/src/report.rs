@@ -197,6 +197,12 @@ pub struct VerifyColumn {
     pub extra: u64,
     /// Keys that changed on the first side after the position that was applied.
     pub pending: u64,
+    /// Keys per range that was compared as one; 0 where the key is no whole number, and ranges of its hash were.
+    #[serde(default)]
+    pub range_keys: u64,
+    /// Rows of the first side that were read once more, to find the keys that differ.
+    #[serde(default)]
+    pub read_again: u64,
     /// The keys that are different, missing or extra, up to a limit: `different {"id":7}`.
     pub keys: Vec<String>,
 }

@@ -1,9 +1,11 @@
 //! Comparing a table on two or three sides, row by row, by canonical hashes.
 //!
 //! The first pass reads each side once and sums hashes per bucket: ranges of an integer or date key, else buckets of the key's
-//! hash. Only buckets whose sums differ are read again to find the keys. The sides are not read at one moment, so each suspicious
-//! key is then looked at again by itself; what still differs and has changed upstream since the last applied position is
-//! pending, unless the change comes from farther away and the row is not even as in the table that is nearest. Memory is bounded by the number of buckets and by the rows that a second pass takes at a time.
+//! hash. Only buckets whose sums differ are looked into for the keys: by the whole numbers that lie in them, where those are few, else by
+//! reading everything again. The sides are not read at one moment, so each suspicious key is then looked at again by itself; what still
+//! differs and has changed upstream since the last applied position is pending, unless the change comes from farther away and the row
+//! is not even as in the table that is nearest. Memory is bounded by the number of buckets and by the rows that a second pass takes at
+//! a time.
 
 mod buckets;
 mod difference;

@@ -98,6 +98,7 @@ pub(crate) fn verify(reports: &[VerifyReport]) -> String {
         "missing",
         "extra",
         "pending",
+        "read again",
     ]);
     let mut keys = String::new();
     for report in reports {
@@ -111,6 +112,7 @@ pub(crate) fn verify(reports: &[VerifyReport]) -> String {
                 side.missing,
                 side.extra,
                 side.pending,
+                side.read_again,
             ];
             table.row(
                 [report.table.clone(), compared.clone()]

@@ -54,6 +54,8 @@ pub(super) struct Collected {
     rows: HashMap<Vec<u8>, Rows>,
     /// The key columns of what was read, for the keys' text.
     batches: Vec<RecordBatch>,
+    /// How many rows were read, wanted or not.
+    pub(super) read: u64,
 }
 
 #[derive(Debug)]
@@ -71,6 +73,7 @@ impl Collected {
         batch: &RecordBatch,
         wanted: &impl Fn(i64, &[u8]) -> bool,
     ) -> Result<()> {
+        self.read += batch.num_rows() as u64;
         let mut hasher = layout.row_hasher(batch)?;
         let number = self.batches.len();
         let mut kept = false;

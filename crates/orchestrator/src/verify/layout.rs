@@ -1,9 +1,13 @@
 //! Which columns are compared, what tells rows apart, and where a row's bucket is.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Date32Type, Int32Type, Int64Type};
-use arrow_array::{Array, ArrayRef, RecordBatch};
-use arrow_schema::DataType;
+use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch};
+use arrow_cast::cast;
+use arrow_schema::{DataType, FieldRef, Schema};
 use model::{Error, Result, RowEncoder, RowHasher, TableSchema};
 
 use super::buckets::MOST;
@@ -16,6 +20,8 @@ pub(super) struct Layout {
     key: Vec<usize>,
     keyless: bool,
     by_range: bool,
+    /// The key, if it is one whole number.
+    whole_number: Option<FieldRef>,
 }
 
 impl Layout {
@@ -26,6 +32,12 @@ impl Layout {
             fields[*only].data_type(),
             DataType::Int32 | DataType::Int64 | DataType::Date32
         ));
+        let whole_number = match schema.key() {
+            [only] => Some(fields[*only].clone()),
+            _ => None,
+        };
+        let whole_number =
+            whole_number.filter(|field| matches!(field.data_type(), DataType::Int32 | DataType::Int64));
         Self {
             columns: fields.iter().map(|field| field.name().clone()).collect(),
             key: if keyless {
@@ -35,7 +47,43 @@ impl Layout {
             },
             keyless,
             by_range,
+            whole_number,
         }
+    }
+
+    /// How many keys a bucket has that is `shift` bits wide; 0 where buckets are those of hashes.
+    pub(super) fn bucket_keys(&self, shift: u32) -> u64 {
+        if self.by_range {
+            1_u64.checked_shl(shift).unwrap_or(u64::MAX)
+        } else {
+            0
+        }
+    }
+
+    /// Every key that some buckets can have, if that is known and they are at most `most`.
+    pub(super) fn bucket_rows(
+        &self,
+        shift: u32,
+        buckets: &HashSet<i64>,
+        most: u64,
+    ) -> Result<Option<RecordBatch>> {
+        let Some(field) = &self.whole_number else {
+            return Ok(None);
+        };
+        let keys = (buckets.len() as u64).saturating_mul(self.bucket_keys(shift));
+        if keys > most {
+            return Ok(None);
+        }
+        let places = buckets
+            .iter()
+            .flat_map(|bucket| (0..1_i64 << shift).map(move |place| (bucket << shift) | place));
+        let places = Int64Array::from_iter_values(places);
+        let failed = |e| Error::internal("the keys of a range cannot be told").caused_by(e);
+        let column = cast(&places, field.data_type()).map_err(failed)?;
+        let schema = Arc::new(Schema::new(vec![field.clone()]));
+        RecordBatch::try_new(schema, vec![column])
+            .map(Some)
+            .map_err(failed)
     }
 
     pub(super) fn columns(&self) -> &[String] {

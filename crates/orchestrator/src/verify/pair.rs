@@ -20,6 +20,9 @@ use crate::key_text::key_text;
 /// So many rows of differing buckets are held at once.
 const HELD_ROWS: u64 = 500_000;
 
+/// Rows are looked for by key if there are at least so many others for each.
+const KEYS_ARE_FEW: u64 = 10;
+
 /// So many suspicious keys are looked at again at once.
 const KEYS_AT_ONCE: usize = 500;
 
@@ -66,9 +69,11 @@ impl Pair<'_> {
         };
         let (equal, groups) = first.compare(&other, HELD_ROWS);
         column.matched = equal;
+        column.range_keys = self.layout.bucket_keys(first.shift());
         let mut suspects = Suspects::default();
         for group in groups {
-            column.matched += self.second_pass(first.shift(), &group, &mut suspects).await?;
+            self.second_pass(first.shift(), &group, &mut column, &mut suspects)
+                .await?;
         }
         let pending = self.pending(&suspects).await?;
         let differing = suspects.differing(&pending)?;
@@ -76,22 +81,30 @@ impl Pair<'_> {
         Ok((column, differing))
     }
 
-    /// Reads the buckets of one group again and looks at their suspicious keys once more. Returns how many rows match.
-    async fn second_pass(&self, shift: u32, group: &HashSet<i64>, suspects: &mut Suspects) -> Result<u64> {
+    /// Reads the buckets of one group again and looks at their suspicious keys once more. Counts the rows that match.
+    async fn second_pass(
+        &self,
+        shift: u32,
+        group: &HashSet<i64>,
+        column: &mut VerifyColumn,
+        suspects: &mut Suspects,
+    ) -> Result<()> {
+        let few = column.rows / KEYS_ARE_FEW;
+        let (of_first, of_other) = match self.layout.bucket_rows(shift, group, few)? {
+            Some(keys) => (self.first.keys(&keys)?, self.other.keys(&keys)?),
+            None => (None, None),
+        };
+        let wanted = |place: i64, _: &[u8]| group.contains(&(place >> shift));
         let (first, other) = futures::future::try_join(
-            self.collect(self.first, Selection::All, |place, _| {
-                group.contains(&(place >> shift))
-            }),
-            self.collect(self.other, Selection::All, |place, _| {
-                group.contains(&(place >> shift))
-            }),
+            self.collect(self.first, of_first.unwrap_or(Selection::All), wanted),
+            self.collect(self.other, of_other.unwrap_or(Selection::All), wanted),
         )
         .await?;
-        let mut matched = 0;
+        column.read_again += first.read;
         let mut differing = Vec::new();
         for (key, counts) in first.compare(&other) {
             if counts.all_match() {
-                matched += counts.matched;
+                column.matched += counts.matched;
             } else {
                 differing.push((key, counts));
             }
@@ -100,13 +113,14 @@ impl Pair<'_> {
             let keys: Vec<&[u8]> = part.iter().map(|(key, _)| key.as_slice()).collect();
             let rows = first.key_rows(&other, &keys)?;
             let again = self.look(self.first, &keys, &rows).await?;
+            column.read_again += keys.len() as u64;
             for (i, (key, counts)) in part.iter().enumerate() {
                 let counts = match &again {
                     Some(again) => again.get(key).copied().unwrap_or_default(),
                     None => *counts,
                 };
                 if counts.all_match() {
-                    matched += counts.matched;
+                    column.matched += counts.matched;
                 } else {
                     let text = key_text(&rows, i)?;
                     let place = (suspects.rows.len(), i);
@@ -117,7 +131,7 @@ impl Pair<'_> {
             }
             suspects.rows.push(rows);
         }
-        Ok(matched)
+        Ok(())
     }
 
     /// Compares single keys with what `upstream` has now. `None` where rows cannot be selected by key.
