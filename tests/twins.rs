@@ -13,6 +13,7 @@ use sqlserver_source::{CaptureOptions, Undated};
 
 use sink::TwinSink;
 use source::TwinSource;
+pub(crate) use source::{greatest, tampered};
 
 /// A rule that keeps rows from being lost or doubled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

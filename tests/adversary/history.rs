@@ -12,13 +12,18 @@ use sqlserver_emulator::{
     Done, Emulator, EnvChange, Flow, LoginInfo, Output, ResultColumn, ReturnValue, Session, SqlError, Value,
 };
 
+use super::Mode;
 use crate::world::{MIRROR, SHOP};
 
 const WRITERS: usize = 8;
+/// Who takes the time and writes much later.
+const HOLDER: usize = WRITERS - 1;
 /// The longest transaction.
 const LONGEST_MS: i64 = 5_000;
 /// Most writes go to so many of the newest keys.
 const HOT_KEYS: i32 = 12;
+/// A time that will not come.
+const SENTINEL: &str = "9999-12-31";
 /// How far the clock steps, either way.
 const CLOCK_STEP_MS: i64 = 2_000;
 
@@ -27,7 +32,7 @@ pub(super) struct History {
     emulator: Arc<Emulator>,
     random: StdRng,
     writers: Vec<Writer>,
-    appends: bool,
+    mode: Mode,
     /// Keys that were ever used.
     keys: BTreeSet<i32>,
     next_key: i32,
@@ -61,7 +66,7 @@ struct Waiting {
 
 impl History {
     /// Writers of a table that exists. Their transactions begin when steps are made.
-    pub(super) fn new(emulator: Arc<Emulator>, seed: u64, appends: bool) -> Self {
+    pub(super) fn new(emulator: Arc<Emulator>, seed: u64, mode: Mode) -> Self {
         let writers = (0..WRITERS)
             .map(|number| Writer::connect(&emulator, SHOP, number))
             .collect();
@@ -71,7 +76,7 @@ impl History {
             emulator,
             random: StdRng::seed_from_u64(seed),
             writers,
-            appends,
+            mode,
             keys: BTreeSet::new(),
             next_key: 1,
             written: 0,
@@ -93,7 +98,7 @@ impl History {
         let passed = self.random.random_range(5..400);
         self.elapsed_ms += passed;
         self.emulator.clock().step_ms(passed);
-        if self.random.random_ratio(1, 40) {
+        if self.random.random_ratio(1, 40) && !self.mode.steady {
             self.step_clock();
         }
         if self.writers.is_empty() {
@@ -124,10 +129,15 @@ impl History {
         }
     }
 
-    /// Ends every transaction. The last rows are written a little more than a second ago, which is what a cut stays behind.
-    pub(super) fn calm_down(&mut self) {
+    /// Ends every transaction. The last rows are written a little more than a second ago, which is what a cut stays behind. If `holding`,
+    /// somebody has taken the time before, and has not written anything yet.
+    pub(super) fn calm_down(&mut self, holding: bool) {
         self.quiet();
         self.pass(5_000);
+        if holding {
+            self.open(HOLDER, LONGEST_MS);
+            self.pass(LONGEST_MS / 2);
+        }
         self.write(0);
         self.write(1);
         self.pass(1_050);
@@ -145,13 +155,30 @@ impl History {
         }
     }
 
-    /// A burst of committed writes right after the clock has stepped back, some time after all was quiet.
-    pub(super) fn burst_after_a_step_back(&mut self) {
-        self.stepped_back_ms = self.elapsed_ms;
-        self.emulator.clock().step_ms(-CLOCK_STEP_MS);
+    /// A burst of committed writes some time after all was quiet: by who has taken the time long ago; else right after the clock has
+    /// stepped back, or, where it never does, with the newest time that there is.
+    pub(super) fn burst(&mut self) {
+        if let Some(held) = self.writers[HOLDER].open.take() {
+            for _ in 0..3 {
+                let batch = self.insertion(HOLDER, &format!("'{}'", held.began));
+                self.writers[HOLDER].run(&batch);
+            }
+            self.writers[HOLDER].run("COMMIT TRANSACTION");
+            return;
+        }
+        if !self.mode.steady {
+            self.stepped_back_ms = self.elapsed_ms;
+            self.emulator.clock().step_ms(-CLOCK_STEP_MS);
+        }
         for number in 0..WRITERS {
             self.emulator.clock().step_ms(20);
-            self.write(number);
+            if self.mode.steady {
+                let tie = format!("(SELECT MAX(updated_at) FROM dbo.T WHERE updated_at < '{SENTINEL}')");
+                let batch = self.statement_at(number, &tie);
+                self.writers[number].run(&batch);
+            } else {
+                self.write(number);
+            }
         }
     }
 
@@ -168,6 +195,14 @@ impl History {
         );
     }
 
+    /// Everybody ends, and a job deletes the oldest rows.
+    pub(super) fn purge(&mut self) {
+        self.quiet();
+        let oldest = "DELETE FROM dbo.T WHERE id IN (SELECT TOP (4) id FROM dbo.T ORDER BY id)";
+        let purged = self.emulator.execute(SHOP, oldest);
+        purged.expect("nobody holds a row");
+    }
+
     fn pass(&mut self, milliseconds: i64) {
         self.elapsed_ms += milliseconds;
         self.emulator.clock().step_ms(milliseconds);
@@ -178,6 +213,15 @@ impl History {
             .random
             .random_range(0..LONGEST_MS)
             .max(self.random.random_range(0..LONGEST_MS));
+        self.open(number, lasts);
+        // The others hold a time, and have logged nothing yet.
+        if self.random.random_bool(0.5) {
+            self.write(number);
+        }
+    }
+
+    /// Begins a transaction that takes the server's time and does nothing.
+    fn open(&mut self, number: usize, lasts: i64) {
         let now = self
             .emulator
             .execute(SHOP, "SELECT CONVERT(nvarchar(30), SYSUTCDATETIME(), 126)");
@@ -191,7 +235,6 @@ impl History {
             ends_ms: self.elapsed_ms + lasts,
             began,
         });
-        self.write(number);
     }
 
     fn finish(&mut self, number: usize) {
@@ -217,20 +260,27 @@ impl History {
     }
 
     fn statement(&mut self, number: usize) -> String {
-        self.written += 1;
-        let value = format!("N'w{number} v{}'", self.written);
-        let time = match &self.writers[number].open {
-            Some(open) if self.random.random_ratio(1, 2) => format!("'{}'", open.began),
-            _ => "SYSUTCDATETIME()".to_owned(),
+        let time = match self.random.random_range(0..40) {
+            0 => "NULL".to_owned(),
+            1 => format!("'{SENTINEL}'"),
+            _ => match &self.writers[number].open {
+                Some(open) if self.random.random_ratio(1, 2) => format!("'{}'", open.began),
+                _ => "SYSUTCDATETIME()".to_owned(),
+            },
         };
-        if self.appends {
-            return format!("INSERT INTO dbo.T (v, updated_at) VALUES ({value}, {time})");
+        self.statement_at(number, &time)
+    }
+
+    fn statement_at(&mut self, number: usize, time: &str) -> String {
+        if self.mode.appends {
+            return self.insertion(number, time);
         }
+        let Some(key) = self.some_key() else {
+            return self.insertion(number, time);
+        };
+        let value = self.value(number);
         let insert =
             |key: i32| format!("INSERT INTO dbo.T (id, v, updated_at) VALUES ({key}, {value}, {time})");
-        let Some(key) = self.some_key() else {
-            return insert(self.fresh_key());
-        };
         match self.random.random_range(0..10) {
             0..4 => insert(self.fresh_key()),
             4 => insert(key),
@@ -242,6 +292,21 @@ impl History {
             }
             _ => format!("DELETE FROM dbo.T WHERE id = {key}; {}", insert(key)),
         }
+    }
+
+    /// A row with a key that nobody has used.
+    fn insertion(&mut self, number: usize, time: &str) -> String {
+        let value = self.value(number);
+        if self.mode.appends {
+            return format!("INSERT INTO dbo.T (v, updated_at) VALUES ({value}, {time})");
+        }
+        let key = self.fresh_key();
+        format!("INSERT INTO dbo.T (id, v, updated_at) VALUES ({key}, {value}, {time})")
+    }
+
+    fn value(&mut self, number: usize) -> String {
+        self.written += 1;
+        format!("N'w{number} v{}'", self.written)
     }
 
     /// Mostly a key of the newest, so that what was lost is not written again and again until it arrives after all.

@@ -73,15 +73,18 @@ pub(super) async fn play(mode: Mode, seed: u64, rule: Option<Rule>) -> Outcome {
     let mut world = World::start().await;
     let id = if mode.appends { "IDENTITY(1,1)" } else { "" };
     world.sql(&format!(
-        "CREATE TABLE dbo.T (id int {id} NOT NULL PRIMARY KEY, v nvarchar(40) NOT NULL, updated_at datetime2(3) NOT NULL, rv rowversion);
+        "CREATE TABLE dbo.T (id int {id} NOT NULL PRIMARY KEY, v nvarchar(40) NOT NULL, updated_at datetime2(3) NULL, rv rowversion);
          CREATE INDEX by_time ON dbo.T (updated_at); CREATE INDEX by_version ON dbo.T (rv);"
     ));
     world.emulator.clock().freeze();
     world.sql(mode.setup);
     world.capture = serde_json::from_str(mode.capture).expect("the configuration can be read");
     // As much as the clock steps back, and a second; less than transactions last, so that it does not stand in for another rule.
-    world.capture.window.tolerance_seconds = if rule == Some(Rule::Tolerance) { 0 } else { 3 };
-    let mut history = History::new(world.emulator.clone(), seed, mode.appends);
+    world.capture.window.tolerance_seconds = if mode.steady { 0 } else { 3 };
+    if let Some(rule) = rule {
+        rule.forgo(&mut world.capture.window);
+    }
+    let mut history = History::new(world.emulator.clone(), seed, mode);
     history.steps(200);
     let stage = Stage::new(history, world.emulator.clone(), rule);
     let mut random = StdRng::seed_from_u64(seed ^ 0x5eed);
@@ -92,12 +95,18 @@ pub(super) async fn play(mode: Mode, seed: u64, rule: Option<Rule>) -> Outcome {
             .lock()
             .expect("no writer panics")
             .steps(random.random_range(5..25));
-        if number % 4 == 3 {
-            stage.becalm();
+        if number % 2 == 1 {
+            stage.becalm(number % 4 == 1);
         }
         let calls = if number == 0 { 30 } else { 6 };
         match number {
-            COMPACTED => others::compact_and_expire(&world, &table()).await,
+            COMPACTED => {
+                others::compact_and_expire(&world, &table()).await;
+                if !mode.appends {
+                    stage.history.lock().expect("no writer panics").purge();
+                }
+                stage.expire();
+            }
             ROLLED_BACK => others::roll_back(&world, &table()).await,
             _ => {}
         }

@@ -1,5 +1,6 @@
 //! The source and the sink of a run, between whose calls the writers go on, and where the process may be killed. A rule that saves
-//! rows is switched off here, or in the configuration.
+//! rows is switched off here, or in the configuration. Positions of the source are JSON; those of an engine without a rule are made
+//! from the engine's.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -8,29 +9,64 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use futures::{Stream, StreamExt};
 use model::{
-    Batches, Bound, ChangeSink, ChangeSource, Chunk, Commit, CommitOutcome, Committed, Cut, Description, Op,
-    Position, Prepare, Prepared, Result, Selection, SourceEvent, StageOutcome, Staged, SyncId, TableName,
-    TableSchema,
+    Batches, Bound, ChangeSink, ChangeSource, Chunk, Commit, CommitOutcome, Committed, Cut, Description,
+    Mark, Op, Position, Prepare, Prepared, Result, Selection, SourceEvent, StageOutcome, Staged, SyncId,
+    TableName, TableSchema,
 };
 use sqlserver_emulator::{Emulator, Value};
+use sqlserver_source::{Undated, WindowOptions};
 use tokio::sync::Notify;
 
 use super::history::History;
+use crate::twins::{greatest, tampered};
 use crate::world::SHOP;
+
+/// Ticks of 100 ns.
+const MILLISECOND: i64 = 10_000;
 
 /// What saves rows, and can be done without to see them lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rule {
     /// A cut stays behind what is not committed yet.
     OpenTransactions,
+    /// A transaction counts from its beginning, and not from its first log record: it may hold a time already.
+    UnloggedTransactions,
+    /// A transaction that cannot write the database does not hold its cut.
+    OtherDatabases,
     /// Times a little before the watermark are read again.
     Tolerance,
+    /// What is at the bound itself, where one increment ended, belongs to the next.
+    Ties,
+    /// Rows without a time are read by every increment.
+    UndatedRows,
+    /// Rows with a time that will not come are read by every increment.
+    FutureRows,
+    /// Times that will not come do not move the watermark.
+    FutureWatermark,
     /// What changes while the table is copied is read after the copy.
     Replay,
     /// A position claims what was complete before rows were read, not after.
     CutFirst,
     /// Deletes are changes.
     Deletes,
+    /// The mark is in the same commit as the rows.
+    MarkWithRows,
+    /// How far the target has got is asked of the target, which may have been rolled back.
+    AskTheTarget,
+    /// A target whose marks have expired with its snapshots is not copied anew.
+    MarkOutlivesSnapshots,
+}
+
+impl Rule {
+    /// Switches the rule off where production has an option for it.
+    pub(super) fn forgo(self, window: &mut WindowOptions) {
+        match self {
+            Self::Tolerance => window.tolerance_seconds = 0,
+            Self::UndatedRows => window.nulls = Undated::Skip,
+            Self::FutureRows => window.future = Undated::Skip,
+            _ => {}
+        }
+    }
 }
 
 /// Where a run takes place: the writers beside it, and its end if it is killed.
@@ -40,8 +76,12 @@ pub(super) struct Stage {
     rule: Option<Rule>,
     /// The position that the copy started from, for [`Rule::Replay`].
     start: Mutex<Option<Position>>,
+    /// The mark where it is kept apart from the rows.
+    apart: Mutex<Option<Mark>>,
+    /// Whether all snapshots but the head have expired since the last commit.
+    expired: AtomicBool,
     calls_left: AtomicI64,
-    /// Whether the writers wait until the next increment has been read, and then write right after the clock has stepped back.
+    /// Whether the writers wait until the next increment has been read.
     calm: AtomicBool,
     pub(super) killed: Notify,
 }
@@ -53,6 +93,8 @@ impl Stage {
             emulator,
             rule,
             start: Mutex::default(),
+            apart: Mutex::default(),
+            expired: AtomicBool::new(false),
             calls_left: AtomicI64::new(i64::MAX),
             calm: AtomicBool::new(false),
             killed: Notify::new(),
@@ -64,9 +106,14 @@ impl Stage {
         self.calls_left.store(call, Ordering::SeqCst);
     }
 
-    /// Lets all writers end. They are still until the next increment has been read.
-    pub(super) fn becalm(&self) {
-        self.history.lock().expect("no writer panics").calm_down();
+    /// All snapshots of the table but its head have expired.
+    pub(super) fn expire(&self) {
+        self.expired.store(true, Ordering::SeqCst);
+    }
+
+    /// Lets all writers end, or all but one that has done nothing yet. They are still until the next increment has been read.
+    pub(super) fn becalm(&self, holding: bool) {
+        self.history.lock().expect("no writer panics").calm_down(holding);
         self.calm.store(true, Ordering::SeqCst);
     }
 
@@ -80,73 +127,105 @@ impl Stage {
     /// An increment has been read, and is not committed yet.
     fn after_reading(&self) {
         if self.calm.swap(false, Ordering::SeqCst) {
-            self.history
-                .lock()
-                .expect("no writer panics")
-                .burst_after_a_step_back();
+            self.history.lock().expect("no writer panics").burst();
         }
     }
 
     /// Lets the writers go on for a moment. A killed run never returns from here.
     async fn meanwhile(&self) {
         if self.calls_left.fetch_sub(1, Ordering::SeqCst) <= 0 {
-            self.killed.notify_one();
-            std::future::pending::<()>().await;
+            self.die().await;
         }
         if !self.calm.load(Ordering::SeqCst) {
             self.history.lock().expect("no writer panics").steps(4);
         }
     }
 
+    /// Where two chunks are read at once, both may come here; the next run must not hear of it.
+    async fn die(&self) {
+        self.killed.notify_waiters();
+        std::future::pending::<()>().await;
+    }
+
+    /// Whether the process is to be killed, sooner or later.
+    fn is_doomed(&self) -> bool {
+        self.calls_left.load(Ordering::SeqCst) < i64::MAX / 2
+    }
+
     fn has(&self, rule: Rule) -> bool {
         self.rule != Some(rule)
     }
 
-    /// The cut of a reader who forgets that transactions are open.
-    fn hasty(&self, upto: &mut Position) {
-        let mut value: serde_json::Value = serde_json::from_str(&upto.value).expect("positions are JSON");
-        match upto.kind.as_str() {
-            "timestamp" => value["watermark"] = value["now"].clone(),
-            "id" => {
-                value["complete"] = value["seen"].clone();
-                value["pending"] = serde_json::Value::Null;
+    /// The cut of a reader without the rule.
+    fn spoil_cut(&self, upto: &mut Position) {
+        let kind = upto.kind.clone();
+        let spoiled = match (self.rule, kind.as_str()) {
+            (Some(Rule::OpenTransactions), "timestamp") => {
+                tampered(upto, |upto| upto["watermark"] = upto["now"].clone())
             }
-            "rowversion" => value["next"] = (self.last_rowversion() + 1).into(),
-            _ => {}
+            (Some(Rule::OpenTransactions), "id") => tampered(upto, |upto| {
+                upto["complete"] = upto["seen"].clone();
+                upto["pending"] = serde_json::Value::Null;
+            }),
+            (Some(Rule::OpenTransactions), "rowversion") => {
+                let last = self.ask("SELECT CONVERT(bigint, @@DBTS)");
+                tampered(upto, |upto| upto["next"] = (last + 1).into())
+            }
+            (Some(Rule::UnloggedTransactions), _) => {
+                let hi = self.behind("database_id = DB_ID()");
+                tampered(upto, |upto| upto["watermark"] = hi(&upto["now"]).into())
+            }
+            (Some(Rule::OtherDatabases), _) => {
+                let hi = self.behind("1 = 1");
+                tampered(upto, |upto| {
+                    upto["watermark"] = hi(&upto["now"]).min(number(&upto["watermark"])).into();
+                })
+            }
+            _ => return,
+        };
+        *upto = spoiled;
+    }
+
+    /// The bound that lies a second behind the oldest first log record of the transactions that are open.
+    fn behind(&self, which: &str) -> impl Fn(&serde_json::Value) -> i64 + use<> {
+        let age = self.ask(&format!(
+            "SELECT ISNULL(MAX(DATEDIFF_BIG(millisecond, database_transaction_begin_time, SYSDATETIME())), 0)
+               FROM sys.dm_tran_database_transactions WHERE database_transaction_begin_time IS NOT NULL AND {which}"
+        ));
+        move |now| number(now) - (age + 1_000) * MILLISECOND
+    }
+
+    /// What a reader without the rule takes the last increment for.
+    fn spoil_start(&self, after: &Position) -> Position {
+        if self.has(Rule::Ties) {
+            return after.clone();
         }
-        upto.value = value.to_string();
+        let (bound, one) = match after.kind.as_str() {
+            "timestamp" => ("watermark", MILLISECOND),
+            "rowversion" => ("next", 1),
+            _ => ("version", 1),
+        };
+        tampered(after, |after| after[bound] = (number(&after[bound]) + one).into())
     }
 
-    fn last_rowversion(&self) -> i64 {
-        self.ask("SELECT CONVERT(bigint, @@DBTS)")
-    }
-
-    /// What a reader without rules makes of an increment.
-    fn spoil(&self, event: &mut SourceEvent) {
-        match event {
-            SourceEvent::Boundary { at } if !self.has(Rule::CutFirst) => {
-                let mut value: serde_json::Value =
-                    serde_json::from_str(&at.value).expect("positions are JSON");
-                match at.kind.as_str() {
-                    "cdc" => value["lsn"] = self.last_captured().into(),
-                    _ => value["version"] = self.ask("SELECT CHANGE_TRACKING_CURRENT_VERSION()").into(),
+    /// What a reader without the rule makes of an increment.
+    fn spoil(&self, events: &mut [Result<SourceEvent>]) {
+        let mut reached = None;
+        for event in events.iter_mut().flatten() {
+            reached = reached.max(greatest(event));
+            match event {
+                SourceEvent::Boundary { at } if !self.has(Rule::FutureWatermark) => {
+                    let reached = reached.map_or(i64::MIN, |reached| reached.0);
+                    *at = tampered(at, |at| {
+                        at["watermark"] = number(&at["watermark"]).max(reached).into()
+                    });
                 }
-                at.value = value.to_string();
+                SourceEvent::Changes(batch) if !self.has(Rule::Deletes) && batch.op(0) == Op::Delete => {
+                    batch.rows = batch.rows.slice(0, 0);
+                    batch.ops = batch.ops.slice(0, 0);
+                }
+                _ => {}
             }
-            SourceEvent::Changes(batch) if !self.has(Rule::Deletes) && batch.op(0) == Op::Delete => {
-                batch.rows = batch.rows.slice(0, 0);
-                batch.ops = batch.ops.slice(0, 0);
-            }
-            _ => {}
-        }
-    }
-
-    fn last_captured(&self) -> String {
-        let sql = "SELECT CONVERT(varchar(22), sys.fn_cdc_get_max_lsn(), 1)";
-        let found = self.emulator.execute(SHOP, sql).expect("the server answers");
-        match &found[0].rows[0][0] {
-            Value::Str(lsn) => String::from_utf16_lossy(lsn),
-            other => panic!("{sql} is {other:?}"),
         }
     }
 
@@ -157,6 +236,25 @@ impl Stage {
             ref other => panic!("{sql} is {other:?}"),
         }
     }
+
+    /// Where the target has got in the eyes of somebody without the rule. What the state store knows is left aside with the reference.
+    fn spoil_committed(&self, committed: &mut Committed) {
+        let apart = self.apart.lock().expect("no run panics").clone();
+        match self.rule {
+            Some(Rule::MarkWithRows | Rule::AskTheTarget) if apart.is_some() => committed.mark = apart,
+            Some(Rule::MarkOutlivesSnapshots) if self.expired.load(Ordering::SeqCst) => committed.mark = None,
+            _ => return,
+        }
+        committed.reference = None;
+    }
+
+    fn keep_apart(&self, mark: &Mark) {
+        *self.apart.lock().expect("no run panics") = Some(mark.clone());
+    }
+}
+
+fn number(value: &serde_json::Value) -> i64 {
+    value.as_i64().expect("positions hold numbers")
 }
 
 /// A source among writers.
@@ -179,9 +277,7 @@ impl ChangeSource for Beset {
         let after = after.filter(|after| !hasty || after.kind != "rowversion");
         let mut cut = self.source.cut(tables, after).await?;
         if let Cut::Complete { upto, .. } = &mut cut {
-            if hasty {
-                self.stage.hasty(upto);
-            }
+            self.stage.spoil_cut(upto);
             if first {
                 *self.stage.start.lock().expect("no run panics") = Some(upto.clone());
             }
@@ -225,12 +321,19 @@ impl ChangeSource for Beset {
             let end = SourceEvent::Boundary { at: upto.clone() };
             return Ok(futures::stream::iter([Ok(end)]).boxed());
         }
-        let events = self.source.changes(table, schema, after, upto).await?;
+        let from = self.stage.spoil_start(after);
+        let events = self.source.changes(table, schema, &from, upto).await?;
         let mut events: Vec<_> = events.collect().await;
         self.stage.after_reading();
         self.stage.meanwhile().await;
-        for event in events.iter_mut().flatten() {
-            self.stage.spoil(event);
+        self.stage.spoil(&mut events);
+        if !self.stage.has(Rule::CutFirst) {
+            let cut = self.source.cut(std::slice::from_ref(table), Some(after)).await?;
+            for event in events.iter_mut().flatten() {
+                if let (SourceEvent::Boundary { at }, Cut::Complete { upto, .. }) = (event, &cut) {
+                    at.clone_from(upto);
+                }
+            }
         }
         Ok(futures::stream::iter(events).boxed())
     }
@@ -249,7 +352,9 @@ pub(super) struct Endangered {
 #[async_trait]
 impl ChangeSink for Endangered {
     async fn committed(&self, sync: &SyncId, table: &TableName) -> Result<Committed> {
-        self.sink.committed(sync, table).await
+        let mut committed = self.sink.committed(sync, table).await?;
+        self.stage.spoil_committed(&mut committed);
+        Ok(committed)
     }
 
     async fn prepare(&self, prepare: &Prepare) -> Result<Prepared> {
@@ -269,7 +374,22 @@ impl ChangeSink for Endangered {
     }
 
     async fn commit(&self, commit: &Commit) -> Result<CommitOutcome> {
-        let outcome = self.sink.commit(commit).await;
+        let mut commit = commit.clone();
+        match self.stage.rule {
+            Some(Rule::MarkWithRows) => {
+                self.stage.keep_apart(&commit.mark);
+                if self.stage.is_doomed() {
+                    self.stage.die().await;
+                }
+            }
+            Some(Rule::AskTheTarget) => self.stage.keep_apart(&commit.mark),
+            Some(Rule::MarkOutlivesSnapshots) => self.stage.expired.store(false, Ordering::SeqCst),
+            _ => {}
+        }
+        if self.stage.rule.is_some() {
+            commit.after = self.sink.committed(&commit.sync, &commit.table).await?.mark;
+        }
+        let outcome = self.sink.commit(&commit).await;
         self.stage.meanwhile().await;
         outcome
     }

@@ -56,7 +56,7 @@ impl TwinSource {
 }
 
 /// Changes the JSON of a position.
-fn tampered(position: &Position, tamper: impl FnOnce(&mut Value)) -> Position {
+pub(crate) fn tampered(position: &Position, tamper: impl FnOnce(&mut Value)) -> Position {
     let mut value = serde_json::from_str(&position.value).unwrap();
     tamper(&mut value);
     Position {
@@ -70,7 +70,7 @@ fn ticks(value: &Value) -> i64 {
 }
 
 /// The greatest `updated_at` among the changes.
-fn greatest(event: &SourceEvent) -> Option<Ticks> {
+pub(crate) fn greatest(event: &SourceEvent) -> Option<Ticks> {
     let SourceEvent::Changes(batch) = event else {
         return None;
     };
