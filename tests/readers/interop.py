@@ -3,11 +3,11 @@
     interop.py WAREHOUSE [--spark RUNTIME_JAR] [--mutants]
 
 WAREHOUSE/expected.json names the tables of the namespace `interop`: {table: {"head": STATE, "snapshots": {id: STATE}, "data_files": n,
-"delete_files": n}}, and a STATE is {"columns": [name, ...], "rows": [row, ...]} with values as `compare_table.py` has them. A matrix is
-printed; the exit code is the number of cells that differ.
+"delete_files": n, "deleted_rows": n}}, and a STATE is {"columns": [name, ...], "rows": [row, ...]} with values as `compare_table.py` has
+them. A matrix is printed, with how many states each engine read; the exit code is the number of cells that differ.
 
-With --mutants, tables are damaged in ways that a writer could get wrong (a wrong sequence number, positions out of order, no
-referenced data file, positions off by one), and each damage must be noticed by an engine or by the checks of form.
+With --mutants, tables are damaged in ways that a writer could get wrong (see `MUTANTS`), and each damage must be noticed by PyIceberg,
+by DuckDB or by the checks of form.
 """
 
 import argparse
@@ -16,10 +16,12 @@ import json
 import pathlib
 import shutil
 import sys
+import zlib
 
 import fastavro
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyroaring import BitMap
 
 from compare_table import DuckDb, PyIceberg, difference, multiset, newest_metadata
 
@@ -33,6 +35,7 @@ class Spark:
         settings = {
             "spark.jars": runtime,
             "spark.ui.enabled": "false",
+            "spark.ui.showConsoleProgress": "false",
             "spark.driver.bindAddress": "127.0.0.1",
             "spark.driver.host": "127.0.0.1",
             "spark.driver.memory": "1g",
@@ -81,13 +84,56 @@ class Snapshot:
         self.list = local(found[0]["manifest-list"]) if found else None
         self.manifests = records(self.list) if found else []
 
-    def deletes(self):
-        """The manifest and the entry of each live delete file."""
+    def entries(self, content):
+        """The manifest and the entry of each live data file (0) or delete file (1)."""
         for manifest in self.manifests:
-            if manifest["content"] == 1:
+            if manifest["content"] == content:
                 for entry in records(local(manifest["manifest_path"])):
                     if entry["status"] != 2:
                         yield manifest, entry
+
+    def deletes(self):
+        return self.entries(1)
+
+
+def sequence_number(manifest, entry):
+    """The entry's own, or what a new entry inherits."""
+    own = entry["sequence_number"]
+    return manifest["sequence_number"] if own is None else own
+
+
+class Vector:
+    """A deletion vector in its Puffin file: length, magic, number of bitmaps, (key, bitmap)..., checksum. Ours are of small files."""
+
+    MAGIC = bytes.fromhex("d1d33964")
+    BITMAP = 20
+
+    def __init__(self, file):
+        self.path, self.offset = local(file["file_path"]), file["content_offset"]
+        self.blob = self.path.read_bytes()[self.offset :][: file["content_size_in_bytes"]]
+
+    def problems(self, cardinality):
+        if self.blob[4:8] != self.MAGIC or int.from_bytes(self.blob[8:16], "little") != 1:
+            return [f"{self.path} has no vector at {self.offset}"]
+        found = []
+        if int.from_bytes(self.blob[:4], "big") != len(self.blob) - 8:
+            found.append(f"{self.path} has a vector of another length at {self.offset}")
+        if zlib.crc32(self.blob[4:-4]) != int.from_bytes(self.blob[-4:], "big"):
+            found.append(f"{self.path} has a vector with a wrong checksum at {self.offset}")
+        if len(self.positions()) != cardinality:
+            found.append(f"{self.path} deletes {len(self.positions())} rows, and its manifest says {cardinality}")
+        return found
+
+    def positions(self):
+        return BitMap.deserialize(self.blob[self.BITMAP : -4])
+
+    def replace(self, blob):
+        """Whether another blob takes no more room and no less, and is there now."""
+        if len(blob) != len(self.blob):
+            return False
+        file = self.path.read_bytes()
+        self.path.write_bytes(file[: self.offset] + blob + file[self.offset + len(blob) :])
+        return True
 
 
 def local(location):
@@ -104,16 +150,17 @@ def form(table):
     problems = []
     snapshot = Snapshot(table)
     vectors = collections.Counter()
-    for _, entry in snapshot.deletes():
+    data = {entry["data_file"]["file_path"]: sequence_number(manifest, entry) for manifest, entry in snapshot.entries(0)}
+    for manifest, entry in snapshot.deletes():
         file = entry["data_file"]
         referenced = file["referenced_data_file"]
+        if data.get(referenced, 0) > sequence_number(manifest, entry):
+            problems.append(f"{file['file_path']} is older than the file whose rows it deletes")
         if not referenced:
             problems.append(f"{file['file_path']} does not say whose rows it deletes")
         elif file["file_format"].lower() == "puffin":
             vectors[referenced] += 1
-            blob = local(file["file_path"]).read_bytes()[file["content_offset"] :][: file["content_size_in_bytes"]]
-            if blob[4:8] != bytes.fromhex("d1d33964"):
-                problems.append(f"{file['file_path']} has no vector at {file['content_offset']}")
+            problems += Vector(file).problems(file["record_count"])
         else:
             rows = pq.read_table(local(file["file_path"])).to_pylist()
             pairs = [(row["file_path"], row["pos"]) for row in rows]
@@ -132,37 +179,46 @@ def states(expected):
 
 
 def differences(engine, reader, expected):
-    count = 0
+    """How many states were read, and how many of them were wrong or could not be read."""
+    read = wrong = 0
     for where, snapshot, state in states(expected):
         try:
             found = reader.rows(state["columns"], snapshot)
         except Exception as error:
             print(f"{engine}, {where}: {type(error).__name__}: {str(error).splitlines()[0]}")
-            count += 1
+            wrong += 1
             continue
-        count += difference(engine, where, found, state["rows"])
-    return count
+        read += 1
+        wrong += difference(engine, where, found, state["rows"])
+    return read, wrong
 
 
 def compare(warehouse, all_expected, spark):
     """Prints the matrix; how many cells differ."""
     engines = ["form", "PyIceberg", "DuckDB"] + (["Spark", ".files", ".position_deletes"] if spark else [])
-    print(f"{'table':<20} {'snapshots':>9} {'deletes':>7}  " + "  ".join(engines))
+    print(f"{'table':<20} {'snapshots':>9} {'deletes':>7}  " + "  ".join(engine.ljust(9) for engine in engines))
     wrong = 0
+    total = collections.Counter()
     for name, expected in all_expected.items():
         table = warehouse / "interop" / name
-        results = [form(table), differences("PyIceberg", PyIceberg(table), expected)]
-        results.append(differences("DuckDB", DuckDb(table), expected))
+        problems = form(table)
+        for problem in problems:
+            print(problem)
+        results = [(1, len(problems))]
+        readers = {"PyIceberg": PyIceberg(table), "DuckDB": DuckDb(table)} | ({"Spark": spark.table(table)} if spark else {})
+        for engine, reader in readers.items():
+            results.append(differences(engine, reader, expected))
+            total[engine] += results[-1][0]
         if spark:
-            reader = spark.table(table)
-            results.append(differences("Spark", reader, expected))
+            reader = readers["Spark"]
             files = reader.count("files", "content = 0"), reader.count("files", "content > 0")
-            results.append(files != (expected["data_files"], expected["delete_files"]))
-            results.append(reader.count("position_deletes") < expected["delete_files"])
-        cells = ["ok" if not result else f"WRONG ({result})" for result in results]
-        wrong += sum(1 for result in results if result)
-        shown = "  ".join(cell.ljust(len(engine)) for cell, engine in zip(cells, engines))
+            results.append((1, int(files != (expected["data_files"], expected["delete_files"]))))
+            results.append((1, int(reader.count("position_deletes") != expected["deleted_rows"])))
+        cells = [f"{read} ok" if not bad else f"{bad} WRONG" for read, bad in results]
+        wrong += sum(1 for _, bad in results if bad)
+        shown = "  ".join(cell.ljust(9) for cell in cells)
         print(f"{name:<20} {len(expected['snapshots']):>9} {expected['delete_files']:>7}  {shown}", flush=True)
+    print("states read: " + ", ".join(f"{count} by {engine}" for engine, count in total.items()))
     return wrong
 
 
@@ -196,15 +252,6 @@ def wrong_sequence_number(snapshot):
     return edit_avro(snapshot.list, change)
 
 
-def without_referenced_data_file(snapshot):
-    def change(entry):
-        entry["data_file"]["referenced_data_file"] = None
-        return True
-
-    manifests = {manifest["manifest_path"] for manifest, _ in snapshot.deletes()}
-    return any([edit_avro(local(path), change) for path in manifests])
-
-
 def edit_positions(snapshot, change):
     paths = {entry["data_file"]["file_path"] for _, entry in snapshot.deletes()}
     changed = False
@@ -229,13 +276,65 @@ def off_by_one(snapshot):
     return edit_positions(snapshot, change)
 
 
+def edit_vectors(snapshot, change):
+    return any([vector.replace(change(vector)) for vector in [Vector(entry["data_file"]) for _, entry in snapshot.deletes()]])
+
+
+def vector_off_by_one(snapshot):
+    def change(vector):
+        checked = vector.blob[4 : Vector.BITMAP] + BitMap(position + 1 for position in vector.positions()).serialize()
+        return vector.blob[:4] + checked + zlib.crc32(checked).to_bytes(4, "big")
+
+    return edit_vectors(snapshot, change)
+
+
+def vector_with_wrong_checksum(snapshot):
+    return edit_vectors(snapshot, lambda vector: vector.blob[:-1] + bytes([vector.blob[-1] ^ 1]))
+
+
+def edit_entries(snapshot, change):
+    """Changes the data file that each entry of a delete file has."""
+
+    def of_entry(entry):
+        change(entry["data_file"])
+        return True
+
+    manifests = {manifest["manifest_path"] for manifest, _ in snapshot.deletes()}
+    return any([edit_avro(local(path), of_entry) for path in manifests])
+
+
+def without_referenced_data_file(snapshot):
+    return edit_entries(snapshot, lambda file: file.update(referenced_data_file=None))
+
+
+def wrong_cardinality(snapshot):
+    return edit_entries(snapshot, lambda file: file.update(record_count=file["record_count"] + 1))
+
+
+def wrong_offset(snapshot):
+    return edit_entries(snapshot, lambda file: file.update(content_offset=file["content_offset"] + 1))
+
+
+MUTANTS = {
+    "v2": (wrong_sequence_number, unsorted_positions, without_referenced_data_file, off_by_one),
+    "v3": (
+        wrong_sequence_number,
+        without_referenced_data_file,
+        vector_off_by_one,
+        vector_with_wrong_checksum,
+        wrong_cardinality,
+        wrong_offset,
+    ),
+}
+
+
 def mutants(warehouse, all_expected):
-    """Damages copies of tables of format v2; how many damages went unnoticed."""
+    """Damages copies of tables; how many damages went unnoticed."""
     missed = 0
-    for mutate in (wrong_sequence_number, unsorted_positions, without_referenced_data_file, off_by_one):
+    for version, mutate in ((version, mutate) for version, all in MUTANTS.items() for mutate in all):
         tried = caught = 0
         for name, expected in all_expected.items():
-            if not name.startswith("v2") or not expected["delete_files"]:
+            if not name.startswith(version) or not expected["delete_files"]:
                 continue
             table = warehouse / "interop" / name
             kept = warehouse / "interop" / f"{name}.kept"
@@ -244,19 +343,17 @@ def mutants(warehouse, all_expected):
                 if not mutate(Snapshot(table)):
                     continue
                 tried += 1
-                head = {"head": expected["head"], "snapshots": {}}
-                caught += bool(form(table) or quiet(head, table))
+                caught += bool(form(table)) or reads_otherwise(table, expected["head"])
             finally:
                 shutil.rmtree(table)
                 kept.rename(table)
-        print(f"mutant {mutate.__name__}: caught in {caught} of {tried} tables")
+        print(f"mutant of {version}, {mutate.__name__}: caught in {caught} of {tried} tables", flush=True)
         missed += tried == 0 or caught < tried
     return missed
 
 
-def quiet(expected, table):
-    """Whether PyIceberg or DuckDB finds something else at the head, without printing what."""
-    state = expected["head"]
+def reads_otherwise(table, state):
+    """Whether PyIceberg or DuckDB fails at the head or finds something else."""
     for reader in (PyIceberg(table), DuckDb(table)):
         try:
             found = reader.rows(state["columns"])

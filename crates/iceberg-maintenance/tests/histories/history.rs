@@ -375,8 +375,8 @@ impl History {
             None => Vec::new(),
         };
         let deletes = files.iter().flat_map(|file| &file.deletes);
-        let keys: std::collections::BTreeSet<_> = deletes
-            .map(|delete| (delete.path.clone(), delete.offset()))
+        let deletes: BTreeMap<_, _> = deletes
+            .map(|delete| ((delete.path.clone(), delete.offset()), delete.record_count))
             .collect();
         let snapshots: serde_json::Map<_, _> = self
             .snapshots
@@ -387,7 +387,8 @@ impl History {
             "head": of(&self.now),
             "snapshots": snapshots,
             "data_files": files.len(),
-            "delete_files": keys.len(),
+            "delete_files": deletes.len(),
+            "deleted_rows": deletes.values().sum::<u64>(),
         })
     }
 }
