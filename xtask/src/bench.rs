@@ -5,6 +5,7 @@ mod chart;
 mod compare;
 mod contestant;
 mod drain;
+mod iceberg;
 mod process;
 mod series;
 mod smoke;
@@ -60,6 +61,8 @@ pub(crate) struct Options {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    /// What Iceberg tables cost to write, read, change and maintain.
+    Iceberg(iceberg::Options),
     /// Shows what changed between two reports, and fails if something got worse.
     Compare(compare::Options),
     /// What a contestant of ours does, in a process of its own.
@@ -81,6 +84,7 @@ fn size(text: &str) -> Result<u64> {
 /// Runs the measurement.
 pub(crate) fn run(options: &Options) -> Result<()> {
     match &options.command {
+        Some(Command::Iceberg(options)) => iceberg::run(options),
         Some(Command::Compare(options)) => compare::run(options),
         Some(Command::Worker(options)) => worker::run(options),
         None if options.smoke => smoke::run(),

@@ -183,6 +183,17 @@ pub(crate) fn interop_test(name: &str, warehouse: &Path, settings: &[(&str, u32)
     succeed(&mut command)
 }
 
+/// One case of the measurements of Iceberg tables, which leaves its tables in `warehouse` if somebody else is to have them.
+pub(crate) fn bench_tables(case: &str, size: Option<u64>, warehouse: Option<&Path>) -> Result<()> {
+    let mut command = cargo();
+    command.args(["bench", "--quiet", "--locked", "--bench", "tables", "--", case]);
+    command.args(size.map(|size| size.to_string()));
+    if let Some(warehouse) = warehouse {
+        command.env("BENCH_WAREHOUSE", warehouse);
+    }
+    succeed(&mut command)
+}
+
 /// Where `sync-cli` and the emulator are, once built.
 #[derive(Debug, Clone)]
 pub(crate) struct Programs {

@@ -72,7 +72,7 @@ fn foreign_tables(python: &Python, warehouse: &Path) -> Result<()> {
 }
 
 /// The runtime's jar, fetched by Maven.
-fn spark_runtime() -> Result<PathBuf> {
+pub(crate) fn spark_runtime() -> Result<PathBuf> {
     let directory = root().join("target/spark");
     let name: Vec<_> = RUNTIME.split(':').skip(1).collect();
     let jar = directory.join(format!("{}.jar", name.join("-")));
