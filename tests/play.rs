@@ -71,7 +71,8 @@ impl Play {
 
     /// A session of an application, in a transaction.
     pub(crate) async fn transaction(&self) -> Connection {
-        let options = self.world.connect_options(SHOP);
+        let mut options = self.world.connect_options(SHOP);
+        options.application_name = "test".to_owned();
         let mut connection = Connection::open(&options).await.unwrap();
         connection.begin(Isolation::ReadCommitted).await.unwrap();
         connection

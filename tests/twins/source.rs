@@ -46,7 +46,9 @@ impl TwinSource {
 
     /// How long ago the oldest transaction wrote its first log record, in ticks.
     async fn oldest_log_record(&self) -> i64 {
-        let mut connection = Connection::open(&self.server).await.unwrap();
+        let mut options = self.server.clone();
+        options.application_name = "test".to_owned();
+        let mut connection = Connection::open(&options).await.unwrap();
         let sql =
             "SELECT MAX(DATEDIFF_BIG(millisecond, database_transaction_begin_time, SYSDATETIME())) AS age
                    FROM sys.dm_tran_database_transactions WHERE database_transaction_begin_time IS NOT NULL";

@@ -137,9 +137,11 @@ pub(crate) fn test_readers(python: &Path) -> Result<()> {
     succeed(command.env("READERS_PYTHON", python))
 }
 
-/// The live tests of the crates that send T-SQL, with their sessions recorded in a directory.
+/// The live tests of the crates that send T-SQL and the end-to-end tests, with their sessions recorded in a directory. Without the
+/// adversarial suite, which sends a great deal and nothing else.
 pub(crate) fn test_recorded(directory: &Path) -> Result<()> {
-    let mut command = test_program(&["live"]);
+    let mut command = test_program(&["live", "all", "bad_input"]);
+    command.args(["--", "--skip", "adversary::"]);
     succeed(command.env("SQLSERVER_EMULATOR_RECORD", directory))
 }
 
@@ -209,6 +211,11 @@ impl Programs {
     /// Builds both for measurements, and this program, whose workers are measured too.
     pub(crate) fn build_with_workers() -> Result<Self> {
         Self::build_all(Profile::Release, &["sync-cli", "sqlserver-emulator", "xtask"])
+    }
+
+    /// Builds the emulator and this program.
+    pub(crate) fn build_emulator_with_workers() -> Result<Self> {
+        Self::build_all(Profile::Release, &["sqlserver-emulator", "xtask"])
     }
 
     fn build_all(profile: Profile, names: &[&str]) -> Result<Self> {

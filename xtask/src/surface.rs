@@ -1,6 +1,6 @@
 //! Every statement that the production crates send to SQL Server, for those who check it on a real one: `docs/tsql-surface.md`.
 //!
-//! The live tests of the source and the import crate run against emulators that record their sessions. What differs in names,
+//! The live tests of the source and the import crate and the end-to-end tests run against emulators that record their sessions. What differs in names,
 //! types and numbers only is one statement. The list has an example of each, and Microsoft's own parser has to take all of them.
 
 pub(crate) mod packets;
@@ -27,12 +27,12 @@ pub(crate) struct Options {
 }
 
 /// How the names of sessions begin that are production's: the source's pool adds a mark to its name. The tests' own have others.
-const PROGRAMS: [&str; 2] = ["source-", "sync-cli."];
+const PROGRAMS: [&str; 3] = ["source-", "sync-cli-", "sync-cli."];
 
 const HEAD: &str = "\
 # The T-SQL that is sent
 
-Every statement that this project's crates and the driver below them send to SQL Server, as the crates' live tests recorded them.
+Every statement that this project's crates and the driver below them send to SQL Server, as live and end-to-end tests recorded them.
 Statements that differ only in names, types, numbers and the length of lists are one. `cargo xtask surface` records them, compares them
 with this page, and has Microsoft's parser ScriptDom read each by the grammars of SQL Server 2016, 2017 and 2019, which all accept all of
 them; `--update` writes the page. A grammar does not know whether a version has a function or a view: someone with a real server checks that
