@@ -4,8 +4,9 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// An input is this long at most; `cargo xtask fuzz` says the same to libFuzzer.
-const LONGEST_INPUT: usize = 1 << 20;
-/// What the emulator may hold for one input, with all the rows that it stored.
+const LONGEST_INPUT: usize = 4 << 20;
+/// What the emulator may hold for one input, with all the rows that it stored: SQL can double a table with every statement, until its
+/// time is over.
 const MOST: usize = 10 * LONGEST_INPUT;
 
 /// The system's allocator, counted.

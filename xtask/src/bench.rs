@@ -33,6 +33,9 @@ pub(crate) struct Options {
     /// Only 10,000 orders end to end, then 100 changes: seconds, without Python.
     #[arg(long)]
     smoke: bool,
+    /// Only what the emulator gives and takes: the raw drain, and rows from `freebcp`. Needs no Python.
+    #[arg(long, conflicts_with = "peers")]
+    emulator: bool,
     /// Tools of others take part.
     #[arg(long)]
     peers: bool,
@@ -94,13 +97,18 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 fn measure(options: &Options) -> Result<()> {
     let contestants = chosen(options)?;
-    let programs = Programs::build_with_workers()?;
+    let programs = match options.emulator {
+        true => Programs::build_emulator_with_workers()?,
+        false => Programs::build_with_workers()?,
+    };
     let requirements: &[&str] = if options.peers {
         &["xtask/src/bench/requirements.txt", "xtask/src/bench/peers.txt"]
     } else {
         &["xtask/src/bench/requirements.txt"]
     };
-    let python = Python::prepare("bench-python", requirements)?;
+    let python = (!options.emulator)
+        .then(|| Python::prepare("bench-python", requirements))
+        .transpose()?;
     let mut report = Report {
         cores: std::thread::available_parallelism()?.get(),
         load: series::load(),
@@ -116,7 +124,7 @@ fn measure(options: &Options) -> Result<()> {
         // A server for each table: its memory is that of this table.
         let server = Server::emulator(&programs, &[SOURCE, TARGET], &directory, options.throttle)?;
         let rows = table.rows(options.size);
-        let mut arena = Arena::fill(&programs, &server, &python, *table, rows, directory)?;
+        let mut arena = Arena::fill(&programs, &server, python.as_ref(), *table, rows, directory)?;
         arena.connections = options.connections;
         report
             .results
@@ -137,6 +145,7 @@ fn chosen(options: &Options) -> Result<Vec<&'static Contestant>> {
         ensure!(known, "there is no contestant {name:?}");
     }
     let takes_part = |contestant: &&Contestant| match options.only.is_empty() {
+        true if options.emulator => contestant.is_of_the_server,
         true => options.peers || !contestant.is_peer,
         false => contestant.name == "drain" || named(contestant.name),
     };

@@ -25,7 +25,7 @@ pub(crate) struct Options {
 
 const TARGETS: [&str; 2] = ["packets", "sql"];
 /// As `fuzz/targets/allocations.rs` has it.
-const LONGEST_INPUT: u32 = 1 << 20;
+const LONGEST_INPUT: u32 = 4 << 20;
 /// Seconds for an input; each gives its statements a tenth of one.
 const PATIENCE: u32 = 20;
 
@@ -45,7 +45,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Sessions of the live tests and of the conformance list.
+/// Sessions of the tests and of the conformance list.
 fn record(directory: &Path) -> Result<()> {
     if directory.exists() {
         std::fs::remove_dir_all(directory)?;

@@ -22,7 +22,8 @@ pub(crate) const TARGET: &str = "mirror";
 pub(crate) struct Arena<'a> {
     pub(crate) programs: &'a Programs,
     pub(crate) server: &'a Server,
-    pub(crate) python: &'a Python,
+    /// None where nothing that is measured needs it.
+    pub(crate) python: Option<&'a Python>,
     pub(crate) table: Table,
     pub(crate) expected: Sums,
     pub(crate) directory: PathBuf,
@@ -46,7 +47,7 @@ impl<'a> Arena<'a> {
     pub(crate) fn fill(
         programs: &'a Programs,
         server: &'a Server,
-        python: &'a Python,
+        python: Option<&'a Python>,
         table: Table,
         rows: u64,
         directory: PathBuf,
@@ -61,13 +62,16 @@ impl<'a> Arena<'a> {
             connections: 1,
         };
         server.execute(SOURCE, &table.ddl())?;
+        let before = process::resident(server.process()?);
         let loaded = arena.worker(SOURCE, &["load", "--rows", &rows.to_string()])?;
         arena.expected = loaded.sums;
+        let held = process::resident(server.process()?).saturating_sub(before);
         println!(
-            "{}: {rows} rows loaded in {:.1} s; the server holds {} MB",
+            "{}: {rows} rows loaded in {:.1} s; the server holds {} MB, {} bytes a row",
             table.name(),
             loaded.client.seconds,
-            process::peak(server.process()?) >> 20
+            held >> 20,
+            held / rows.max(1)
         );
         Ok(arena)
     }
@@ -87,7 +91,7 @@ impl<'a> Arena<'a> {
 
     /// Runs one of our Python scripts on the source.
     pub(crate) fn peer(&self, name: &str, out: &Path) -> Result<Outcome> {
-        let mut command = self.python.script("xtask/src/bench/peers.py");
+        let mut command = self.script("xtask/src/bench/peers.py")?;
         command
             .arg(name)
             .arg("--out")
@@ -95,6 +99,11 @@ impl<'a> Arena<'a> {
             .args(["--table", self.table.name()]);
         command.args(self.server.arguments(SOURCE));
         self.reported(&mut command)
+    }
+
+    fn script(&self, path: &str) -> Result<Command> {
+        let python = self.python.context("this contestant needs Python")?;
+        Ok(python.script(path))
     }
 
     /// Runs `sync-cli` on a configuration of this table alone.
@@ -161,7 +170,7 @@ impl<'a> Arena<'a> {
 
     /// The sums of the files that a contestant wrote, as PyArrow reads them.
     pub(crate) fn sums_of(&self, kind: &str, path: &Path) -> Result<Sums> {
-        let mut command = self.python.script("xtask/src/bench/sums.py");
+        let mut command = self.script("xtask/src/bench/sums.py")?;
         command.arg(kind).arg(path).args(self.table.summed());
         let (_, out) = measured(&mut command)?;
         serde_json::from_str(&out).with_context(|| format!("sums.py printed {out:?}"))

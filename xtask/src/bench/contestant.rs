@@ -14,12 +14,14 @@ pub(crate) struct Contestant {
     pub(crate) does: &'static str,
     /// Not ours: takes part with `--peers`.
     pub(crate) is_peer: bool,
+    /// Says more of the server than of itself.
+    pub(crate) is_of_the_server: bool,
     run: fn(&Arena<'_>) -> Result<Outcome>,
 }
 
 /// Everybody, the raw drain first: the others are compared with it.
 pub(crate) const ALL: &[Contestant] = &[
-    ours("drain", "a socket throws the bytes away", drain),
+    of_the_server(ours("drain", "a socket throws the bytes away", drain)),
     ours(
         "decode",
         "sqlserver-client reads into Arrow and throws it away",
@@ -59,7 +61,11 @@ pub(crate) const ALL: &[Contestant] = &[
         into_files(arena, "sling", "parquet")
     }),
     peer("freebcp-out", "to a text file", freebcp_out),
-    peer("freebcp-in", "from a text file into a new table", freebcp_in),
+    of_the_server(peer(
+        "freebcp-in",
+        "from a text file into a new table",
+        freebcp_in,
+    )),
 ];
 
 const fn ours(name: &'static str, does: &'static str, run: fn(&Arena<'_>) -> Result<Outcome>) -> Contestant {
@@ -67,6 +73,7 @@ const fn ours(name: &'static str, does: &'static str, run: fn(&Arena<'_>) -> Res
         name,
         does,
         is_peer: false,
+        is_of_the_server: false,
         run,
     }
 }
@@ -75,6 +82,13 @@ const fn peer(name: &'static str, does: &'static str, run: fn(&Arena<'_>) -> Res
     Contestant {
         is_peer: true,
         ..ours(name, does, run)
+    }
+}
+
+const fn of_the_server(contestant: Contestant) -> Contestant {
+    Contestant {
+        is_of_the_server: true,
+        ..contestant
     }
 }
 
