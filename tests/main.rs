@@ -12,6 +12,7 @@ mod arrows;
 mod columns;
 mod gaps;
 mod losses;
+mod many;
 mod play;
 mod repairs;
 mod twins;

@@ -69,6 +69,7 @@
 mod key_text;
 mod memory;
 mod progress;
+mod quiet;
 mod report;
 mod retry;
 mod run;

@@ -27,6 +27,7 @@ mod options;
 mod plan;
 mod pool;
 mod position;
+mod quiet;
 mod read;
 mod row_version;
 mod source;
