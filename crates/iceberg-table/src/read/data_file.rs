@@ -96,6 +96,19 @@ impl DataFileReader {
         self.metadata().file_metadata().num_rows().max(0) as u64
     }
 
+    /// The positions `rows` by the row groups that hold them, each with how many bytes its row group takes in the file.
+    pub fn by_row_group(&self, rows: &RowRanges) -> Vec<(RowRanges, u64)> {
+        let groups = self.metadata().row_groups().iter().enumerate();
+        groups
+            .map(|(index, group)| {
+                let of_group = RowRanges::of_row_groups(self.metadata(), &[index]);
+                let bytes = group.compressed_size().unsigned_abs();
+                (rows.intersection(&of_group), bytes)
+            })
+            .filter(|(rows, _)| !rows.is_empty())
+            .collect()
+    }
+
     /// The file's footer.
     pub(crate) fn metadata(&self) -> &ParquetMetaData {
         self.metadata.metadata()
