@@ -9,7 +9,7 @@ use iceberg::io::{FileIO, FileMetadata};
 use iceberg::spec::DataFile;
 use model::{Error, ErrorKind, Result};
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowSelectionPolicy};
 use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
 use parquet::bloom_filter::Sbbf;
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
@@ -21,6 +21,9 @@ use crate::error::iceberg_error;
 const BATCH_ROWS: u64 = 8_192;
 /// and about this many bytes, unless a single row is larger.
 const BATCH_BYTES: u64 = 8 << 20;
+/// Where few rows are left out, and runs of rows that are in or out have fewer rows than this on average, all are decoded and then
+/// filtered. Otherwise decoding stops and goes on at each run.
+const FILTERED_BELOW: usize = 128;
 
 /// Rows of one data file and where they are in it.
 #[derive(Debug)]
@@ -146,11 +149,19 @@ impl DataFileReader {
             .map(|group| rows_per_batch(group, &file.mask))
             .min()
             .unwrap_or(1);
+        let policy = if selection.row_count() > selection.skipped_row_count() {
+            RowSelectionPolicy::Auto {
+                threshold: FILTERED_BELOW,
+            }
+        } else {
+            RowSelectionPolicy::default()
+        };
         let reader = file_reader(&self.file_io, &self.path, self.size).await?;
         let batches = ParquetRecordBatchStreamBuilder::new_with_metadata(reader, self.metadata.clone())
             .with_projection(file.mask.clone())
             .with_row_groups(row_groups)
             .with_row_selection(selection)
+            .with_row_selection_policy(policy)
             .with_batch_size(batch_rows)
             .build()
             .map_err(|error| damaged(&self.path, error))?;
