@@ -146,7 +146,6 @@ macro_rules! modes {
 
 modes! {
     timestamp: TIMESTAMP, without
-        OpenTransactions as open_transactions_hold_the_cut,
         OtherDatabases as transactions_elsewhere_do_not,
         Tolerance as the_clock_may_step_back,
         UndatedRows as rows_without_a_time_are_read_again,
@@ -155,6 +154,7 @@ modes! {
         MarkWithRows as the_mark_is_in_the_commit,
         AskTheTarget as the_target_is_asked;
     steady: STEADY, without
+        OpenTransactions as open_transactions_hold_the_cut,
         UnloggedTransactions as transactions_count_from_their_beginning,
         Ties as ties_with_the_watermark_are_read,
         Replay as what_changes_during_the_copy_is_replayed,
