@@ -8,7 +8,7 @@ use arrow_array::RecordBatch;
 use async_trait::async_trait;
 use futures::stream::{self, BoxStream, Stream, StreamExt, TryStreamExt};
 use iceberg::spec::SnapshotRef;
-use iceberg_table::{Catalog, FileRows, Hashes, RowRanges, TableHandle, locate_in, set_tag};
+use iceberg_table::{Catalog, FileRows, RowRanges, TableHandle, locate_in, set_tag};
 use model::{
     Batches, Bound, ChangeBatch, ChangeSource, Chunk, Cut, Description, Error, ErrorKind, Op, Position,
     Presence, Result, Selection, SourceEvent, TableName, TableSchema, Tracking,
@@ -294,7 +294,7 @@ async fn keyed(
     schema: &TableSchema,
     keys: &RecordBatch,
 ) -> Result<Vec<FilePart>> {
-    let located = locate_in(handle.table(), files, schema, keys, Hashes::None).await?;
+    let located = locate_in(handle.table(), files, schema, keys, false).await?;
     let mut by_path = BTreeMap::new();
     for row in located.into_iter().flatten() {
         let (_, positions) = by_path

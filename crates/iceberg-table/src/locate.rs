@@ -23,12 +23,6 @@ use crate::read::{DataFileReader, DeletedRows, LiveFile, Projection, RowRanges, 
 
 /// Files that are searched at the same time.
 const FILES_AT_ONCE: usize = 4;
-/// Rows of a page of most columns, by the default of most writers.
-const PAGE_ROWS: u64 = 20_000;
-/// Reading a row decodes its pages whole: so many of them cost little,
-const FEW_PAGES: usize = 4;
-/// and more of them are worth it where they share so many rows each.
-const ROWS_OF_A_PAGE: usize = 4;
 
 /// Where a row is.
 #[derive(Debug, Clone)]
@@ -37,39 +31,13 @@ pub struct RowLocation {
     pub file: Arc<LiveFile>,
     /// The row's position in it.
     pub position: u64,
-    /// The row's hash over the columns of the schema that it was located with, where [`Hashes`] asked for it.
+    /// The row's hash over the columns of the schema that it was located with, if it was asked for.
     pub hash: Option<RowHash>,
 }
 
-/// Which of the rows that are found are read and hashed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hashes {
-    /// None.
-    None,
-    /// Those of files in which that does not take much more than looking for the keys: not a row here and there in a large file.
-    WhereCheap,
-    /// All.
-    All,
-}
-
-impl Hashes {
-    /// Whether the rows at these positions of a file, which ascend, are hashed.
-    fn are_wanted(self, positions: impl Iterator<Item = u64>) -> bool {
-        match self {
-            Self::None => false,
-            Self::All => true,
-            Self::WhereCheap => {
-                let mut pages: Vec<u64> = positions.map(|position| position / PAGE_ROWS).collect();
-                let rows = pages.len();
-                pages.dedup();
-                pages.len() <= FEW_PAGES || rows >= pages.len() * ROWS_OF_A_PAGE
-            }
-        }
-    }
-}
-
 /// Finds the rows of `snapshot` with these keys: for each row of `keys`, which holds the key columns of `schema` in key order, its
-/// locations in no order; more than one if the table holds the key more than once.
+/// locations in no order; more than one if the table holds the key more than once. With `hashes` the matching rows are read
+/// and hashed.
 ///
 /// # Errors
 ///
@@ -83,7 +51,7 @@ pub async fn locate(
     snapshot: &SnapshotRef,
     schema: &TableSchema,
     keys: &RecordBatch,
-    hashes: Hashes,
+    hashes: bool,
 ) -> Result<Vec<Vec<RowLocation>>> {
     let files = live_files(table, snapshot).await?;
     locate_in(table, &files, schema, keys, hashes).await
@@ -99,7 +67,7 @@ pub async fn locate_in(
     files: &[Arc<LiveFile>],
     schema: &TableSchema,
     keys: &RecordBatch,
-    hashes: Hashes,
+    hashes: bool,
 ) -> Result<Vec<Vec<RowLocation>>> {
     let search = Search::new(table.file_io(), table.metadata_ref(), schema, keys, hashes)?;
     search.run(files).await
@@ -116,7 +84,7 @@ struct Search {
     wanted: Vec<KeyHash>,
     /// The indexes of the keys with a folded form.
     by_folded: HashMap<RowHash, Vec<usize>>,
-    hashes: Hashes,
+    hashes: bool,
 }
 
 /// A row that has the folded form of a key.
@@ -132,7 +100,7 @@ impl Search {
         metadata: TableMetadataRef,
         schema: &TableSchema,
         keys: &RecordBatch,
-        hashes: Hashes,
+        hashes: bool,
     ) -> Result<Self> {
         let rows = Projection::of_table(&metadata, schema)?;
         let key_columns = rows.only(schema.key())?;
@@ -214,10 +182,7 @@ impl Search {
                 }
             }
         }
-        if self
-            .hashes
-            .are_wanted(matches.iter().map(|matched| matched.location.position))
-        {
+        if self.hashes {
             self.hash_rows(&reader, &mut matches).await?;
         }
         Ok(matches)

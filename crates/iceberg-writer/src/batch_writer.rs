@@ -1,15 +1,15 @@
 //! From a stream of change batches to staged files.
 //!
 //! Rows that are surely new are written at once. Rows that are surely there already are written at once too, and their keys are
-//! looked up later, many together, to delete the old rows by position. All others are held back and looked up. Those that were
-//! probably delivered before are written only if they differ from what is there; the rest, too, where it costs little to compare them.
+//! looked up later, many together, to delete the old rows by position. All others are held back, looked up, and written only if
+//! they differ from what is there.
 
 use std::sync::Arc;
 
 use arrow_array::{BooleanArray, RecordBatch};
 use arrow_select::filter::filter_record_batch;
 use futures::StreamExt;
-use iceberg_table::{Hashes, RowLocation, TableHandle, remove_files};
+use iceberg_table::{RowLocation, TableHandle, remove_files};
 use model::{
     Batches, ChangeBatch, Error, ErrorKind, Ids, Op, Presence, Result, RowEncoder, RowHash, RowHasher,
     StageOutcome, TableSchema,
@@ -190,7 +190,7 @@ impl<'a> BatchWriter<'a> {
         self.staged.located_at = Some(Located {
             snapshot: self.table.metadata().current_snapshot_id(),
         });
-        for (op, locations) in self.keys.locate(self.table, self.schema, Hashes::None).await? {
+        for (op, locations) in self.keys.locate(self.table, self.schema, false).await? {
             match (op, locations.is_empty()) {
                 (Op::Delete, true) => {}
                 (Op::Delete, false) => self.staged.rows.deleted += 1,
@@ -210,13 +210,8 @@ impl<'a> BatchWriter<'a> {
         self.staged.located_at = Some(Located {
             snapshot: self.table.metadata().current_snapshot_id(),
         });
-        let hashes = if self.held.iter().any(|held| held.again) {
-            Hashes::All
-        } else {
-            Hashes::WhereCheap
-        };
         let mut differs = Vec::with_capacity(self.held_keys.len());
-        for (hash, locations) in self.held_keys.locate(self.table, self.schema, hashes).await? {
+        for (hash, locations) in self.held_keys.locate(self.table, self.schema, true).await? {
             let is_same = matches!(locations.as_slice(), [only] if only.hash == Some(hash));
             differs.push(!is_same);
             match (is_same, locations.is_empty()) {

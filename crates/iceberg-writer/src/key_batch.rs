@@ -3,7 +3,7 @@
 use arrow_array::RecordBatch;
 use arrow_schema::{Schema, SchemaRef};
 use arrow_select::concat::concat_batches;
-use iceberg_table::{Hashes, RowLocation, TableHandle, locate};
+use iceberg_table::{RowLocation, TableHandle, locate};
 use model::{Error, Result, TableSchema};
 
 /// Keys with something about each.
@@ -57,7 +57,7 @@ impl<T> KeyBatch<T> {
         &mut self,
         table: &TableHandle,
         schema: &TableSchema,
-        hashes: Hashes,
+        hashes: bool,
     ) -> Result<Vec<(T, Vec<RowLocation>)>> {
         let (parts, notes) = (std::mem::take(&mut self.parts), std::mem::take(&mut self.notes));
         let locations = match table.head() {

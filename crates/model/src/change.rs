@@ -38,7 +38,7 @@ pub enum Presence {
     Absent,
     /// All of these keys are in the target.
     Present,
-    /// Some may be; rows that the target holds byte for byte are dropped where it can tell cheaply.
+    /// Some may be; rows that the target holds byte for byte are dropped.
     Unknown,
     /// Rows that were probably delivered before, read again for safety: the target compares, byte for byte, and
     /// drops what is equal.

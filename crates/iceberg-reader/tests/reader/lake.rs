@@ -10,8 +10,8 @@ use iceberg::spec::{DataFile, DataFileBuilder, FormatVersion, Schema, Struct};
 use iceberg::writer::file_writer::{FileWriter, FileWriterBuilder, ParquetWriterBuilder};
 use iceberg_reader::IcebergSource;
 use iceberg_table::{
-    Catalog, FileSystemCatalog, Hashes, NewTable, RowCounts, RowsToDelete, SnapshotCommit, Stamp,
-    TableHandle, TableLayout, commit_snapshot, iceberg_schema, locate, schema_properties,
+    Catalog, FileSystemCatalog, NewTable, RowCounts, RowsToDelete, SnapshotCommit, Stamp, TableHandle,
+    TableLayout, commit_snapshot, iceberg_schema, locate, schema_properties,
 };
 use model::{BatchId, CommitOutcome, Epoch, Ids, Mark, Position, Replace, SyncId, TableName, TableSchema};
 use parquet::file::properties::WriterProperties;
@@ -144,7 +144,7 @@ impl Lake {
         let Some(head) = table.head() else {
             return by_path;
         };
-        let located = locate(table.table(), head, &self.schema, keys, Hashes::None)
+        let located = locate(table.table(), head, &self.schema, keys, false)
             .await
             .unwrap();
         for row in located.into_iter().flatten() {

@@ -132,7 +132,7 @@ impl Files {
         Arc::new(DeleteFile::new(0, 2, &file).unwrap())
     }
 
-    fn search(&self, keys: &RecordBatch, hashes: Hashes) -> Search {
+    fn search(&self, keys: &RecordBatch, hashes: bool) -> Search {
         Search::new(
             &self.file_io,
             Arc::new(self.metadata.clone()),
@@ -144,7 +144,7 @@ impl Files {
     }
 
     async fn locate(&self, keys: &RecordBatch) -> Vec<Vec<(usize, u64)>> {
-        let located = self.search(keys, Hashes::None).run(&self.files).await.unwrap();
+        let located = self.search(keys, false).run(&self.files).await.unwrap();
         let index = |path: &str| self.files.iter().position(|file| file.path.as_ref() == path);
         let places = |rows: Vec<RowLocation>| {
             let mut places: Vec<_> = rows
@@ -324,7 +324,7 @@ async fn the_hash_is_that_of_the_whole_row() {
         .add(vec![Arc::new(Int32Array::from_iter_values(0..40))], &[7])
         .await;
     let found = files
-        .search(&ints(&files, &[39, 7, 11]), Hashes::All)
+        .search(&ints(&files, &[39, 7, 11]), true)
         .run(&files.files)
         .await
         .unwrap();
@@ -339,22 +339,6 @@ async fn the_hash_is_that_of_the_whole_row() {
     assert_eq!(hashes, [vec![Some(hash(39))], vec![], vec![Some(hash(11))]]);
 }
 
-#[test]
-fn rows_here_and_there_in_a_large_file_are_not_hashed() {
-    let every = |step: u64, rows: u64| (0..rows).map(move |row| row * step);
-    for (positions, is_cheap) in [
-        (every(1, 0), true),
-        (every(1_000_000, 4), true),
-        (every(1_000_000, 5), false),
-        (every(1, 5), true),
-        (every(5_000, 1_000), true),
-        (every(5_100, 1_000), false),
-    ] {
-        assert_eq!(Hashes::WhereCheap.are_wanted(positions.clone()), is_cheap);
-        assert!(Hashes::All.are_wanted(positions.clone()) && !Hashes::None.are_wanted(positions));
-    }
-}
-
 #[tokio::test]
 async fn only_pages_that_can_hold_a_key_are_read() {
     let mut files = Files::new(&[("key", DataType::Int32, None)]);
@@ -367,11 +351,11 @@ async fn only_pages_that_can_hold_a_key_are_read() {
         .await
         .unwrap();
     for (keys, most) in [(vec![17], 3), (vec![0, 399], 6), (vec![-1, 1_000], 0)] {
-        let search = files.search(&ints(&files, &keys), Hashes::None);
+        let search = files.search(&ints(&files, &keys), false);
         let rows = search.bounds.may_be_at(reader.metadata()).count();
         assert!(rows <= most, "{rows} rows are read for {keys:?}");
     }
-    let outside = files.search(&ints(&files, &[400]), Hashes::None);
+    let outside = files.search(&ints(&files, &[400]), false);
     assert!(!outside.bounds.may_be_in(&file.data_file));
 }
 
@@ -392,7 +376,7 @@ async fn row_groups_that_surely_lack_a_key_are_not_read() {
     let schema = files.schema.arrow().project(files.schema.key()).unwrap();
     for (wanted, least, most) in [(3..4, 1, 40), (1_000..1_001, 0, 40), (0..400, 400, 400)] {
         let keys = RecordBatch::try_new(Arc::new(schema.clone()), vec![uuids(wanted)]).unwrap();
-        let search = files.search(&keys, Hashes::None);
+        let search = files.search(&keys, false);
         let by_bounds = search.bounds.may_be_at(reader.metadata());
         let left = without_absent_keys(&search.bounds, &reader, by_bounds.clone())
             .await
