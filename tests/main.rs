@@ -12,7 +12,6 @@ mod arrows;
 mod columns;
 mod gaps;
 mod losses;
-mod many;
 mod play;
 mod repairs;
 mod twins;

@@ -1,6 +1,5 @@
 //! A relay on the emulator: `shop` → Iceberg → `mirror`, wired by hand from the crates, as a program of its own would.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,18 +34,12 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn start() -> Self {
-        Self::recorded(EmulatorConfig::default().record).await
-    }
-
-    /// Keeps what sessions send in a directory, if one is given.
-    pub(crate) async fn recorded(record: Option<PathBuf>) -> Self {
         let engine = EngineConfig {
             databases: vec![SHOP.into(), MIRROR.into()],
             ..EngineConfig::default()
         };
         let emulator = Emulator::start(EmulatorConfig {
             engine,
-            record,
             ..EmulatorConfig::default()
         })
         .await
@@ -210,18 +203,13 @@ impl World {
 
     /// Runs one route.
     pub(crate) async fn run(&self, route: Route) -> RunReport {
-        self.run_all(vec![route]).await
-    }
-
-    /// Runs routes, several at once.
-    pub(crate) async fn run_all(&self, routes: Vec<Route>) -> RunReport {
         let runner = Runner::new(self.store(), self.clock.clone(), self.ids.clone());
         let run = Run {
             name: "world".into(),
             holder: "a test".into(),
             source: SHOP.into(),
             destination: MIRROR.into(),
-            routes,
+            routes: vec![route],
         };
         match runner.run(&run, &CancellationToken::new()).await {
             RunOutcome::Finished(report) => *report,

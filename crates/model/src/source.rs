@@ -167,13 +167,6 @@ pub trait ChangeSource: Send + Sync {
         upto: &Position,
     ) -> Result<Pin<Box<dyn Stream<Item = Result<SourceEvent>> + Send>>>;
 
-    /// Which of these tables have certainly nothing new after the positions beside them, asked for all at once: the position that each
-    /// moves to, as if a cut had been taken and nothing read; `None` for a table that must be opened, as is one that has changed in any
-    /// way or of which the source cannot tell.
-    async fn quiet(&self, tables: &[(TableName, Position)]) -> Result<Vec<Option<Position>>> {
-        Ok(vec![None; tables.len()])
-    }
-
     /// Tells the source that the target has durably applied everything up to a position, so that it may forget or must
     /// keep what follows (an Iceberg source moves its tag). Repeating it changes nothing.
     async fn acknowledge(&self, table: &TableName, upto: &Position) -> Result<()>;

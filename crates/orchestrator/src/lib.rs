@@ -69,7 +69,6 @@
 mod key_text;
 mod memory;
 mod progress;
-mod quiet;
 mod report;
 mod retry;
 mod run;

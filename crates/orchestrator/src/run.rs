@@ -107,10 +107,9 @@ impl Runner {
                 None
             }
         };
-        let quiet = self.quiet(&run.routes, cancel).await;
-        let routes = run.routes.iter().cloned().zip(quiet).enumerate();
-        let spawned = routes.map(|(place, (route, first))| {
-            let ended = self.clone().spawn(route, first, cancel.clone());
+        let routes = run.routes.iter().cloned().enumerate();
+        let spawned = routes.map(|(place, route)| {
+            let ended = self.clone().spawn(route, cancel.clone());
             async move { (place, ended.await) }
         });
         let mut ended: Vec<_> = futures::stream::iter(spawned)
@@ -124,14 +123,9 @@ impl Runner {
         RunOutcome::Finished(Box::new(report))
     }
 
-    async fn spawn(
-        self,
-        route: Route,
-        first: Option<TableOutcome>,
-        cancel: CancellationToken,
-    ) -> Vec<TableOutcome> {
+    async fn spawn(self, route: Route, cancel: CancellationToken) -> Vec<TableOutcome> {
         let spawned = route.clone();
-        let task = tokio::spawn(async move { self.run_route(&spawned, first, &cancel).await });
+        let task = tokio::spawn(async move { self.run_route(&spawned, &cancel).await });
         match AbortOnDropHandle::new(task).await {
             Ok(outcomes) => outcomes,
             Err(error) => {
@@ -142,16 +136,10 @@ impl Runner {
         }
     }
 
-    /// Runs the table syncs of a route, all but the first one if its outcome is known.
-    pub(crate) async fn run_route(
-        &self,
-        route: &Route,
-        first: Option<TableOutcome>,
-        cancel: &CancellationToken,
-    ) -> Vec<TableOutcome> {
-        let mut outcomes: Vec<TableOutcome> = first.into_iter().collect();
+    pub(crate) async fn run_route(&self, route: &Route, cancel: &CancellationToken) -> Vec<TableOutcome> {
+        let mut outcomes = Vec::new();
         let mut succeeded = true;
-        for sync in route.0.iter().skip(outcomes.len()) {
+        for sync in &route.0 {
             let outcome = if succeeded {
                 let span = tracing::info_span!("table_sync", sync = %sync.sync);
                 self.run_table(sync, cancel).instrument(span).await

@@ -9,7 +9,6 @@ mod increment;
 mod late;
 mod repair;
 mod replace;
-mod rest;
 mod settle;
 mod stage;
 
@@ -28,7 +27,6 @@ use crate::retry::{Backoff, Failures};
 use crate::run::Runner;
 use checkpoint::Checkpoint;
 pub(crate) use checkpoint::forget_unfinished;
-pub(crate) use rest::Standing;
 
 pub use checkpoint::position_beyond_mark;
 pub use repair::Repair;
@@ -245,7 +243,7 @@ impl<'a> TableRun<'a> {
 
     /// Remembers how far the run came.
     async fn close(&mut self, session: &Session) -> Result<()> {
-        self.save_checkpoint(&session.checkpoint, session.epoch).await;
+        self.save_checkpoint(session).await;
         self.tally.unfinished = session.checkpoint.state.unfinished.is_some();
         let Some(mark) = self.tally.mark.clone() else {
             return Ok(());

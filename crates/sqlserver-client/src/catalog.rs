@@ -4,10 +4,7 @@
 
 mod change_data_capture;
 mod change_tracking;
-mod lives;
 mod table;
-
-pub use lives::TableLife;
 
 use model::{Error, ErrorKind, Result, TableName};
 
@@ -304,12 +301,6 @@ fn database(row: &Row<'_>) -> Result<DatabaseInfo> {
         edition: row.text("edition")?.unwrap_or_default().to_owned(),
         engine_edition: row.i64("engine_edition")?.unwrap_or(0),
     })
-}
-
-/// The column `object_id`.
-fn object_id(row: &Row<'_>) -> Result<i32> {
-    i32::try_from(row.need_i64("object_id")?)
-        .map_err(|error| Error::internal("an object_id is no int").caused_by(error))
 }
 
 #[cfg(test)]

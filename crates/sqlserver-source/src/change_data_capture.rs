@@ -63,7 +63,7 @@ pub(crate) async fn cut(
 }
 
 /// The newest instance that has everything above `after`, or why there is none.
-pub(crate) fn reaching(
+fn reaching(
     after: Lsn,
     reached: Option<Lsn>,
     instances: &[CaptureInstance],
@@ -93,7 +93,7 @@ fn instance(after: Lsn, instances: &[CaptureInstance]) -> Option<&CaptureInstanc
     instances.iter().rev().find(reaches)
 }
 
-pub(crate) fn silent(behind: Duration) -> Option<String> {
+fn silent(behind: Duration) -> Option<String> {
     (behind > SILENCE).then(|| {
         format!(
             "the capture has said nothing for {} min: its job or SQL Server Agent may have stopped, and the log cannot be \

@@ -61,7 +61,7 @@ pub(crate) async fn cut(
     })
 }
 
-pub(crate) async fn current_version(connection: &mut Connection) -> Result<Option<i64>> {
+async fn current_version(connection: &mut Connection) -> Result<Option<i64>> {
     let sql = "SELECT CHANGE_TRACKING_CURRENT_VERSION() AS version";
     connection.query(sql, &[]).await?.one()?.i64("version")
 }
@@ -75,7 +75,7 @@ fn off(plan: &TablePlan) -> Error {
 }
 
 /// Why the changes after `after` are not all kept any more.
-pub(crate) fn forgotten(
+fn forgotten(
     after: &ChangeTrackingPosition,
     now: &ChangeTrackingPosition,
     least_valid: i64,
@@ -104,7 +104,7 @@ pub(crate) fn forgotten(
 }
 
 /// Warns when a run came after more than half of the time that the server keeps changes for.
-pub(crate) fn close_call(age: Duration, retention: Option<Duration>) -> Option<String> {
+fn close_call(age: Duration, retention: Option<Duration>) -> Option<String> {
     let retention = retention.filter(|retention| age > *retention / 2)?;
     Some(format!(
         "the server keeps changes for {}, and the last run was {} ago: run more often, or raise CHANGE_RETENTION",

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use sqlserver_client::{DatabaseInfo, TableInfo, TableLife};
+use sqlserver_client::{DatabaseInfo, TableInfo};
 
 /// Database and table. A restored database or a table that was created anew has another history, although its name is the same.
 ///
@@ -23,43 +23,14 @@ pub(crate) struct Incarnation {
 impl Incarnation {
     /// The present life.
     pub(crate) fn of(database: &DatabaseInfo, table: &TableInfo, columns: BTreeMap<String, i32>) -> Self {
-        Self::new(database, table.object_id, &table.create_date, columns)
-    }
-
-    fn new(
-        database: &DatabaseInfo,
-        object_id: i32,
-        create_date: &str,
-        columns: BTreeMap<String, i32>,
-    ) -> Self {
         Self {
             guids: database
                 .incarnation_is_exact
                 .then(|| database.incarnation.clone()),
             created: database.create_date.clone(),
-            table: format!("{object_id}@{create_date}"),
+            table: format!("{}@{}", table.object_id, table.create_date),
             columns: Some(columns),
         }
-    }
-
-    /// The table's object id.
-    pub(crate) fn object_id(&self) -> Option<i32> {
-        let (id, _) = self.table.split_once('@')?;
-        id.parse().ok()
-    }
-
-    /// Whether it is still the same life, with the same columns among those that are `read`.
-    pub(crate) fn goes_on(
-        &self,
-        database: &DatabaseInfo,
-        object_id: i32,
-        now: &TableLife,
-        read: impl Fn(&str) -> bool,
-    ) -> bool {
-        let columns = now.columns.iter().filter(|(name, _)| read(name));
-        let columns = columns.map(|(name, id)| (name.clone(), *id)).collect();
-        let now = Self::new(database, object_id, &now.create_date, columns);
-        self.differs(&now).is_none() && self.columns == now.columns
     }
 
     /// Reads [`model::Position::incarnation`]; `None` if it is not one of this source's.

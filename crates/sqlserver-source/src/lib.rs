@@ -27,7 +27,6 @@ mod options;
 mod plan;
 mod pool;
 mod position;
-mod quiet;
 mod read;
 mod row_version;
 mod source;

@@ -98,10 +98,12 @@ impl TablePlan {
     /// `select` as one batch that reads as of one moment, where the database allows it. Under READ COMMITTED with locks a scan may miss
     /// a row that moves meanwhile, and waits for writers.
     pub(crate) fn at_one_moment(&self, select: &str) -> String {
-        if self.table.memory_optimized {
-            select.to_owned()
+        let database = &self.database;
+        if database.snapshot_isolation && !database.read_committed_snapshot && !self.table.memory_optimized {
+            let level = "SET TRANSACTION ISOLATION LEVEL";
+            format!("{level} SNAPSHOT;\n{select};\n{level} READ COMMITTED;")
         } else {
-            at_one_moment(&self.database, select)
+            select.to_owned()
         }
     }
 
@@ -158,16 +160,6 @@ impl TablePlan {
                 after.kind
             )
         })
-    }
-}
-
-/// The same for tables that are not kept in memory.
-pub(crate) fn at_one_moment(database: &DatabaseInfo, select: &str) -> String {
-    if database.snapshot_isolation && !database.read_committed_snapshot {
-        let level = "SET TRANSACTION ISOLATION LEVEL";
-        format!("{level} SNAPSHOT;\n{select};\n{level} READ COMMITTED;")
-    } else {
-        select.to_owned()
     }
 }
 

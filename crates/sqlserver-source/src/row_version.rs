@@ -53,15 +53,15 @@ pub(crate) async fn cut(
 }
 
 /// The database's counter.
-pub(crate) struct Counter {
+struct Counter {
     /// The least version that an open transaction holds; the next one if none does.
-    pub(crate) least_open: u64,
+    least_open: u64,
     /// The last one that was used, committed or not.
-    pub(crate) last: u64,
+    last: u64,
 }
 
 impl Counter {
-    pub(crate) async fn ask(connection: &mut Connection) -> Result<Self> {
+    async fn ask(connection: &mut Connection) -> Result<Self> {
         const COUNTER: &str = "SELECT CONVERT(bigint, MIN_ACTIVE_ROWVERSION()) AS least_open, \
             CONVERT(bigint, @@DBTS) AS last_used";
         let rows = connection.query(COUNTER, &[]).await?;

@@ -15,7 +15,7 @@ use sqlserver_client::{ConnectOptions, Connection, Permission};
 use crate::options::CaptureOptions;
 use crate::plan::TablePlan;
 use crate::pool::Pool;
-use crate::{changes, chunks, cut, describe, quiet, read};
+use crate::{changes, chunks, cut, describe, read};
 
 /// A SQL Server database as a source of rows and changes.
 ///
@@ -165,14 +165,6 @@ impl ChangeSource for SqlServerSource {
     ) -> Result<Pin<Box<dyn Stream<Item = Result<SourceEvent>> + Send>>> {
         let plan = self.plan(table).await?;
         changes::changes(&self.pool, &plan, schema, after, upto).await
-    }
-
-    async fn quiet(&self, tables: &[(TableName, Position)]) -> Result<Vec<Option<Position>>> {
-        let mut connection = self.pool.take().await?;
-        let options = |table: &TableName| self.options.get(table).cloned().unwrap_or_default();
-        let positions = quiet::quiet(&mut connection, options, tables).await?;
-        self.pool.put(connection);
-        Ok(positions)
     }
 
     /// Does nothing: the server keeps no history for us.

@@ -1,8 +1,6 @@
 //! What the state store remembers of a table sync. It is a convenience: without it the target's mark decides.
 
-use model::{
-    BatchId, Committed, Epoch, Loaded, Position, Result, SaveOutcome, StateStore, SyncId, TableState,
-};
+use model::{BatchId, Committed, Loaded, Position, Result, SaveOutcome, StateStore, SyncId, TableState};
 
 use super::{Session, TableRun};
 
@@ -90,9 +88,10 @@ impl TableRun<'_> {
     }
 
     /// Saves how far the run came.
-    pub(super) async fn save_checkpoint(&mut self, before: &Checkpoint, epoch: Epoch) {
+    pub(super) async fn save_checkpoint(&mut self, session: &Session) {
+        let before = &session.checkpoint;
         let state = TableState {
-            epoch,
+            epoch: session.epoch,
             position: self.tally.position.clone(),
             reference: self.tally.reference.clone(),
             last_success: Some(self.runner.clock.now()),

@@ -1,18 +1,10 @@
 //! Change Data Capture, as its catalog and its functions tell of it.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use model::{Error, Result};
 
-use super::object_id;
-use crate::{CaptureInstance, CaptureProgress, Connection, Lsn, Param, Row, Rows, SqlType, TableInfo};
-
-const INSTANCES: &str = "\
-SELECT t.source_object_id AS object_id, t.capture_instance AS capture_instance, \
- sys.fn_cdc_get_min_lsn(t.capture_instance) AS least_lsn, c.column_name AS column_name \
-FROM cdc.change_tables AS t INNER JOIN cdc.captured_columns AS c ON c.object_id = t.object_id";
-const IN_ORDER: &str = "ORDER BY t.source_object_id, t.start_lsn, t.object_id, c.column_ordinal";
+use crate::{CaptureInstance, CaptureProgress, Connection, Lsn, Param, Row, SqlType, TableInfo};
 
 impl Connection {
     /// The capture instances of a table, the oldest first. The database must have Change Data Capture switched on.
@@ -21,21 +13,28 @@ impl Connection {
     ///
     /// `Denied` without the right to read the schema `cdc`; else as [`Connection::query`].
     pub async fn capture_instances(&mut self, table: &TableInfo) -> Result<Vec<CaptureInstance>> {
-        let sql = format!("{INSTANCES} WHERE t.source_object_id = @table {IN_ORDER}");
+        const INSTANCES: &str = "\
+SELECT t.capture_instance AS capture_instance, sys.fn_cdc_get_min_lsn(t.capture_instance) AS least_lsn, \
+ c.column_name AS column_name \
+FROM cdc.change_tables AS t INNER JOIN cdc.captured_columns AS c ON c.object_id = t.object_id \
+WHERE t.source_object_id = @table ORDER BY t.start_lsn, t.object_id, c.column_ordinal";
         let rows = self
-            .query(&sql, &[Param::typed("table", table.object_id, SqlType::Int)])
+            .query(INSTANCES, &[Param::typed("table", table.object_id, SqlType::Int)])
             .await?;
-        Ok(instances(&rows)?.remove(&table.object_id).unwrap_or_default())
-    }
-
-    /// The capture instances of every table, by its object id, the oldest first.
-    ///
-    /// # Errors
-    ///
-    /// As [`Connection::capture_instances`].
-    pub async fn all_capture_instances(&mut self) -> Result<HashMap<i32, Vec<CaptureInstance>>> {
-        let rows = self.query(&format!("{INSTANCES} {IN_ORDER}"), &[]).await?;
-        instances(&rows)
+        let mut instances: Vec<CaptureInstance> = Vec::new();
+        for row in rows.iter() {
+            let name = row.need_text("capture_instance")?;
+            let column = row.need_text("column_name")?.to_owned();
+            match instances.last_mut().filter(|instance| instance.name == name) {
+                Some(instance) => instance.columns.push(column),
+                None => instances.push(CaptureInstance {
+                    name: name.to_owned(),
+                    least: lsn(&row, "least_lsn")?.unwrap_or_default(),
+                    columns: vec![column],
+                }),
+            }
+        }
+        Ok(instances)
     }
 
     /// How far the capture has got in the log.
@@ -56,24 +55,6 @@ SELECT sys.fn_cdc_get_max_lsn() AS greatest_lsn, \
             behind: Duration::from_secs(behind),
         })
     }
-}
-
-fn instances(rows: &Rows) -> Result<HashMap<i32, Vec<CaptureInstance>>> {
-    let mut tables: HashMap<i32, Vec<CaptureInstance>> = HashMap::new();
-    for row in rows.iter() {
-        let instances = tables.entry(object_id(&row)?).or_default();
-        let name = row.need_text("capture_instance")?;
-        let column = row.need_text("column_name")?.to_owned();
-        match instances.last_mut().filter(|instance| instance.name == name) {
-            Some(instance) => instance.columns.push(column),
-            None => instances.push(CaptureInstance {
-                name: name.to_owned(),
-                least: lsn(&row, "least_lsn")?.unwrap_or_default(),
-                columns: vec![column],
-            }),
-        }
-    }
-    Ok(tables)
 }
 
 fn lsn(row: &Row<'_>, column: &str) -> Result<Option<Lsn>> {

@@ -1,6 +1,6 @@
 //! One table, from `sys.objects`, `sys.columns`, `sys.indexes` and their kin.
 
-use model::{Result, TableName};
+use model::{Error, Result, TableName};
 
 use crate::{
     ColumnInfo, ColumnType, Connection, ForeignKey, IndexInfo, Param, Row, Rows, TableInfo, TriggerInfo,
@@ -71,7 +71,8 @@ pub(super) async fn load(connection: &mut Connection, name: &TableName) -> Resul
     let Some(object) = objects.first() else {
         return Ok(None);
     };
-    let object_id = super::object_id(&object)?;
+    let object_id = i32::try_from(object.need_i64("object_id")?)
+        .map_err(|error| Error::internal("an object_id is no int").caused_by(error))?;
     let id = [Param::new("id", object_id)];
     let columns = connection.query(COLUMNS, &id).await?;
     let indexes = connection.query(INDEXES, &id).await?;
