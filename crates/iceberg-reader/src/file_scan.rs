@@ -14,7 +14,7 @@ use crate::background::produce;
 const FILES_AHEAD: usize = 2;
 /// Row groups that are decoded at the same time at most,
 const GROUPS_AT_ONCE: usize = 8;
-/// and what they may take in their files together. A larger one is decoded alone.
+/// and about what they may take together. A larger one is decoded alone.
 const KIB_AT_ONCE: u32 = 64 << 10;
 
 /// Some rows of one data file.

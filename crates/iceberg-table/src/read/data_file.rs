@@ -99,13 +99,16 @@ impl DataFileReader {
         self.metadata().file_metadata().num_rows().max(0) as u64
     }
 
-    /// The positions `rows` by the row groups that hold them, each with how many bytes its row group takes in the file.
+    /// The positions `rows` by the row groups that hold them, each with about how many bytes it takes to decode its row group: what it takes
+    /// in the file, and three batches, as one is decoded, one waits and one is taken.
     pub fn by_row_group(&self, rows: &RowRanges) -> Vec<(RowRanges, u64)> {
         let groups = self.metadata().row_groups().iter().enumerate();
         groups
             .map(|(index, group)| {
                 let of_group = RowRanges::of_row_groups(self.metadata(), &[index]);
-                let bytes = group.compressed_size().unsigned_abs();
+                let all = ProjectionMask::all();
+                let batch = rows_per_batch(group, &all) as u64 * row_bytes(group, &all);
+                let bytes = group.compressed_size().unsigned_abs() + 3 * batch;
                 (rows.intersection(&of_group), bytes)
             })
             .filter(|(rows, _)| !rows.is_empty())
@@ -189,6 +192,11 @@ async fn file_reader(file_io: &FileIO, path: &str, size: u64) -> Result<ArrowFil
 /// How many rows of a row group make a batch. Dictionaries can make wide values look small, so the size before encoding
 /// counts where the file tells it.
 fn rows_per_batch(group: &RowGroupMetaData, mask: &ProjectionMask) -> usize {
+    (BATCH_BYTES / row_bytes(group, mask)).clamp(1, BATCH_ROWS) as usize
+}
+
+/// About how many bytes a row takes once decoded.
+fn row_bytes(group: &RowGroupMetaData, mask: &ProjectionMask) -> u64 {
     let bytes: u64 = group
         .columns()
         .iter()
@@ -199,8 +207,7 @@ fn rows_per_batch(group: &RowGroupMetaData, mask: &ProjectionMask) -> usize {
             stored.max(column.unencoded_byte_array_data_bytes().unwrap_or(0)) as u64
         })
         .sum();
-    let row = (bytes / group.num_rows().max(1) as u64).max(1);
-    (BATCH_BYTES / row).clamp(1, BATCH_ROWS) as usize
+    (bytes / group.num_rows().max(1) as u64).max(1)
 }
 
 /// Storage errors keep their kind; everything else means that the file is damaged.

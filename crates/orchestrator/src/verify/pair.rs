@@ -20,7 +20,7 @@ use crate::key_text::key_text;
 /// So many rows of differing buckets are held at once.
 const HELD_ROWS: u64 = 500_000;
 
-/// Rows are looked for by key if there are at least so many others for each.
+/// Rows are looked for by key if there are at least so many others for each, and all their keys can be held at once.
 const KEYS_ARE_FEW: u64 = 10;
 
 /// So many suspicious keys are looked at again at once.
@@ -89,7 +89,7 @@ impl Pair<'_> {
         column: &mut VerifyColumn,
         suspects: &mut Suspects,
     ) -> Result<()> {
-        let few = column.rows / KEYS_ARE_FEW;
+        let few = (column.rows / KEYS_ARE_FEW).min(HELD_ROWS);
         let (of_first, of_other) = match self.layout.bucket_rows(shift, group, few)? {
             Some(keys) => (self.first.keys(&keys)?, self.other.keys(&keys)?),
             None => (None, None),
