@@ -198,9 +198,12 @@ impl History {
     /// Everybody ends, and a job deletes the oldest rows.
     pub(super) fn purge(&mut self) {
         self.quiet();
-        let oldest = "DELETE FROM dbo.T WHERE id IN (SELECT TOP (4) id FROM dbo.T ORDER BY id)";
-        let purged = self.emulator.execute(SHOP, oldest);
-        purged.expect("nobody holds a row");
+        let oldest =
+            "SET LOCK_TIMEOUT 2000; DELETE FROM dbo.T WHERE id IN (SELECT TOP (4) id FROM dbo.T ORDER BY id)";
+        if let Err(error) = self.emulator.execute(SHOP, oldest) {
+            // A run that was killed may still hold rows; such a job gives up then.
+            assert_eq!(error.number, 1222, "{}", error.message);
+        }
         // Before anybody asks how far the capture has got.
         let scan = "IF EXISTS (SELECT 1 FROM sys.databases WHERE database_id = DB_ID() AND is_cdc_enabled = 1) EXEC sys.sp_cdc_scan";
         self.emulator.execute(SHOP, scan).expect("the log can be scanned");

@@ -103,10 +103,7 @@ pub(super) async fn play(mode: Mode, seed: u64, rule: Option<Rule>) -> Outcome {
             COMPACTED => {
                 others::compact_and_expire(&world, &table()).await;
                 if !mode.appends {
-                    // On a thread of its own: a run that was killed gives its locks back only while this one goes on.
-                    let stage = stage.clone();
-                    let purge = move || stage.history.lock().expect("no writer panics").purge();
-                    tokio::task::spawn_blocking(purge).await.expect("the purge ends");
+                    stage.history.lock().expect("no writer panics").purge();
                 }
                 stage.expire();
             }
