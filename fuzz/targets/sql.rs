@@ -11,9 +11,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use sqlserver_emulator::{
-    Done, Engine, EnvChange, Flow, LoginInfo, Output, ResultColumn, ReturnValue, Session, SqlError, Value,
-};
+use sqlserver_emulator::{Discard, Engine, LoginInfo, Session};
 
 #[global_allocator]
 static ALLOCATIONS: allocations::Counted = allocations::Counted;
@@ -21,22 +19,6 @@ static ALLOCATIONS: allocations::Counted = allocations::Counted;
 /// What lies between two batches of an input.
 const GO: &str = "\nGO\n";
 const PATIENCE: Duration = Duration::from_millis(100);
-
-struct Discard;
-
-impl Output for Discard {
-    fn columns(&mut self, _: &[ResultColumn]) -> Flow {
-        Flow::Continue
-    }
-    fn row(&mut self, _: &[Value]) -> Flow {
-        Flow::Continue
-    }
-    fn done(&mut self, _: Done) {}
-    fn message(&mut self, _: &SqlError) {}
-    fn env(&mut self, _: EnvChange) {}
-    fn return_value(&mut self, _: ReturnValue) {}
-    fn return_status(&mut self, _: i32) {}
-}
 
 fuzz_target!(|data: &[u8]| {
     let text = String::from_utf8_lossy(data);

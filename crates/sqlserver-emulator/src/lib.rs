@@ -29,7 +29,7 @@ pub use emulator::{Emulator, EmulatorConfig, Encryption, ResultSet};
 pub use engine::{Engine, EngineConfig, Login};
 pub use error::{SqlError, SqlResult};
 pub use faults::{CommitFault, Fault, Faults};
-pub use outcome::{Command, Done, EnvChange, Flow, Output, ResultColumn, ReturnValue};
+pub use outcome::{Command, Discard, Done, EnvChange, Flow, Output, ResultColumn, ReturnValue};
 pub use session::{BulkTarget, Isolation, LoginInfo, Param, Session};
 pub use store::Packed;
 pub use types::{Length, SqlType, TypeInfo};

@@ -155,3 +155,27 @@ pub trait Output: Send {
         Flow::Continue
     }
 }
+
+/// Throws everything away.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Discard;
+
+impl Output for Discard {
+    fn columns(&mut self, _: &[ResultColumn]) -> Flow {
+        Flow::Continue
+    }
+
+    fn row(&mut self, _: &[Value]) -> Flow {
+        Flow::Continue
+    }
+
+    fn done(&mut self, _: Done) {}
+
+    fn message(&mut self, _: &SqlError) {}
+
+    fn env(&mut self, _: EnvChange) {}
+
+    fn return_value(&mut self, _: ReturnValue) {}
+
+    fn return_status(&mut self, _: i32) {}
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{BulkTarget, Session, SessionState};
 use crate::error::{SqlError, SqlResult};
 use crate::exec::Run;
-use crate::outcome::{Command, Done, EnvChange, Flow, Output, ResultColumn, ReturnValue};
+use crate::outcome::{Command, Discard, Done, EnvChange, Output};
 use crate::store::{TableId, TxId};
 use crate::value::Value;
 
@@ -105,8 +105,9 @@ impl SessionState {
         if own {
             self.statement_transaction = Some(tx);
         }
-        let mut silence = Silence;
-        let mut run = Run::new(self, &mut silence, false);
+        // Bulk writing says nothing until its end.
+        let mut nobody = Discard;
+        let mut run = Run::new(self, &mut nobody, false);
         let result = run.in_transaction("BULK INSERT", |run| run.write_bulk(&mut load));
         if own {
             self.statement_transaction = None;
@@ -152,21 +153,4 @@ impl SessionState {
         drop(store);
         engine.store().notify();
     }
-}
-
-/// Bulk writing says nothing until its end.
-struct Silence;
-
-impl Output for Silence {
-    fn columns(&mut self, _: &[ResultColumn]) -> Flow {
-        Flow::Continue
-    }
-    fn row(&mut self, _: &[Value]) -> Flow {
-        Flow::Continue
-    }
-    fn done(&mut self, _: Done) {}
-    fn message(&mut self, _: &SqlError) {}
-    fn env(&mut self, _: EnvChange) {}
-    fn return_value(&mut self, _: ReturnValue) {}
-    fn return_status(&mut self, _: i32) {}
 }
