@@ -200,9 +200,9 @@ impl Store {
             let Some(log) = self.capture.get_mut(&database) else {
                 continue;
             };
-            let commit = log.next();
             let positions = commands.iter().flat_map(|command| &command.effects);
             let first = positions.map(|effect| effect.position).min();
+            let commit = log.next();
             log.waiting.push_back(Logged {
                 tx,
                 first: first.unwrap_or(commit),
