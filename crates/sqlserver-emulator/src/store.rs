@@ -13,6 +13,7 @@ mod filter;
 pub(crate) mod key;
 mod lsn;
 mod packed;
+mod savepoint;
 mod scan;
 mod schema;
 mod shared;
@@ -31,6 +32,7 @@ pub(crate) use filter::IndexFilter;
 pub(crate) use lsn::Lsn;
 pub use packed::Packed;
 pub(crate) use packed::Stored;
+pub(crate) use savepoint::Savepoint;
 pub(crate) use scan::{Access, Cursor, KeyRange, LockMode, Read, successor};
 pub(crate) use schema::{
     CheckConstraint, Column, Computed, DefaultConstraint, ForeignKey, Identity, Index, IndexKey, Table,

@@ -242,7 +242,7 @@ impl Run<'_> {
         refused(free)
     }
 
-    /// Waits until no other transaction has open changes in a table, and keeps them out.
+    /// Waits until no other transaction has written or locked rows of a table, and keeps them out.
     pub(super) fn lock_table(&self, id: TableId) -> SqlResult<()> {
         let tx = self.statement.tx;
         let free = self
@@ -250,13 +250,13 @@ impl Run<'_> {
             .engine
             .store()
             .when_free(tx, &self.patience(), |store| {
-                let writers = store
+                let others = store
                     .tables
                     .get(&id)
-                    .map(|data| data.other_writers(tx))
+                    .map(|data| data.others_with_rows(tx))
                     .unwrap_or_default();
-                if !writers.is_empty() {
-                    return Err(Refusal::Blocked(writers));
+                if !others.is_empty() {
+                    return Err(Refusal::Blocked(others));
                 }
                 store.lock_range(tx, id, LockMode::Exclusive, None)
             })?;
@@ -293,6 +293,9 @@ impl Run<'_> {
         };
         let result = change(self, &mut data)?;
         let mut store = engine.store().lock();
+        if let Some(current) = store.tables.get_mut(&id) {
+            data.take_locks_of(current);
+        }
         if let Some(before) = store.tables.insert(id, data) {
             store.log(
                 tx,

@@ -172,26 +172,27 @@ impl SessionState {
     /// Sets a savepoint; false without a transaction.
     pub(crate) fn save(&mut self, name: &str) -> bool {
         let Some(tx) = self.transaction else { return false };
-        let steps = self
+        let savepoint = self
             .engine
             .store()
             .lock()
             .transaction(tx)
-            .map_or(0, |transaction| transaction.undo.len());
-        self.savepoints.push((name.to_owned(), steps));
+            .map(|transaction| transaction.savepoint());
+        self.savepoints
+            .push((name.to_owned(), savepoint.unwrap_or_default()));
         true
     }
 
-    /// Returns to the last savepoint of that name, which stays. Locks stay too.
+    /// Returns to the last savepoint of that name, which stays.
     pub(crate) fn rollback_to(&mut self, name: &str) {
         let at = self.savepoints.iter().rposition(|(known, _)| same(known, name));
         let (Some(tx), Some(at)) = (self.transaction, at) else {
             return;
         };
-        let steps = self.savepoints[at].1;
+        let savepoint = self.savepoints[at].1;
         self.savepoints.truncate(at + 1);
         let mut store = self.engine.store().lock();
-        store.rollback_to(tx, steps, true);
+        store.return_to(tx, savepoint);
         self.temporary.retain(|_, id| store.tables.contains_key(id));
         drop(store);
         self.engine.store().notify();

@@ -13,7 +13,7 @@ use crate::error::{SqlError, SqlResult};
 use crate::exec::ReadPlan;
 use crate::outcome::{EnvChange, Output};
 use crate::random::Random;
-use crate::store::{Database, LockMode, Patience, Read, Table, TableId, TxId, same_name};
+use crate::store::{Database, LockMode, Patience, Read, Savepoint, Table, TableId, TxId, same_name};
 use crate::types::{SqlType, TypeInfo};
 use crate::value::Value;
 
@@ -53,8 +53,7 @@ pub(crate) struct SessionState {
     pub(crate) nesting: u32,
     /// XACT_STATE() is −1: nothing but a rollback is left.
     pub(crate) doomed: bool,
-    /// Savepoints with the number of steps before them.
-    pub(crate) savepoints: Vec<(String, usize)>,
+    pub(crate) savepoints: Vec<(String, Savepoint)>,
     pub(crate) row_count: i64,
     /// `@@ERROR`.
     pub(crate) last_error: i32,

@@ -162,7 +162,10 @@ impl Store {
                 Undo::Created(table) => {
                     self.tables.remove(&table);
                 }
-                Undo::Replaced { table, before } => {
+                Undo::Replaced { table, mut before } => {
+                    if let Some(current) = self.tables.get_mut(&table) {
+                        before.take_locks_of(current);
+                    }
                     self.tables.insert(table, *before);
                 }
                 Undo::Catalog { database, before } => {
@@ -392,7 +395,7 @@ impl Store {
         };
         data.lock_range(tx, mode, range)?;
         if let Some(transaction) = self.transactions.get_mut(&tx) {
-            transaction.range_locks.insert(table);
+            transaction.range_locks.push(table);
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::collections::btree_set;
 use std::ops::Bound;
 
 use super::packed::Packed;
-use super::table::{Key, RowId, TableData, Version};
+use super::table::{Key, RangeLock, RowId, TableData, Version, blocked_by};
 use super::{Refusal, TxId};
 
 /// How long-lived locks on rows conflict. Exclusive locks are the uncommitted versions themselves.
@@ -133,6 +133,9 @@ impl TableData {
         out: &mut Vec<Scanned>,
         locked: &mut Vec<RowId>,
     ) -> Result<bool, Refusal> {
+        if let Read::Committed { lock } | Read::SkipLocked { lock } = read {
+            self.table_conflicts(tx, lock.unwrap_or(LockMode::Shared))?;
+        }
         let target = out.len() + most;
         while out.len() < target {
             let places = self.places(cursor, target - out.len());
@@ -243,9 +246,9 @@ impl TableData {
         match read {
             Read::Committed { lock } | Read::SkipLocked { lock } => {
                 let mut by = if foreign { vec![newest.writer] } else { Vec::new() };
-                if let Some(Err(Refusal::Blocked(holders))) =
-                    lock.map(|mode| self.lock_conflicts(tx, id, mode))
-                {
+                // Who keeps no lock takes a shared one for a moment.
+                let mode = lock.unwrap_or(LockMode::Shared);
+                if let Err(Refusal::Blocked(holders)) = self.lock_conflicts(tx, id, mode) {
                     by.extend(holders);
                 }
                 match newest.row.as_ref() {
@@ -288,6 +291,13 @@ impl TableData {
         }
     }
 
+    /// Others' locks on the whole table that `mode` cannot stand beside.
+    fn table_conflicts(&self, tx: TxId, mode: LockMode) -> Result<(), Refusal> {
+        let whole = self.range_locks.iter().filter(|lock| lock.range.is_none());
+        let in_the_way = |lock: &&RangeLock| lock.owner != tx && !mode.stands_beside(lock.mode);
+        blocked_by(whole.filter(in_the_way).map(|lock| lock.owner))
+    }
+
     /// Locks a range of keys, or the whole table, against others' inserts.
     pub(super) fn lock_range(
         &mut self,
@@ -299,21 +309,39 @@ impl TableData {
             (Some((i, a)), Some((j, b))) => i == j && a.overlaps(b),
             _ => true,
         };
-        let blockers: Vec<TxId> = self
-            .range_locks
-            .iter()
-            .filter(|lock| lock.owner != tx && !mode.stands_beside(lock.mode) && overlap(&lock.range, &range))
-            .map(|lock| lock.owner)
-            .collect();
-        if !blockers.is_empty() {
-            return Err(Refusal::Blocked(blockers));
-        }
-        self.range_locks.push(super::table::RangeLock {
+        let in_the_way = |lock: &&RangeLock| {
+            lock.owner != tx && !mode.stands_beside(lock.mode) && overlap(&lock.range, &range)
+        };
+        let locks = self.range_locks.iter();
+        blocked_by(locks.filter(in_the_way).map(|lock| lock.owner))?;
+        self.range_locks.push(RangeLock {
             owner: tx,
             mode,
             range,
         });
         Ok(())
+    }
+
+    /// Converts a transaction's lock on a row, if it has one.
+    pub(super) fn lock_exclusively(&mut self, tx: TxId, id: RowId) {
+        let holders = self.row_locks.get_mut(&id);
+        let own = holders.and_then(|holders| holders.iter_mut().find(|(owner, _)| *owner == tx));
+        if let Some((_, held)) = own {
+            *held = LockMode::Exclusive;
+        }
+    }
+
+    /// Locks belong to the table, and not to a state of it that is put back.
+    pub(crate) fn take_locks_of(&mut self, current: &mut Self) {
+        self.row_locks = std::mem::take(&mut current.row_locks);
+        self.range_locks = std::mem::take(&mut current.range_locks);
+    }
+
+    /// Gives back the range that a transaction has locked last.
+    pub(super) fn unlock_last_range(&mut self, tx: TxId) {
+        if let Some(last) = self.range_locks.iter().rposition(|lock| lock.owner == tx) {
+            self.range_locks.remove(last);
+        }
     }
 
     pub(super) fn unlock_row(&mut self, tx: TxId, id: RowId) {

@@ -108,12 +108,12 @@ impl TableData {
         if let Some(tracking) = &mut tracking {
             tracking.restart(version);
         }
-        let range_locks = std::mem::take(&mut self.range_locks);
-        *self = Self {
-            range_locks,
+        let mut emptied = Self {
             tracking,
             ..Self::new(Arc::clone(&self.definition))
         };
+        emptied.take_locks_of(self);
+        *self = emptied;
     }
 
     /// The table with what is committed of it, and no locks.
@@ -161,10 +161,12 @@ impl TableData {
         Some((version.row.as_ref().map(Packed::row), version.writer))
     }
 
-    /// Other transactions that have uncommitted rows here.
-    pub(crate) fn other_writers(&self, tx: TxId) -> Vec<TxId> {
-        let open = self.slots.iter().flatten().map(|version| version.writer);
-        let mut others: Vec<_> = open.filter(|writer| *writer != 0 && *writer != tx).collect();
+    /// Other transactions that have written or locked rows here.
+    pub(crate) fn others_with_rows(&self, tx: TxId) -> Vec<TxId> {
+        let writers = self.slots.iter().flatten().map(|version| version.writer);
+        let holders = self.row_locks.values().flatten().map(|(owner, _)| *owner);
+        let open = writers.chain(holders);
+        let mut others: Vec<_> = open.filter(|other| *other != 0 && *other != tx).collect();
         others.sort_unstable();
         others.dedup();
         others
@@ -216,12 +218,16 @@ impl TableData {
         }
         self.lock_conflicts(tx, id, LockMode::Exclusive)?;
         let mut new_key = false;
-        if let Some(row) = &row {
-            let keys = self.keys(row);
-            new_key = self.admit(by, &keys, Some(id), check)?;
-            for (index, key) in self.indexes.iter_mut().zip(keys) {
-                index.extend(key.map(|key| (key, id)));
+        match &row {
+            Some(row) => {
+                let keys = self.keys(row);
+                new_key = self.admit(by, &keys, Some(id), check)?;
+                for (index, key) in self.indexes.iter_mut().zip(keys) {
+                    index.extend(key.map(|key| (key, id)));
+                }
             }
+            // Only a lock on the whole table is in the way: what a range holds is locked row by row.
+            None => self.range_conflicts(tx, &[], &|_| false)?,
         }
         let slot = &mut self.slots[id as usize];
         let older = slot.take().map(Box::new);
@@ -437,24 +443,15 @@ impl TableData {
         keys: &[Option<Key>],
         unchanged: &dyn Fn(usize) -> bool,
     ) -> Result<(), Refusal> {
-        let blockers: Vec<TxId> = self
-            .range_locks
-            .iter()
-            .filter(|lock| lock.owner != tx)
-            .filter(|lock| match &lock.range {
-                None => true,
-                Some((at, range)) => keys
-                    .get(*at)
-                    .and_then(Option::as_ref)
-                    .is_some_and(|key| !unchanged(*at) && range.contains(key)),
-            })
-            .map(|lock| lock.owner)
-            .collect();
-        if blockers.is_empty() {
-            Ok(())
-        } else {
-            Err(Refusal::Blocked(blockers))
-        }
+        let locks = self.range_locks.iter().filter(|lock| lock.owner != tx);
+        let in_the_way = locks.filter(|lock| match &lock.range {
+            None => true,
+            Some((at, range)) => keys
+                .get(*at)
+                .and_then(Option::as_ref)
+                .is_some_and(|key| !unchanged(*at) && range.contains(key)),
+        });
+        blocked_by(in_the_way.map(|lock| lock.owner))
     }
 
     /// Others' row locks that `mode` cannot stand beside.
@@ -462,16 +459,10 @@ impl TableData {
         let Some(holders) = self.row_locks.get(&id) else {
             return Ok(());
         };
-        let blockers: Vec<TxId> = holders
+        let in_the_way = holders
             .iter()
-            .filter(|(owner, held)| *owner != tx && !mode.stands_beside(*held))
-            .map(|(owner, _)| *owner)
-            .collect();
-        if blockers.is_empty() {
-            Ok(())
-        } else {
-            Err(Refusal::Blocked(blockers))
-        }
+            .filter(|(owner, held)| *owner != tx && !mode.stands_beside(*held));
+        blocked_by(in_the_way.map(|(owner, _)| *owner))
     }
 
     /// Removes index entries of versions that are gone, unless a version that remains has the same key.
@@ -498,6 +489,16 @@ impl TableData {
             version = v.older.as_deref();
         }
         false
+    }
+}
+
+/// A refusal, if there is anybody in the way.
+pub(super) fn blocked_by(owners: impl Iterator<Item = TxId>) -> Result<(), Refusal> {
+    let owners: Vec<TxId> = owners.collect();
+    if owners.is_empty() {
+        Ok(())
+    } else {
+        Err(Refusal::Blocked(owners))
     }
 }
 

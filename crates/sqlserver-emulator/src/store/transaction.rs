@@ -1,6 +1,6 @@
 //! One open transaction: what it wrote, what it locked, what it waits for.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::capture::DdlChange;
@@ -56,8 +56,9 @@ pub(crate) struct Transaction {
     /// Chosen to end a deadlock; learns of it when it wakes.
     pub(super) victim: bool,
     pub(super) waits_for: Vec<TxId>,
+    /// In the order in which they were taken, as `range_locks` are.
     pub(crate) row_locks: Vec<(TableId, RowId)>,
-    pub(crate) range_locks: HashSet<TableId>,
+    pub(crate) range_locks: Vec<TableId>,
 }
 
 impl Transaction {
@@ -77,7 +78,7 @@ impl Transaction {
             victim: false,
             waits_for: Vec::new(),
             row_locks: Vec::new(),
-            range_locks: HashSet::new(),
+            range_locks: Vec::new(),
         }
     }
 

@@ -434,3 +434,63 @@ fn a_snapshot_cannot_insert_a_key_that_it_still_sees() {
         query(&mut writer, "INSERT t (id, v) VALUES (1, 10)");
     }
 }
+
+/// ROLLBACK TRANSACTION (Transact-SQL), "Locking behavior": locks acquired beyond the savepoint are released, but for those that
+/// were converted.
+#[test]
+fn a_savepoint_gives_back_the_locks_taken_after_it_unless_they_were_converted() {
+    let engine = engine();
+    let mut holder = with_rows(&engine);
+    query(
+        &mut holder,
+        "BEGIN TRAN; UPDATE t SET v = 11 WHERE id = 1; SELECT v FROM t WITH (UPDLOCK) WHERE id = 2; SAVE TRAN s;
+         UPDATE t SET v = 12 WHERE id = 1; UPDATE t SET v = 21 WHERE id = 2; UPDATE t SET v = 31 WHERE id = 3; INSERT t (id) VALUES (4);
+         SELECT v FROM t WITH (HOLDLOCK) WHERE id BETWEEN 10 AND 20; ROLLBACK TRAN s",
+    );
+    let mut other = connect(&engine);
+    query(&mut other, "SET LOCK_TIMEOUT 0");
+    for (sql, expected) in [
+        ("UPDATE t SET v = 0 WHERE id = 1", vec![1222]),
+        ("SELECT v FROM t WHERE id = 2", vec![1222]),
+        ("SELECT v FROM t WITH (UPDLOCK) WHERE id = 3", vec![]),
+        ("INSERT t (id, v) VALUES (4, 40)", vec![]),
+        ("INSERT t (id, v) VALUES (15, 150)", vec![]),
+    ] {
+        assert_eq!(run(&mut other, sql).errors(), expected, "{sql}");
+    }
+    query(&mut holder, "COMMIT");
+    assert_eq!(
+        query(&mut other, "SELECT v FROM t ORDER BY id"),
+        "11;20;30;40;150"
+    );
+}
+
+/// ALTER TABLE, TRUNCATE and DROP need the table for themselves (Sch-M), and put no lock back that its owner has given up since.
+#[test]
+fn a_definition_waits_for_rows_that_are_locked_and_keeps_others_out() {
+    let engine = engine();
+    let mut holder = with_rows(&engine);
+    let mut other = connect(&engine);
+    query(&mut other, "SET LOCK_TIMEOUT 0");
+    query(
+        &mut holder,
+        "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; BEGIN TRAN; SELECT v FROM t WHERE id = 1",
+    );
+    for sql in ["ALTER TABLE t ADD x int", "TRUNCATE TABLE t", "DROP TABLE t"] {
+        assert_eq!(errors(&mut other, sql), [1222], "{sql}");
+    }
+    query(&mut holder, "COMMIT");
+    for change in ["ALTER TABLE t ADD x int", "TRUNCATE TABLE t"] {
+        query(&mut holder, &format!("BEGIN TRAN; {change}"));
+        for sql in [
+            "DELETE t WHERE id = 1",
+            "SELECT v FROM t",
+            "SELECT v FROM t WITH (UPDLOCK)",
+        ] {
+            assert_eq!(errors(&mut other, sql), [1222], "{sql} beside {change}");
+        }
+        query(&mut holder, "ROLLBACK");
+        query(&mut other, "UPDATE t SET v += 1");
+    }
+    assert_eq!(query(&mut other, "SELECT v FROM t ORDER BY id"), "12;22;32");
+}
