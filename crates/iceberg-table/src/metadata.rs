@@ -1,9 +1,11 @@
 //! Tables and metadata for catalogs that make them themselves.
 
+use std::collections::HashMap;
+
 use iceberg::io::FileIO;
-use iceberg::spec::{TableMetadata, TableMetadataBuilder};
+use iceberg::spec::{Operation, Snapshot, Summary, TableMetadata, TableMetadataBuilder};
 use iceberg::table::Table;
-use iceberg::{NamespaceIdent, Runtime, TableIdent};
+use iceberg::{NamespaceIdent, Runtime, TableIdent, TableUpdate};
 use model::{Error, Ids, Result, TableName};
 use uuid::Uuid;
 
@@ -88,15 +90,51 @@ pub(crate) fn failed_requirement(metadata: &TableMetadata, change: &MetadataChan
         .map(|e| e.to_string())
 }
 
-/// The metadata with the change.
+/// The metadata with the change. It is never dated before what it replaces.
 pub(crate) fn apply(base: &TableHandle, change: MetadataChange) -> Result<TableMetadata> {
-    let failed = |e| iceberg_error("cannot change the table's metadata")(e).with("table", base.name());
+    let before = base.metadata();
+    let changed = match with_updates(base, change.updates.clone()) {
+        Ok(changed) if changed.last_updated_ms() >= before.last_updated_ms() => Ok(changed),
+        // Whoever wrote before has a faster clock, and the library takes the time from ours.
+        ended => with_updates(base, dated(before, change.updates)).or(ended),
+    };
+    changed.map_err(|e| iceberg_error("cannot change the table's metadata")(e).with("table", base.name()))
+}
+
+fn with_updates(base: &TableHandle, updates: Vec<TableUpdate>) -> iceberg::Result<TableMetadata> {
     let location = base.table().metadata_location().map(str::to_owned);
     let mut builder = base.metadata().clone().into_builder(location);
-    for update in change.updates {
-        builder = update.apply(builder).map_err(failed)?;
+    for update in updates {
+        builder = update.apply(builder)?;
     }
-    Ok(builder.build().map_err(failed)?.metadata)
+    Ok(builder.build()?.metadata)
+}
+
+/// The updates, dated like the metadata that they change. The library takes a date from a new snapshot only, so there is one for as long as
+/// it takes.
+fn dated(metadata: &TableMetadata, updates: Vec<TableUpdate>) -> Vec<TableUpdate> {
+    let logged = metadata
+        .history()
+        .last()
+        .map_or(i64::MIN, |entry| entry.timestamp_ms());
+    let taken = |id: &i64| metadata.snapshot_by_id(*id).is_some();
+    let id = (1..).find(|id| !taken(id)).unwrap_or_default();
+    let snapshot = Snapshot::builder()
+        .with_snapshot_id(id)
+        .with_sequence_number(metadata.last_sequence_number())
+        .with_timestamp_ms(metadata.last_updated_ms().max(logged))
+        .with_manifest_list(String::new())
+        .with_summary(Summary {
+            operation: Operation::Append,
+            additional_properties: HashMap::new(),
+        })
+        .with_row_range(metadata.next_row_id(), 0)
+        .build();
+    let first = TableUpdate::AddSnapshot { snapshot };
+    let last = TableUpdate::RemoveSnapshots {
+        snapshot_ids: vec![id],
+    };
+    [vec![first], updates, vec![last]].concat()
 }
 
 /// The metadata as its file has it.

@@ -143,14 +143,20 @@ impl VersionFiles for LocalVersions {
 
     async fn find(&self, number: u64) -> Result<Option<String>> {
         self.blocking(move |files| {
-            let names = [
+            for name in [
                 format!("v{number}.metadata.json"),
                 format!("v{number}.gz.metadata.json"),
-            ];
-            let found = names.into_iter().find(|name| files.directory.join(name).exists());
-            found.map(|name| format!("{}/{name}", files.location))
+            ] {
+                let path = files.directory.join(&name);
+                match fs::metadata(&path) {
+                    Ok(_) => return Ok(Some(format!("{}/{name}", files.location))),
+                    Err(e) if matches!(e.kind(), Io::NotFound | Io::NotADirectory) => {}
+                    Err(e) => return Err(io_error("cannot look for the table's metadata", &path, e)),
+                }
+            }
+            Ok(None)
         })
-        .await
+        .await?
     }
 
     async fn list(&self) -> Result<Vec<Version>> {

@@ -6,7 +6,7 @@
 use std::sync::Once;
 
 use model::{Error, ErrorKind, Result, TableName};
-use sqlx::any::{AnyPoolOptions, AnyRow, install_default_drivers};
+use sqlx::any::{AnyPoolOptions, AnyQueryResult, AnyRow, install_default_drivers};
 use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyPool, Connection, Row};
 use tokio::sync::OnceCell;
@@ -139,16 +139,10 @@ impl Pointers {
     pub(super) async fn insert(&self, table: &TableName, location: &str) -> Result<bool> {
         let layout = self.layout_or_new().await?;
         let creating = |e| failed("cannot add a table to the catalog", e).with("table", table);
-        let mut connection = self.connection().await?;
-        sqlx::query(
-            "INSERT INTO iceberg_namespace_properties (catalog_name, namespace, property_key, property_value) \
-             VALUES ($1, $2, 'exists', 'true') ON CONFLICT DO NOTHING",
-        )
-        .bind(&self.catalog)
-        .bind(table.schema())
-        .execute(&mut *connection)
-        .await
-        .map_err(creating)?;
+        let namespace = "INSERT INTO iceberg_namespace_properties (catalog_name, namespace, property_key, property_value) \
+             VALUES ($1, $2, 'exists', 'true') ON CONFLICT DO NOTHING";
+        let named = [self.catalog.as_str(), table.schema(), table.name(), location];
+        self.write(namespace, &named[..2]).await?.map_err(creating)?;
         let (column, value) = match layout {
             Layout::V0 => ("", ""),
             Layout::V1 => (", iceberg_type", ", 'TABLE'"),
@@ -157,40 +151,47 @@ impl Pointers {
             "INSERT INTO iceberg_tables (catalog_name, table_namespace, table_name, metadata_location{column}) \
              VALUES ($1, $2, $3, $4{value}) ON CONFLICT DO NOTHING"
         );
-        let inserted = sqlx::query(&sql)
-            .bind(&self.catalog)
-            .bind(table.schema())
-            .bind(table.name())
-            .bind(location)
-            .execute(&mut *connection)
-            .await
-            .map_err(creating)?;
+        let inserted = self.write(&sql, &named).await?.map_err(creating)?;
         Ok(inserted.rows_affected() == 1)
     }
 
     /// Points a table to `after`, if it points to `before`. An error means that nothing changed.
     pub(super) async fn swap(&self, table: &TableName, before: &str, after: &str) -> Result<Swap> {
-        let mut connection = self.connection().await?;
-        let updated = sqlx::query(
-            "UPDATE iceberg_tables SET metadata_location = $1, previous_metadata_location = $2 \
-             WHERE catalog_name = $3 AND table_namespace = $4 AND table_name = $5 AND metadata_location = $2",
-        )
-        .bind(after)
-        .bind(before)
-        .bind(&self.catalog)
-        .bind(table.schema())
-        .bind(table.name())
-        .execute(&mut *connection)
-        .await;
-        match updated {
+        let sql = "UPDATE iceberg_tables SET metadata_location = $1, previous_metadata_location = $2 \
+             WHERE catalog_name = $3 AND table_namespace = $4 AND table_name = $5 AND metadata_location = $2";
+        let values = [after, before, &self.catalog, table.schema(), table.name()];
+        match self.write(sql, &values).await? {
             Ok(updated) if updated.rows_affected() == 1 => Ok(Swap::Done),
             Ok(_) => Ok(Swap::Moved),
             Err(error) if was_refused(&error) => Err(failed("cannot commit to the catalog", error)),
-            Err(error) => {
+            Err(error) => Ok(Swap::Unknown(error.to_string())),
+        }
+    }
+
+    /// Carries out a statement, unless no connection can be had.
+    ///
+    /// Where the file cannot be opened for writing at that moment, SQLite opens it for reading, and the connection stays like that. So
+    /// one that refuses to write is closed, and another one is asked.
+    async fn write(&self, sql: &str, values: &[&str]) -> Result<sqlx::Result<AnyQueryResult>> {
+        let mut refusals = 0;
+        loop {
+            let mut connection = self.connection().await?;
+            let statement = values
+                .iter()
+                .fold(sqlx::query(sql), |query, value| query.bind(*value));
+            let error = match statement.execute(&mut *connection).await {
+                Ok(done) => return Ok(Ok(done)),
+                Err(error) => error,
+            };
+            let is_read_only = is_read_only(&error);
+            if is_read_only || !was_refused(&error) {
                 // What is left on this connection belongs to nobody.
                 drop(connection.detach());
-                Ok(Swap::Unknown(error.to_string()))
             }
+            if !is_read_only || refusals == CONNECTIONS {
+                return Ok(Err(error));
+            }
+            refusals += 1;
         }
     }
 
@@ -291,6 +292,12 @@ fn is_missing(error: &sqlx::Error) -> bool {
         matches!(code, "42P01" | "42703") || sqlite_code(code) == Some(SQLITE_ERROR)
     };
     code(error).is_some_and(|code| missing(&code))
+}
+
+/// Whether SQLite may not write here, or only on this connection.
+fn is_read_only(error: &sqlx::Error) -> bool {
+    const SQLITE_READONLY: u32 = 8;
+    code(error).is_some_and(|code| sqlite_code(&code) == Some(SQLITE_READONLY))
 }
 
 /// Whether the server said that the statement was not carried out. Whatever a shutdown, a broken link or a disk did to it is not known.

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use test_support::SeededIds;
 
 use crate::faults::LostThenBroken;
+use crate::faulty_disk;
 use crate::place::{Place, late_clock, new_table};
 use crate::suite;
 use crate::writer::Writer;
@@ -48,6 +49,19 @@ async fn a_local_directory_keeps_the_contract() {
 async fn in_a_local_directory_a_sleeper_does_not_win() {
     let place = Directory(TempDir::new().unwrap());
     suite::a_writer_that_sleeps_across_pruning_does_not_win(&place).await;
+}
+
+#[tokio::test]
+async fn in_a_local_directory_clocks_may_differ() {
+    suite::a_clock_that_is_behind_is_no_obstacle(&Directory(TempDir::new().unwrap())).await;
+}
+
+#[test]
+fn in_a_local_directory_a_faulty_disk_loses_nothing() {
+    faulty_disk::loses_nothing(
+        "filesystem::in_a_local_directory_a_faulty_disk_loses_nothing",
+        || Directory(TempDir::new().unwrap()),
+    );
 }
 
 /// A race is lost to what may be our own earlier request, and the next attempt fails: the commit may still have happened.

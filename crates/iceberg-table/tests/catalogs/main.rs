@@ -8,6 +8,7 @@
 )]
 
 mod faults;
+mod faulty_disk;
 mod filesystem;
 mod foreign;
 mod place;

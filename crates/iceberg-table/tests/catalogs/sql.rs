@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use test_support::SeededIds;
 
 use crate::faults::Fault;
+use crate::faulty_disk;
 use crate::foreign;
 use crate::place::{Faulty, Place};
 use crate::proxy::{Protocol, Proxy};
@@ -54,6 +55,16 @@ impl Database {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sqlite_keeps_the_contract() {
     suite::run(&sqlite()).await;
+}
+
+#[tokio::test]
+async fn in_sqlite_clocks_may_differ() {
+    suite::a_clock_that_is_behind_is_no_obstacle(&sqlite()).await;
+}
+
+#[test]
+fn in_sqlite_a_faulty_disk_loses_nothing() {
+    faulty_disk::loses_nothing("sql::in_sqlite_a_faulty_disk_loses_nothing", sqlite);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

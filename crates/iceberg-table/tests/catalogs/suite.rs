@@ -12,7 +12,7 @@ use model::{CommitOutcome, ErrorKind, TableName};
 use uuid::Uuid;
 
 use crate::faults::{Fault, FaultyCatalog, Interceptor};
-use crate::place::{Place, definition, new_table};
+use crate::place::{Place, definition, late_clock, new_table};
 use crate::writer::{Writer, assert_files, path};
 
 /// Asks a catalog everything.
@@ -353,11 +353,51 @@ pub(crate) async fn a_writer_that_sleeps_across_pruning_does_not_win(place: &dyn
     assert_files(catalog.as_ref(), &name, &acknowledged).await;
 }
 
+/// For catalogs that date metadata themselves: somebody's clock is a century ahead.
+pub(crate) async fn a_clock_that_is_behind_is_no_obstacle(place: &dyn Place) {
+    let name = new_table(place).await;
+    let catalog = place.catalog();
+    let ahead = Writer::new(place.catalog(), &name, "ahead").with_clock(late_clock());
+    let behind = Writer::new(place.catalog(), &name, "behind");
+    let mut acknowledged = Vec::new();
+    for writer in [&ahead, &behind] {
+        let commit = writer.one_row(&writer.load().await).await;
+        acknowledged.push(writer.send_until_known(&commit).await);
+    }
+    let first = ahead.load().await.head().unwrap().parent_snapshot_id().unwrap();
+    set_tag(catalog.as_ref(), &name, "first", first).await.unwrap();
+    let tagged = behind.load().await;
+    for change in [
+        set("x", "1"),
+        update(TableUpdate::RemoveSnapshotRef {
+            ref_name: "first".into(),
+        }),
+        update(TableUpdate::RemoveSnapshots {
+            snapshot_ids: vec![first],
+        }),
+    ] {
+        let ended = catalog.commit(&behind.load().await, change).await.unwrap();
+        assert!(matches!(ended, CatalogCommit::Done(_)), "{ended:?}");
+    }
+    let table = behind.load().await;
+    assert_eq!(table.metadata().snapshots().count(), 1);
+    assert_eq!(table.metadata().history(), &tagged.metadata().history()[1..]);
+    assert_eq!(
+        table.metadata().next_sequence_number(),
+        tagged.metadata().next_sequence_number()
+    );
+    assert!(table.metadata().last_updated_ms() >= tagged.metadata().last_updated_ms());
+    assert_files(catalog.as_ref(), &name, &acknowledged).await;
+}
+
 fn set(name: &str, value: &str) -> MetadataChange {
+    let updates = [(name.to_owned(), value.to_owned())].into();
+    update(TableUpdate::SetProperties { updates })
+}
+
+fn update(update: TableUpdate) -> MetadataChange {
     MetadataChange {
-        updates: vec![TableUpdate::SetProperties {
-            updates: [(name.to_owned(), value.to_owned())].into(),
-        }],
+        updates: vec![update],
         ..MetadataChange::default()
     }
 }

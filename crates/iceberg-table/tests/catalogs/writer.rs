@@ -27,7 +27,7 @@ pub(crate) struct Writer {
     catalog: Arc<dyn Catalog>,
     sync: SyncId,
     table: TableName,
-    clock: SimClock,
+    clock: Arc<SimClock>,
     ids: SeededIds,
     seed: u64,
     commits: AtomicU64,
@@ -42,11 +42,15 @@ impl Writer {
             catalog,
             sync: SyncId::new(sync),
             table: table.clone(),
-            clock: SimClock::default(),
+            clock: Arc::default(),
             ids: SeededIds::new(seed),
             seed,
             commits: AtomicU64::new(0),
         }
+    }
+
+    pub(crate) fn with_clock(self, clock: Arc<SimClock>) -> Self {
+        Self { clock, ..self }
     }
 
     pub(crate) async fn load(&self) -> TableHandle {
@@ -79,7 +83,14 @@ impl Writer {
     }
 
     pub(crate) async fn send(&self, commit: &SnapshotCommit) -> Result<CommitOutcome> {
-        commit_snapshot(self.catalog.as_ref(), &self.table, commit, &self.clock, &self.ids).await
+        commit_snapshot(
+            self.catalog.as_ref(),
+            &self.table,
+            commit,
+            self.clock.as_ref(),
+            &self.ids,
+        )
+        .await
     }
 
     /// Sends a commit, the same each time, until its end is known; the path of its file. There is no other owner of the sync.

@@ -1,6 +1,7 @@
 use std::sync::Mutex;
 
-use model::{ErrorKind, SyncId, TableName};
+use async_trait::async_trait;
+use model::{ErrorKind, Loaded, Result, SaveOutcome, StoredState, SyncId, TableName, TableState};
 use test_support::{
     Fault, Faults, FaultySource, FaultyStore, MemorySink, MemorySource, MemoryStore, MemoryTracking,
     SampleRow, SeededIds, SimClock,
@@ -195,6 +196,65 @@ async fn a_run_holds_its_lease_to_the_end() {
     assert!(matches!(second, RunOutcome::Busy { .. }));
     let free = shop.store.lease("shop", "next").await.unwrap();
     assert!(matches!(free, LeaseOutcome::Held(_)));
+}
+
+/// A store that gives a lease to everybody who asks.
+struct Liar(MemoryStore);
+
+#[async_trait]
+impl StateStore for Liar {
+    async fn load(&self, sync: &SyncId) -> Result<Loaded> {
+        self.0.load(sync).await
+    }
+
+    async fn save(&self, sync: &SyncId, expected: Option<u64>, state: &TableState) -> Result<SaveOutcome> {
+        self.0.save(sync, expected, state).await
+    }
+
+    async fn history(&self, sync: &SyncId) -> Result<Vec<StoredState>> {
+        self.0.history(sync).await
+    }
+
+    async fn list(&self) -> Result<Vec<SyncId>> {
+        self.0.list().await
+    }
+
+    async fn remove(&self, sync: &SyncId) -> Result<()> {
+        self.0.remove(sync).await
+    }
+
+    async fn lease(&self, name: &str, holder: &str) -> Result<LeaseOutcome> {
+        self.0.lease(&format!("{name} for {holder}"), holder).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_runs_that_both_hold_the_lease_one_copies() {
+    let shop = Shop::new(&["A"]);
+    let runs = [(1, "process 1"), (2, "process 2")].map(|(seed, holder)| {
+        let store = Arc::new(Liar(shop.store.clone()));
+        let runner = Runner::new(store, shop.clock.clone(), Arc::new(SeededIds::new(seed)));
+        let mut run = run_of(vec![Route(vec![shop.export("A", Faults::never())])]);
+        run.holder = holder.into();
+        async move { runner.run(&run, &CancellationToken::new()).await }
+    });
+    let [one, two] = runs;
+    let (one, two) = tokio::join!(one, two);
+    let reports = [one, two].map(|outcome| match outcome {
+        RunOutcome::Finished(report) => report,
+        RunOutcome::Busy { holder } => panic!("busy with {holder}"),
+    });
+    let read = reports
+        .each_ref()
+        .map(|report| report.statistics.records_processed);
+    assert_eq!(read, [10, 10], "both were at it");
+    let inserted: u64 = reports
+        .iter()
+        .map(|report| report.statistics.records_inserted)
+        .sum();
+    let table = TableName::new("dbo", "A");
+    assert_eq!((inserted, shop.iceberg.commits(&table)), (10, 1));
+    assert_eq!(shop.iceberg.rows(&table).len(), 10);
 }
 
 #[tokio::test(start_paused = true)]
