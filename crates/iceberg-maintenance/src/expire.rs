@@ -17,14 +17,17 @@ use model::{Clock, Error, ErrorKind, Result, TableName, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::reachable::{Entries, Reachable, files_of};
-use crate::refuse_without_garbage_collection;
+use crate::{forbids_garbage_collection, refuse_without_garbage_collection};
 
 /// Races that are lost before expiry gives up.
 const ATTEMPTS: usize = 8;
 const DAY_MS: i64 = 86_400_000;
 
+/// [`expiry_is_due`] once so many of a hundred snapshots can expire: what it costs to find the files that go is shared by them.
+const DUE_PERCENT: usize = 10;
+
 /// What expires.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ExpireOptions {
     /// Snapshots younger than this stay, unless their branch says otherwise; by default what the table's property
     /// `history.expire.max-snapshot-age-ms` says, or 5 days.
@@ -32,6 +35,9 @@ pub struct ExpireOptions {
     /// So many of the newest ancestors of each branch stay; by default what the property `history.expire.min-snapshots-to-keep` says,
     /// or 1.
     pub keep_at_least: Option<usize>,
+    /// So many of the newest ancestors of each branch stay at most, however young the others are, unless the branch or the table's
+    /// property `history.expire.max-snapshot-age-ms` says how long they stay; and at least one. By default as many as there are.
+    pub keep_at_most: Option<usize>,
     /// Snapshots that somebody still reads from, with who that is.
     pub in_use: Vec<(i64, String)>,
     /// Whether anything is done at all.
@@ -124,6 +130,19 @@ pub async fn expire(
     .with("table", name))
 }
 
+/// Whether [`expire`] would pay: a tenth of the snapshots can go, not counting those that are in use. Nothing but the metadata is looked at.
+///
+/// # Errors
+///
+/// `Internal` if the metadata's branches and tags cannot be told.
+pub fn expiry_is_due(table: &TableHandle, options: &ExpireOptions, clock: &dyn Clock) -> Result<bool> {
+    if forbids_garbage_collection(table) {
+        return Ok(false);
+    }
+    let expired = chosen(table.metadata(), options, clock.now())?.snapshots.len();
+    Ok(expired > 0 && expired * 100 >= table.metadata().snapshots().len() * DUE_PERCENT)
+}
+
 fn removal(table: &TableHandle, snapshots: &[i64]) -> Result<MetadataChange> {
     let metadata = table.metadata();
     let mut requirements = vec![TableRequirement::UuidMatch {
@@ -163,10 +182,8 @@ fn chosen(metadata: &TableMetadata, options: &ExpireOptions, now: Timestamp) -> 
         let text = metadata.properties().get(property)?;
         text.parse::<i64>().ok()
     };
-    let age = options
-        .older_than_ms
-        .or_else(|| number("history.expire.max-snapshot-age-ms"))
-        .unwrap_or(5 * DAY_MS);
+    let age_of_table = number("history.expire.max-snapshot-age-ms");
+    let age = options.older_than_ms.or(age_of_table).unwrap_or(5 * DAY_MS);
     let keep = options
         .keep_at_least
         .or_else(|| {
@@ -174,13 +191,16 @@ fn chosen(metadata: &TableMetadata, options: &ExpireOptions, now: Timestamp) -> 
         })
         .unwrap_or(1)
         .max(1);
+    let at_most = options.keep_at_most.map_or(usize::MAX, |at_most| at_most.max(1));
     let is_older = |snapshot: &SnapshotRef, age: i64| snapshot.timestamp_ms() < now.0 - age;
     let references = references(metadata)?;
     // Each branch says for itself how long its snapshots stay.
     let mut is_old: BTreeMap<i64, bool> = BTreeMap::new();
     for branch in references.values().filter(|reference| reference.is_branch()) {
-        for snapshot in ancestors(metadata, branch.snapshot_id) {
-            let is_old_here = is_older(snapshot, branch.max_snapshot_age_ms.unwrap_or(age));
+        let age_here = branch.max_snapshot_age_ms.or(age_of_table);
+        for (newer, snapshot) in ancestors(metadata, branch.snapshot_id).enumerate() {
+            let is_beyond = age_here.is_none() && newer >= at_most;
+            let is_old_here = is_beyond || is_older(snapshot, branch.max_snapshot_age_ms.unwrap_or(age));
             *is_old.entry(snapshot.snapshot_id()).or_insert(true) &= is_old_here;
         }
     }

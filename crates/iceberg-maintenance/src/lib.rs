@@ -17,7 +17,7 @@ mod orphans;
 mod reachable;
 
 pub use compact::{CompactOptions, Compacted, Due, compact, compaction_due};
-pub use expire::{ExpireOptions, Expired, Kept, expire};
+pub use expire::{ExpireOptions, Expired, Kept, expire, expiry_is_due};
 pub use iceberg_table::merge_manifests;
 pub use orphans::{OrphanOptions, Orphans, remove_orphans};
 
@@ -26,15 +26,21 @@ use model::{Error, ErrorKind, Result};
 
 const GARBAGE_COLLECTION: &str = "gc.enabled";
 
+/// Whether the table's owner wants all its files to stay.
+fn forbids_garbage_collection(table: &TableHandle) -> bool {
+    let value = table.metadata().properties().get(GARBAGE_COLLECTION);
+    value.is_some_and(|value| value == "false")
+}
+
 /// Refuses to remove files of a table whose owner forbids it.
 fn refuse_without_garbage_collection(table: &TableHandle) -> Result<()> {
-    match table.metadata().properties().get(GARBAGE_COLLECTION) {
-        Some(value) if value == "false" => Err(Error::new(
-            ErrorKind::Unsupported,
-            "the table's owner forbids to remove files: its property gc.enabled is false",
-        )
-        .with("table", table.name())
-        .hint("its files may belong to another table as well; ask its owner before you change the property")),
-        _ => Ok(()),
+    if !forbids_garbage_collection(table) {
+        return Ok(());
     }
+    Err(Error::new(
+        ErrorKind::Unsupported,
+        "the table's owner forbids to remove files: its property gc.enabled is false",
+    )
+    .with("table", table.name())
+    .hint("its files may belong to another table as well; ask its owner before you change the property"))
 }

@@ -18,7 +18,7 @@ use sqlserver_client::ConnectOptions;
 use sqlserver_import::ApplyOptions;
 use sqlserver_source::CaptureOptions;
 
-pub use iceberg::{Filesystem, Iceberg};
+pub use iceberg::{Expiry, Filesystem, Iceberg};
 pub use load::load;
 pub(crate) use select::{Selected, select};
 pub use size::Size;

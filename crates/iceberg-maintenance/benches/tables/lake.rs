@@ -21,8 +21,6 @@ const CENTURY_MS: i64 = 100 * 365 * 86_400_000;
 pub(crate) struct Lake {
     pub(crate) catalog: Arc<FileSystemCatalog>,
     pub(crate) clock: Arc<SimClock>,
-    /// A clock by which everything is old: the library stamps metadata with the real time.
-    pub(crate) later: Arc<SimClock>,
     pub(crate) ids: Arc<SeededIds>,
     pub(crate) options: WriterOptions,
     pub(crate) name: TableName,
@@ -46,13 +44,13 @@ impl Lake {
     /// A table in a warehouse that stays.
     pub(crate) async fn at(warehouse: &str, name: &str, key: Key, format: u8) -> Self {
         let (clock, ids) = (Arc::new(SimClock::default()), Arc::new(SeededIds::new(1)));
+        // By this clock old metadata files can go: they are stamped with the real time.
         let later = Arc::new(SimClock::default());
         later.advance(CENTURY_MS);
-        let catalog = FileSystemCatalog::new(warehouse, later.clone(), ids.clone()).unwrap();
+        let catalog = FileSystemCatalog::new(warehouse, later, ids.clone()).unwrap();
         let lake = Self {
             catalog: Arc::new(catalog),
             clock,
-            later,
             ids,
             options: WriterOptions::default(),
             name: TableName::new("bench", name),

@@ -318,8 +318,7 @@ impl History {
         let options = ExpireOptions {
             older_than_ms: Some(0),
             keep_at_least: Some(self.random.random_range(1..8)),
-            in_use: Vec::new(),
-            dry_run: false,
+            ..ExpireOptions::default()
         };
         let clock = &self.lake.later;
         expire(self.lake.catalog.as_ref(), &self.lake.name, &options, clock)

@@ -17,7 +17,9 @@ use iceberg::spec::{
     DataContentType, DataFileBuilder, DataFileFormat, ManifestListWriter, ManifestWriterBuilder, Operation,
     Snapshot, SnapshotReference, SnapshotRetention, Struct, Summary,
 };
-use iceberg_maintenance::{CompactOptions, ExpireOptions, OrphanOptions, compact, expire, remove_orphans};
+use iceberg_maintenance::{
+    CompactOptions, ExpireOptions, OrphanOptions, compact, expire, expiry_is_due, remove_orphans,
+};
 use iceberg_table::{
     Catalog, CatalogCommit, DataFileReader, DeletedRows, FileSystemCatalog, MetadataChange, NewTable,
     Projection, TableHandle, live_files,
@@ -25,6 +27,7 @@ use iceberg_table::{
 use model::{ChangeSink, ErrorKind, Result, TableName};
 use parquet::arrow::{ArrowWriter, PARQUET_FIELD_ID_META_KEY};
 use tempfile::TempDir;
+use test_support::SimClock;
 
 use crate::history::History;
 use crate::lake::{CENTURY_MS, KINDS, Lake};
@@ -93,9 +96,7 @@ impl Table {
 fn everything_old() -> ExpireOptions {
     ExpireOptions {
         older_than_ms: Some(0),
-        keep_at_least: None,
-        in_use: Vec::new(),
-        dry_run: false,
+        ..ExpireOptions::default()
     }
 }
 
@@ -156,6 +157,99 @@ async fn expiry_keeps_what_is_in_use_and_says_so() {
             .retain(|id, _| !done.snapshots.contains(id));
         table.history.check_all().await;
         assert!(table.expire(options).await.unwrap().snapshots.is_empty());
+    }
+}
+
+/// A program that does other things meanwhile gives maintenance a task of its own.
+#[tokio::test]
+async fn maintenance_runs_in_tasks() {
+    let table = Table::new(0, 8).await;
+    let lake = table.lake();
+    let (catalog, name, clock) = (lake.catalog.clone(), lake.name.clone(), lake.clock.clone());
+    let (options, ids) = (whole(lake), lake.ids.clone());
+    let compacting = async move { compact(catalog.as_ref(), &name, &options, clock.as_ref(), ids).await };
+    let compacted = tokio::spawn(compacting).await.unwrap().unwrap();
+    assert!(compacted.snapshot.is_some());
+    let later = || {
+        let clock = SimClock::default();
+        clock.advance(CENTURY_MS);
+        clock
+    };
+    let (catalog, name, clock) = (lake.catalog.clone(), lake.name.clone(), later());
+    let expiring = async move { expire(catalog.as_ref(), &name, &everything_old(), &clock).await };
+    // The compaction and the newest commit stay: the head and the mark.
+    assert_eq!(tokio::spawn(expiring).await.unwrap().unwrap().snapshots.len(), 7);
+    let (catalog, name, clock) = (lake.catalog.clone(), lake.name.clone(), later());
+    let removing =
+        async move { remove_orphans(catalog.as_ref(), &name, OrphanOptions::default(), &clock).await };
+    tokio::spawn(removing).await.unwrap().unwrap();
+}
+
+/// The newest stay, although all are young; but not against what the table or its branch says.
+#[tokio::test]
+async fn at_most_so_many_snapshots_stay() {
+    const AGE: &str = "history.expire.max-snapshot-age-ms";
+    let of_branch = |snapshot| TableUpdate::SetSnapshotRef {
+        ref_name: "main".to_owned(),
+        reference: SnapshotReference::new(
+            snapshot,
+            SnapshotRetention::branch(None, Some(2 * CENTURY_MS), None),
+        ),
+    };
+    for (at_most, age, branch, expired) in [
+        (4, None, false, 4),
+        (7, None, false, 1),
+        (8, None, false, 0),
+        (4, Some(2 * CENTURY_MS), false, 0),
+        (4, Some(1), false, 7),
+        (4, None, true, 0),
+    ] {
+        let mut table = Table::new(0, 8).await;
+        let ids = snapshot_ids(table.lake()).await;
+        if let Some(age) = age {
+            table.set(AGE, &age.to_string()).await;
+        }
+        if branch {
+            table.update(vec![of_branch(ids[7])]).await;
+        }
+        // All are a century old; what nothing else speaks of stays two.
+        let options = ExpireOptions {
+            older_than_ms: age.is_none().then_some(2 * CENTURY_MS),
+            keep_at_most: Some(at_most),
+            ..ExpireOptions::default()
+        };
+        let lake = table.lake();
+        let due = expiry_is_due(&lake.table().await, &options, &lake.later).unwrap();
+        assert_eq!(due, expired > 0, "{at_most} {age:?} {branch}");
+        let done = table.expire(options).await.unwrap();
+        assert_eq!(done.snapshots, ids[..expired], "{at_most} {age:?} {branch}");
+        table
+            .history
+            .snapshots
+            .retain(|id, _| !done.snapshots.contains(id));
+        table.history.check_all().await;
+    }
+}
+
+/// One of eleven is not worth it, two are; and a table that forbids it is never due.
+#[tokio::test]
+async fn expiry_is_due_when_a_tenth_can_go() {
+    let table = Table::new(0, 11).await;
+    let lake = table.lake();
+    for (at_most, gc, due) in [
+        (11, "true", false),
+        (10, "true", false),
+        (9, "true", true),
+        (9, "false", false),
+    ] {
+        table.set("gc.enabled", gc).await;
+        let options = ExpireOptions {
+            older_than_ms: Some(2 * CENTURY_MS),
+            keep_at_most: Some(at_most),
+            ..ExpireOptions::default()
+        };
+        let is_due = expiry_is_due(&lake.table().await, &options, &lake.later).unwrap();
+        assert_eq!(is_due, due, "{at_most} {gc}");
     }
 }
 

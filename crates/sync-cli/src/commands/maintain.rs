@@ -1,11 +1,11 @@
-//! `maintain compact | expire | orphans`.
+//! `maintain compact | expire | orphans`, and the expiry after a run.
 
 use iceberg_maintenance::{
     CompactOptions, Compacted, ExpireOptions, Expired, OrphanOptions, Orphans, compact, expire,
-    merge_manifests, remove_orphans,
+    expiry_is_due, merge_manifests, remove_orphans,
 };
 use iceberg_reader::snapshots_of_position;
-use model::{Mark, Result};
+use model::{Mark, Result, RunReport, RunStatus};
 use orchestrator::position_beyond_mark;
 use serde::Serialize;
 
@@ -37,8 +37,8 @@ pub(crate) async fn run(parts: &Parts, command: &Maintain) -> Result<Answer> {
             let options = ExpireOptions {
                 older_than_ms: older_than.map(|days| i64::from(days) * DAY_MS),
                 keep_at_least: *keep,
-                in_use: Vec::new(),
                 dry_run: *dry_run,
+                ..ExpireOptions::default()
             };
             expire_all(parts, tables, options).await
         }
@@ -117,6 +117,54 @@ fn expired(done: &Expired, dry_run: bool) -> String {
     let would = if dry_run { "would expire" } else { "expired" };
     let (snapshots, files) = (done.snapshots.len(), done.files);
     format!("{snapshots} snapshots {would}, with {files} files that only they have")
+}
+
+/// Expires snapshots of the tables that a run has captured changes into, where that is due. It is not what the run was for, so a failure is
+/// a warning.
+pub(crate) async fn expire_after(parts: &Parts, tables: &[Selected], report: &mut RunReport) {
+    if !parts.config().iceberg.expire.after_runs || report.metadata.status == RunStatus::Cancelled {
+        return;
+    }
+    for table in tables {
+        let name = table.name.to_string();
+        let has_committed = report.tables.iter().any(|entry| {
+            let is_capture = entry.table == name && entry.direction == Direction::Capture.label();
+            is_capture && entry.statistics.records_written > 0
+        });
+        if !has_committed {
+            continue;
+        }
+        if let Err(error) = expire_if_due(parts, table).await {
+            let warning = format!("{name}: old snapshots did not expire: {error}");
+            report.warnings.push(warning);
+        }
+    }
+}
+
+async fn expire_if_due(parts: &Parts, table: &Selected) -> Result<()> {
+    let (catalog, clock) = (parts.catalog().as_ref(), parts.clock().as_ref());
+    let options = ExpireOptions {
+        keep_at_most: Some(parts.config().iceberg.expire.keep_at_most),
+        ..ExpireOptions::default()
+    };
+    let Some(loaded) = catalog.load(&table.iceberg).await? else {
+        return Ok(());
+    };
+    if !expiry_is_due(&loaded, &options, clock)? {
+        return Ok(());
+    }
+    let options = ExpireOptions {
+        in_use: read_by_target(parts, table).await?,
+        ..options
+    };
+    let done = expire(catalog, &table.iceberg, &options, clock).await?;
+    tracing::info!(
+        table = %table.iceberg,
+        snapshots = done.snapshots.len(),
+        files = done.files,
+        "old snapshots have expired"
+    );
+    Ok(())
 }
 
 /// The snapshots that the target continues from: at its mark, and where empty increments have moved beyond it.

@@ -8,6 +8,7 @@ use orchestrator::{Memory, NoProgress, Progress, RetryPolicy, Route, Run, RunOut
 use tokio_util::sync::CancellationToken;
 
 use super::Answer;
+use super::maintain::expire_after;
 use crate::arguments::{self, Output};
 use crate::config::Selected;
 use crate::edge::peak_memory;
@@ -29,6 +30,7 @@ pub(crate) async fn run(parts: &Parts, options: &arguments::Run, output: Output)
     }
     match run_routes(parts, routes(parts, &tables, options)?, output).await {
         RunOutcome::Finished(mut report) => {
+            expire_after(parts, &tables, &mut report).await;
             report.metadata.peak_memory_bytes = peak_memory();
             answer(&report)
         }

@@ -29,6 +29,30 @@ pub struct Iceberg {
     /// How files are written.
     #[serde(default)]
     pub write: WriterOptions,
+    /// How old snapshots go by themselves.
+    #[serde(default)]
+    pub expire: Expiry,
+}
+
+/// How old snapshots go by themselves: once a run has captured changes into a table, and a tenth of its snapshots can go. What stays
+/// is what stays with `maintain expire`: branches, tags, marks, what the target continues from, and by default the last 5 days.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Expiry {
+    /// Whether they do.
+    pub after_runs: bool,
+    /// So many snapshots stay at most, however young, unless the table's property `history.expire.max-snapshot-age-ms` says how long they
+    /// stay. Each one that stays makes every commit a little slower.
+    pub keep_at_most: usize,
+}
+
+impl Default for Expiry {
+    fn default() -> Self {
+        Self {
+            after_runs: true,
+            keep_at_most: 500,
+        }
+    }
 }
 
 /// Tables in a directory: `<warehouse>/<schema>/<table>`.
