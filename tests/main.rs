@@ -10,6 +10,7 @@
 mod adversary;
 mod arrows;
 mod columns;
+mod follow;
 mod gaps;
 mod losses;
 mod play;

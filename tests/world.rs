@@ -1,5 +1,6 @@
 //! A relay on the emulator: `shop` → Iceberg → `mirror`, wired by hand from the crates, as a program of its own would.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,12 +35,18 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn start() -> Self {
+        Self::recorded(EmulatorConfig::default().record).await
+    }
+
+    /// With the sessions recorded in this directory.
+    pub(crate) async fn recorded(record: Option<PathBuf>) -> Self {
         let engine = EngineConfig {
             databases: vec![SHOP.into(), MIRROR.into()],
             ..EngineConfig::default()
         };
         let emulator = Emulator::start(EmulatorConfig {
             engine,
+            record,
             ..EmulatorConfig::default()
         })
         .await
@@ -201,16 +208,14 @@ impl World {
         )
     }
 
+    /// What runs routes.
+    pub(crate) fn runner(&self) -> Runner {
+        Runner::new(self.store(), self.clock.clone(), self.ids.clone())
+    }
+
     /// Runs one route.
     pub(crate) async fn run(&self, route: Route) -> RunReport {
-        let runner = Runner::new(self.store(), self.clock.clone(), self.ids.clone());
-        let run = Run {
-            name: "world".into(),
-            holder: "a test".into(),
-            source: SHOP.into(),
-            destination: MIRROR.into(),
-            routes: vec![route],
-        };
+        let (runner, run) = (self.runner(), run_of(vec![route]));
         match runner.run(&run, &CancellationToken::new()).await {
             RunOutcome::Finished(report) => *report,
             RunOutcome::Busy { holder } => panic!("the sync is held by {holder}"),
@@ -278,6 +283,17 @@ impl World {
     pub(crate) async fn snapshots(&self, table: &TableName) -> usize {
         let handle = self.catalog.load(table).await.unwrap().unwrap();
         iceberg_reader::snapshots(&handle).len()
+    }
+}
+
+/// A run of these routes.
+pub(crate) fn run_of(routes: Vec<Route>) -> Run {
+    Run {
+        name: "world".into(),
+        holder: "a test".into(),
+        source: SHOP.into(),
+        destination: MIRROR.into(),
+        routes,
     }
 }
 

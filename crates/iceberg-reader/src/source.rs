@@ -250,6 +250,12 @@ impl ChangeSource for IcebergSource {
         }))
     }
 
+    async fn may_have_changed(&self, table: &TableName, after: &Position) -> Result<bool> {
+        let handle = self.load(table).await?;
+        let snapshot = self.choice.resolve(&handle)?;
+        Ok(SnapshotPosition::of(&handle, snapshot.as_ref()).to_position()? != *after)
+    }
+
     /// Without a tag nothing is held for a target: a snapshot that it still needs and that expires is a gap.
     async fn acknowledge(&self, table: &TableName, upto: &Position) -> Result<()> {
         let (Some(tag), Some(snapshot)) = (&self.tag, SnapshotPosition::parse(upto)?.snapshot) else {

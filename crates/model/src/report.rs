@@ -62,6 +62,9 @@ pub struct RunMetadata {
     /// The most memory that the process has had, where the system tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_memory_bytes: Option<u64>,
+    /// Which cycle of a run that goes on this is, counted over all tables.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cycle: Option<u64>,
 }
 
 /// Counts. `records_processed` are rows read from the source, a tolerance window's included; `records_written` are rows

@@ -167,6 +167,12 @@ pub trait ChangeSource: Send + Sync {
         upto: &Position,
     ) -> Result<Pin<Box<dyn Stream<Item = Result<SourceEvent>> + Send>>>;
 
+    /// Whether there may be changes above `after`: a hint for when to look, at the cost of one round trip at most. Where the source
+    /// cannot tell it says so; nothing but the time of the next look depends on the answer.
+    async fn may_have_changed(&self, _table: &TableName, _after: &Position) -> Result<bool> {
+        Ok(true)
+    }
+
     /// Tells the source that the target has durably applied everything up to a position, so that it may forget or must
     /// keep what follows (an Iceberg source moves its tag). Repeating it changes nothing.
     async fn acknowledge(&self, table: &TableName, upto: &Position) -> Result<()>;

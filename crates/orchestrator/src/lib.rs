@@ -66,6 +66,7 @@
 //! # }
 //! ```
 
+mod follow;
 mod key_text;
 mod memory;
 mod progress;
@@ -75,9 +76,10 @@ mod run;
 mod table_sync;
 mod verify;
 
+pub use follow::{Follow, Following};
 pub use memory::Memory;
 pub use progress::{NoProgress, Progress, ProgressEvent};
 pub use retry::RetryPolicy;
 pub use run::{Route, Run, RunOutcome, Runner};
-pub use table_sync::{Repair, TableSync, position_beyond_mark};
+pub use table_sync::{Flush, Repair, TableSync, position_beyond_mark};
 pub use verify::{Differing, Side, Upstream, Verified, Verify};

@@ -4,8 +4,8 @@ use std::error::Error as _;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use model::{
-    CheckpointReport, Commit, Committed, Error, ErrorKind, ErrorReport, LateDataReport, Mark, Position,
-    Receipt, RunMetadata, RunReport, RunStatus, StageOutcome, Statistics, TableReport, Timestamp,
+    CheckpointReport, Commit, Committed, Epoch, Error, ErrorKind, ErrorReport, LateDataReport, Mark,
+    Position, Receipt, RunMetadata, RunReport, RunStatus, StageOutcome, Statistics, TableReport, Timestamp,
 };
 
 use crate::run::Run;
@@ -31,6 +31,10 @@ pub(crate) struct Tally {
     pub(crate) late: Vec<LateDataReport>,
     /// Whether the state still holds the batch that copied a table without a key.
     pub(crate) unfinished: bool,
+    /// The epoch of this run.
+    pub(crate) epoch: Option<Epoch>,
+    /// Whether the table was read whole to replace what was there.
+    pub(crate) replaced: bool,
 }
 
 impl Tally {
@@ -83,7 +87,7 @@ impl Tally {
 }
 
 /// How one table's run ended.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct TableOutcome {
     pub(crate) report: TableReport,
     pub(crate) state_version: u64,
@@ -91,6 +95,16 @@ pub(crate) struct TableOutcome {
     pub(crate) late: Vec<LateDataReport>,
     pub(crate) error: Option<ErrorReport>,
     pub(crate) unfinished: bool,
+    /// Up to where the source has been applied.
+    pub(crate) position: Option<Position>,
+    /// The epoch that the table sync is held under.
+    pub(crate) epoch: Option<Epoch>,
+    /// Whether anything was committed.
+    pub(crate) committed: bool,
+    /// Whether the table was read whole to replace what was there.
+    pub(crate) replaced: bool,
+    /// What kind of error it ended with.
+    pub(crate) failure: Option<ErrorKind>,
 }
 
 impl TableOutcome {
@@ -117,6 +131,7 @@ impl TableOutcome {
             status,
         };
         Self {
+            failure: ended.as_ref().err().map(Error::kind),
             error: ended
                 .err()
                 .filter(|_| failed)
@@ -126,6 +141,10 @@ impl TableOutcome {
             warnings: tally.warnings,
             late: tally.late,
             unfinished: tally.unfinished,
+            position: tally.position,
+            epoch: tally.epoch,
+            committed: tally.commits > 0,
+            replaced: tally.replaced,
         }
     }
 
@@ -143,6 +162,11 @@ impl TableOutcome {
             late: Vec::new(),
             error: None,
             unfinished: false,
+            position: None,
+            epoch: sync.epoch,
+            committed: false,
+            replaced: false,
+            failure: None,
         }
     }
 
@@ -152,7 +176,28 @@ impl TableOutcome {
         outcome.report.status = RunStatus::Failed;
         outcome.report.statistics.errors = 1;
         outcome.error = Some(error_report(sync, error));
+        outcome.failure = Some(error.kind());
         outcome
+    }
+
+    /// Whether both are of the same table sync, in runs of the same route.
+    pub(crate) fn is_of_same_step(&self, other: &Self) -> bool {
+        self.report.direction == other.report.direction
+    }
+
+    /// What this and the `next` run of the same table sync amount to: sums, and else what was found last. A run that was cancelled
+    /// found nothing.
+    pub(crate) fn and_then(&mut self, next: &Self) {
+        let statistics = {
+            let mut sum = self.report.statistics;
+            sum += next.report.statistics;
+            sum
+        };
+        if next.report.status != RunStatus::Cancelled {
+            *self = next.clone();
+            self.late.clear();
+        }
+        self.report.statistics = statistics;
     }
 }
 
@@ -173,6 +218,7 @@ pub(crate) fn run_report(
             duration_seconds: (completed.0 - started.0) as f64 / 1_000.0,
             status: worst(tables.iter().map(|table| table.report.status)),
             peak_memory_bytes: None,
+            cycle: None,
         },
         ..RunReport::default()
     };

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use futures::StreamExt;
-use model::{Clock, Error, Ids, LeaseOutcome, RunReport, RunStatus, StateStore};
+use model::{Clock, Error, Ids, Lease, LeaseOutcome, RunReport, RunStatus, StateStore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
@@ -75,6 +75,12 @@ pub enum RunOutcome {
     },
 }
 
+/// The lease of a sync, held until this is dropped; a store that is away costs a warning.
+pub(crate) struct Leased {
+    _lease: Option<Box<dyn Lease>>,
+    pub(crate) warning: Option<String>,
+}
+
 impl Runner {
     /// A runner with the default retries, four tables at once in 256 MiB, and nobody who hears of progress.
     pub fn new(store: Arc<dyn StateStore>, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Self {
@@ -97,15 +103,9 @@ impl Runner {
     /// Dropping the future stops everything at once. Both leave every table resumable.
     pub async fn run(&self, run: &Run, cancel: &CancellationToken) -> RunOutcome {
         let started = self.clock.now();
-        let mut warnings = Vec::new();
-        let _lease = match self.store.lease(&run.name, &run.holder).await {
-            Ok(LeaseOutcome::Held(lease)) => Some(lease),
-            Ok(LeaseOutcome::Busy { holder }) => return RunOutcome::Busy { holder },
-            Err(error) => {
-                // The lease only saves two processes from working against each other; the marks keep them apart.
-                warnings.push(format!("the sync could not be leased: {error}"));
-                None
-            }
+        let leased = match self.lease(run).await {
+            Ok(leased) => leased,
+            Err(holder) => return RunOutcome::Busy { holder },
         };
         let routes = run.routes.iter().cloned().enumerate();
         let spawned = routes.map(|(place, route)| {
@@ -119,11 +119,28 @@ impl Runner {
         ended.sort_by_key(|(place, _)| *place);
         let tables = ended.into_iter().flat_map(|(_, outcomes)| outcomes).collect();
         let mut report = run_report(run, started, self.clock.now(), tables);
-        report.warnings.splice(0..0, warnings);
+        report.warnings.splice(0..0, leased.warning.clone());
         RunOutcome::Finished(Box::new(report))
     }
 
-    async fn spawn(self, route: Route, cancel: CancellationToken) -> Vec<TableOutcome> {
+    /// Takes the lease of a sync, or tells who holds it.
+    pub(crate) async fn lease(&self, run: &Run) -> Result<Leased, String> {
+        match self.store.lease(&run.name, &run.holder).await {
+            Ok(LeaseOutcome::Held(lease)) => Ok(Leased {
+                _lease: Some(lease),
+                warning: None,
+            }),
+            Ok(LeaseOutcome::Busy { holder }) => Err(holder),
+            // The lease only saves two processes from working against each other; the marks keep them apart.
+            Err(error) => Ok(Leased {
+                _lease: None,
+                warning: Some(format!("the sync could not be leased: {error}")),
+            }),
+        }
+    }
+
+    /// Runs a route in a task of its own, so that a defect in it is its own failure.
+    pub(crate) async fn spawn(self, route: Route, cancel: CancellationToken) -> Vec<TableOutcome> {
         let spawned = route.clone();
         let task = tokio::spawn(async move { self.run_route(&spawned, &cancel).await });
         match AbortOnDropHandle::new(task).await {

@@ -29,6 +29,7 @@ use checkpoint::Checkpoint;
 pub(crate) use checkpoint::forget_unfinished;
 
 pub use checkpoint::position_beyond_mark;
+pub use increment::Flush;
 pub use repair::Repair;
 
 /// One source table that is kept equal to one target table.
@@ -56,6 +57,10 @@ pub struct TableSync {
     pub replace_keyless: bool,
     /// Keys that a comparison found different. They alone are brought in line, and the mark stays.
     pub repair: Option<Repair>,
+    /// When an increment commits before its end.
+    pub flush: Flush,
+    /// The epoch under which this process holds the table sync already; `None` takes it over.
+    pub epoch: Option<Epoch>,
     /// Whether a missing target table is created.
     pub create: bool,
     /// Whether a target table that this engine did not create may be taken over.
@@ -83,6 +88,8 @@ impl TableSync {
             full: false,
             replace_keyless: false,
             repair: None,
+            flush: Flush::default(),
+            epoch: None,
             create: true,
             adopt: false,
         }
@@ -188,7 +195,7 @@ impl<'a> TableRun<'a> {
         let mut session = Session {
             schema: description.schema,
             tracking: description.tracking,
-            epoch: newest.epoch.max(checkpoint.state.epoch).next(),
+            epoch: self.epoch(&newest, &checkpoint)?,
             presence: Presence::Unknown,
             checkpoint,
             full: self.sync.full,
@@ -202,6 +209,17 @@ impl<'a> TableRun<'a> {
             rows: description.approximate_rows.filter(|_| !copied),
         });
         Ok((session, newest))
+    }
+
+    /// The epoch of this run: the one that this process holds, or the next one. A target that has met a later one is another process's.
+    fn epoch(&mut self, newest: &Committed, checkpoint: &Checkpoint) -> Result<Epoch> {
+        let epoch = match self.sync.epoch {
+            Some(held) => held,
+            None => newest.epoch.max(checkpoint.state.epoch).next(),
+        };
+        self.not_fenced(epoch, newest)?;
+        self.tally.epoch = Some(epoch);
+        Ok(epoch)
     }
 
     /// Gets the target ready. Returns whether the table was created.
@@ -228,7 +246,10 @@ impl<'a> TableRun<'a> {
         match self.way(session, newest)? {
             Way::Copy { start, through } => self.copy(session, newest, start, through).await,
             Way::Increment { from } => self.increment(session, newest.clone(), from).await,
-            Way::Replace => self.replace(session, newest).await,
+            Way::Replace => {
+                self.tally.replaced = true;
+                self.replace(session, newest).await
+            }
             Way::Copied { at } => {
                 self.tally.warn(
                     "the copy was committed by a run that did not end; it is taken as it is, because the table has no key",

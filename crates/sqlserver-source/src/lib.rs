@@ -20,6 +20,7 @@ mod clock;
 mod column_time;
 mod cut;
 mod describe;
+mod hint;
 mod incarnation;
 mod key_feed;
 mod keyset;

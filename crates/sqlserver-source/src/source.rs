@@ -15,7 +15,7 @@ use sqlserver_client::{ConnectOptions, Connection, Permission};
 use crate::options::CaptureOptions;
 use crate::plan::TablePlan;
 use crate::pool::Pool;
-use crate::{changes, chunks, cut, describe, read};
+use crate::{changes, chunks, cut, describe, hint, read};
 
 /// A SQL Server database as a source of rows and changes.
 ///
@@ -165,6 +165,13 @@ impl ChangeSource for SqlServerSource {
     ) -> Result<Pin<Box<dyn Stream<Item = Result<SourceEvent>> + Send>>> {
         let plan = self.plan(table).await?;
         changes::changes(&self.pool, &plan, schema, after, upto).await
+    }
+
+    async fn may_have_changed(&self, table: &TableName, after: &Position) -> Result<bool> {
+        match self.known(table) {
+            Some(plan) => hint::may_have_changed(&self.pool, &plan, after).await,
+            None => Ok(true),
+        }
     }
 
     /// Does nothing: the server keeps no history for us.

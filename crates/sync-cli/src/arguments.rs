@@ -38,7 +38,7 @@ pub struct Arguments {
 pub enum Output {
     /// Tables and sentences.
     Human,
-    /// One JSON document.
+    /// One JSON document; `run --follow` prints one per line.
     Json,
 }
 
@@ -188,6 +188,9 @@ pub struct Run {
     /// Which tables.
     #[command(flatten)]
     pub tables: Tables,
+    /// Go on until a signal comes: each table again as soon as there is something new.
+    #[arg(long, conflicts_with_all = ["full", "snapshot"])]
+    pub follow: bool,
     /// Copy everything again and replace what is there, in one commit per table.
     #[arg(long)]
     pub full: bool,

@@ -1,7 +1,8 @@
-//! One file per command. A command returns what it found and how the program ends; nothing here prints or exits.
+//! One file per command. A command returns what it found and how the program ends; nothing here prints (but what goes on) or exits.
 
 mod check;
 mod config_file;
+mod follow;
 mod init;
 mod inspect;
 mod maintain;
@@ -28,6 +29,8 @@ pub(crate) struct Answer {
     text: String,
     json: serde_json::Value,
     exit: Exit,
+    /// Whether JSON is printed in one line.
+    line: bool,
 }
 
 impl Answer {
@@ -43,6 +46,7 @@ impl Answer {
             text: text.to_string(),
             json,
             exit: Exit::Success,
+            line: false,
         })
     }
 
@@ -52,7 +56,14 @@ impl Answer {
             json: serde_json::Value::String(text.clone()),
             text,
             exit: Exit::Success,
+            line: false,
         }
+    }
+
+    /// The last of several that were printed one per line.
+    pub(crate) fn last_line(mut self) -> Self {
+        self.line = true;
+        self
     }
 
     /// How the program ends.
@@ -66,6 +77,7 @@ impl Answer {
     pub(crate) fn print(&self, output: Output) -> Exit {
         match output {
             Output::Human => print!("{}", self.text),
+            Output::Json if self.line => println!("{}", self.json),
             Output::Json => println!("{:#}", self.json),
         }
         self.exit

@@ -5,10 +5,12 @@
 
 mod iceberg;
 mod load;
+mod period;
 mod select;
 mod size;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use iceberg_writer::TableOptions;
 use model::{Error, ErrorKind, Result};
@@ -20,8 +22,12 @@ use sqlserver_source::CaptureOptions;
 
 pub use iceberg::{Expiry, Filesystem, Iceberg};
 pub use load::load;
+pub use period::Period;
 pub(crate) use select::{Selected, select};
 pub use size::Size;
+
+/// A source is not asked more often.
+const LEAST_INTERVAL: Duration = Duration::from_millis(10);
 
 /// A sync: where rows come from, the Iceberg tables, where rows go, and which tables.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -83,6 +89,10 @@ pub struct Run {
     /// How much the rows of all tables together may take in memory on their way, for example `256MiB`. Fewer streams run at once where
     /// it is small. A single larger value comes on top.
     pub memory: Size,
+    /// When an increment is committed before its end, so that a large one arrives by and by.
+    pub flush: Flush,
+    /// How `sync-cli run --follow` goes on.
+    pub follow: Follow,
 }
 
 impl Default for Run {
@@ -91,7 +101,85 @@ impl Default for Run {
             parallel_tables: 4,
             attempts: 8,
             memory: Size::mebibytes(256),
+            flush: Flush::default(),
+            follow: Follow::default(),
         }
+    }
+}
+
+/// When an increment is committed before its end: at the next place where the source allows it. By Change Tracking and Change Data Capture it
+/// is allowed at the end only, by a column where an index leads with it.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Flush {
+    /// After so many changes.
+    pub rows: u64,
+    /// After changes that take so much memory; at most `64MiB`.
+    pub bytes: Size,
+    /// So long after the first of the changes was read.
+    pub after: Period,
+}
+
+impl Default for Flush {
+    fn default() -> Self {
+        Self {
+            rows: 1_000_000,
+            bytes: Size::mebibytes(64),
+            after: Period::seconds(60),
+        }
+    }
+}
+
+/// How `sync-cli run --follow` goes on.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Follow {
+    /// The least time between the starts of two cycles of a table, at least `10ms`. A cycle that finds something makes a snapshot.
+    pub interval: Period,
+    /// The longest time between two looks at a quiet table: the pause is doubled with each look that finds nothing. Tables that are read
+    /// whole are read this often.
+    pub max_interval: Period,
+    /// How often the source is asked for new tables that match a pattern.
+    pub new_tables: Period,
+    /// How long commits in flight may take after the first signal to stop.
+    pub stop_within: Period,
+}
+
+impl Default for Follow {
+    fn default() -> Self {
+        Self {
+            interval: Period::seconds(1),
+            max_interval: Period::seconds(30),
+            new_tables: Period::seconds(60),
+            stop_within: Period::seconds(20),
+        }
+    }
+}
+
+impl Run {
+    fn validate(&self) -> Result<()> {
+        let fail = |why: &str| Err(Error::new(ErrorKind::Config, format!("`run`: {why}")));
+        let Follow {
+            interval,
+            max_interval,
+            new_tables,
+            ..
+        } = self.follow;
+        if self.parallel_tables == 0 || self.attempts == 0 {
+            return fail("`parallel_tables` and `attempts` must be at least 1");
+        }
+        if self.flush.rows == 0 || self.flush.bytes > Flush::default().bytes {
+            return fail("`flush.rows` must be at least 1, and `flush.bytes` at most 64MiB");
+        }
+        if interval.duration() < LEAST_INTERVAL || max_interval < interval {
+            return fail(
+                "`follow.interval` must be at least 10ms, and `follow.max_interval` not less than it",
+            );
+        }
+        if new_tables < Period::seconds(1) {
+            return fail("`follow.new_tables` must be at least 1s");
+        }
+        Ok(())
     }
 }
 
@@ -157,12 +245,7 @@ impl Config {
                 "must name at least one table or pattern, for example `- table: dbo.*`".into(),
             );
         }
-        if self.run.parallel_tables == 0 || self.run.attempts == 0 {
-            return fail(
-                "run",
-                "`parallel_tables` and `attempts` must be at least 1".into(),
-            );
-        }
+        self.run.validate()?;
         for (section, database) in [("source", &self.source), ("target", &self.target)] {
             if let Some(database) = database {
                 database

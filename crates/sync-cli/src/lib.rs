@@ -4,7 +4,7 @@
 //! # Invariants
 //!
 //! - Results go to standard output, logs and progress to standard error.
-//! - A command returns an answer; only [`run`] prints it.
+//! - A command returns an answer, which only [`run`] prints; `run --follow` prints a line per cycle before it.
 //! - No secret is ever printed: secrets are unprintable by type, and errors of the configuration quote no text.
 
 mod arguments;

@@ -34,6 +34,12 @@ pub(crate) fn run(report: &RunReport) -> String {
         ": {} rows read, {} written\n",
         sums.records_processed, sums.records_written
     ));
+    text + &remarks(report)
+}
+
+/// What an operator should know besides the counts.
+fn remarks(report: &RunReport) -> String {
+    let mut text = String::new();
     for warning in &report.warnings {
         text.push_str(&format!("warning: {warning}\n"));
     }
@@ -58,6 +64,34 @@ pub(crate) fn run(report: &RunReport) -> String {
         ));
     }
     text
+}
+
+/// A cycle of a run that goes on: a line, and more only for what an operator should know.
+pub(crate) fn cycle(report: &RunReport) -> String {
+    let steps = report.tables.iter().map(|entry| {
+        let counts = &entry.statistics;
+        match entry.status {
+            RunStatus::Succeeded => format!(
+                "{} {} written ({} inserted, {} updated, {} deleted)",
+                entry.direction,
+                counts.records_written,
+                counts.records_inserted,
+                counts.records_updated,
+                counts.records_deleted
+            ),
+            other => format!("{} {}", entry.direction, status(other)),
+        }
+    });
+    let steps: Vec<String> = steps.collect();
+    let metadata = &report.metadata;
+    let table = report.tables.first().map_or("", |entry| entry.table.as_str());
+    format!(
+        "{} {table}: {} in {:.2} s\n{}",
+        metadata.completed_at,
+        steps.join(", "),
+        metadata.duration_seconds,
+        remarks(report)
+    )
 }
 
 fn run_cells(entry: &TableReport) -> [String; 9] {

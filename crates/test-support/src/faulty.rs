@@ -94,6 +94,10 @@ impl<S: ChangeSource> ChangeSource for FaultySource<S> {
         Ok(faulty_stream(&self.faults, events))
     }
 
+    async fn may_have_changed(&self, table: &TableName, after: &Position) -> Result<bool> {
+        faulty(&self.faults, self.source.may_have_changed(table, after)).await
+    }
+
     async fn acknowledge(&self, table: &TableName, upto: &Position) -> Result<()> {
         faulty(&self.faults, self.source.acknowledge(table, upto)).await
     }

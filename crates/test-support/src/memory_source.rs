@@ -416,6 +416,19 @@ impl ChangeSource for MemorySource {
         Ok(Box::pin(paced(events)))
     }
 
+    async fn may_have_changed(&self, table: &TableName, after: &Position) -> Result<bool> {
+        yield_now().await;
+        let (after, database) = (value_of(after)?, self.database());
+        Ok(match self.tracking {
+            MemoryTracking::Timestamp { .. } => {
+                let mut rows = database.table(table)?.rows.values();
+                rows.any(|stamped| stamped.stamp >= after)
+            }
+            MemoryTracking::Versions => database.version > after,
+            MemoryTracking::Nothing => true,
+        })
+    }
+
     async fn acknowledge(&self, table: &TableName, upto: &Position) -> Result<()> {
         yield_now().await;
         self.database().acknowledged.insert(table.clone(), upto.clone());

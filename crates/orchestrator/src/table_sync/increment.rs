@@ -1,24 +1,58 @@
 //! The changes since a position, folded to the last one per key and committed at boundaries.
 
+use std::time::Duration;
+
 use cdc::Fold;
 use futures::StreamExt;
 use model::{Batches, ChangeBatch, Committed, Error, ErrorKind, Mark, Position, Result, SourceEvent};
+use tokio::time::Instant;
 
 use super::late::Expected;
 use super::{Attempt, Session, TableRun};
 use crate::progress::ProgressEvent;
 
-/// So much is folded in memory before the next boundary is used to commit. A source with more between two boundaries
-/// is folded nevertheless.
-const FOLDED_BYTES: usize = 64 << 20;
+/// When an increment commits at the next boundary, before its end. A source with more between two boundaries is folded nevertheless.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flush {
+    /// After so many changes.
+    pub rows: u64,
+    /// After changes that take so many bytes in memory.
+    pub bytes: usize,
+    /// So long after the first of the changes was read.
+    pub age: Duration,
+}
+
+impl Default for Flush {
+    /// A million changes, 64 MiB, or a minute.
+    fn default() -> Self {
+        Self {
+            rows: 1_000_000,
+            bytes: 64 << 20,
+            age: Duration::from_secs(60),
+        }
+    }
+}
 
 /// Changes between two commits.
 #[derive(Default)]
 struct Gathered {
     fold: Fold,
+    rows: u64,
     bytes: usize,
+    /// When the first of them was read.
+    since: Option<Instant>,
     /// The last boundary, if nothing came after it.
     boundary: Option<Position>,
+}
+
+impl Gathered {
+    /// Whether they are to be committed now.
+    fn is_full(&self, flush: &Flush) -> bool {
+        let full = self.rows >= flush.rows
+            || self.bytes >= flush.bytes
+            || self.since.is_some_and(|since| since.elapsed() >= flush.age);
+        self.boundary.is_some() && full
+    }
 }
 
 impl TableRun<'_> {
@@ -53,7 +87,7 @@ impl TableRun<'_> {
                     gathered.boundary = Some(at);
                 }
             }
-            if gathered.boundary.is_some() && gathered.bytes >= FOLDED_BYTES {
+            if gathered.is_full(&self.sync.flush) {
                 let full = std::mem::take(&mut gathered);
                 if !self.apply(session, &mut newest, full, expected.as_ref()).await? {
                     return Ok(Attempt::Overtaken);
@@ -88,7 +122,9 @@ impl TableRun<'_> {
             bytes: bytes as u64,
         });
         gathered.boundary = None;
+        gathered.rows += batch.len() as u64;
         gathered.bytes += bytes;
+        gathered.since.get_or_insert_with(Instant::now);
         gathered.fold.push(batch)
     }
 

@@ -4,10 +4,14 @@ use std::sync::Arc;
 
 use iceberg_reader::SnapshotChoice;
 use model::{Error, ErrorKind, ErrorReport, Result, RunReport};
-use orchestrator::{Memory, NoProgress, Progress, RetryPolicy, Route, Run, RunOutcome, Runner, TableSync};
+use orchestrator::{
+    Flush, Memory, NoProgress, Progress, RetryPolicy, Route, Run, RunOutcome, Runner, TableSync,
+};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::Answer;
+use super::follow::follow;
 use super::maintain::expire_after;
 use crate::arguments::{self, Output};
 use crate::config::Selected;
@@ -28,7 +32,11 @@ pub(crate) async fn run(parts: &Parts, options: &arguments::Run, output: Output)
                 .hint("set `enabled: true`"),
         );
     }
-    match run_routes(parts, routes(parts, &tables, options)?, output).await {
+    let routes = routes(parts, &tables, options)?;
+    if options.follow {
+        return follow(parts, &tables, routes, options, output).await;
+    }
+    match run_routes(parts, routes, output).await {
         RunOutcome::Finished(mut report) => {
             expire_after(parts, &tables, &mut report).await;
             report.metadata.peak_memory_bytes = peak_memory();
@@ -47,26 +55,41 @@ pub(crate) fn busy(parts: &Parts, holder: &str) -> Result<Answer> {
 
 /// Runs these routes, until a signal ends them.
 pub(crate) async fn run_routes(parts: &Parts, routes: Vec<Route>, output: Output) -> RunOutcome {
+    let progress: Arc<dyn Progress> = match output {
+        Output::Human => Arc::new(Bars::new()),
+        Output::Json => Arc::new(NoProgress),
+    };
+    let (run, runner) = (of(parts, routes), runner(parts, progress));
+    until_signalled(async |cancel| runner.run(&run, &cancel).await).await
+}
+
+/// What to run.
+pub(crate) fn of(parts: &Parts, routes: Vec<Route>) -> Run {
     let (source, destination) = parts.ends();
-    let run = Run {
+    Run {
         name: parts.config().sync.clone(),
         holder: holder(parts),
         source,
         destination,
         routes,
-    };
+    }
+}
+
+/// Does work that a signal ends.
+pub(crate) async fn until_signalled<T>(work: impl AsyncFnOnce(CancellationToken) -> T) -> T {
     let cancel = CancellationToken::new();
-    let signals = tokio::spawn(cancel_on_signal(cancel.clone()));
-    let outcome = runner(parts, output).run(&run, &cancel).await;
-    signals.abort();
-    outcome
+    let signals = AbortOnDropHandle::new(tokio::spawn(cancel_on_signal(cancel.clone())));
+    let done = work(cancel).await;
+    drop(signals);
+    done
 }
 
 fn answer(report: &RunReport) -> Result<Answer> {
     Ok(Answer::new(report::run(report), report)?.ending(exit(report)))
 }
 
-fn exit(report: &RunReport) -> Exit {
+/// How a run ends the program.
+pub(crate) fn exit(report: &RunReport) -> Exit {
     const PASSING: [ErrorKind; 3] = [ErrorKind::Transient, ErrorKind::Unavailable, ErrorKind::Exhausted];
     let is = |kind: ErrorKind| move |error: &ErrorReport| error.kind == kind.name();
     let passes = |error: &ErrorReport| PASSING.iter().any(|kind| is(*kind)(error));
@@ -79,12 +102,9 @@ fn exit(report: &RunReport) -> Exit {
     }
 }
 
-fn runner(parts: &Parts, output: Output) -> Runner {
+/// The runner of this configuration.
+pub(crate) fn runner(parts: &Parts, progress: Arc<dyn Progress>) -> Runner {
     let settings = &parts.config().run;
-    let progress: Arc<dyn Progress> = match output {
-        Output::Human => Arc::new(Bars::new()),
-        Output::Json => Arc::new(NoProgress),
-    };
     let mut runner = Runner::new(parts.store().clone(), parts.clock().clone(), parts.ids().clone());
     runner.parallel = settings.parallel_tables;
     runner.memory = Memory::new(settings.memory.bytes());
@@ -119,6 +139,12 @@ pub(crate) fn routes(parts: &Parts, tables: &[Selected], options: &arguments::Ru
         .zip(Some(parts.iceberg_sink(tables)))
         .filter(|_| choice == SnapshotChoice::Current);
     let iceberg = parts.iceberg_source(choice);
+    let settings = &parts.config().run.flush;
+    let flush = Flush {
+        rows: settings.rows,
+        bytes: settings.bytes.bytes(),
+        age: settings.after.duration(),
+    };
     let route = |table: &Selected| {
         let mut syncs = Vec::new();
         if let Some((source, sink)) = capture.clone() {
@@ -141,6 +167,7 @@ pub(crate) fn routes(parts: &Parts, tables: &[Selected], options: &arguments::Ru
             ));
         }
         for sync in &mut syncs {
+            sync.flush = flush;
             sync.batch_rows = table.entry.capture.batch_size;
             sync.ahead = table.entry.capture.connections;
             sync.full = options.full;

@@ -91,6 +91,7 @@ fn repairs(
 ) -> Result<Vec<Route>> {
     let everything = arguments::Run {
         tables: arguments::Tables::default(),
+        follow: false,
         full: false,
         snapshot: None,
     };

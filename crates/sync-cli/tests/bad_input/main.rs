@@ -1,5 +1,5 @@
 //! What a person gets for bad input: `sync-cli` as a process, against the emulator. Each case looks at the exit code, at what the
-//! message says, and that nothing is half-done.
+//! message says, and that nothing is half-done. Signals are bad input too.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -7,6 +7,8 @@ mod configuration;
 mod damage;
 #[cfg(target_os = "linux")]
 mod disk;
+#[cfg(unix)]
+mod follow;
 mod maintenance;
 mod names;
 mod servers;

@@ -1,9 +1,12 @@
 //! Each way in which a commit can end, one at a time.
 
+use std::time::Duration;
+
 use model::{ErrorKind, RunStatus};
-use test_support::{Fault, Faults, FaultySink, MemorySink, SinkRule};
+use test_support::{Fault, Faults, FaultySink, MemorySink, MemoryTracking, SinkRule};
 
 use super::world::{Process, TIMESTAMP, World, failed_as};
+use crate::table_sync::Flush;
 
 const HIDDEN: [Fault; 3] = [Fault::AnswerLost, Fault::RequestLost, Fault::LandsLate];
 
@@ -164,4 +167,42 @@ async fn without_fencing_an_old_owner_overwrites_newer_rows() {
     world.succeeds().await;
     let _ = run.attempt(&mut session, &newest).await;
     assert!(!world.is_equal(), "the rule is not what keeps rows single");
+}
+
+/// An increment is committed by and by, at the boundaries that its source allows.
+#[tokio::test(start_paused = true)]
+async fn a_large_increment_is_flushed_by_rows_bytes_and_age() {
+    let flush = Flush {
+        rows: u64::MAX,
+        bytes: usize::MAX,
+        age: Duration::MAX,
+    };
+    for (flush, commits) in [
+        (flush, 1),
+        (Flush { rows: 1, ..flush }, 6),
+        (Flush { rows: 4, ..flush }, 3),
+        (Flush { bytes: 1, ..flush }, 6),
+        (
+            Flush {
+                age: Duration::ZERO,
+                ..flush
+            },
+            6,
+        ),
+    ] {
+        let world = World::new(1, MemoryTracking::Versions, true);
+        world.put(0..20, "first");
+        world.succeeds().await;
+        let before = world.sink.commits(&world.table);
+        // Six transactions of two rows.
+        for first in 0..6 {
+            world.put(first..first + 2, "changed");
+        }
+        let mut process = world.process(Faults::never());
+        process.sync.flush = flush;
+        let outcome = process.run().await;
+        assert_eq!(outcome.report.status, RunStatus::Succeeded, "{:?}", outcome.error);
+        world.assert_equal("after the increment");
+        assert_eq!(world.sink.commits(&world.table) - before, commits, "{flush:?}");
+    }
 }

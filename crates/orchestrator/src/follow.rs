@@ -1,0 +1,218 @@
+//! A run that goes on until it is stopped: each route in cycles of its own.
+//!
+//! # Invariants
+//!
+//! - A cycle is an ordinary run of a route, by the same code; whenever it is killed, the next run resumes.
+//! - Whether a cycle is worth while is asked of the sources by a hint. Nothing depends on the hint but the time of the next cycle, and
+//!   one is begun from time to time in any case.
+//! - A route waits for no other one: neither for its failures, nor for what takes it long.
+//! - A table sync is held under one epoch from its first cycle to its last. Once another process has taken it over, it is left to that.
+
+mod pace;
+mod route;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use model::{Result, RunReport, RunStatus, Timestamp};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::report::{TableOutcome, run_report};
+use crate::run::{Route, Run, RunOutcome, Runner};
+use route::Followed;
+
+/// So many cycles may wait to be reported.
+const UNREPORTED: usize = 64;
+
+/// How a run goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Follow {
+    /// The least time between the starts of two cycles of a table.
+    pub interval: Duration,
+    /// The longest time between two looks at a table that is quiet, and between two cycles of one that is read whole each time.
+    pub max_interval: Duration,
+    /// How often new tables are looked for.
+    pub new_tables: Duration,
+    /// How long commits in flight may take once the run is to stop.
+    pub stop_within: Duration,
+}
+
+impl Default for Follow {
+    /// Every second; every half a minute where it is quiet; a minute for new tables; twenty seconds to stop.
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(1),
+            max_interval: Duration::from_secs(30),
+            new_tables: Duration::from_secs(60),
+            stop_within: Duration::from_secs(20),
+        }
+    }
+}
+
+/// What a run that goes on needs of those who started it.
+#[async_trait]
+pub trait Following: Send + Sync {
+    /// A cycle ended that committed something, failed, or has a new warning.
+    fn cycle_ended(&self, report: &RunReport);
+
+    /// The routes of tables that have appeared since the run began and since this was last asked.
+    async fn appeared(&self) -> Result<Vec<Route>>;
+}
+
+/// A cycle, as a route tells of it.
+struct Cycle {
+    /// Which route, by the order in which they were begun.
+    place: usize,
+    started: Timestamp,
+    outcomes: Vec<TableOutcome>,
+    /// Whether anybody needs to know.
+    notable: bool,
+}
+
+/// What the routes have in common.
+struct Shared {
+    runner: Runner,
+    follow: Follow,
+    places: Arc<Semaphore>,
+    cancel: CancellationToken,
+    cycles: mpsc::Sender<Cycle>,
+}
+
+/// The routes that are being followed.
+struct Routes {
+    tasks: JoinSet<()>,
+    begun: usize,
+}
+
+impl Routes {
+    fn begin(&mut self, shared: &Arc<Shared>, routes: Vec<Route>) {
+        for route in routes {
+            let followed = Followed::new(shared.clone(), self.begun, route);
+            self.tasks.spawn(followed.run());
+            self.begun += 1;
+        }
+    }
+}
+
+/// The sums of all cycles, by route and table sync.
+#[derive(Default)]
+struct Totals {
+    outcomes: BTreeMap<usize, Vec<TableOutcome>>,
+    cycles: u64,
+}
+
+impl Totals {
+    fn add(&mut self, cycle: &Cycle) {
+        self.cycles += 1;
+        let totals = self.outcomes.entry(cycle.place).or_default();
+        for outcome in &cycle.outcomes {
+            match totals.iter_mut().find(|total| total.is_of_same_step(outcome)) {
+                Some(total) => total.and_then(outcome),
+                None => totals.push(TableOutcome {
+                    late: Vec::new(),
+                    ..outcome.clone()
+                }),
+            }
+        }
+    }
+}
+
+impl Runner {
+    /// Brings every table of `run` up to date again and again, until it is cancelled. The report is of all cycles together, and a table
+    /// counts as failed if its last cycle did.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancelling the token ends the run in order: commits that were sent are followed to their ends for [`Follow::stop_within`],
+    /// everything else stops. Dropping the future stops everything at once. Both leave every table resumable.
+    pub async fn follow(
+        &self,
+        run: &Run,
+        follow: &Follow,
+        following: &dyn Following,
+        cancel: &CancellationToken,
+    ) -> RunOutcome {
+        let started = self.clock.now();
+        let leased = match self.lease(run).await {
+            Ok(leased) => leased,
+            Err(holder) => return RunOutcome::Busy { holder },
+        };
+        let mut warnings: Vec<String> = leased.warning.iter().cloned().collect();
+        let (cycles, mut ended) = mpsc::channel(UNREPORTED);
+        let shared = Arc::new(Shared {
+            runner: self.clone(),
+            follow: follow.clone(),
+            places: Arc::new(Semaphore::new(self.parallel.max(1))),
+            cancel: cancel.clone(),
+            cycles,
+        });
+        let mut routes = Routes {
+            tasks: JoinSet::new(),
+            begun: 0,
+        };
+        routes.begin(&shared, run.routes.clone());
+        let mut totals = Totals::default();
+        let mut new_tables = Box::pin(appeared(follow, following));
+        loop {
+            tokio::select! {
+                () = cancel.cancelled() => break,
+                Some(cycle) = ended.recv() => self.report(run, cycle, &mut totals, following),
+                new = &mut new_tables => {
+                    routes.begin(&shared, new);
+                    new_tables.set(appeared(follow, following));
+                }
+                // Routes end before they are told to only if another process has taken them over.
+                _ = routes.tasks.join_next() => if routes.tasks.is_empty() { break },
+            }
+        }
+        // Each task has a sender of its own, so that the channel ends with the last of them.
+        drop(shared);
+        let rest = async {
+            while let Some(cycle) = ended.recv().await {
+                self.report(run, cycle, &mut totals, following);
+            }
+        };
+        if tokio::time::timeout(follow.stop_within, rest).await.is_err() {
+            warnings.push(format!(
+                "not every commit had ended {} s after the run was to stop; the next run finds out what became of it",
+                follow.stop_within.as_secs()
+            ));
+        }
+        let outcomes = totals.outcomes.into_values().flatten().collect();
+        let mut report = run_report(run, started, self.clock.now(), outcomes);
+        report.warnings.splice(0..0, warnings);
+        RunOutcome::Finished(Box::new(report))
+    }
+
+    fn report(&self, run: &Run, cycle: Cycle, totals: &mut Totals, following: &dyn Following) {
+        totals.add(&cycle);
+        if cycle.notable {
+            let mut report = run_report(run, cycle.started, self.clock.now(), cycle.outcomes);
+            report.metadata.cycle = Some(totals.cycles);
+            following.cycle_ended(&report);
+        }
+    }
+}
+
+/// Waits until new tables are to be looked for, and looks. A source that is away has none.
+async fn appeared(follow: &Follow, following: &dyn Following) -> Vec<Route> {
+    tokio::time::sleep(follow.new_tables).await;
+    following.appeared().await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "new tables cannot be looked for now");
+        Vec::new()
+    })
+}
+
+/// Whether every table sync of a route did all that it was to do.
+fn succeeded(outcomes: &[TableOutcome]) -> bool {
+    outcomes
+        .iter()
+        .all(|outcome| outcome.report.status == RunStatus::Succeeded)
+}
+
+#[cfg(test)]
+mod tests;
