@@ -238,7 +238,7 @@ impl World {
             sync.repair = Some(Repair {
                 differing,
                 rows: column.rows_here,
-                deletes_confirmed: false,
+                most_deletes_percent: 10,
             });
         }
         let differs = |sync: &TableSync| sync.repair.as_ref().is_some_and(|r| !r.differing.is_empty());
@@ -276,6 +276,7 @@ impl World {
             first: side(table, "source", source, vec![]),
             others: vec![side(table, "iceberg", self.iceberg_source(), vec![by_capture])],
             keys_named: 10,
+            keys_only: false,
         }
     }
 

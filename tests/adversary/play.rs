@@ -185,7 +185,7 @@ async fn repaired(world: &World, found: Verified) {
     sync.repair = Some(Repair {
         differing: found.differing[0].clone(),
         rows: found.report.columns[0].rows_here,
-        deletes_confirmed: true,
+        most_deletes_percent: 100,
     });
     succeed(world, sync).await;
     let left = compare(world).await.report;

@@ -25,6 +25,9 @@ pub struct TableState {
     /// goes on behind it instead of refusing to copy such a table twice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unfinished: Option<BatchId>,
+    /// When the table was last compared with its source, or copied from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reconciled: Option<Timestamp>,
 }
 
 /// A state with its version in the store. Versions of one sync only grow.

@@ -35,6 +35,8 @@ pub(crate) struct Tally {
     pub(crate) epoch: Option<Epoch>,
     /// Whether the table was read whole to replace what was there.
     pub(crate) replaced: bool,
+    /// When the table was last compared with its source, or copied from it.
+    pub(crate) reconciled: Option<Timestamp>,
 }
 
 impl Tally {
@@ -105,6 +107,10 @@ pub(crate) struct TableOutcome {
     pub(crate) replaced: bool,
     /// What kind of error it ended with.
     pub(crate) failure: Option<ErrorKind>,
+    /// When the table was last compared with its source, or copied from it.
+    pub(crate) reconciled: Option<Timestamp>,
+    /// Whether this was a comparison with the source.
+    pub(crate) reconciles: bool,
 }
 
 impl TableOutcome {
@@ -145,7 +151,25 @@ impl TableOutcome {
             epoch: tally.epoch,
             committed: tally.commits > 0,
             replaced: tally.replaced,
+            reconciled: tally.reconciled,
+            reconciles: false,
         }
+    }
+
+    /// A comparison with the source after which nothing was to be done, or that failed.
+    pub(crate) fn reconciled(sync: &TableSync, statistics: Statistics, ended: Result<(), Error>) -> Self {
+        let tally = Tally {
+            statistics,
+            ..Tally::default()
+        };
+        Self::new(sync, tally, ended).of_reconciliation()
+    }
+
+    /// The outcome as one of a comparison with the source.
+    pub(crate) fn of_reconciliation(mut self) -> Self {
+        self.report.mode = "reconcile".into();
+        self.reconciles = true;
+        self
     }
 
     /// A table that was not begun, because the table sync before it on its route did not succeed.
@@ -167,6 +191,8 @@ impl TableOutcome {
             committed: false,
             replaced: false,
             failure: None,
+            reconciled: None,
+            reconciles: false,
         }
     }
 
@@ -182,7 +208,7 @@ impl TableOutcome {
 
     /// Whether both are of the same table sync, in runs of the same route.
     pub(crate) fn is_of_same_step(&self, other: &Self) -> bool {
-        self.report.direction == other.report.direction
+        (&self.report.direction, self.reconciles) == (&other.report.direction, other.reconciles)
     }
 
     /// What this and the `next` run of the same table sync amount to: sums, and else what was found last. A run that was cancelled

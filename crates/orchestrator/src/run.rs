@@ -164,7 +164,12 @@ impl Runner {
                 TableOutcome::skipped(sync)
             };
             succeeded = outcome.report.status == RunStatus::Succeeded;
+            let reconciled = match succeeded {
+                true => self.reconcile(sync, &outcome, cancel).await,
+                false => None,
+            };
             outcomes.push(outcome);
+            outcomes.extend(reconciled);
         }
         if succeeded {
             self.end_route(route, &mut outcomes).await;
@@ -177,7 +182,7 @@ impl Runner {
         let unfinished = route
             .0
             .iter()
-            .zip(outcomes)
+            .zip(outcomes.iter_mut().filter(|outcome| !outcome.reconciles))
             .filter(|(_, outcome)| outcome.unfinished);
         for (TableSync { sync, .. }, outcome) in unfinished {
             match forget_unfinished(&*self.store, sync).await {

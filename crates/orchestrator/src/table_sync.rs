@@ -17,11 +17,12 @@ use std::sync::Arc;
 
 use model::{
     Bound, ChangeSink, ChangeSource, Committed, Cut, Description, Epoch, Error, ErrorKind, Mark, Position,
-    Prepare, Presence, Result, Severity, SyncId, TableName, TableSchema, Tracking,
+    Prepare, Presence, Result, Severity, SyncId, TableName, TableSchema, Timestamp, Tracking,
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::progress::ProgressEvent;
+use crate::reconcile::Reconcile;
 use crate::report::Tally;
 use crate::retry::{Backoff, Failures};
 use crate::run::Runner;
@@ -57,6 +58,8 @@ pub struct TableSync {
     pub replace_keyless: bool,
     /// Keys that a comparison found different. They alone are brought in line, and the mark stays.
     pub repair: Option<Repair>,
+    /// How the table is compared with its source from time to time.
+    pub reconcile: Option<Reconcile>,
     /// When an increment commits before its end.
     pub flush: Flush,
     /// The epoch under which this process holds the table sync already; `None` takes it over.
@@ -88,6 +91,7 @@ impl TableSync {
             full: false,
             replace_keyless: false,
             repair: None,
+            reconcile: None,
             flush: Flush::default(),
             epoch: None,
             create: true,
@@ -125,6 +129,8 @@ struct Session {
     checkpoint: Checkpoint,
     /// Whether everything is still to be copied again.
     full: bool,
+    /// When the run began.
+    began: Timestamp,
 }
 
 /// How an attempt ended that did not fail.
@@ -199,7 +205,9 @@ impl<'a> TableRun<'a> {
             presence: Presence::Unknown,
             checkpoint,
             full: self.sync.full,
+            began: self.runner.clock.now(),
         };
+        self.tally.reconciled = session.checkpoint.state.reconciled;
         self.way(&session, &newest)?;
         if self.prepare(&session, &newest).await? {
             session.presence = Presence::Absent;
@@ -244,10 +252,16 @@ impl<'a> TableRun<'a> {
 
     async fn attempt(&mut self, session: &mut Session, newest: &Committed) -> Result<Attempt> {
         match self.way(session, newest)? {
-            Way::Copy { start, through } => self.copy(session, newest, start, through).await,
+            Way::Copy { start, through } => {
+                if start.is_none() {
+                    self.tally.reconciled = Some(session.began);
+                }
+                self.copy(session, newest, start, through).await
+            }
             Way::Increment { from } => self.increment(session, newest.clone(), from).await,
             Way::Replace => {
                 self.tally.replaced = true;
+                self.tally.reconciled = Some(session.began);
                 self.replace(session, newest).await
             }
             Way::Copied { at } => {

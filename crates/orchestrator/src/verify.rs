@@ -17,8 +17,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow_array::{BooleanArray, RecordBatch};
+use arrow_select::filter::filter_record_batch;
 use futures::StreamExt;
-use model::{ChangeSource, Error, ErrorKind, Position, Result, Selection, TableName, VerifyReport};
+use model::{
+    ChangeSource, Error, ErrorKind, Position, Result, Selection, TableName, TableSchema, VerifyReport,
+};
 use tokio_util::sync::CancellationToken;
 
 use buckets::Buckets;
@@ -37,6 +40,8 @@ pub struct Verify {
     pub others: Vec<Side>,
     /// How many keys the report names per side.
     pub keys_named: usize,
+    /// Whether only the keys are compared, and rows that have the same one taken for equal. Other columns are not read then.
+    pub keys_only: bool,
 }
 
 /// What a comparison found.
@@ -64,6 +69,16 @@ pub(crate) struct DifferingKeys {
     pub(crate) keys: RecordBatch,
     /// Which of them have rows here and none on the first side. Other keys are not deleted: writing them replaces all of their rows.
     pub(crate) extra: BooleanArray,
+}
+
+impl DifferingKeys {
+    /// Only those that the first side does not have, if there are any.
+    pub(crate) fn only_extra(self) -> Result<Option<Self>> {
+        let keys = filter_record_batch(&self.keys, &self.extra)
+            .map_err(|e| Error::internal("keys to delete cannot be taken").caused_by(e))?;
+        let extra = BooleanArray::from(vec![true; keys.num_rows()]);
+        Ok((keys.num_rows() > 0).then_some(Self { keys, extra }))
+    }
 }
 
 impl Differing {
@@ -160,14 +175,25 @@ impl Verify {
         ended.unwrap_or_else(|| Err(Error::cancelled()))
     }
 
+    /// The columns of a side that are read.
+    fn compared(&self, side: &Arc<TableSchema>, first: &TableSchema) -> Result<Arc<TableSchema>> {
+        if self.keys_only && first.has_key() {
+            keys_of(side, first)
+        } else {
+            Ok(side.clone())
+        }
+    }
+
     /// `restarts` has an entry per other side, or none.
     async fn compare_all(&self, restarts: &[Option<Position>]) -> Result<Verified> {
         let description = self.first.source.describe(&self.first.table).await?;
-        let layout = Layout::new(&description.schema);
-        let first = Reader::new(&self.first, description.schema, &layout)?;
+        let schema = self.compared(&description.schema, &description.schema)?;
+        let layout = Layout::new(&schema);
+        let first = Reader::new(&self.first, schema, &layout)?;
         let mut readers = Vec::new();
         for side in &self.others {
-            let schema = side.source.describe(&side.table).await?.schema;
+            let described = side.source.describe(&side.table).await?.schema;
+            let schema = self.compared(&described, &description.schema)?;
             readers.push(Reader::new(side, schema, &layout)?);
         }
         let sums = futures::future::try_join(
@@ -197,6 +223,25 @@ impl Verify {
         };
         Ok(Verified { report, differing })
     }
+}
+
+/// The columns of a side that are the key of the first one, and nothing else.
+fn keys_of(side: &TableSchema, first: &TableSchema) -> Result<Arc<TableSchema>> {
+    let names = first.key_names();
+    let found = names.iter().map(|name| side.arrow().index_of(name));
+    let columns: Vec<usize> = found.collect::<std::result::Result<_, _>>().map_err(|e| {
+        Error::new(
+            ErrorKind::SchemaMismatch,
+            "cannot compare: a side lacks a column of the key",
+        )
+        .caused_by(e)
+    })?;
+    let arrow = side
+        .arrow()
+        .project(&columns)
+        .map_err(|e| Error::internal("a key column is missing").caused_by(e))?;
+    let declared = columns.iter().map(|column| side.declared()[*column].clone());
+    TableSchema::new(Arc::new(arrow), (0..columns.len()).collect(), declared.collect())
 }
 
 /// The first pass over one side.

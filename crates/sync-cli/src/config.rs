@@ -211,9 +211,41 @@ pub struct Table {
     /// How its rows and changes are read from the source.
     #[serde(default)]
     pub capture: CaptureOptions,
+    /// How often the Iceberg table is compared with the source, for changes that `capture` does not see. Not at all by default.
+    #[serde(default)]
+    pub reconcile: Option<Reconcile>,
     /// How changes are applied to the target.
     #[serde(default)]
     pub apply: ApplyOptions,
+}
+
+/// A comparison of the Iceberg table with the source from time to time, by `run` and `run --follow`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Reconcile {
+    /// How long after the last one, or after the copy, for example `24h`.
+    pub every: Period,
+    /// What is brought in line.
+    #[serde(default)]
+    pub what: ReconcileWhat,
+    /// It stops before it deletes a greater part of the table than this.
+    #[serde(default = "tenth")]
+    pub max_deletes_percent: u8,
+}
+
+/// What is brought in line.
+#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ReconcileWhat {
+    /// Rows that the source no longer has are deleted. Only keys are read.
+    #[default]
+    Deletes,
+    /// Every row that differs. All columns are read.
+    All,
+}
+
+fn tenth() -> u8 {
+    10
 }
 
 fn yes() -> bool {
@@ -261,6 +293,17 @@ impl Config {
                 let why =
                     "a pattern cannot be mapped to one name; give the table an entry of its own".to_owned();
                 return fail("tables", why).map_err(|error| error.with("table", &table.table));
+            }
+            if let Some(reconcile) = &table.reconcile {
+                let why = match self.source {
+                    None => Some("there is no `source` to compare with"),
+                    Some(_) if reconcile.every < Period::seconds(1) => Some("`every` must be at least 1s"),
+                    Some(_) => None,
+                };
+                if let Some(why) = why {
+                    return fail("reconcile", why.to_owned())
+                        .map_err(|error| error.with("table", &table.table));
+                }
             }
             table
                 .layout

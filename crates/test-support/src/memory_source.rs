@@ -366,7 +366,15 @@ impl ChangeSource for MemorySource {
         yield_now().await;
         let rows = self.selected(table, &selection)?;
         let (table, schema) = (table.clone(), schema.clone());
-        let batches: Vec<_> = rows.chunks(ROWS_PER_BATCH).map(sample_batch).collect();
+        let columns = schema.arrow().fields().iter();
+        let columns: Vec<_> = columns
+            .filter_map(|field| sample_schema(true).arrow().index_of(field.name()).ok())
+            .collect();
+        let batches = rows.chunks(ROWS_PER_BATCH).map(|rows| {
+            let rows = sample_batch(rows).project(&columns);
+            rows.expect("the columns are those of the sample")
+        });
+        let batches: Vec<_> = batches.collect();
         Ok(Box::pin(paced(batches).map(move |rows| {
             ChangeBatch::uniform(
                 table.clone(),

@@ -31,8 +31,14 @@ pub(super) enum Seen {
 
 impl Seen {
     pub(super) fn of(outcomes: &[TableOutcome]) -> Self {
-        let failures = || outcomes.iter().filter_map(|outcome| outcome.failure);
-        if failures().any(|kind| kind == ErrorKind::Fenced) {
+        let failures = || {
+            let runs = outcomes.iter().filter(|outcome| !outcome.reconciles);
+            runs.filter_map(|outcome| outcome.failure)
+        };
+        if outcomes
+            .iter()
+            .any(|outcome| outcome.failure == Some(ErrorKind::Fenced))
+        {
             Self::TakenOver
         } else if !succeeded(outcomes) {
             Self::Failed {

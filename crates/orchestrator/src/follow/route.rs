@@ -70,8 +70,15 @@ impl Followed {
     async fn place_to_run(&self) -> Option<OwnedSemaphorePermit> {
         let place = self.shared.places.clone().acquire_owned().await.ok()?;
         let recent = |since: Instant| since.elapsed() < IN_ANY_CASE;
-        let quiet = self.complete.is_some_and(recent) && !self.may_have_changed().await;
+        let quiet =
+            self.complete.is_some_and(recent) && !self.is_to_reconcile() && !self.may_have_changed().await;
         (!quiet).then_some(place)
+    }
+
+    fn is_to_reconcile(&self) -> bool {
+        let now = self.shared.runner.clock.now();
+        let mut reconciles = self.route.0.iter().filter_map(|sync| sync.reconcile.as_ref());
+        reconciles.any(|reconcile| reconcile.is_due(now))
     }
 
     /// A source that cannot tell is asked by a cycle, which reports why.
@@ -111,7 +118,8 @@ impl Followed {
         let seen = Seen::of(&outcomes);
         self.complete = succeeded(&outcomes).then_some(began);
         self.positions.clear();
-        for (sync, outcome) in self.route.0.iter_mut().zip(&outcomes) {
+        let runs = outcomes.iter().filter(|outcome| !outcome.reconciles);
+        for (sync, outcome) in self.route.0.iter_mut().zip(runs) {
             sync.epoch = outcome.epoch.or(sync.epoch);
             self.positions.push(outcome.position.clone());
         }

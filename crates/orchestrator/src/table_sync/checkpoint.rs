@@ -97,6 +97,7 @@ impl TableRun<'_> {
             last_success: Some(self.runner.clock.now()),
             rows_applied: before.state.rows_applied + self.tally.statistics.records_written,
             unfinished: before.state.unfinished.clone(),
+            reconciled: self.tally.reconciled,
         };
         let sync = &self.sync.sync;
         match self.runner.store.save(sync, before.version, &state).await {

@@ -19,9 +19,6 @@ use super::{Attempt, Session, TableRun};
 use crate::progress::ProgressEvent;
 use crate::verify::Differing;
 
-/// Deletes of more than one row in so many must be confirmed.
-const CONFIRM_ONE_IN: u64 = 10;
-
 /// What is to be brought in line.
 #[derive(Debug, Clone)]
 pub struct Repair {
@@ -29,8 +26,8 @@ pub struct Repair {
     pub differing: Differing,
     /// How many rows the target has.
     pub rows: u64,
-    /// Whether even more than a tenth of the target's rows may be deleted.
-    pub deletes_confirmed: bool,
+    /// The greatest part of the target's rows that may be deleted.
+    pub most_deletes_percent: u64,
 }
 
 impl TableRun<'_> {
@@ -56,11 +53,12 @@ impl TableRun<'_> {
             );
         }
         let deletes = repair.differing.extra();
-        if deletes * CONFIRM_ONE_IN > repair.rows && !repair.deletes_confirmed {
+        let percent = repair.most_deletes_percent;
+        if deletes.saturating_mul(100) > repair.rows.saturating_mul(percent) {
             return refuse(
                 ErrorKind::Config,
                 format!(
-                    "{deletes} of {} rows would be deleted, which is more than a tenth",
+                    "{deletes} of {} rows would be deleted, which is more than {percent} %",
                     repair.rows
                 ),
                 "look whether the source is the right one and complete; then `sync-cli verify --repair --confirm-deletes`",

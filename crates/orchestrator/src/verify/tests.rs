@@ -61,6 +61,7 @@ impl Sides {
             first: side("source", Arc::new(self.source.clone()), vec![]),
             others: vec![side("iceberg", copy, upstream.collect())],
             keys_named: 10,
+            keys_only: false,
         };
         verify.run(&CancellationToken::new()).await.unwrap()
     }
@@ -362,6 +363,7 @@ impl Chain {
                 side("target", &target, vec![captured, applied]),
             ],
             keys_named: 10,
+            keys_only: false,
         };
         Self {
             source,

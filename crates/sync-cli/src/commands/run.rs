@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use iceberg_reader::SnapshotChoice;
-use model::{Error, ErrorKind, ErrorReport, Result, RunReport};
+use model::{ChangeSource, Error, ErrorKind, ErrorReport, Result, RunReport};
 use orchestrator::{
-    Flush, Memory, NoProgress, Progress, RetryPolicy, Route, Run, RunOutcome, Runner, TableSync,
+    Flush, Memory, NoProgress, Progress, Reconcile, Reconciled, RetryPolicy, Route, Run, RunOutcome, Runner,
+    TableSync,
 };
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -14,7 +15,7 @@ use super::Answer;
 use super::follow::follow;
 use super::maintain::expire_after;
 use crate::arguments::{self, Output};
-use crate::config::Selected;
+use crate::config::{ReconcileWhat, Selected};
 use crate::edge::peak_memory;
 use crate::exit::Exit;
 use crate::parts::{Direction, Parts};
@@ -149,12 +150,15 @@ pub(crate) fn routes(parts: &Parts, tables: &[Selected], options: &arguments::Ru
         let mut syncs = Vec::new();
         if let Some((source, sink)) = capture.clone() {
             let sync = parts.sync_id(&table.name, Direction::Capture);
-            syncs.push(TableSync::new(
-                sync,
-                Direction::Capture.label(),
-                (source, table.name.clone()),
-                (sink, table.iceberg.clone()),
-            ));
+            syncs.push(TableSync {
+                reconcile: reconcile(table, &iceberg),
+                ..TableSync::new(
+                    sync,
+                    Direction::Capture.label(),
+                    (source, table.name.clone()),
+                    (sink, table.iceberg.clone()),
+                )
+            });
         }
         if let Some(sink) = parts.target_sink(table)? {
             let sync = parts.sync_id(&table.name, Direction::Apply);
@@ -177,6 +181,17 @@ pub(crate) fn routes(parts: &Parts, tables: &[Selected], options: &arguments::Ru
         Ok(Route(syncs))
     };
     tables.iter().map(route).collect()
+}
+
+/// How the Iceberg table is compared with the source.
+fn reconcile(table: &Selected, iceberg: &Arc<dyn ChangeSource>) -> Option<Reconcile> {
+    let settings = table.entry.reconcile.as_ref()?;
+    let what = match settings.what {
+        ReconcileWhat::Deletes => Reconciled::Deletes,
+        ReconcileWhat::All => Reconciled::All,
+    };
+    let reconcile = Reconcile::new(settings.every.duration(), what, iceberg.clone());
+    Some(reconcile.most_deletes_percent(u64::from(settings.max_deletes_percent)))
 }
 
 /// Who runs this, for whoever finds the sync busy.

@@ -20,6 +20,8 @@ struct TableStatus {
     reference: Option<String>,
     epoch: u64,
     last_success: Option<String>,
+    /// When Iceberg was last compared with the source, or copied from it.
+    last_reconciled: Option<String>,
     rows_applied: u64,
     /// What `maintain compact` would do, on the way into Iceberg.
     compaction: Due,
@@ -40,6 +42,7 @@ pub(crate) async fn run(parts: &Parts, tables: &Tables) -> Result<Answer> {
         "position",
         "reference",
         "last success",
+        "reconciled",
         "rows applied",
         "compaction",
     ]);
@@ -51,6 +54,7 @@ pub(crate) async fn run(parts: &Parts, tables: &Tables) -> Result<Answer> {
             status.position.clone().unwrap_or_default(),
             status.reference.clone().unwrap_or_default(),
             status.last_success.clone().unwrap_or_else(|| "never".to_owned()),
+            status.last_reconciled.clone().unwrap_or_default(),
             status.rows_applied.to_string(),
             match status.compaction {
                 due if due.is_due() => format!("due: {} files into about {}", due.files, due.groups),
@@ -99,6 +103,10 @@ async fn status(parts: &Parts, table: &Selected, direction: Direction) -> Result
         reference: committed.reference,
         epoch: committed.epoch.0,
         last_success: state.last_success.map(iso),
+        last_reconciled: state
+            .reconciled
+            .map(iso)
+            .filter(|_| direction == Direction::Capture),
         rows_applied: state.rows_applied,
         compaction,
     })

@@ -102,7 +102,7 @@ fn repairs(
             sync.repair = Some(Repair {
                 differing: differing.clone(),
                 rows: column.rows_here,
-                deletes_confirmed,
+                most_deletes_percent: if deletes_confirmed { 100 } else { UNCONFIRMED },
             });
         }
         let differs = |sync: &TableSync| sync.repair.as_ref().is_some_and(|r| !r.differing.is_empty());
@@ -110,6 +110,9 @@ fn repairs(
     }
     Ok(routes)
 }
+
+/// So many percent of a table's rows are deleted without being asked twice.
+const UNCONFIRMED: u64 = 10;
 
 struct Sides {
     source: Option<Arc<dyn ChangeSource>>,
@@ -147,6 +150,7 @@ impl Sides {
             first,
             others: sides,
             keys_named: KEYS_NAMED,
+            keys_only: false,
         })
     }
 }

@@ -183,7 +183,14 @@ fn open_files(process: &Child) -> usize {
 #[test]
 fn files_and_sockets_are_not_left_open() {
     let world = World::with(CUSTOMERS);
-    quickly(&world, ONLY_CUSTOMERS);
+    world.sql(
+        "shop",
+        "ALTER DATABASE CURRENT SET CHANGE_TRACKING = ON; ALTER TABLE dbo.Customers ENABLE CHANGE_TRACKING",
+    );
+    quickly(
+        &world,
+        "- table: dbo.Customers\n  capture: { mode: change_tracking }",
+    );
     let following = Following::start(&world, &[]);
     let mut early = 0;
     for id in 10..60 {
@@ -200,4 +207,23 @@ fn files_and_sockets_are_not_left_open() {
     // A file of the cycle that may be under way.
     assert!(late <= early + 4, "{early} files were open, now {late}");
     following.stop("TERM").0.expect(exit::SUCCESS, &[]);
+}
+
+#[test]
+fn deletes_that_no_column_tells_of_come_by_reconciliation() {
+    let world = World::with(CUSTOMERS);
+    quickly(
+        &world,
+        "- table: dbo.Customers\n  reconcile: { every: 1s, max_deletes_percent: 50 }",
+    );
+    let following = Following::start(&world, &[]);
+    until("the copy", || names(&world, "dbo.Customers").len() == 2);
+    world.sql("shop", "DELETE dbo.Customers WHERE id = 1");
+    until("the delete", || names(&world, "dbo.Customers").len() == 1);
+    let status = world.call(&["status", "--output", "json"]);
+    status.expect(exit::SUCCESS, &["\"last_reconciled\": \"20"]);
+    following.stop("TERM").0.expect(exit::SUCCESS, &["reconcile"]);
+    world
+        .call(&["verify"])
+        .expect(exit::SUCCESS, &["every row matches"]);
 }

@@ -30,6 +30,7 @@ fn state(rows: u64) -> TableState {
         last_success: Some(Timestamp(1_767_225_600_000)),
         rows_applied: rows,
         unfinished: Some(BatchId::new(format!("batch-{rows}"))),
+        reconciled: Some(Timestamp(rows as i64)),
     }
 }
 

@@ -33,7 +33,7 @@ fn repair(world: &World, keys: &[(i32, bool)], deletes_confirmed: bool) -> Proce
     process.sync.repair = Some(Repair {
         differing: differing(keys),
         rows: world.sink.rows(&world.table).len() as u64,
-        deletes_confirmed,
+        most_deletes_percent: if deletes_confirmed { 100 } else { 10 },
     });
     process
 }
