@@ -138,7 +138,7 @@ impl<F: Fn(&RunReport) + Send + Sync> Following for AfterCycle<F> {
         (self.0)(report);
     }
 
-    async fn appeared(&self) -> Result<Vec<Route>> {
+    async fn look_around(&self) -> Result<Vec<Route>> {
         Ok(Vec::new())
     }
 }

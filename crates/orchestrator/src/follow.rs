@@ -59,8 +59,9 @@ pub trait Following: Send + Sync {
     /// A cycle ended that committed something, failed, or has a new warning.
     fn cycle_ended(&self, report: &RunReport);
 
-    /// The routes of tables that have appeared since the run began and since this was last asked.
-    async fn appeared(&self) -> Result<Vec<Route>>;
+    /// Called every [`Follow::new_tables`], beside the cycles: the time to tidy up. Returns the routes of tables that have appeared since
+    /// the run began and since this was last called.
+    async fn look_around(&self) -> Result<Vec<Route>>;
 }
 
 /// A cycle, as a route tells of it.
@@ -156,14 +157,14 @@ impl Runner {
         };
         routes.begin(&shared, run.routes.clone());
         let mut totals = Totals::default();
-        let mut new_tables = Box::pin(appeared(follow, following));
+        let mut new_tables = Box::pin(after_a_while(follow, following));
         loop {
             tokio::select! {
                 () = cancel.cancelled() => break,
                 Some(cycle) = ended.recv() => self.report(run, cycle, &mut totals, following),
                 new = &mut new_tables => {
                     routes.begin(&shared, new);
-                    new_tables.set(appeared(follow, following));
+                    new_tables.set(after_a_while(follow, following));
                 }
                 // Routes end before they are told to only if another process has taken them over.
                 _ = routes.tasks.join_next() => if routes.tasks.is_empty() { break },
@@ -199,9 +200,9 @@ impl Runner {
 }
 
 /// Waits until new tables are to be looked for, and looks. A source that is away has none.
-async fn appeared(follow: &Follow, following: &dyn Following) -> Vec<Route> {
+async fn after_a_while(follow: &Follow, following: &dyn Following) -> Vec<Route> {
     tokio::time::sleep(follow.new_tables).await;
-    following.appeared().await.unwrap_or_else(|error| {
+    following.look_around().await.unwrap_or_else(|error| {
         tracing::warn!(%error, "new tables cannot be looked for now");
         Vec::new()
     })

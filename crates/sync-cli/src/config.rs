@@ -139,7 +139,7 @@ pub struct Follow {
     /// The longest time between two looks at a quiet table: the pause is doubled with each look that finds nothing. Tables that are read
     /// whole are read this often.
     pub max_interval: Period,
-    /// How often the source is asked for new tables that match a pattern.
+    /// How often the source is asked for new tables that match a pattern, and old snapshots are looked at.
     pub new_tables: Period,
     /// How long commits in flight may take after the first signal to stop.
     pub stop_within: Period,

@@ -127,7 +127,7 @@ impl<F: Fn(&RunReport) + Send + Sync> Following for Watch<F> {
         self.told.lock().unwrap().push(report.clone());
     }
 
-    async fn appeared(&self) -> Result<Vec<Route>> {
+    async fn look_around(&self) -> Result<Vec<Route>> {
         Ok(std::mem::take(&mut *self.new.lock().unwrap()))
     }
 }

@@ -1,20 +1,21 @@
 //! `run --follow`: goes on until a signal comes, and tells of each cycle in a line.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io::Write;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use model::{Result, RunReport, TableName};
 use orchestrator::{Follow, Following, NoProgress, Route, RunOutcome};
 
 use super::Answer;
+use super::maintain::expire_if_due;
 use super::run::{busy, exit, of, routes, runner, until_signalled};
 use crate::arguments::{self, Output};
 use crate::config::Selected;
 use crate::edge::peak_memory;
 use crate::exit::Exit;
-use crate::parts::Parts;
+use crate::parts::{Direction, Parts};
 use crate::report;
 
 /// Follows these tables, and those that appear and match a pattern.
@@ -36,7 +37,12 @@ pub(crate) async fn follow(
         parts,
         options,
         output,
-        known: Mutex::new(tables.iter().map(|table| table.name.clone()).collect()),
+        tables: Mutex::new(
+            tables
+                .iter()
+                .map(|table| (table.name.clone(), Followed::new(table)))
+                .collect(),
+        ),
     };
     let (run, runner) = (of(parts, routes), runner(parts, Arc::new(NoProgress)));
     let followed = until_signalled(async |cancel| runner.follow(&run, &follow, &teller, &cancel).await);
@@ -54,17 +60,69 @@ pub(crate) async fn follow(
     }
 }
 
-/// Tells of cycles, and looks for tables.
+/// A table that is followed.
+struct Followed {
+    table: Selected,
+    /// Whether changes have been captured into it since its old snapshots were last looked at.
+    has_committed: bool,
+}
+
+impl Followed {
+    fn new(table: &Selected) -> Self {
+        Self {
+            table: table.clone(),
+            has_committed: false,
+        }
+    }
+}
+
+/// Tells of cycles, looks for tables, and lets old snapshots expire.
 struct Teller<'a> {
     parts: &'a Parts,
     options: &'a arguments::Run,
     output: Output,
-    known: Mutex<BTreeSet<TableName>>,
+    tables: Mutex<BTreeMap<TableName, Followed>>,
+}
+
+impl Teller<'_> {
+    fn tables(&self) -> MutexGuard<'_, BTreeMap<TableName, Followed>> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The tables that changes have been captured into since this was last asked.
+    fn committed(&self) -> Vec<Selected> {
+        let mut tables = self.tables();
+        let committed = tables.values_mut().filter_map(|followed| {
+            std::mem::take(&mut followed.has_committed).then(|| followed.table.clone())
+        });
+        committed.collect()
+    }
+
+    /// As after a run: it is not what the run is for, so a failure is a warning.
+    async fn expire_snapshots(&self) {
+        if !self.parts.config().iceberg.expire.after_runs {
+            return;
+        }
+        for table in self.committed() {
+            if let Err(error) = expire_if_due(self.parts, &table).await {
+                tracing::warn!(table = %table.name, %error, "old snapshots did not expire");
+            }
+        }
+    }
 }
 
 #[async_trait]
 impl Following for Teller<'_> {
     fn cycle_ended(&self, report: &RunReport) {
+        for entry in &report.tables {
+            if entry.direction == Direction::Capture.label() && entry.statistics.records_written > 0 {
+                let mut tables = self.tables();
+                let followed = tables.values_mut();
+                for followed in followed.filter(|followed| followed.table.name.to_string() == entry.table) {
+                    followed.has_committed = true;
+                }
+            }
+        }
         let text = match self.output {
             Output::Human => report::cycle(report),
             Output::Json => serde_json::to_string(report).unwrap_or_default() + "\n",
@@ -73,23 +131,20 @@ impl Following for Teller<'_> {
         let _ = std::io::stdout().write_all(text.as_bytes());
     }
 
-    async fn appeared(&self) -> Result<Vec<Route>> {
+    async fn look_around(&self) -> Result<Vec<Route>> {
+        self.expire_snapshots().await;
         if !self.options.tables.tables.is_empty() {
             return Ok(Vec::new());
         }
         let mut tables = self.parts.select(&[]).await?;
-        {
-            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            tables.retain(|table| table.entry.enabled && !known.contains(&table.name));
-        }
+        tables.retain(|table| table.entry.enabled && !self.tables().contains_key(&table.name));
         if tables.is_empty() {
             return Ok(Vec::new());
         }
         let routes = routes(self.parts, &tables, self.options)?;
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        for table in tables {
+        for table in &tables {
             tracing::info!(table = %table.name, "a new table is followed");
-            known.insert(table.name);
+            self.tables().insert(table.name.clone(), Followed::new(table));
         }
         Ok(routes)
     }

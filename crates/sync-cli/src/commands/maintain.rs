@@ -141,7 +141,8 @@ pub(crate) async fn expire_after(parts: &Parts, tables: &[Selected], report: &mu
     }
 }
 
-async fn expire_if_due(parts: &Parts, table: &Selected) -> Result<()> {
+/// Expires snapshots of a table that changes have been captured into, where that is due.
+pub(crate) async fn expire_if_due(parts: &Parts, table: &Selected) -> Result<()> {
     let (catalog, clock) = (parts.catalog().as_ref(), parts.clock().as_ref());
     let options = ExpireOptions {
         keep_at_most: Some(parts.config().iceberg.expire.keep_at_most),
