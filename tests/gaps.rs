@@ -1,10 +1,10 @@
 //! History that the source has lost is recognised each time, and repaired without a new copy.
 
-use model::{RunStatus, TableName};
-use sqlserver_source::Mode;
+use model::{ChangeSink, RunStatus, TableName};
+use sqlserver_source::{Mode, SqlServerSource};
 
 use crate::columns::MODES;
-use crate::world::{SHOP, World};
+use crate::world::{SHOP, World, capture_id};
 
 pub(crate) fn table() -> TableName {
     TableName::new("dbo", "Orders")
@@ -267,6 +267,49 @@ async fn a_repair_fetches_the_rows_that_differ() {
         );
         assert_eq!(repair.tables[0].statistics.records_processed, rows, "{differing}");
         run(&world).await;
+        expect_equal(&world).await;
+    }
+}
+
+/// Before a table is a gap, `check`, `status` and every run say how near it is.
+#[tokio::test]
+async fn a_table_that_the_source_will_soon_forget() {
+    const HOUR: i64 = 3_600_000;
+    for (mode, setup) in [
+        (
+            Mode::ChangeTracking,
+            "ALTER DATABASE CURRENT SET CHANGE_TRACKING (CHANGE_RETENTION = 41 HOURS)",
+        ),
+        (
+            Mode::Cdc,
+            "EXEC sys.sp_cdc_change_job @job_type = N'cleanup', @retention = 2460",
+        ),
+    ] {
+        let world = synchronised(mode).await;
+        world.sql(setup);
+        let source = SqlServerSource::new(world.connect_options(SHOP), [(table(), world.capture.clone())]);
+        let sink = world.iceberg_sink();
+        let committed = sink.committed(&capture_id(&table()), &table()).await.unwrap();
+        let position = committed.mark.unwrap().position().clone();
+        for (hours, warned) in [(20, false), (18, true)] {
+            world.emulator.clock().step_ms(hours * HOUR);
+            // The capture is at work, so that it is not its silence that is told.
+            world.sql("UPDATE dbo.Orders SET name = N'changed' WHERE id = 3");
+            pass(&world);
+            let findings = source.outlook(&table(), &position).await.unwrap();
+            let told: Vec<_> = findings.iter().map(|finding| finding.message.as_str()).collect();
+            assert_eq!(told.len(), usize::from(warned), "{mode:?}: {told:?}");
+        }
+        let told = "the server keeps changes for 41 h, and the table is 38 h behind";
+        let findings = source.outlook(&table(), &position).await.unwrap();
+        assert!(findings[0].message.contains(told), "{mode:?}: {findings:?}");
+        let report = world.run(world.plain_route(&table())).await;
+        assert_eq!(report.metadata.status, RunStatus::Succeeded);
+        assert!(
+            report.warnings.iter().any(|warning| warning.contains(told)),
+            "{mode:?}: {:?}",
+            report.warnings
+        );
         expect_equal(&world).await;
     }
 }

@@ -312,6 +312,8 @@ pub struct CaptureProgress {
     pub greatest: Option<Lsn>,
     /// How long ago that was committed, or the first table's capture switched on.
     pub behind: Duration,
+    /// How long ago the place was committed that was asked about, if the server still knows.
+    pub since: Option<Duration>,
 }
 
 /// What is known of a database and its server.

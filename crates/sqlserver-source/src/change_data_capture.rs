@@ -13,6 +13,7 @@ use futures::stream::{StreamExt, once};
 use model::{Cut, Error, ErrorKind, Finding, Position, Severity, SourceEvent, TableSchema};
 use sqlserver_client::{CaptureInstance, Connection, Lsn, TableInfo, quote};
 
+use crate::change_tracking::close_call;
 use crate::changes::Changes;
 use crate::key_feed::KeyFeed;
 use crate::plan::TablePlan;
@@ -22,6 +23,12 @@ use crate::tracker::Seen;
 
 /// A capture that works says something every five minutes, even if nothing happens.
 const SILENCE: Duration = Duration::from_secs(15 * 60);
+
+/// A table that is less behind is not near the end of what is kept.
+const NOT_BEHIND: Duration = Duration::from_secs(10 * 60);
+
+/// What the clean-up spares if nobody has said otherwise.
+const USUAL_RETENTION: Duration = Duration::from_secs(3 * 24 * 3_600);
 
 /// Takes the cut: the place that the capture has reached.
 pub(crate) async fn cut(
@@ -37,7 +44,7 @@ pub(crate) async fn cut(
         },
     };
     // The progress first: what is cleaned up meanwhile is then found missing.
-    let progress = connection.capture_progress().await?;
+    let progress = connection.capture_progress(after).await?;
     let instances = connection.capture_instances(&plan.table).await?;
     let (upto, read) = match after {
         Some(after) => match reaching(after, progress.greatest, &instances) {
@@ -58,8 +65,26 @@ pub(crate) async fn cut(
         upto: CapturePosition::at(upto).position(&incarnation.to_string())?,
         holding: None,
         assumed: None,
-        warning: silent(progress.behind),
+        warning: match silent(progress.behind) {
+            None => nearly_forgotten(connection, plan, progress.since).await?,
+            said => said,
+        },
     })
+}
+
+/// Warns of a table that is behind by more than half of what the clean-up spares. Where the login may not see how much that is, the
+/// usual time is taken.
+async fn nearly_forgotten(
+    connection: &mut Connection,
+    plan: &TablePlan,
+    behind: Option<Duration>,
+) -> model::Result<Option<String>> {
+    let Some(behind) = behind.filter(|behind| *behind > NOT_BEHIND) else {
+        return Ok(None);
+    };
+    let retention = connection.capture_retention(&plan.database).await?;
+    let more = "raise the clean-up job's retention (EXEC sys.sp_cdc_change_job @job_type = N'cleanup', @retention = <minutes>;)";
+    Ok(close_call(behind, retention.unwrap_or(USUAL_RETENTION), more))
 }
 
 /// The newest instance that has everything above `after`, or why there is none.
@@ -212,7 +237,7 @@ pub(crate) fn missing(seen: &Seen<'_>) -> Option<Finding> {
 
 /// Warns of a capture that does not follow the log.
 pub(crate) async fn stopped(connection: &mut Connection) -> model::Result<Option<Finding>> {
-    let progress = connection.capture_progress().await?;
+    let progress = connection.capture_progress(None).await?;
     Ok(silent(progress.behind).map(|message| Finding {
         severity: Severity::Warning,
         message,

@@ -51,7 +51,10 @@ pub(crate) async fn cut(
         if let Some(why) = forgotten(&after, &upto, least_valid) {
             return Ok(plan.gap(why));
         }
-        warning = close_call(now.since(after.now), info.retention);
+        let age = now.since(after.now);
+        warning = info
+            .retention
+            .and_then(|retention| close_call(age, retention, "raise CHANGE_RETENTION"));
     }
     Ok(Cut::Complete {
         upto: upto.position(&plan.incarnation().to_string())?,
@@ -104,13 +107,14 @@ fn forgotten(
 }
 
 /// Warns when a run came after more than half of the time that the server keeps changes for.
-fn close_call(age: Duration, retention: Option<Duration>) -> Option<String> {
-    let retention = retention.filter(|retention| age > *retention / 2)?;
-    Some(format!(
-        "the server keeps changes for {}, and the last run was {} ago: run more often, or raise CHANGE_RETENTION",
-        hours(retention),
-        hours(age)
-    ))
+pub(crate) fn close_call(age: Duration, retention: Duration, more: &str) -> Option<String> {
+    (age > retention / 2).then(|| {
+        format!(
+            "the server keeps changes for {}, and the table is {} behind: run more often, or {more}",
+            hours(retention),
+            hours(age)
+        )
+    })
 }
 
 fn hours(duration: Duration) -> String {
@@ -245,18 +249,17 @@ mod tests {
     #[test]
     fn a_run_that_nearly_came_too_late_is_warned_of() {
         let hours = |hours: u64| Duration::from_secs(hours * 3_600);
-        for (age, retention, warned) in [
-            (hours(38), Some(hours(41)), true),
-            (hours(20), Some(hours(41)), false),
-            (hours(10_000), None, false),
-        ] {
+        for (age, retention, warned) in [(hours(38), hours(41), true), (hours(20), hours(41), false)] {
             assert_eq!(
-                close_call(age, retention).is_some(),
+                close_call(age, retention, "wait").is_some(),
                 warned,
                 "{age:?} {retention:?}"
             );
         }
-        let text = close_call(hours(38), Some(hours(41))).unwrap();
-        assert!(text.contains("for 41 h") && text.contains("38 h ago"), "{text}");
+        let text = close_call(hours(38), hours(41), "wait").unwrap();
+        assert!(
+            text.contains("for 41 h") && text.contains("38 h behind"),
+            "{text}"
+        );
     }
 }

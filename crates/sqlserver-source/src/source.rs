@@ -7,14 +7,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use futures::Stream;
 use model::{
-    Batches, Bound, ChangeSource, Chunk, Cut, Description, Error, ErrorKind, Position, Result, Selection,
-    SourceEvent, TableName, TableSchema,
+    Batches, Bound, ChangeSource, Chunk, Cut, Description, Error, ErrorKind, Finding, Position, Result,
+    Selection, Severity, SourceEvent, TableName, TableSchema,
 };
 use sqlserver_client::{ConnectOptions, Connection, Permission};
 
 use crate::options::CaptureOptions;
 use crate::plan::TablePlan;
 use crate::pool::Pool;
+use crate::position::{CapturePosition, ChangeTrackingPosition, Kind};
 use crate::{changes, chunks, cut, describe, hint, read};
 
 /// A SQL Server database as a source of rows and changes.
@@ -82,6 +83,39 @@ impl SqlServerSource {
     /// As [`ChangeSource::describe`].
     pub async fn least_rights(&self, table: &TableName) -> Result<Vec<Permission>> {
         Ok(describe::least_rights(&*self.plan(table).await?))
+    }
+
+    /// What an operator should know of the way on from a position before it is too late: history that the server has forgotten or soon
+    /// will, a capture that stands still.
+    ///
+    /// # Errors
+    ///
+    /// As [`ChangeSource::cut`].
+    pub async fn outlook(&self, table: &TableName, after: &Position) -> Result<Vec<Finding>> {
+        if !matches!(
+            after.kind.as_str(),
+            ChangeTrackingPosition::NAME | CapturePosition::NAME
+        ) {
+            return Ok(Vec::new());
+        }
+        let finding = |severity, message, remedy: Option<&str>| Finding {
+            severity,
+            message,
+            remedy: remedy.map(str::to_owned),
+        };
+        Ok(match self.cut(std::slice::from_ref(table), Some(after)).await? {
+            Cut::Gap { why, .. } => vec![finding(
+                Severity::Error,
+                format!("the source lost the history that increments would continue from: {why}"),
+                Some("sync-cli verify --repair"),
+            )],
+            Cut::Complete { warning, .. } => {
+                let warnings = warning.into_iter();
+                warnings
+                    .map(|warning| finding(Severity::Warning, warning, None))
+                    .collect()
+            }
+        })
     }
 
     /// What is known of a table.

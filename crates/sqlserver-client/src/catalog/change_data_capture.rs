@@ -2,9 +2,14 @@
 
 use std::time::Duration;
 
-use model::{Error, Result};
+use model::{Error, ErrorKind, Result};
 
-use crate::{CaptureInstance, CaptureProgress, Connection, Lsn, Param, Row, SqlType, TableInfo};
+use crate::{
+    CaptureInstance, CaptureProgress, Connection, DatabaseInfo, Lsn, Param, Row, SqlType, TableInfo,
+};
+
+/// `SERVERPROPERTY('EngineEdition')` of Azure SQL Database.
+const AZURE_SQL_DATABASE: i64 = 5;
 
 impl Connection {
     /// The capture instances of a table, the oldest first. The database must have Change Data Capture switched on.
@@ -37,23 +42,51 @@ WHERE t.source_object_id = @table ORDER BY t.start_lsn, t.object_id, c.column_or
         Ok(instances)
     }
 
-    /// How far the capture has got in the log.
+    /// How far the capture has got in the log, and how long ago `since` was committed.
     ///
     /// # Errors
     ///
     /// As [`Connection::query`].
-    pub async fn capture_progress(&mut self) -> Result<CaptureProgress> {
+    pub async fn capture_progress(&mut self, since: Option<Lsn>) -> Result<CaptureProgress> {
         const PROGRESS: &str = "\
 SELECT sys.fn_cdc_get_max_lsn() AS greatest_lsn, \
  DATEDIFF(second, COALESCE(sys.fn_cdc_map_lsn_to_time(sys.fn_cdc_get_max_lsn()), \
- (SELECT MIN(create_date) FROM cdc.change_tables)), GETDATE()) AS behind_seconds";
-        let rows = self.query(PROGRESS, &[]).await?;
+ (SELECT MIN(create_date) FROM cdc.change_tables)), GETDATE()) AS behind_seconds, \
+ DATEDIFF(second, sys.fn_cdc_map_lsn_to_time(@since), GETDATE()) AS since_seconds";
+        let since = since.unwrap_or_default().param("since");
+        let rows = self.query(PROGRESS, &[since]).await?;
         let row = rows.one()?;
-        let behind = u64::try_from(row.i64("behind_seconds")?.unwrap_or(0)).unwrap_or(0);
+        let seconds = |column| -> Result<Option<Duration>> {
+            let seconds = row.i64(column)?;
+            Ok(seconds.map(|seconds| Duration::from_secs(u64::try_from(seconds).unwrap_or(0))))
+        };
         Ok(CaptureProgress {
             greatest: lsn(&row, "greatest_lsn")?,
-            behind: Duration::from_secs(behind),
+            behind: seconds("behind_seconds")?.unwrap_or_default(),
+            since: seconds("since_seconds")?,
         })
+    }
+
+    /// How long the clean-up job of the database spares changes; `None` if there is no job, or the login may not see it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::query`], but for `Denied` and `NotFound`.
+    pub async fn capture_retention(&mut self, database: &DatabaseInfo) -> Result<Option<Duration>> {
+        // In Azure SQL Database each database has jobs of its own.
+        let jobs = match database.engine_edition {
+            AZURE_SQL_DATABASE => "cdc.cdc_jobs",
+            _ => "msdb.dbo.cdc_jobs",
+        };
+        let sql = format!(
+            "SELECT MIN(retention) AS minutes FROM {jobs} WHERE database_id = DB_ID() AND job_type = N'cleanup'"
+        );
+        let rows = match self.query(&sql, &[]).await {
+            Err(error) if matches!(error.kind(), ErrorKind::Denied | ErrorKind::NotFound) => return Ok(None),
+            asked => asked?,
+        };
+        let minutes = rows.one()?.i64("minutes")?;
+        Ok(minutes.map(|minutes| Duration::from_secs(u64::try_from(minutes).unwrap_or(0) * 60)))
     }
 }
 

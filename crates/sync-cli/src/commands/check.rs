@@ -8,6 +8,7 @@ use sqlserver_client::{ConnectOptions, Connection, Permission};
 use sqlserver_import::{missing_rights, needed_rights};
 
 use super::Answer;
+use super::status::outlook;
 use crate::arguments::Tables;
 use crate::config::Selected;
 use crate::exit::Exit;
@@ -83,15 +84,23 @@ async fn for_tables(parts: &Parts, tables: &[Selected], probes: &mut Vec<Probe>)
                 model::Tracking::Incremental { how, reason, .. } => format!("{how}: {reason}"),
             };
             let mut found = vec![passed(tracking)];
-            found.extend(description.findings.into_iter().map(|finding| Found {
-                verdict: match finding.severity {
-                    Severity::Note => Verdict::Noted,
-                    Severity::Warning => Verdict::Warned,
-                    Severity::Error => Verdict::Failed,
-                },
-                detail: finding.message,
-                hint: finding.remedy,
-            }));
+            // A warehouse that cannot be read has a line of its own.
+            let outlook = outlook(parts, &source, table).await.unwrap_or_default();
+            found.extend(
+                description
+                    .findings
+                    .into_iter()
+                    .chain(outlook)
+                    .map(|finding| Found {
+                        verdict: match finding.severity {
+                            Severity::Note => Verdict::Noted,
+                            Severity::Warning => Verdict::Warned,
+                            Severity::Error => Verdict::Failed,
+                        },
+                        detail: finding.message,
+                        hint: finding.remedy,
+                    }),
+            );
             Ok(found)
         };
         timed(probes, &table.name.to_string(), look).await;

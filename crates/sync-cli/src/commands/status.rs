@@ -1,8 +1,10 @@
 //! `status`: how far every table has got, by the marks in the targets.
 
 use iceberg_maintenance::{CompactOptions, Due, compaction_due};
-use model::{Committed, Loaded, Mark, Result};
+use model::{Committed, Finding, Loaded, Mark, Result};
+use orchestrator::position_beyond_mark;
 use serde::Serialize;
+use sqlserver_source::SqlServerSource;
 
 use super::Answer;
 use crate::arguments::Tables;
@@ -23,6 +25,8 @@ struct TableStatus {
     /// When Iceberg was last compared with the source, or copied from it.
     last_reconciled: Option<String>,
     rows_applied: u64,
+    /// What threatens the way on: history that the source has forgotten or soon will, a capture that stands still.
+    warnings: Vec<String>,
     /// What `maintain compact` would do, on the way into Iceberg.
     compaction: Due,
 }
@@ -30,9 +34,15 @@ struct TableStatus {
 /// Asks each target.
 pub(crate) async fn run(parts: &Parts, tables: &Tables) -> Result<Answer> {
     let mut statuses = Vec::new();
-    for table in parts.select(&tables.tables).await? {
+    let selected = parts.select(&tables.tables).await?;
+    let source = parts.source_database(&selected);
+    for table in &selected {
         for direction in parts.directions() {
-            statuses.push(status(parts, &table, direction).await?);
+            let mut status = status(parts, table, direction).await?;
+            if let (Direction::Capture, Some(source)) = (direction, &source) {
+                status.warnings = warnings(parts, source, table).await;
+            }
+            statuses.push(status);
         }
     }
     let mut table = TextTable::new(&[
@@ -62,7 +72,44 @@ pub(crate) async fn run(parts: &Parts, tables: &Tables) -> Result<Answer> {
             },
         ]);
     }
-    Answer::new(table, &statuses)
+    let mut text = table.to_string();
+    for status in &statuses {
+        for warning in &status.warnings {
+            text.push_str(&format!("warning: {}: {warning}\n", status.table));
+        }
+    }
+    Answer::new(text, &statuses)
+}
+
+/// What is wrong with the way on, or that the source does not tell.
+async fn warnings(parts: &Parts, source: &SqlServerSource, table: &Selected) -> Vec<String> {
+    if !table.entry.enabled {
+        return Vec::new();
+    }
+    match outlook(parts, source, table).await {
+        Ok(findings) => findings.into_iter().map(|finding| finding.message).collect(),
+        Err(error) => vec![format!(
+            "the source does not tell how long it keeps changes: {error}"
+        )],
+    }
+}
+
+/// What the source says of the way on from where the table has got.
+pub(super) async fn outlook(
+    parts: &Parts,
+    source: &SqlServerSource,
+    table: &Selected,
+) -> Result<Vec<Finding>> {
+    let sync = parts.sync_id(&table.name, Direction::Capture);
+    let sink = parts.iceberg_sink(std::slice::from_ref(table));
+    let committed = sink.committed(&sync, &table.iceberg).await?;
+    let Some(Mark::At(position)) = &committed.mark else {
+        return Ok(Vec::new());
+    };
+    let beyond = position_beyond_mark(parts.store().as_ref(), &sync, &committed).await;
+    source
+        .outlook(&table.name, beyond.as_ref().unwrap_or(position))
+        .await
 }
 
 async fn status(parts: &Parts, table: &Selected, direction: Direction) -> Result<TableStatus> {
@@ -108,6 +155,7 @@ async fn status(parts: &Parts, table: &Selected, direction: Direction) -> Result
             .map(iso)
             .filter(|_| direction == Direction::Capture),
         rows_applied: state.rows_applied,
+        warnings: Vec::new(),
         compaction,
     })
 }
