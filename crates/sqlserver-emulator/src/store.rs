@@ -31,7 +31,7 @@ pub(crate) use database::{Database, Module, ModuleKind, Permission, Schema};
 pub(crate) use filter::IndexFilter;
 pub(crate) use lsn::Lsn;
 pub use packed::Packed;
-pub(crate) use packed::Stored;
+pub(crate) use packed::{Head, Stored, Values};
 pub(crate) use savepoint::Savepoint;
 pub(crate) use scan::{Access, Cursor, KeyRange, LockMode, Read, successor};
 pub(crate) use schema::{

@@ -28,3 +28,6 @@ pub(crate) use connection::{Server, serve};
 pub(crate) use link::Link;
 pub(crate) use record::Recorder;
 pub(crate) use tls::TlsIdentity;
+pub(crate) use type_info::Layout;
+pub(crate) use value_decode::scalar;
+pub(crate) use value_encode::Encoder;

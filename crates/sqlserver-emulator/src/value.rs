@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::types::{Length, SqlType};
+
 /// A `decimal` or `numeric`: `unscaled × 10^-scale`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Decimal {
@@ -116,5 +118,36 @@ impl Value {
             Self::BigInt(n) => Some(n),
             _ => None,
         }
+    }
+
+    /// The type that it has by itself; none for NULL.
+    pub(crate) fn own_type(&self) -> Option<SqlType> {
+        Some(match self {
+            Self::Null => return None,
+            Self::Bit(_) => SqlType::Bit,
+            Self::TinyInt(_) => SqlType::TinyInt,
+            Self::SmallInt(_) => SqlType::SmallInt,
+            Self::Int(_) => SqlType::Int,
+            Self::BigInt(_) => SqlType::BigInt,
+            Self::Decimal(d) => SqlType::Decimal {
+                precision: d.precision,
+                scale: d.scale,
+            },
+            Self::Money(_) => SqlType::Money,
+            Self::SmallMoney(_) => SqlType::SmallMoney,
+            Self::Real(_) => SqlType::Real,
+            Self::Float(_) => SqlType::Float,
+            Self::Date(_) => SqlType::Date,
+            Self::Time { scale, .. } => SqlType::Time { scale: *scale },
+            Self::SmallDateTime { .. } => SqlType::SmallDateTime,
+            Self::DateTime { .. } => SqlType::DateTime,
+            Self::DateTime2 { scale, .. } => SqlType::DateTime2 { scale: *scale },
+            Self::DateTimeOffset { scale, .. } => SqlType::DateTimeOffset { scale: *scale },
+            Self::Str(_) => SqlType::NVarChar { len: Length::Max },
+            Self::Bytes(_) => SqlType::VarBinary { len: Length::Max },
+            Self::Guid(_) => SqlType::UniqueIdentifier,
+            Self::RowVersion(_) => SqlType::RowVersion,
+            Self::Xml(_) => SqlType::Xml,
+        })
     }
 }

@@ -70,7 +70,6 @@ impl Run<'_> {
         let mut changes = Vec::with_capacity(rows.len());
         for row in rows {
             let mut given = Vec::with_capacity(row.len());
-            let mut places = Vec::with_capacity(row.len());
             for ((value, at), column) in row.into_iter().zip(&load.places).zip(&load.target.columns) {
                 let target = &writer.table.columns[*at];
                 // Without KEEP_NULLS a NULL takes the column's default, and an identity its next value.
@@ -79,10 +78,10 @@ impl Run<'_> {
                     continue;
                 }
                 let from = super::bind_query::info_of(column);
-                given.push(convert_bulk(value, from, super::writer::unlimited(target.info))?);
-                places.push(*at);
+                let value = convert_bulk(value, from, super::writer::unlimited(target.info))?;
+                given.push((*at, value));
             }
-            let values = writer.values(self, &places, &given)?;
+            let values = writer.values(self, given)?;
             changes.push(Change::insert(writer.complete(self, values, "INSERT")?));
         }
         if !load.check_constraints {
@@ -122,56 +121,12 @@ fn convert_bulk(
     announced: crate::types::TypeInfo,
     target: crate::types::TypeInfo,
 ) -> SqlResult<Value> {
-    let fits = matches!(
-        (&value, target.ty),
-        (Value::Null, _)
-            | (Value::Int(_), SqlType::Int)
-            | (Value::BigInt(_), SqlType::BigInt)
-            | (Value::SmallInt(_), SqlType::SmallInt)
-            | (Value::TinyInt(_), SqlType::TinyInt)
-            | (Value::Bit(_), SqlType::Bit)
-            | (Value::Float(_), SqlType::Float)
-            | (Value::Real(_), SqlType::Real)
-            | (Value::Date(_), SqlType::Date)
-            | (Value::DateTime { .. }, SqlType::DateTime)
-            | (Value::Guid(_), SqlType::UniqueIdentifier)
-            | (Value::Bytes(_), SqlType::VarBinary { .. } | SqlType::Image)
-    ) || (matches!(value, Value::Str(_)) && target.ty.is_character());
-    if fits {
+    let text = matches!(value, Value::Str(_)) && target.ty.is_character();
+    let image = matches!((&value, target.ty), (Value::Bytes(_), SqlType::Image));
+    let own = value.own_type();
+    if text || image || own.is_none_or(|own| own == target.ty) {
         return Ok(value);
     }
-    let from = type_of(&value).map_or(announced, crate::types::TypeInfo::new);
+    let from = own.map_or(announced, crate::types::TypeInfo::new);
     convert_value(value, from, target)
-}
-
-/// The type that a value has by itself.
-fn type_of(value: &Value) -> Option<SqlType> {
-    use crate::types::Length;
-    Some(match value {
-        Value::Null => return None,
-        Value::Bit(_) => SqlType::Bit,
-        Value::TinyInt(_) => SqlType::TinyInt,
-        Value::SmallInt(_) => SqlType::SmallInt,
-        Value::Int(_) => SqlType::Int,
-        Value::BigInt(_) => SqlType::BigInt,
-        Value::Decimal(d) => SqlType::Decimal {
-            precision: d.precision,
-            scale: d.scale,
-        },
-        Value::Money(_) => SqlType::Money,
-        Value::SmallMoney(_) => SqlType::SmallMoney,
-        Value::Real(_) => SqlType::Real,
-        Value::Float(_) => SqlType::Float,
-        Value::Date(_) => SqlType::Date,
-        Value::Time { scale, .. } => SqlType::Time { scale: *scale },
-        Value::SmallDateTime { .. } => SqlType::SmallDateTime,
-        Value::DateTime { .. } => SqlType::DateTime,
-        Value::DateTime2 { scale, .. } => SqlType::DateTime2 { scale: *scale },
-        Value::DateTimeOffset { scale, .. } => SqlType::DateTimeOffset { scale: *scale },
-        Value::Str(_) => SqlType::NVarChar { len: Length::Max },
-        Value::Bytes(_) => SqlType::VarBinary { len: Length::Max },
-        Value::Guid(_) => SqlType::UniqueIdentifier,
-        Value::RowVersion(_) => SqlType::RowVersion,
-        Value::Xml(_) => SqlType::Xml,
-    })
 }

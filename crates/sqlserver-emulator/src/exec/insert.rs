@@ -112,7 +112,7 @@ impl Run<'_> {
                             None => writer.default(self, *at)?,
                         });
                     }
-                    gathered.push(writer.values(self, places, &values)?);
+                    gathered.push(writer.values(self, places.iter().copied().zip(values))?);
                 }
             }
             Rows::Query(plan, items) => {
@@ -127,7 +127,7 @@ impl Run<'_> {
                         .iter()
                         .map(|item| run.value(item))
                         .collect::<SqlResult<Vec<_>>>()?;
-                    gathered.push(writer.values(run, places, &values)?);
+                    gathered.push(writer.values(run, places.iter().copied().zip(values))?);
                     Ok(Flow::Continue)
                 };
                 self.query(&plan, each)?;
@@ -140,7 +140,8 @@ impl Run<'_> {
                             "Column name or number of supplied values does not match table definition.",
                         ));
                     }
-                    gathered.push(writer.values(self, places, &row)?);
+                    let given = places.iter().copied().zip(row.iter().cloned());
+                    gathered.push(writer.values(self, given)?);
                 }
             }
         }
@@ -332,12 +333,11 @@ impl TableWriter {
     pub(crate) fn values(
         &self,
         run: &mut Run<'_>,
-        places: &[usize],
-        given: &[Value],
+        given: impl IntoIterator<Item = (usize, Value)>,
     ) -> SqlResult<Vec<Value>> {
         let mut values: Vec<Option<Value>> = vec![None; self.table.columns.len()];
-        for (at, value) in places.iter().zip(given) {
-            values[*at] = Some(value.clone());
+        for (at, value) in given {
+            values[at] = Some(value);
         }
         let identity = self.table.identity();
         let mut row = Vec::with_capacity(values.len());

@@ -151,12 +151,13 @@ impl Run<'_> {
                 self.set_row(row.clone());
                 let mut given = Vec::with_capacity(exprs.len());
                 for (expr, at) in exprs.iter().zip(places) {
-                    given.push(match expr {
+                    let value = match expr {
                         Some(expr) => self.value_over(expr, &row)?,
                         None => plan.writer.default(self, *at)?,
-                    });
+                    };
+                    given.push((*at, value));
                 }
-                let values = plan.writer.values(self, places, &given)?;
+                let values = plan.writer.values(self, given)?;
                 let new = plan.writer.complete(self, values, "INSERT")?;
                 Step {
                     change: Change::insert(new),

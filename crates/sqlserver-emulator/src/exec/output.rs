@@ -157,7 +157,8 @@ impl OutputPlan {
         };
         let mut changes = Vec::with_capacity(rows.len());
         for row in rows {
-            let values = writer.values(run, places, &row)?;
+            let given = places.iter().copied().zip(row.iter().cloned());
+            let values = writer.values(run, given)?;
             changes.push(Change::insert(writer.complete(run, values, "INSERT")?));
         }
         writer.write(run, changes)?;

@@ -13,8 +13,8 @@ use crate::outcome::Flow;
 use crate::store::{Access, Cursor, KeyRange, Packed, Refusal, Row, RowId, Table, TableId, key};
 use crate::value::Value;
 
-/// Rows taken out of the store at a time.
-const PAGE: usize = 1024;
+/// Rows taken out of the store at a time: as many as a processor's first cache holds.
+const PAGE: usize = 256;
 
 /// A table's rows by the hash key of some columns.
 pub(crate) type HashedRows = HashMap<Vec<u8>, Vec<Row>>;

@@ -1,38 +1,39 @@
-//! A row as it is kept: its values one after the other in few bytes. They become [`Value`]s when an expression looks at them, and go
-//! to a client without becoming any.
+//! A row as it is kept: its values one after the other in few bytes, numbers and times as TDS sends them, so that most of a row goes
+//! to a client by being copied. They become [`Value`]s when an expression looks at them.
 #![warn(clippy::indexing_slicing)]
 
 use std::sync::Arc;
 
 use super::table::Row;
-use crate::value::{Decimal, Value};
+use crate::tds::{Encoder, Layout, scalar};
+use crate::types::SqlType;
+use crate::value::Value;
 
 /// The first byte of each value.
 mod tag {
     pub(super) const NULL: u8 = 0;
-    pub(super) const FALSE: u8 = 1;
-    pub(super) const TRUE: u8 = 2;
-    pub(super) const TINY_INT: u8 = 3;
-    pub(super) const SMALL_INT: u8 = 4;
-    pub(super) const INT: u8 = 5;
-    pub(super) const BIG_INT: u8 = 6;
-    pub(super) const DECIMAL: u8 = 7;
-    pub(super) const MONEY: u8 = 8;
-    pub(super) const SMALL_MONEY: u8 = 9;
-    pub(super) const REAL: u8 = 10;
-    pub(super) const FLOAT: u8 = 11;
-    pub(super) const DATE: u8 = 12;
-    pub(super) const TIME: u8 = 13;
-    pub(super) const SMALL_DATE_TIME: u8 = 14;
-    pub(super) const DATE_TIME: u8 = 15;
-    pub(super) const DATE_TIME_2: u8 = 16;
-    pub(super) const DATE_TIME_OFFSET: u8 = 17;
+    pub(super) const BIT: u8 = 1;
+    pub(super) const TINY_INT: u8 = 2;
+    pub(super) const SMALL_INT: u8 = 3;
+    pub(super) const INT: u8 = 4;
+    pub(super) const BIG_INT: u8 = 5;
+    pub(super) const DECIMAL: u8 = 6;
+    pub(super) const MONEY: u8 = 7;
+    pub(super) const SMALL_MONEY: u8 = 8;
+    pub(super) const REAL: u8 = 9;
+    pub(super) const FLOAT: u8 = 10;
+    pub(super) const DATE: u8 = 11;
+    pub(super) const TIME: u8 = 12;
+    pub(super) const SMALL_DATE_TIME: u8 = 13;
+    pub(super) const DATE_TIME: u8 = 14;
+    pub(super) const DATE_TIME_2: u8 = 15;
+    pub(super) const DATE_TIME_OFFSET: u8 = 16;
+    pub(super) const GUID: u8 = 17;
     pub(super) const ASCII: u8 = 18;
     pub(super) const WIDE: u8 = 19;
     pub(super) const BYTES: u8 = 20;
-    pub(super) const GUID: u8 = 21;
-    pub(super) const ROW_VERSION: u8 = 22;
-    pub(super) const XML: u8 = 23;
+    pub(super) const ROW_VERSION: u8 = 21;
+    pub(super) const XML: u8 = 22;
 }
 
 /// A row in few bytes, shared by everyone who reads it.
@@ -49,6 +50,55 @@ pub(crate) enum Stored<'a> {
     Bytes(&'a [u8]),
     /// Any other, which owns no memory, but for XML.
     Other(Value),
+}
+
+/// What stands in front of a number or a time: its type, with precision and scale, in one byte to three. With the value's own length
+/// and its first byte there are three bytes at least, so that all heads are compared alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Head {
+    bytes: [u8; 3],
+    /// All ones where `bytes` count.
+    mask: [u8; 3],
+    length: usize,
+}
+
+impl Head {
+    /// None for types whose values are not kept as they travel.
+    pub(crate) fn of(ty: SqlType) -> Option<Self> {
+        let (bytes, length) = match ty {
+            SqlType::Bit => ([tag::BIT, 0, 0], 1),
+            SqlType::TinyInt => ([tag::TINY_INT, 0, 0], 1),
+            SqlType::SmallInt => ([tag::SMALL_INT, 0, 0], 1),
+            SqlType::Int => ([tag::INT, 0, 0], 1),
+            SqlType::BigInt => ([tag::BIG_INT, 0, 0], 1),
+            SqlType::Decimal { precision, scale } | SqlType::Numeric { precision, scale } => {
+                ([tag::DECIMAL, precision, scale], 3)
+            }
+            SqlType::Money => ([tag::MONEY, 0, 0], 1),
+            SqlType::SmallMoney => ([tag::SMALL_MONEY, 0, 0], 1),
+            SqlType::Real => ([tag::REAL, 0, 0], 1),
+            SqlType::Float => ([tag::FLOAT, 0, 0], 1),
+            SqlType::Date => ([tag::DATE, 0, 0], 1),
+            SqlType::Time { scale } => ([tag::TIME, scale, 0], 2),
+            SqlType::SmallDateTime => ([tag::SMALL_DATE_TIME, 0, 0], 1),
+            SqlType::DateTime => ([tag::DATE_TIME, 0, 0], 1),
+            SqlType::DateTime2 { scale } => ([tag::DATE_TIME_2, scale, 0], 2),
+            SqlType::DateTimeOffset { scale } => ([tag::DATE_TIME_OFFSET, scale, 0], 2),
+            SqlType::UniqueIdentifier => ([tag::GUID, 0, 0], 1),
+            _ => return None,
+        };
+        let mask = [0, 1, 2].map(|at| if at < length { u8::MAX } else { 0 });
+        Some(Self { bytes, mask, length })
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+
+    fn begins(&self, [a, b, c]: [u8; 3]) -> bool {
+        let [x, y, z] = self.mask;
+        [a & x, b & y, c & z] == self.bytes
+    }
 }
 
 impl Packed {
@@ -104,81 +154,47 @@ fn units(bytes: &[u8]) -> Arc<[u16]> {
 }
 
 fn pack(value: &Value, out: &mut Vec<u8>) {
-    let mut fixed = |tag: u8, bytes: &[u8]| {
-        out.push(tag);
-        out.extend_from_slice(bytes);
-    };
     match value {
-        Value::Null => fixed(tag::NULL, &[]),
-        Value::Bit(false) => fixed(tag::FALSE, &[]),
-        Value::Bit(true) => fixed(tag::TRUE, &[]),
-        Value::TinyInt(n) => fixed(tag::TINY_INT, &[*n]),
-        Value::SmallInt(n) => fixed(tag::SMALL_INT, &n.to_le_bytes()),
-        Value::Int(n) => fixed(tag::INT, &n.to_le_bytes()),
-        Value::BigInt(n) => fixed(tag::BIG_INT, &n.to_le_bytes()),
-        Value::Money(n) => fixed(tag::MONEY, &n.to_le_bytes()),
-        Value::SmallMoney(n) => fixed(tag::SMALL_MONEY, &n.to_le_bytes()),
-        Value::Real(x) => fixed(tag::REAL, &x.to_le_bytes()),
-        Value::Float(x) => fixed(tag::FLOAT, &x.to_le_bytes()),
-        Value::Date(days) => fixed(tag::DATE, &days.to_le_bytes()),
-        Value::Guid(guid) => fixed(tag::GUID, guid),
-        Value::RowVersion(n) => fixed(tag::ROW_VERSION, &n.to_le_bytes()),
-        Value::Time { ticks, scale } => {
-            fixed(tag::TIME, &[*scale]);
-            out.extend(ticks.to_le_bytes());
+        Value::Null => out.push(tag::NULL),
+        Value::RowVersion(n) => {
+            out.push(tag::ROW_VERSION);
+            out.extend(n.to_le_bytes());
         }
-        Value::SmallDateTime { days, minutes } => {
-            fixed(tag::SMALL_DATE_TIME, &days.to_le_bytes());
-            out.extend(minutes.to_le_bytes());
-        }
-        Value::DateTime { days, ticks } => {
-            fixed(tag::DATE_TIME, &days.to_le_bytes());
-            out.extend(ticks.to_le_bytes());
-        }
-        Value::DateTime2 { days, ticks, scale } => {
-            fixed(tag::DATE_TIME_2, &[*scale]);
-            out.extend(days.to_le_bytes());
-            out.extend(ticks.to_le_bytes());
-        }
-        Value::DateTimeOffset {
-            days,
-            ticks,
-            scale,
-            offset,
-        } => {
-            fixed(tag::DATE_TIME_OFFSET, &[*scale]);
-            out.extend(days.to_le_bytes());
-            out.extend(ticks.to_le_bytes());
-            out.extend(offset.to_le_bytes());
-        }
-        Value::Decimal(decimal) => pack_decimal(decimal, out),
         Value::Str(units) if units.iter().all(|unit| *unit < 0x80) => {
-            fixed(tag::ASCII, &[]);
+            out.push(tag::ASCII);
             length(units.len(), out);
             out.extend(units.iter().map(|unit| *unit as u8));
         }
         Value::Str(units) => pack_wide(tag::WIDE, units, out),
         Value::Xml(units) => pack_wide(tag::XML, units, out),
         Value::Bytes(bytes) => {
-            fixed(tag::BYTES, &[]);
+            out.push(tag::BYTES);
             length(bytes.len(), out);
             out.extend_from_slice(bytes);
+        }
+        Value::Decimal(decimal) => {
+            let digits = decimal.unscaled.unsigned_abs().checked_ilog10().unwrap_or(0) as u8 + 1;
+            let precision = decimal.precision.max(digits);
+            let scale = decimal.scale;
+            pack_scalar(SqlType::Decimal { precision, scale }, value, out);
+        }
+        scalar => {
+            if let Some(ty) = scalar.own_type() {
+                pack_scalar(ty, scalar, out);
+            }
         }
     }
 }
 
-/// Eight bytes of digits where they are enough, as they mostly are.
-fn pack_decimal(decimal: &Decimal, out: &mut Vec<u8>) {
-    out.extend([tag::DECIMAL, decimal.precision, decimal.scale]);
-    match i64::try_from(decimal.unscaled) {
-        Ok(short) => {
-            out.push(8);
-            out.extend(short.to_le_bytes());
-        }
-        Err(_) => {
-            out.push(16);
-            out.extend(decimal.unscaled.to_le_bytes());
-        }
+/// Its head, its length in one byte, and its bytes.
+fn pack_scalar(ty: SqlType, value: &Value, out: &mut Vec<u8>) {
+    let start = out.len();
+    out.extend_from_slice(Head::of(ty).as_ref().map_or(&[], Head::bytes));
+    let written = Encoder::new(ty, None, Layout::ByteLength).encode(out, value);
+    debug_assert_eq!(written, Ok(()), "every value has a form in its own type");
+    if written.is_err() {
+        out.truncate(start);
+        out.push(tag::NULL);
     }
 }
 
@@ -228,17 +244,51 @@ impl<'a> Values<'a> {
         Some(bytes)
     }
 
-    fn decimal(&mut self) -> Option<Value> {
-        let [precision, scale, width] = self.array()?;
-        let unscaled = match width {
-            8 => i128::from(i64::from_le_bytes(self.array()?)),
-            _ => i128::from_le_bytes(self.array()?),
+    /// The next value as it travels behind one byte of length, if it has this head.
+    pub(crate) fn scalar_behind(&mut self, head: Head) -> Option<&'a [u8]> {
+        self.0.first_chunk().filter(|first| head.begins(**first))?;
+        let form = self.0.get(head.length..)?;
+        let (form, rest) = form.split_at_checked(1 + usize::from(*form.first()?))?;
+        self.0 = rest;
+        Some(form)
+    }
+
+    /// The next value, if it is text of ASCII characters.
+    pub(crate) fn ascii(&mut self) -> Option<&'a [u8]> {
+        let mut behind = Self(self.0.strip_prefix(&[tag::ASCII])?);
+        let text = behind.counted()?;
+        *self = behind;
+        Some(text)
+    }
+
+    /// A number or a time whose head begins with `first`.
+    fn scalar(&mut self, first: u8) -> Option<Value> {
+        let ty = match first {
+            tag::BIT => SqlType::Bit,
+            tag::TINY_INT => SqlType::TinyInt,
+            tag::SMALL_INT => SqlType::SmallInt,
+            tag::INT => SqlType::Int,
+            tag::BIG_INT => SqlType::BigInt,
+            tag::DECIMAL => SqlType::Decimal {
+                precision: self.byte()?,
+                scale: self.byte()?,
+            },
+            tag::MONEY => SqlType::Money,
+            tag::SMALL_MONEY => SqlType::SmallMoney,
+            tag::REAL => SqlType::Real,
+            tag::FLOAT => SqlType::Float,
+            tag::DATE => SqlType::Date,
+            tag::TIME => SqlType::Time { scale: self.byte()? },
+            tag::SMALL_DATE_TIME => SqlType::SmallDateTime,
+            tag::DATE_TIME => SqlType::DateTime,
+            tag::DATE_TIME_2 => SqlType::DateTime2 { scale: self.byte()? },
+            tag::DATE_TIME_OFFSET => SqlType::DateTimeOffset { scale: self.byte()? },
+            _ => SqlType::UniqueIdentifier,
         };
-        Some(Value::Decimal(Decimal {
-            unscaled,
-            precision,
-            scale,
-        }))
+        let length = usize::from(self.byte()?);
+        let (bytes, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        scalar(ty, bytes).ok()
     }
 }
 
@@ -251,44 +301,9 @@ impl<'a> Iterator for Values<'a> {
             tag::WIDE => return Some(Stored::Wide(self.counted()?)),
             tag::BYTES => return Some(Stored::Bytes(self.counted()?)),
             tag::NULL => Value::Null,
-            tag::FALSE => Value::Bit(false),
-            tag::TRUE => Value::Bit(true),
-            tag::TINY_INT => Value::TinyInt(self.byte()?),
-            tag::SMALL_INT => Value::SmallInt(i16::from_le_bytes(self.array()?)),
-            tag::INT => Value::Int(i32::from_le_bytes(self.array()?)),
-            tag::BIG_INT => Value::BigInt(i64::from_le_bytes(self.array()?)),
-            tag::DECIMAL => self.decimal()?,
-            tag::MONEY => Value::Money(i64::from_le_bytes(self.array()?)),
-            tag::SMALL_MONEY => Value::SmallMoney(i32::from_le_bytes(self.array()?)),
-            tag::REAL => Value::Real(f32::from_le_bytes(self.array()?)),
-            tag::FLOAT => Value::Float(f64::from_le_bytes(self.array()?)),
-            tag::DATE => Value::Date(i32::from_le_bytes(self.array()?)),
-            tag::TIME => Value::Time {
-                scale: self.byte()?,
-                ticks: u64::from_le_bytes(self.array()?),
-            },
-            tag::SMALL_DATE_TIME => Value::SmallDateTime {
-                days: u16::from_le_bytes(self.array()?),
-                minutes: u16::from_le_bytes(self.array()?),
-            },
-            tag::DATE_TIME => Value::DateTime {
-                days: i32::from_le_bytes(self.array()?),
-                ticks: u32::from_le_bytes(self.array()?),
-            },
-            tag::DATE_TIME_2 => Value::DateTime2 {
-                scale: self.byte()?,
-                days: i32::from_le_bytes(self.array()?),
-                ticks: u64::from_le_bytes(self.array()?),
-            },
-            tag::DATE_TIME_OFFSET => Value::DateTimeOffset {
-                scale: self.byte()?,
-                days: i32::from_le_bytes(self.array()?),
-                ticks: u64::from_le_bytes(self.array()?),
-                offset: i16::from_le_bytes(self.array()?),
-            },
-            tag::GUID => Value::Guid(self.array()?),
             tag::ROW_VERSION => Value::RowVersion(u64::from_le_bytes(self.array()?)),
-            _ => Value::Xml(units(self.counted()?)),
+            tag::XML => Value::Xml(units(self.counted()?)),
+            first => self.scalar(first)?,
         };
         Some(Stored::Other(value))
     }
@@ -297,6 +312,7 @@ impl<'a> Iterator for Values<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::value::Decimal;
 
     /// Every kind of value, at its edges.
     fn values() -> Vec<Value> {
@@ -307,7 +323,7 @@ mod tests {
                 scale: 7,
             })
         };
-        let (days, ticks) = (-693_595, 863_999_999_999);
+        let (days, ticks) = (3_652_058, 863_990_000_000);
         vec![
             Value::Null,
             Value::Bit(false),

@@ -184,21 +184,22 @@ impl Response {
         } else {
             columns.len()
         };
+        if columns.len() != self.encoders.len() {
+            return Err(Mismatch);
+        }
         let out = self.writer.payload();
         out.push(token::kind::ROW);
-        let (mut nulls, mut written) = (0, 0);
-        for (at, value) in row.values().enumerate() {
-            if columns.get(written) != Some(&at) {
-                continue;
+        let mut values = row.values();
+        let (mut nulls, mut passed) = (0, 0);
+        for (encoder, column) in self.encoders.iter().zip(columns) {
+            while passed < *column {
+                values.next().ok_or(Mismatch)?;
+                passed += 1;
             }
-            nulls += usize::from(value.is_null());
-            self.encoders
-                .get(written)
-                .ok_or(Mismatch)?
-                .encode_stored(out, value)?;
-            written += 1;
+            nulls += usize::from(encoder.encode_next(out, &mut values)?);
+            passed += 1;
         }
-        Ok(written == self.encoders.len() && nulls <= most_nulls)
+        Ok(nulls <= most_nulls)
     }
 
     /// Hands packets over when they are full, no faster than rows may leave.

@@ -1,8 +1,10 @@
 //! A value as a parameter or a bulk row carries it.
 #![warn(clippy::indexing_slicing)]
 
+use std::sync::Arc;
+
 use crate::collation::Collation;
-use crate::tds::reader::{PacketSource, WireError, WireReader, WireResult, units};
+use crate::tds::reader::{PacketSource, WireError, WireReader, WireResult};
 use crate::tds::type_info::{Layout, WireType, time_length};
 use crate::tds::value_encode::swap_guid;
 use crate::tds::variant;
@@ -38,10 +40,10 @@ pub(crate) fn decode<S: PacketSource>(
 ) -> WireResult<Value> {
     match wire.layout {
         Layout::Fixed(0) => Ok(Value::Null),
-        Layout::Fixed(length) => scalar(wire, reader.take(usize::from(length))?),
+        Layout::Fixed(length) => scalar(wire.ty, reader.take(usize::from(length))?),
         Layout::ByteLength => match reader.u8()? {
             0 => Ok(Value::Null),
-            length => scalar(wire, reader.take(usize::from(length))?),
+            length => scalar(wire.ty, reader.take(usize::from(length))?),
         },
         Layout::ShortLength => match reader.u16()? {
             SHORT_NULL => Ok(Value::Null),
@@ -99,7 +101,7 @@ pub(crate) fn string(wire: &WireType, bytes: &[u8]) -> WireResult<Value> {
             let units = utf16(bytes, "xml")?;
             Value::Xml(units.strip_prefix(&[BYTE_ORDER_MARK]).unwrap_or(&units).into())
         }
-        ty if ty.is_unicode() => Value::Str(utf16(bytes, "nvarchar")?.into()),
+        ty if ty.is_unicode() => Value::Str(utf16(bytes, "nvarchar")?),
         _ => {
             let collation = wire.collation.unwrap_or_else(Collation::server_default);
             Value::Str(collation.code_page.decode(bytes).into())
@@ -107,46 +109,47 @@ pub(crate) fn string(wire: &WireType, bytes: &[u8]) -> WireResult<Value> {
     })
 }
 
-fn utf16(bytes: &[u8], ty: &'static str) -> WireResult<Vec<u16>> {
-    if bytes.len().is_multiple_of(2) {
-        Ok(units(bytes))
+fn utf16(bytes: &[u8], ty: &'static str) -> WireResult<Arc<[u16]>> {
+    let (pairs, odd) = bytes.as_chunks::<2>();
+    if odd.is_empty() {
+        Ok(pairs.iter().map(|pair| u16::from_le_bytes(*pair)).collect())
     } else {
         Err(WireError::InvalidValue(ty))
     }
 }
 
 /// A value of at most 255 bytes that is neither text nor binary.
-pub(crate) fn scalar(wire: &WireType, bytes: &[u8]) -> WireResult<Value> {
-    let invalid = || WireError::InvalidValue(wire.ty.name());
-    match wire.ty {
-        SqlType::Bit => sized(bytes, wire).map(|[byte]| Value::Bit(byte != 0)),
-        SqlType::TinyInt => sized(bytes, wire).map(|[byte]| Value::TinyInt(byte)),
-        SqlType::SmallInt => sized(bytes, wire).map(|b| Value::SmallInt(i16::from_le_bytes(b))),
-        SqlType::Int | SqlType::Null => sized(bytes, wire).map(|b| Value::Int(i32::from_le_bytes(b))),
-        SqlType::BigInt => sized(bytes, wire).map(|b| Value::BigInt(i64::from_le_bytes(b))),
-        SqlType::Real => sized(bytes, wire).map(f32::from_le_bytes).and_then(|v| {
+pub(crate) fn scalar(ty: SqlType, bytes: &[u8]) -> WireResult<Value> {
+    let invalid = || WireError::InvalidValue(ty.name());
+    match ty {
+        SqlType::Bit => sized(bytes, ty).map(|[byte]| Value::Bit(byte != 0)),
+        SqlType::TinyInt => sized(bytes, ty).map(|[byte]| Value::TinyInt(byte)),
+        SqlType::SmallInt => sized(bytes, ty).map(|b| Value::SmallInt(i16::from_le_bytes(b))),
+        SqlType::Int | SqlType::Null => sized(bytes, ty).map(|b| Value::Int(i32::from_le_bytes(b))),
+        SqlType::BigInt => sized(bytes, ty).map(|b| Value::BigInt(i64::from_le_bytes(b))),
+        SqlType::Real => sized(bytes, ty).map(f32::from_le_bytes).and_then(|v| {
             if v.is_finite() {
                 Ok(Value::Real(v))
             } else {
                 Err(invalid())
             }
         }),
-        SqlType::Float => sized(bytes, wire).map(f64::from_le_bytes).and_then(|v| {
+        SqlType::Float => sized(bytes, ty).map(f64::from_le_bytes).and_then(|v| {
             if v.is_finite() {
                 Ok(Value::Float(v))
             } else {
                 Err(invalid())
             }
         }),
-        SqlType::Money => sized(bytes, wire)
+        SqlType::Money => sized(bytes, ty)
             .map(|[e, f, g, h, a, b, c, d]| Value::Money(i64::from_le_bytes([a, b, c, d, e, f, g, h]))),
-        SqlType::SmallMoney => sized(bytes, wire).map(|b| Value::SmallMoney(i32::from_le_bytes(b))),
-        SqlType::DateTime => sized(bytes, wire).and_then(date_time),
-        SqlType::SmallDateTime => sized(bytes, wire).map(|[a, b, c, d]| Value::SmallDateTime {
+        SqlType::SmallMoney => sized(bytes, ty).map(|b| Value::SmallMoney(i32::from_le_bytes(b))),
+        SqlType::DateTime => sized(bytes, ty).and_then(date_time),
+        SqlType::SmallDateTime => sized(bytes, ty).map(|[a, b, c, d]| Value::SmallDateTime {
             days: u16::from_le_bytes([a, b]),
             minutes: u16::from_le_bytes([c, d]),
         }),
-        SqlType::UniqueIdentifier => sized(bytes, wire).map(|guid| Value::Guid(swap_guid(guid))),
+        SqlType::UniqueIdentifier => sized(bytes, ty).map(|guid| Value::Guid(swap_guid(guid))),
         SqlType::Decimal { precision, scale } | SqlType::Numeric { precision, scale } => {
             decimal(bytes, precision, scale).ok_or_else(invalid)
         }
@@ -160,10 +163,8 @@ pub(crate) fn scalar(wire: &WireType, bytes: &[u8]) -> WireResult<Value> {
     }
 }
 
-fn sized<const N: usize>(bytes: &[u8], wire: &WireType) -> WireResult<[u8; N]> {
-    bytes
-        .try_into()
-        .map_err(|_| WireError::InvalidValue(wire.ty.name()))
+fn sized<const N: usize>(bytes: &[u8], ty: SqlType) -> WireResult<[u8; N]> {
+    bytes.try_into().map_err(|_| WireError::InvalidValue(ty.name()))
 }
 
 fn date_time(bytes: [u8; 8]) -> WireResult<Value> {

@@ -96,7 +96,7 @@ pub(crate) fn decode<S: PacketSource>(reader: &mut WireReader<S>) -> WireResult<
     let rest = inner.take(total.saturating_sub(read))?;
     match wire.layout {
         Layout::ShortLength => string(&wire, rest),
-        _ => scalar(&wire, rest),
+        _ => scalar(wire.ty, rest),
     }
 }
 
