@@ -18,7 +18,7 @@ use iceberg::spec::{
     Snapshot, SnapshotReference, SnapshotRetention, Struct, Summary,
 };
 use iceberg_maintenance::{
-    CompactOptions, ExpireOptions, OrphanOptions, compact, expire, expiry_is_due, remove_orphans,
+    AtMost, CompactOptions, ExpireOptions, OrphanOptions, compact, expire, expiry_is_due, remove_orphans,
 };
 use iceberg_table::{
     Catalog, CatalogCommit, DataFileReader, DeletedRows, FileSystemCatalog, MetadataChange, NewTable,
@@ -185,7 +185,7 @@ async fn maintenance_runs_in_tasks() {
     tokio::spawn(removing).await.unwrap().unwrap();
 }
 
-/// The newest stay, although all are young; but not against what the table or its branch says.
+/// The newest stay; the others go before their time, but not young, nor against what the table or its branch says.
 #[tokio::test]
 async fn at_most_so_many_snapshots_stay() {
     const AGE: &str = "history.expire.max-snapshot-age-ms";
@@ -197,13 +197,15 @@ async fn at_most_so_many_snapshots_stay() {
         ),
     };
     for (at_most, age, branch, expired) in [
-        (4, None, false, 4),
-        (7, None, false, 1),
-        (8, None, false, 0),
-        (4, Some(2 * CENTURY_MS), false, 0),
-        (4, Some(1), false, 7),
-        (4, None, true, 0),
+        ((4, 0), None, false, 4),
+        ((7, 0), None, false, 1),
+        ((8, 0), None, false, 0),
+        ((4, 2 * CENTURY_MS), None, false, 0),
+        ((4, 0), Some(2 * CENTURY_MS), false, 0),
+        ((4, 0), Some(1), false, 7),
+        ((4, 0), None, true, 0),
     ] {
+        let (snapshots, young_ms) = at_most;
         let mut table = Table::new(0, 8).await;
         let ids = snapshot_ids(table.lake()).await;
         if let Some(age) = age {
@@ -215,14 +217,14 @@ async fn at_most_so_many_snapshots_stay() {
         // All are a century old; what nothing else speaks of stays two.
         let options = ExpireOptions {
             older_than_ms: age.is_none().then_some(2 * CENTURY_MS),
-            keep_at_most: Some(at_most),
+            keep_at_most: Some(AtMost { snapshots, young_ms }),
             ..ExpireOptions::default()
         };
         let lake = table.lake();
         let due = expiry_is_due(&lake.table().await, &options, &lake.later).unwrap();
-        assert_eq!(due, expired > 0, "{at_most} {age:?} {branch}");
+        assert_eq!(due, expired > 0, "{at_most:?} {age:?} {branch}");
         let done = table.expire(options).await.unwrap();
-        assert_eq!(done.snapshots, ids[..expired], "{at_most} {age:?} {branch}");
+        assert_eq!(done.snapshots, ids[..expired], "{at_most:?} {age:?} {branch}");
         table
             .history
             .snapshots
@@ -236,7 +238,7 @@ async fn at_most_so_many_snapshots_stay() {
 async fn expiry_is_due_when_a_tenth_can_go() {
     let table = Table::new(0, 11).await;
     let lake = table.lake();
-    for (at_most, gc, due) in [
+    for (snapshots, gc, due) in [
         (11, "true", false),
         (10, "true", false),
         (9, "true", true),
@@ -245,11 +247,14 @@ async fn expiry_is_due_when_a_tenth_can_go() {
         table.set("gc.enabled", gc).await;
         let options = ExpireOptions {
             older_than_ms: Some(2 * CENTURY_MS),
-            keep_at_most: Some(at_most),
+            keep_at_most: Some(AtMost {
+                snapshots,
+                young_ms: 0,
+            }),
             ..ExpireOptions::default()
         };
         let is_due = expiry_is_due(&lake.table().await, &options, &lake.later).unwrap();
-        assert_eq!(is_due, due, "{at_most} {gc}");
+        assert_eq!(is_due, due, "{snapshots} {gc}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! `maintain compact | expire | orphans`, and the expiry after a run.
 
 use iceberg_maintenance::{
-    CompactOptions, Compacted, ExpireOptions, Expired, OrphanOptions, Orphans, compact, expire,
+    AtMost, CompactOptions, Compacted, ExpireOptions, Expired, OrphanOptions, Orphans, compact, expire,
     expiry_is_due, merge_manifests, remove_orphans,
 };
 use iceberg_reader::snapshots_of_position;
@@ -141,11 +141,19 @@ pub(crate) async fn expire_after(parts: &Parts, tables: &[Selected], report: &mu
     }
 }
 
-/// Expires snapshots of a table that changes have been captured into, where that is due.
+/// Expires snapshots of a table that changes have been captured into, where that is due. The history of a table that was adopted is its
+/// owner's.
 pub(crate) async fn expire_if_due(parts: &Parts, table: &Selected) -> Result<()> {
+    if table.entry.adopt {
+        return Ok(());
+    }
     let (catalog, clock) = (parts.catalog().as_ref(), parts.clock().as_ref());
+    let settings = &parts.config().iceberg.expire;
     let options = ExpireOptions {
-        keep_at_most: Some(parts.config().iceberg.expire.keep_at_most),
+        keep_at_most: Some(AtMost {
+            snapshots: settings.keep_at_most,
+            young_ms: i64::try_from(settings.young.duration().as_millis()).unwrap_or(i64::MAX),
+        }),
         ..ExpireOptions::default()
     };
     let Some(loaded) = catalog.load(&table.iceberg).await? else {

@@ -10,6 +10,8 @@ use model::{Clock, Error, ErrorKind, Ids, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::Period;
+
 /// Where the Iceberg tables are: exactly one catalog, and what its files need.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -34,16 +36,19 @@ pub struct Iceberg {
     pub expire: Expiry,
 }
 
-/// How old snapshots go by themselves: once a run has captured changes into a table, and a tenth of its snapshots can go. What stays
+/// How old snapshots of tables that were not adopted go by themselves: once a run has captured changes into a table, and a tenth of its
+/// snapshots can go. What stays
 /// is what stays with `maintain expire`: branches, tags, marks, what the target continues from, and by default the last 5 days.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Expiry {
     /// Whether they do.
     pub after_runs: bool,
-    /// So many snapshots stay at most, however young, unless the table's property `history.expire.max-snapshot-age-ms` says how long they
-    /// stay. Each one that stays makes every commit a little slower.
+    /// So many snapshots stay at most, unless the table's property `history.expire.max-snapshot-age-ms` says how long they stay. Each one
+    /// that stays makes every commit a little slower.
     pub keep_at_most: usize,
+    /// Snapshots that are younger stay all the same, for example `1h`: longer than any query of another engine takes.
+    pub young: Period,
 }
 
 impl Default for Expiry {
@@ -51,6 +56,7 @@ impl Default for Expiry {
         Self {
             after_runs: true,
             keep_at_most: 500,
+            young: Period::seconds(3_600),
         }
     }
 }
