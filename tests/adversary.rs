@@ -80,6 +80,15 @@ const CDC: Mode = Mode {
     sees_deletes: true,
 };
 
+const TRIGGER: Mode = Mode {
+    name: "trigger",
+    capture: r#"{"mode":"trigger","trigger":{"install":true},"window":{"settle_seconds":0}}"#,
+    setup: "",
+    appends: false,
+    steady: false,
+    sees_deletes: true,
+};
+
 /// How many histories each test plays.
 fn seeds() -> u64 {
     let asked = std::env::var("ADVERSARY_SEEDS").ok();
@@ -173,6 +182,15 @@ modes! {
         AskTheTarget as the_target_is_asked;
     change_tracking: CHANGE_TRACKING, without
         Ties as the_version_after_the_last_is_read,
+        Replay as what_changes_during_the_copy_is_replayed,
+        CutFirst as the_cut_is_taken_before_rows_are_read,
+        Deletes as deletes_are_changes,
+        MarkWithRows as the_mark_is_in_the_commit,
+        AskTheTarget as the_target_is_asked,
+        MarkOutlivesSnapshots as an_expired_mark_is_no_first_run;
+    // The one row whose version is the bound is often rolled back, or told again by a later one of its key.
+    trigger: TRIGGER, without
+        OpenTransactions as open_transactions_hold_the_cut,
         Replay as what_changes_during_the_copy_is_replayed,
         CutFirst as the_cut_is_taken_before_rows_are_read,
         Deletes as deletes_are_changes,

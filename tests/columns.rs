@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::world::{SHOP, World};
 
 /// Each mode of capture of `dbo.Orders`: its configuration, and the T-SQL that switches it on.
-pub(crate) const MODES: [(&str, &str); 5] = [
+pub(crate) const MODES: [(&str, &str); 6] = [
     (
         r#"{"tracking":{"column":"updated_at"},"window":{"settle_seconds":0}}"#,
         "",
@@ -22,6 +22,10 @@ pub(crate) const MODES: [(&str, &str); 5] = [
     ),
     (
         r#"{"tracking":{"column":"id"},"window":{"settle_seconds":0}}"#,
+        "",
+    ),
+    (
+        r#"{"mode":"trigger","trigger":{"install":true},"window":{"settle_seconds":0}}"#,
         "",
     ),
     (

@@ -25,9 +25,10 @@ pub(crate) async fn synchronised(mode: Mode) -> World {
     );
     world.sql(CREATE);
     match mode {
-        Mode::Cdc => world.sql(&format!("EXEC sys.sp_cdc_enable_db; {CAPTURE}")),
-        _ => world.sql(TRACK),
-    };
+        Mode::Cdc => drop(world.sql(&format!("EXEC sys.sp_cdc_enable_db; {CAPTURE}"))),
+        Mode::Trigger => world.capture.trigger.install = true,
+        _ => drop(world.sql(TRACK)),
+    }
     for id in 0..1_000 {
         world.sql(&format!(
             "INSERT INTO dbo.Orders (id, name) VALUES ({id}, N'row {id}')"
@@ -108,6 +109,26 @@ async fn change_tracking_that_was_off_for_a_while() {
 }
 
 #[tokio::test]
+async fn a_trigger_that_was_dropped() {
+    let world = synchronised(Mode::Trigger).await;
+    world.sql(
+        "DECLARE @drop nvarchar(300) = (SELECT N'DROP TRIGGER dbo.' + name FROM sys.triggers); EXEC(@drop)",
+    );
+    change(&world);
+    mended(&world, "no trigger").await;
+}
+
+/// Nobody is told of it: only `verify` finds it.
+#[tokio::test]
+async fn a_table_that_was_truncated_under_a_trigger() {
+    let world = synchronised(Mode::Trigger).await;
+    world.sql("TRUNCATE TABLE dbo.Orders; INSERT INTO dbo.Orders (id, name) VALUES (1, N'alone')");
+    run(&world).await;
+    let report = world.verify(&table()).await;
+    assert_eq!(report.columns[0].extra, 999, "{report:#?}");
+}
+
+#[tokio::test]
 async fn another_mode_than_before() {
     let mut world = synchronised(Mode::ChangeTracking).await;
     change(&world);
@@ -159,6 +180,7 @@ async fn a_table_that_was_dropped_and_created_again() {
         (Mode::ChangeTracking, TRACK),
         (Mode::Cdc, CAPTURE),
         (Mode::Incremental, TRACK),
+        (Mode::Trigger, ""),
     ] {
         let world = synchronised(mode).await;
         change(&world);

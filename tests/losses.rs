@@ -217,25 +217,20 @@ async fn a_step_of_the_clock_beyond_the_tolerance_is_named_by_verify() {
     }
 }
 
-/// A change with a time that had been read already is named by the report, once. A change without a time is not late.
+/// A change with a time that had been read already is named by the report, once.
 #[tokio::test]
 async fn rows_that_come_late_are_named_by_the_report() {
     let play = Play::begin(None).await;
-    play.sql("UPDATE dbo.Orders SET updated_at = NULL WHERE id = 3");
     let report = clock_steps_back(&play, 2 * SECOND).await;
     let [late] = &report.late_arriving_data[..] else {
         panic!("{report:#?}")
     };
     let told = (late.record_id.as_str(), late.delay_seconds, late.handled.as_str());
     assert_eq!(told, (r#"{"id":1}"#, 0.5, "applied"));
-    play.sql("UPDATE dbo.Orders SET name = N'changed without a time' WHERE id = 3");
+    assert_eq!(report.statistics.records_late, 1);
     play.insert(11);
     play.later(5 * SECOND);
     let report = play.sync().await;
-    assert_eq!(
-        report.statistics.records_updated, 2,
-        "one row on two sides: {report:#?}"
-    );
     assert_eq!(report.late_arriving_data, []);
     play.end().await;
 }

@@ -10,9 +10,11 @@
 mod adversary;
 mod arrows;
 mod columns;
+mod deletes;
 mod follow;
 mod gaps;
 mod losses;
+mod odd_times;
 mod play;
 mod repairs;
 mod twins;

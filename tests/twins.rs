@@ -86,8 +86,8 @@ impl Engine {
         let window = &mut options.window;
         match self.without {
             Some(Rule::BeginBeforeTheWatermark) => window.tolerance_seconds = 0,
-            Some(Rule::ReadUndatedRows) => window.nulls = Undated::Skip,
-            Some(Rule::ReadFutureRows) => window.future = Undated::Skip,
+            Some(Rule::ReadUndatedRows) => window.nulls = Undated::Hold,
+            Some(Rule::ReadFutureRows) => window.future = Undated::Hold,
             _ => {}
         }
         options

@@ -84,6 +84,11 @@ pub(super) async fn play(mode: Mode, seed: u64, rule: Option<Rule>) -> Outcome {
     if let Some(rule) = rule {
         rule.forgo(&mut world.capture.window);
     }
+    if world.capture.trigger.install {
+        // A trigger is made before anybody writes: it waits for who has written, and the writers here wait for it.
+        let source = world.source(&table(), world.capture.clone());
+        source.cut(&[table()], None).await.expect("the trigger is made");
+    }
     let mut history = History::new(world.emulator.clone(), seed, mode);
     history.steps(200);
     let stage = Stage::new(history, world.emulator.clone(), rule);

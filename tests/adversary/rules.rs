@@ -62,8 +62,8 @@ impl Rule {
     pub(super) fn forgo(self, window: &mut WindowOptions) {
         match self {
             Self::Tolerance => window.tolerance_seconds = 0,
-            Self::UndatedRows => window.nulls = Undated::Skip,
-            Self::FutureRows => window.future = Undated::Skip,
+            Self::UndatedRows => window.nulls = Undated::Hold,
+            Self::FutureRows => window.future = Undated::Hold,
             _ => {}
         }
     }
@@ -167,7 +167,7 @@ impl Stage {
                 upto["complete"] = upto["seen"].clone();
                 upto["pending"] = serde_json::Value::Null;
             }),
-            (Some(Rule::OpenTransactions), "rowversion") => {
+            (Some(Rule::OpenTransactions), "rowversion" | "trigger") => {
                 let last = self.ask("SELECT CONVERT(bigint, @@DBTS)");
                 tampered(upto, |upto| upto["next"] = (last + 1).into())
             }
@@ -202,7 +202,7 @@ impl Stage {
         }
         let (bound, one) = match after.kind.as_str() {
             "timestamp" => ("watermark", MILLISECOND),
-            "rowversion" => ("next", 1),
+            "rowversion" | "trigger" => ("next", 1),
             _ => ("version", 1),
         };
         tampered(after, |after| after[bound] = (number(&after[bound]) + one).into())
@@ -274,7 +274,7 @@ impl ChangeSource for Beset {
         let first = after.is_none();
         // A hasty reader does not notice that it was ahead of the counter.
         let hasty = !self.stage.has(Rule::OpenTransactions);
-        let after = after.filter(|after| !hasty || after.kind != "rowversion");
+        let after = after.filter(|after| !hasty || !matches!(after.kind.as_str(), "rowversion" | "trigger"));
         let mut cut = self.source.cut(tables, after).await?;
         if let Cut::Complete { upto, .. } = &mut cut {
             self.stage.spoil_cut(upto);
@@ -339,6 +339,10 @@ impl ChangeSource for Beset {
     }
 
     async fn acknowledge(&self, table: &TableName, upto: &Position) -> Result<()> {
+        // A hasty reader has passed rows that are still locked, and would wait for them here.
+        if !self.stage.has(Rule::OpenTransactions) {
+            return Ok(());
+        }
         self.source.acknowledge(table, upto).await
     }
 }

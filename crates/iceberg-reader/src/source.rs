@@ -145,6 +145,7 @@ impl ChangeSource for IcebergSource {
         };
         Ok(Description {
             tracking,
+            keeps_deleted: false,
             approximate_rows: snapshot.as_ref().and_then(approximate_rows),
             findings: Vec::new(),
             schema,
@@ -275,10 +276,10 @@ async fn selected(
     let chosen = match selection {
         Selection::All => files.as_slice(),
         Selection::Keys(keys) => return keyed(handle, files, schema, keys).await,
-        Selection::ChangedAfter(_) => {
+        Selection::ChangedAfter(_) | Selection::KeptKeys(_) => {
             return Err(Error::new(
                 ErrorKind::Unsupported,
-                "a cut of an Iceberg table leaves nothing for later",
+                "an Iceberg table leaves nothing for later, and tells every delete",
             )
             .with("table", handle.name()));
         }

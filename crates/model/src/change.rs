@@ -141,16 +141,32 @@ impl ChangeBatch {
 /// A stream of batches. Dropping it gives up its connection or files; nothing is drained.
 pub type Batches = Pin<Box<dyn Stream<Item = Result<ChangeBatch>> + Send + 'static>>;
 
+/// Which times of changes a source expects, in microseconds since 1970 as the column's values are told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExpectedTimes {
+    /// The column.
+    pub column: String,
+    /// What lies before was to be delivered by earlier increments. What of it the target does not hold yet came late.
+    pub from: i64,
+    /// What lies behind is not expected for a long time.
+    pub upto: i64,
+    /// Whether an increment with rows that came late must not be applied.
+    pub late_refused: bool,
+}
+
 /// What a source tells while changes are read.
 #[derive(Debug)]
 pub enum SourceEvent {
-    /// Before all changes, if the source tells changes by a time that the rows hold: what lies before `from` in that column was to be
-    /// delivered by earlier increments. What of it the target does not hold yet came late.
-    Expected {
-        /// The column.
-        column: String,
-        /// Microseconds since 1970, as the column's values are told.
-        from: i64,
+    /// Before all changes, if the source tells changes by a time that the rows hold: which times it expects.
+    Expected(ExpectedTimes),
+    /// Rows that the increment leaves out because of their time: they have none, or one that is not expected yet.
+    LeftOut {
+        /// Which times are expected.
+        times: ExpectedTimes,
+        /// The key columns and that of the times, of the first such rows.
+        rows: RecordBatch,
+        /// Whether the increment must not be applied beside them.
+        refused: bool,
     },
     /// Changed rows.
     Changes(ChangeBatch),

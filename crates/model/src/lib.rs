@@ -26,14 +26,14 @@ mod source;
 mod store;
 
 pub use canonical::{RowEncoder, RowHash, RowHasher};
-pub use change::{Batches, ChangeBatch, Op, Presence, SourceEvent};
+pub use change::{Batches, ChangeBatch, ExpectedTimes, Op, Presence, SourceEvent};
 pub use clock::{Clock, Ids, Timestamp};
 pub use error::{Error, ErrorKind, Result, Retry};
 pub use names::TableName;
 pub use position::{BatchId, Bound, Epoch, Mark, Position, SyncId};
 pub use report::{
-    CheckpointReport, ConflictReport, ErrorReport, LateDataReport, RunMetadata, RunReport, RunStatus,
-    Statistics, TableReport, VerifyColumn, VerifyReport,
+    CheckpointReport, ConflictReport, ErrorReport, LateDataReport, OddTime, RunMetadata, RunReport,
+    RunStatus, Statistics, TableReport, VerifyColumn, VerifyReport,
 };
 pub use schema::{DeclaredType, TableSchema};
 pub use secret::Secret;

@@ -83,6 +83,18 @@ pub struct Statistics {
     pub records_deleted: u64,
     /// Rows that the target held already.
     pub records_unchanged: u64,
+    /// Rows that came late: their time lies before what earlier runs had read, and the target did not hold them as they are.
+    #[serde(default)]
+    pub records_late: u64,
+    /// Rows that changed and have no time.
+    #[serde(default)]
+    pub records_without_time: u64,
+    /// Rows that changed and whose time lies too far ahead to be waited for.
+    #[serde(default)]
+    pub records_ahead: u64,
+    /// Rows of the last two kinds that were left out by policy; so many as the source names.
+    #[serde(default)]
+    pub records_held: u64,
     /// Conflicts found.
     pub conflicts_detected: u64,
     /// Conflicts decided.
@@ -99,6 +111,10 @@ impl std::ops::AddAssign for Statistics {
         self.records_updated += other.records_updated;
         self.records_deleted += other.records_deleted;
         self.records_unchanged += other.records_unchanged;
+        self.records_late += other.records_late;
+        self.records_without_time += other.records_without_time;
+        self.records_ahead += other.records_ahead;
+        self.records_held += other.records_held;
         self.conflicts_detected += other.conflicts_detected;
         self.conflicts_resolved += other.conflicts_resolved;
         self.errors += other.errors;
@@ -147,14 +163,29 @@ pub struct LateDataReport {
     pub table: String,
     /// The row's key, for people.
     pub record_id: String,
-    /// The earliest time that was expected.
+    /// What is odd about its time.
+    pub kind: OddTime,
+    /// The time that was expected: the earliest one for a row that came late, the latest one for a row of the future.
     pub expected: String,
-    /// The time that the row carries.
+    /// The time that the row carries; `NULL` if it has none.
     pub actual: String,
-    /// The difference in seconds.
+    /// By how many seconds it is too early, negative if it is too late; 0 without a time.
     pub delay_seconds: f64,
-    /// What was done with it.
+    /// What was done with it: `applied`, `held` or `refused`.
     pub handled: String,
+}
+
+/// What is odd about the time that a row carries.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OddTime {
+    /// It lies before what earlier increments had read.
+    #[default]
+    Late,
+    /// There is none.
+    Missing,
+    /// It lies so far ahead that the clock is not waited for.
+    Ahead,
 }
 
 /// How far the sync has got.
@@ -200,6 +231,9 @@ pub struct VerifyColumn {
     pub extra: u64,
     /// Keys that changed on the first side after the position that was applied.
     pub pending: u64,
+    /// Rows here that are gone from the first side and stay by policy.
+    #[serde(default)]
+    pub kept: u64,
     /// Keys per range that was compared as one; 0 where the key is no whole number, and ranges of its hash were.
     #[serde(default)]
     pub range_keys: u64,

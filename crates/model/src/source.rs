@@ -59,6 +59,8 @@ pub struct Description {
     pub approximate_rows: Option<u64>,
     /// How its changes are learned.
     pub tracking: Tracking,
+    /// Whether the target keeps rows that are gone here, by policy, so that it must not be replaced whole.
+    pub keeps_deleted: bool,
     /// What else an operator should know. One of [`Severity::Error`] forbids the sync.
     pub findings: Vec<Finding>,
 }
@@ -114,6 +116,9 @@ pub enum Selection {
     /// What a cut left for later: rows that changed after it, as far as they can be seen, complete or not. Only `verify`
     /// asks for them; a source that cannot select them refuses as unsupported.
     ChangedAfter(Position),
+    /// Those of these keys whose rows are gone and whose deletes are not told by policy, as [`Op::Delete`](crate::Op::Delete). Only
+    /// `verify` asks for them; a source without such a policy refuses as unsupported or names none.
+    KeptKeys(RecordBatch),
 }
 
 /// A database, or an Iceberg catalog, that rows and changes are read from: one per source, not one per table.

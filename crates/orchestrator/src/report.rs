@@ -4,14 +4,14 @@ use std::error::Error as _;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use model::{
-    CheckpointReport, Commit, Committed, Epoch, Error, ErrorKind, ErrorReport, LateDataReport, Mark,
+    CheckpointReport, Commit, Committed, Epoch, Error, ErrorKind, ErrorReport, LateDataReport, Mark, OddTime,
     Position, Receipt, RunMetadata, RunReport, RunStatus, StageOutcome, Statistics, TableReport, Timestamp,
 };
 
 use crate::run::Run;
-use crate::table_sync::TableSync;
+use crate::table_sync::{HELD, TableSync};
 
-/// So many rows that came late are named per table.
+/// So many rows with an odd time are named per table.
 const LATE_NAMED: usize = 1_000;
 
 /// What one run of one table has done so far.
@@ -69,13 +69,23 @@ impl Tally {
         };
     }
 
-    /// Takes note of rows that came late. So that a report stays readable, only the first ones are kept.
-    pub(crate) fn came_late(&mut self, mut rows: Vec<LateDataReport>) {
+    /// Takes note of rows with an odd time. All are counted; so that a report stays readable, only the first ones are named.
+    pub(crate) fn odd_times(&mut self, mut rows: Vec<LateDataReport>) {
+        for row in &rows {
+            let counts = &mut self.statistics;
+            let count = match row.kind {
+                _ if row.handled == HELD => &mut counts.records_held,
+                OddTime::Late => &mut counts.records_late,
+                OddTime::Missing => &mut counts.records_without_time,
+                OddTime::Ahead => &mut counts.records_ahead,
+            };
+            *count += 1;
+        }
         rows.truncate(LATE_NAMED.saturating_sub(self.late.len()));
         self.late.append(&mut rows);
         if self.late.len() == LATE_NAMED {
             self.warn(format!(
-                "many rows came late; the report names the first {LATE_NAMED}"
+                "many rows have odd times; the report names the first {LATE_NAMED}"
             ));
         }
     }

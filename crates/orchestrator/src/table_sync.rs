@@ -28,6 +28,7 @@ use crate::retry::{Backoff, Failures};
 use crate::run::Runner;
 use checkpoint::Checkpoint;
 pub(crate) use checkpoint::forget_unfinished;
+pub(crate) use late::HELD;
 
 pub use checkpoint::position_beyond_mark;
 pub use increment::Flush;
@@ -131,6 +132,8 @@ struct Session {
     full: bool,
     /// When the run began.
     began: Timestamp,
+    /// Whether the target keeps rows that are gone from the source.
+    keeps_deleted: bool,
 }
 
 /// How an attempt ended that did not fail.
@@ -206,6 +209,7 @@ impl<'a> TableRun<'a> {
             checkpoint,
             full: self.sync.full,
             began: self.runner.clock.now(),
+            keeps_deleted: description.keeps_deleted,
         };
         self.tally.reconciled = session.checkpoint.state.reconciled;
         self.way(&session, &newest)?;
@@ -302,7 +306,10 @@ impl<'a> TableRun<'a> {
             return Ok(Way::Repair);
         }
         if session.full {
-            return Ok(Way::Replace);
+            return match (&newest.mark, session.keeps_deleted) {
+                (Some(_), true) => Err(self.keeps_deleted()),
+                _ => Ok(Way::Replace),
+            };
         }
         if !session.schema.has_key() {
             return match newest.mark {
@@ -333,6 +340,15 @@ impl<'a> TableRun<'a> {
                 from: session.checkpoint.beyond(newest).unwrap_or(position),
             },
         })
+    }
+
+    fn keeps_deleted(&self) -> Error {
+        Error::new(
+            ErrorKind::Config,
+            "a full copy would remove the rows that are gone from the source and are kept by policy",
+        )
+        .with("table", &self.sync.source_table)
+        .hint("set `deletes: { hard: apply }` for this run if they may go; `sync-cli verify --repair` leaves them")
     }
 
     fn keyless(&self) -> Error {

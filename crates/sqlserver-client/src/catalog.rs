@@ -5,6 +5,7 @@
 mod change_data_capture;
 mod change_tracking;
 mod table;
+mod triggers;
 
 use model::{Error, ErrorKind, Result, TableName};
 

@@ -69,7 +69,7 @@ pub use rows::{Row, Rows};
 pub use sql_type::{Length, Loss, SqlType, TypePolicy};
 pub use table_info::{
     Capabilities, CaptureInstance, CaptureProgress, ChangeTrackingInfo, ColumnInfo, ColumnType, DatabaseInfo,
-    ForeignKey, IndexInfo, TableInfo, TriggerInfo,
+    ForeignKey, IndexInfo, TableInfo, TriggerInfo, TriggerState,
 };
 pub use value::Value;
 pub use writers::{LocalFall, OldestWork, OpenWork};

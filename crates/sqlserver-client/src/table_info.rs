@@ -283,6 +283,19 @@ impl TableInfo {
     }
 }
 
+/// How one DML trigger stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TriggerState {
+    /// Its `object_id`.
+    pub object_id: i64,
+    /// When it was last changed. ISO 8601, server time.
+    pub modified: String,
+    /// Whether it is disabled.
+    pub disabled: bool,
+    /// The statement that made it; `None` if it is encrypted, or hidden from the login.
+    pub definition: Option<String>,
+}
+
 /// How Change Tracking stands for a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChangeTrackingInfo {

@@ -1,21 +1,28 @@
 //! Increments: the rows of a window, told apart into new ones and ones that were probably delivered before.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, BooleanArray, RecordBatch};
+use arrow_array::cast::AsArray;
+use arrow_array::{BooleanArray, RecordBatch};
+use arrow_schema::{DataType, Field};
 use arrow_select::filter::filter_record_batch;
 use futures::Stream;
 use futures::stream::{BoxStream, StreamExt, try_unfold};
-use model::{ChangeBatch, Error, Op, Position, Presence, Result, SourceEvent, TableName, TableSchema};
+use model::{Error, Op, Position, Presence, Result, SourceEvent, TableName, TableSchema};
+use sqlserver_client::quote;
 
+use crate::key_feed::{THERE, images};
 use crate::plan::TablePlan;
 use crate::pool::Pool;
 use crate::read::{Select, run};
 use crate::tracker::Tracker;
 use crate::window::Window;
-use crate::{added_columns, change_data_capture, change_tracking};
+use crate::{added_columns, change_data_capture, change_tracking, trigger};
+
+/// So many rows of each kind are named that an increment leaves out.
+const LEFT_OUT_NAMED: usize = 1_000;
 
 /// Events as they are read.
 pub(crate) type Changes = Pin<Box<dyn Stream<Item = Result<SourceEvent>> + Send>>;
@@ -28,12 +35,13 @@ pub(crate) async fn changes(
     after: &Position,
     upto: &Position,
 ) -> Result<Changes> {
+    let lacking = plan.lacking(schema, after);
     let changes = match plan.tracked.tracker {
         Tracker::ChangeTracking => change_tracking::changes(pool, plan, schema, after, upto).await?,
         Tracker::Cdc => change_data_capture::changes(pool, plan, schema, after, upto).await?,
-        _ => by_column(pool, plan, schema, after, upto).await?,
+        Tracker::Trigger => trigger::changes(pool, plan, schema, after, upto).await?,
+        _ => by_column(pool, plan, schema, after, upto, lacking.is_empty()).await?,
     };
-    let lacking = plan.lacking(schema, after);
     if lacking.is_empty() {
         return Ok(changes);
     }
@@ -41,12 +49,14 @@ pub(crate) async fn changes(
     Ok(filled.chain(changes).boxed())
 }
 
+/// `in_time` says whether no row comes for another reason than its time, so that one before what is expected comes late.
 async fn by_column(
     pool: &Arc<Pool>,
     plan: &TablePlan,
     schema: &Arc<TableSchema>,
     after: &Position,
     upto: &Position,
+    in_time: bool,
 ) -> Result<Changes> {
     let window = Window::new(plan, after, upto)?;
     let shape = Shape::new(plan, schema, window.column())?;
@@ -61,13 +71,15 @@ async fn by_column(
             "SELECT {} FROM {}{}{order}",
             shape.list,
             plan.from(),
-            plan.filtered(&[conditions])
+            plan.filtered_with_marked(&[conditions])
         ),
         params,
         shape: shape.arrow.clone(),
     };
     let is_synced = schema.arrow().index_of(window.column()).is_ok();
-    let expected = window.expected().filter(|_| is_synced);
+    let expected = window.expected().filter(|_| is_synced && in_time);
+    let mut ready: VecDeque<_> = expected.map(SourceEvent::Expected).into_iter().collect();
+    ready.extend(left_out(pool, plan, schema, &window).await?);
     let increment = Increment {
         rows: Some(run(pool, plan, select).await?),
         table: plan.table.name.clone(),
@@ -76,7 +88,7 @@ async fn by_column(
         window,
         part_rows: plan.options.batch_size,
         since_boundary: 0,
-        ready: expected.into_iter().collect(),
+        ready,
     };
     let events = try_unfold(increment, |mut increment| async move {
         Ok(increment.next().await?.map(|event| (event, increment)))
@@ -84,48 +96,91 @@ async fn by_column(
     Ok(events.boxed())
 }
 
-/// The columns that are selected: those of the schema, and the tracking column if it is not among them.
+/// The first rows that the increment leaves out because of their time: their keys and times.
+async fn left_out(
+    pool: &Arc<Pool>,
+    plan: &TablePlan,
+    schema: &TableSchema,
+    window: &Window,
+) -> Result<Vec<SourceEvent>> {
+    let Some(times) = window.expected() else {
+        return Ok(Vec::new());
+    };
+    let names = schema.key_names().into_iter().chain([window.column()]);
+    let names: BTreeSet<&str> = names.collect();
+    let columns: Vec<_> = plan
+        .table
+        .columns
+        .iter()
+        .filter(|column| names.contains(column.name.as_str()))
+        .collect();
+    let mut fields = Vec::new();
+    for column in &columns {
+        let ty = column.ty.mapped(&column.name)?.arrow();
+        fields.push(Field::new(&column.name, ty, column.nullable));
+    }
+    let shape = Arc::new(arrow_schema::Schema::new(fields));
+    let list: Vec<_> = columns.iter().map(|column| column.select()).collect();
+    let mut events = Vec::new();
+    for (condition, params, refused) in window.left_out()? {
+        let sql = format!(
+            "SELECT TOP ({LEFT_OUT_NAMED}) {} FROM {}{}",
+            list.join(", "),
+            plan.from(),
+            plan.filtered(&[condition])
+        );
+        let shape = shape.clone();
+        let mut rows = run(pool, plan, Select { sql, params, shape }).await?;
+        while let Some(rows) = rows.next().await {
+            events.push(SourceEvent::LeftOut {
+                times: times.clone(),
+                rows: rows?,
+                refused,
+            });
+        }
+    }
+    Ok(events)
+}
+
+/// The columns that are selected: those of the schema; the tracking column if it is not among them; whether the row is there, if a
+/// column marks rows as deleted.
 struct Shape {
     list: String,
     arrow: arrow_schema::SchemaRef,
     tracking: usize,
+    there: Option<usize>,
 }
 
 impl Shape {
     fn new(plan: &TablePlan, schema: &TableSchema, tracking: &str) -> Result<Self> {
-        let list = plan.table.select_list(schema)?;
-        if let Ok(index) = schema.arrow().index_of(tracking) {
-            return Ok(Self {
-                list,
-                arrow: schema.arrow().clone(),
-                tracking: index,
-            });
-        }
-        let column = plan
-            .table
-            .column(tracking)
-            .ok_or_else(|| Error::internal(format!("the tracking column {tracking:?} is gone")))?;
+        let mut list = plan.table.select_list(schema)?;
         let mut fields = schema.arrow().fields().to_vec();
-        let ty = column.ty.mapped(tracking)?.arrow();
-        fields.push(Arc::new(arrow_schema::Field::new(tracking, ty, column.nullable)));
-        Ok(Self {
-            list: format!("{list}, {}", column.select()),
-            tracking: fields.len() - 1,
-            arrow: Arc::new(arrow_schema::Schema::new(fields)),
-        })
-    }
-
-    /// The tracking column, and the rows without it if nobody asked for it.
-    fn split(&self, rows: RecordBatch, columns: usize) -> Result<(ArrayRef, RecordBatch)> {
-        let tracking = rows.column(self.tracking).clone();
-        if rows.num_columns() == columns {
-            return Ok((tracking, rows));
+        let tracking = match schema.arrow().index_of(tracking) {
+            Ok(index) => index,
+            Err(_) => {
+                let column = plan
+                    .table
+                    .column(tracking)
+                    .ok_or_else(|| Error::internal(format!("the tracking column {tracking:?} is gone")))?;
+                let ty = column.ty.mapped(tracking)?.arrow();
+                fields.push(Arc::new(Field::new(tracking, ty, column.nullable)));
+                list = format!("{list}, {}", column.select());
+                fields.len() - 1
+            }
+        };
+        let mut there = None;
+        if let Some(unmarked) = &plan.unmarked {
+            fields.push(Arc::new(Field::new(THERE, DataType::Boolean, false)));
+            let flag = quote::identifier(THERE);
+            list = format!("{list}, CAST(CASE WHEN {unmarked} THEN 1 ELSE 0 END AS bit) AS {flag}");
+            there = Some(fields.len() - 1);
         }
-        let kept: Vec<_> = (0..columns).collect();
-        let rows = rows
-            .project(&kept)
-            .map_err(|e| Error::internal("could not leave out the tracking column").caused_by(e))?;
-        Ok((tracking, rows))
+        Ok(Self {
+            list,
+            arrow: Arc::new(arrow_schema::Schema::new(fields)),
+            tracking,
+            there,
+        })
     }
 }
 
@@ -161,13 +216,20 @@ impl Increment {
         }
     }
 
-    fn take(&mut self, batch: RecordBatch) -> Result<()> {
-        let (tracking, rows) = self.shape.split(batch, self.schema.arrow().fields().len())?;
-        let new = self.window.take(&tracking)?;
+    fn take(&mut self, rows: RecordBatch) -> Result<()> {
+        let new = self.window.take(rows.column(self.shape.tracking))?;
+        let there = self.shape.there.map(|index| rows.column(index).as_boolean());
         self.since_boundary += rows.num_rows();
-        self.push(&rows, &new, Presence::Unknown)?;
-        let again = new.values().iter().map(|new| Some(!new)).collect();
-        self.push(&rows, &again, Presence::PerhapsIdentical)?;
+        for (op, marked) in [(Op::Upsert, false), (Op::Delete, true)] {
+            for (presence, is_new) in [(Presence::Unknown, true), (Presence::PerhapsIdentical, false)] {
+                let wanted = |row: usize| {
+                    let is_marked = there.is_some_and(|there| !there.value(row));
+                    Some(is_marked == marked && new.value(row) == is_new)
+                };
+                let wanted = (0..rows.num_rows()).map(wanted).collect();
+                self.push(&rows, &wanted, op, presence)?;
+            }
+        }
         if self.since_boundary >= self.part_rows
             && let Some(at) = self.window.part()?
         {
@@ -177,15 +239,14 @@ impl Increment {
         Ok(())
     }
 
-    fn push(&mut self, rows: &RecordBatch, wanted: &BooleanArray, presence: Presence) -> Result<()> {
+    fn push(&mut self, rows: &RecordBatch, wanted: &BooleanArray, op: Op, presence: Presence) -> Result<()> {
         let rows = match wanted.true_count() {
             0 => return Ok(()),
             all if all == rows.num_rows() => rows.clone(),
             _ => filter_record_batch(rows, wanted)
                 .map_err(|e| Error::internal("could not tell new rows from old ones").caused_by(e))?,
         };
-        let (table, schema) = (self.table.clone(), self.schema.clone());
-        let batch = ChangeBatch::uniform(table, schema, rows, Op::Upsert, presence)?;
+        let batch = images(&self.table, &self.schema, &rows, op, presence)?;
         self.ready.push_back(SourceEvent::Changes(batch));
         Ok(())
     }

@@ -14,7 +14,7 @@ use crate::position::{
     Fall, FullPosition, IdColumnPosition, Kind, LocalTime, RowVersionPosition, TimestampPosition,
 };
 use crate::tracker::{Tracker, TrackingColumn};
-use crate::{change_data_capture, change_tracking, row_version};
+use crate::{change_data_capture, change_tracking, row_version, trigger};
 
 /// How often writers are looked at while they are waited for.
 pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(200);
@@ -51,6 +51,7 @@ pub(crate) async fn cut(
         }
         Tracker::ChangeTracking => change_tracking::cut(connection, plan, after).await,
         Tracker::Cdc => change_data_capture::cut(connection, plan, after).await,
+        Tracker::Trigger => trigger::cut(connection, plan, after, Settle::new(plan, settle)).await,
     }
 }
 

@@ -4,10 +4,12 @@ use cdc::Writers;
 use model::{Description, ErrorKind, Finding, Result, Severity};
 use sqlserver_client::{ColumnInfo, Connection, Permission, quote};
 
-use crate::change_data_capture;
 use crate::cut::writers;
+use crate::options::{DeleteOptions, HardDeletes};
 use crate::plan::TablePlan;
 use crate::tracker::Tracker;
+use crate::trigger_objects::{self, Objects};
+use crate::{change_data_capture, deletes};
 
 /// `SERVERPROPERTY('EngineEdition')` of Azure SQL Database, where a right in the database stands for the server's.
 const AZURE_SQL_DATABASE: i64 = 5;
@@ -21,7 +23,10 @@ pub(crate) async fn describe(connection: &mut Connection, plan: &TablePlan) -> R
         findings.extend(change_data_capture::stopped(connection).await?);
         findings.extend(change_data_capture::uncaptured(plan));
     }
+    let install = (plan.tracked.tracker == Tracker::Trigger).then_some(plan.options.trigger.install);
+    findings.extend(trigger_objects::findings(connection, &plan.table, &plan.schema, install).await?);
     findings.extend(shape(plan));
+    findings.extend(deletes::findings(plan));
     if plan.read_columns().any(|column| column.masked) && !sees_masked(connection).await? {
         findings.push(masked(plan));
     }
@@ -29,6 +34,7 @@ pub(crate) async fn describe(connection: &mut Connection, plan: &TablePlan) -> R
         schema: plan.schema.clone(),
         approximate_rows: plan.table.approximate_rows,
         tracking: plan.tracked.tracking(),
+        keeps_deleted: plan.options.deletes.hard == HardDeletes::Ignore,
         findings,
     })
 }
@@ -41,18 +47,28 @@ async fn readable(connection: &mut Connection, plan: &TablePlan) -> Result<Optio
         plan.from(),
         plan.filtered(&[])
     );
-    match connection.query(&probe, &[]).await {
+    let probed = match connection.query(&probe, &[]).await {
+        Ok(_) => match deletes::probe(plan) {
+            Some(probe) => connection.query(&probe, &[]).await,
+            None => return Ok(None),
+        },
+        refused => refused,
+    };
+    match probed {
         Ok(_) => Ok(None),
         Err(error) if matches!(error.kind(), ErrorKind::Transient | ErrorKind::Unavailable) => Err(error),
         Err(error) => {
-            let filter = plan
-                .options
-                .filter
-                .as_ref()
-                .map(|_| " with the configured `where`");
+            let filter = plan.options.filter.as_ref().map(|_| "`where`");
+            let deletes = (plan.options.deletes != DeleteOptions::default()).then_some("`deletes`");
+            let configured: Vec<_> = filter.into_iter().chain(deletes).collect();
+            let with = if configured.is_empty() {
+                String::new()
+            } else {
+                format!(" with the configured {}", configured.join(" and "))
+            };
             Ok(Some(Finding {
                 severity: Severity::Error,
-                message: format!("rows cannot be read{}: {error}", filter.unwrap_or_default()),
+                message: format!("rows cannot be read{with}: {error}"),
                 remedy: Some(error.advice().to_owned()),
             }))
         }
@@ -60,7 +76,7 @@ async fn readable(connection: &mut Connection, plan: &TablePlan) -> Result<Optio
 }
 
 /// The least that reading a table in this way needs.
-pub(crate) fn least_rights(plan: &TablePlan) -> Vec<Permission> {
+pub(crate) fn least_rights(plan: &TablePlan) -> Result<Vec<Permission>> {
     let table = || plan.table.name.clone();
     let mut rights = vec![Permission::Select(table())];
     match plan.tracked.tracker {
@@ -70,9 +86,13 @@ pub(crate) fn least_rights(plan: &TablePlan) -> Vec<Permission> {
         Tracker::Timestamp { .. } | Tracker::Id(_) => rights.push(Permission::ViewServerState),
         Tracker::ChangeTracking => rights.push(Permission::ViewChangeTracking(table())),
         Tracker::Cdc => rights.push(Permission::RowsOfSchema("SELECT", "cdc".into())),
+        Tracker::Trigger => {
+            let objects = Objects::of(&plan.table, &plan.schema)?;
+            rights.extend(objects.rights(plan.options.trigger.install));
+        }
         Tracker::RowVersion(_) | Tracker::Full => {}
     }
-    rights
+    Ok(rights)
 }
 
 /// Whether increments are known or assumed to be complete.
@@ -94,7 +114,7 @@ async fn complete(connection: &mut Connection, plan: &TablePlan) -> Result<Vec<F
             remedy: grant,
         });
     }
-    if matches!(plan.tracked.tracker, Tracker::RowVersion(_)) && !plan.database.writable {
+    if matches!(plan.tracked.tracker, Tracker::RowVersion(_) | Tracker::Trigger) && !plan.database.writable {
         findings.push(Finding {
             severity: Severity::Error,
             message: "the database is read-only here: which rowversions are still to be committed can be asked of the primary only"

@@ -15,12 +15,13 @@ use model::{ChangeBatch, Error, Op, Presence, Result, SourceEvent, TableName, Ta
 use sqlserver_client::{Param, quote};
 
 use crate::changes::Changes;
+use crate::deletes;
 use crate::plan::TablePlan;
 use crate::pool::Pool;
 use crate::read::{Select, run};
 
 /// The column that says whether a key's row is there; named so that no table has it by chance.
-const THERE: &str = "sync$there";
+pub(crate) const THERE: &str = "sync$there";
 
 /// The keys that changed.
 pub(crate) struct KeyFeed {
@@ -71,9 +72,12 @@ impl KeyFeed {
         let columns = columns.collect::<Vec<_>>().join(", ");
         let equal: Vec<_> = quoted.iter().map(|name| format!("t.{name} = c.{name}")).collect();
         let flag = quote::identifier(THERE);
+        let told = deletes::ignored(plan, schema).map_or_else(String::new, |ignored| {
+            format!(" WHERE {flag} = 1 OR NOT ({ignored})")
+        });
         Ok(format!(
             "SELECT {list}, {flag} FROM (SELECT {columns}, CAST(CASE WHEN t.{first} IS NULL THEN 0 ELSE 1 END AS bit) AS {flag} \
-             FROM {keys} AS c LEFT JOIN (SELECT {names} FROM {table}{filter}) AS t ON {equal}) AS changed",
+             FROM {keys} AS c LEFT JOIN (SELECT {names} FROM {table}{filter}) AS t ON {equal}) AS changed{told}",
             list = plan.table.select_list(schema)?,
             names = quote::list(schema.arrow().fields().iter().map(|field| field.name().as_str())),
             keys = self.keys,
@@ -97,19 +101,32 @@ fn told(table: &TableName, schema: &Arc<TableSchema>, rows: &RecordBatch) -> Res
     let there = rows.column(columns).as_boolean().clone();
     let gone = BooleanArray::from_iter(there.values().iter().map(|there| Some(!there)));
     let mut events = Vec::new();
-    for (wanted, op, shape) in [
-        (there, Op::Upsert, schema.arrow().clone()),
-        (gone, Op::Delete, schema.relaxed()),
-    ] {
+    for (wanted, op) in [(there, Op::Upsert), (gone, Op::Delete)] {
         if wanted.true_count() == 0 {
             continue;
         }
-        let unfit = |e| Error::internal("rows that changed do not fit their schema").caused_by(e);
-        let kept = filter_record_batch(rows, &wanted).map_err(unfit)?;
-        let columns = kept.columns().iter().take(columns).cloned().collect();
-        let rows = RecordBatch::try_new(shape, columns).map_err(unfit)?;
-        let batch = ChangeBatch::uniform(table.clone(), schema.clone(), rows, op, Presence::Unknown)?;
+        let kept = filter_record_batch(rows, &wanted)
+            .map_err(|e| Error::internal("rows that changed do not fit their schema").caused_by(e))?;
+        let batch = images(table, schema, &kept, op, Presence::Unknown)?;
         events.push(SourceEvent::Changes(batch));
     }
     Ok(events)
+}
+
+/// The first columns of `rows`, which are those of the table, as changed or as deleted.
+pub(crate) fn images(
+    table: &TableName,
+    schema: &Arc<TableSchema>,
+    rows: &RecordBatch,
+    op: Op,
+    presence: Presence,
+) -> Result<ChangeBatch> {
+    let shape = match op {
+        Op::Delete => schema.relaxed(),
+        _ => schema.arrow().clone(),
+    };
+    let columns = rows.columns().iter().take(shape.fields().len()).cloned();
+    let rows = RecordBatch::try_new(shape, columns.collect())
+        .map_err(|e| Error::internal("rows that changed do not fit their schema").caused_by(e))?;
+    ChangeBatch::uniform(table.clone(), schema.clone(), rows, op, presence)
 }

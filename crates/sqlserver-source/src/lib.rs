@@ -1,5 +1,5 @@
 //! A SQL Server database as a [`model::ChangeSource`]: the copy in key ranges, and increments by a column of times, of
-//! growing ids or of rowversions, by Change Tracking or by Change Data Capture.
+//! growing ids or of rowversions, by Change Tracking, by Change Data Capture or by triggers of ours.
 //!
 //! # Invariants
 //!
@@ -19,6 +19,7 @@ mod chunks;
 mod clock;
 mod column_time;
 mod cut;
+mod deletes;
 mod describe;
 mod hint;
 mod incarnation;
@@ -32,9 +33,12 @@ mod read;
 mod row_version;
 mod source;
 mod tracker;
+mod trigger;
+mod trigger_objects;
 mod window;
 
 pub use options::{
-    CaptureOptions, ClockKind, Columns, KindOption, Mode, TrackingOptions, Undated, WindowOptions,
+    CaptureOptions, ClockKind, Columns, DeleteOptions, HardDeletes, KindOption, Late, Mode, TrackingOptions,
+    TriggerOptions, Undated, WindowOptions,
 };
 pub use source::SqlServerSource;

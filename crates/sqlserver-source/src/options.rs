@@ -25,6 +25,10 @@ pub struct CaptureOptions {
     /// A T-SQL condition that rows must meet, for example `Region = N'EU'`. A row that stops meeting it is not seen to go.
     #[serde(rename = "where")]
     pub filter: Option<String>,
+    /// What counts as a delete, and which deletes are passed on.
+    pub deletes: DeleteOptions,
+    /// Of `mode: trigger`.
+    pub trigger: TriggerOptions,
     /// What may be lost in types.
     pub types: TypePolicy,
     /// How carefully increments are read.
@@ -40,6 +44,8 @@ impl Default for CaptureOptions {
             connections: 2,
             columns: Columns::default(),
             filter: None,
+            deletes: DeleteOptions::default(),
+            trigger: TriggerOptions::default(),
             types: TypePolicy::default(),
             window: WindowOptions::default(),
         }
@@ -59,6 +65,8 @@ pub enum Mode {
     ChangeTracking,
     /// What changed, deletes among it, by Change Data Capture, which must be on for the table.
     Cdc,
+    /// What changed, deletes among it, by a trigger of ours and its change table, see `trigger`.
+    Trigger,
     /// What changed, by the best way that is open: Change Tracking, else Change Data Capture, else a column of the table; else the
     /// whole table.
     Auto,
@@ -121,6 +129,49 @@ pub struct Columns {
     pub exclude: Vec<String>,
 }
 
+/// What counts as a delete, and which deletes are passed on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeleteOptions {
+    /// A column that marks rows as deleted: a bit or a whole number that is not 0, a date or a time that is not NULL. Rows so marked are
+    /// removed from the target, and come back when the mark goes. Left out, they are rows like others.
+    pub soft: Option<String>,
+    /// Whether rows that are gone from the table are removed from the target.
+    pub hard: HardDeletes,
+    /// With `hard: ignore`, a T-SQL condition on the key columns: deletes of other rows are applied. All are ignored by default.
+    pub ignore_where: Option<String>,
+}
+
+/// The trigger that follows a table, and its change table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TriggerOptions {
+    /// Whether the first copy creates them. Otherwise nothing is created, and `check` prints the T-SQL.
+    pub install: bool,
+    /// How long changes are kept after they have been applied: so far back Iceberg may be rolled back, or another sync lag behind.
+    pub keep_hours: u16,
+}
+
+impl Default for TriggerOptions {
+    fn default() -> Self {
+        Self {
+            install: false,
+            keep_hours: 48,
+        }
+    }
+}
+
+/// What happens to rows of the target that are gone from the source.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HardDeletes {
+    /// They are removed, as far as the mode or `verify --repair` sees that they are gone.
+    #[default]
+    Apply,
+    /// They are kept, so that a job that purges the source does not empty the lake.
+    Ignore,
+}
+
 /// How carefully increments are read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -137,10 +188,12 @@ pub struct WindowOptions {
     pub future_after_seconds: u32,
     /// How many ids below the greatest are read again if open transactions cannot be seen.
     pub overlap_ids: u32,
-    /// Rows whose time is NULL: read on every run, or left to `verify`.
+    /// Rows whose time is NULL.
     pub nulls: Undated,
-    /// Rows whose time will not come: read on every run, or left to `verify`.
+    /// Rows whose time lies ahead by more than `future_after_seconds`.
     pub future: Undated,
+    /// Rows that the tolerance finds and that earlier runs did not.
+    pub late: Late,
 }
 
 impl Default for WindowOptions {
@@ -152,21 +205,35 @@ impl Default for WindowOptions {
             settle_seconds: 2,
             future_after_seconds: 86_400,
             overlap_ids: 1_000,
-            nulls: Undated::Read,
-            future: Undated::Read,
+            nulls: Undated::Accept,
+            future: Undated::Accept,
+            late: Late::Accept,
         }
     }
 }
 
-/// What happens to rows that no window ever reaches.
+/// What happens to rows that no window ever reaches. All three name them in the report.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Undated {
-    /// They are read on every run and compared.
+    /// They are read on every run and compared, and what differs is applied.
     #[default]
-    Read,
-    /// Increments leave them out; `verify` finds what is missing.
-    Skip,
+    Accept,
+    /// Increments leave them out until they have a time. `verify` names what differs, and `verify --repair` lets it in.
+    Hold,
+    /// While there is one, the table's increments fail.
+    Fail,
+}
+
+/// What happens to rows that come late.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Late {
+    /// They are applied, and named in the report.
+    #[default]
+    Accept,
+    /// The increment that finds one fails, and nothing of it is applied, until `verify --repair` has let the row in.
+    Fail,
 }
 
 impl WindowOptions {
@@ -200,7 +267,10 @@ impl CaptureOptions {
         rule(self.batch_size == 0, "`capture.batch_size` must be at least 1")?;
         rule(self.connections == 0, "`capture.connections` must be at least 1")?;
         rule(
-            matches!(self.mode, Mode::Full | Mode::ChangeTracking | Mode::Cdc) && self.tracking.is_some(),
+            matches!(
+                self.mode,
+                Mode::Full | Mode::ChangeTracking | Mode::Cdc | Mode::Trigger
+            ) && self.tracking.is_some(),
             "`capture.tracking` has an effect with `mode: incremental` and `mode: auto` only; remove one of them",
         )?;
         rule(
@@ -208,6 +278,30 @@ impl CaptureOptions {
                 .as_ref()
                 .is_some_and(|filter| filter.trim().is_empty()),
             "`capture.where` must not be empty; leave it out",
+        )?;
+        rule(
+            self.trigger != TriggerOptions::default() && self.mode != Mode::Trigger,
+            "`capture.trigger` has an effect with `mode: trigger` only; add that, or remove it",
+        )?;
+        rule(
+            self.deletes.ignore_where.is_some() && self.deletes.hard == HardDeletes::Apply,
+            "`capture.deletes.ignore_where` has an effect with `hard: ignore` only; add that, or remove it",
+        )?;
+        rule(
+            self.deletes
+                .ignore_where
+                .as_ref()
+                .is_some_and(|condition| condition.trim().is_empty()),
+            "`capture.deletes.ignore_where` must not be empty; leave it out to ignore every delete",
+        )?;
+        rule(
+            self.deletes.soft.is_some() && self.deletes.hard == HardDeletes::Ignore,
+            "`capture.deletes.soft` removes rows before they are purged, so `hard: ignore` would only keep those that are marked and \
+             purged between two runs; remove one of them",
+        )?;
+        rule(
+            self.deletes.hard == HardDeletes::Ignore && self.mode == Mode::Full,
+            "`capture.deletes.hard: ignore` cannot keep rows with `mode: full`, which replaces the table",
         )?;
         rule(
             self.tracking
@@ -270,6 +364,14 @@ mod tests {
                 "tracking",
             ),
             (r#"{"where":" "}"#, "where"),
+            (r#"{"trigger":{"install":true}}"#, "trigger"),
+            (r#"{"deletes":{"ignore_where":"id < 5"}}"#, "ignore_where"),
+            (
+                r#"{"deletes":{"hard":"ignore","ignore_where":" "}}"#,
+                "ignore_where",
+            ),
+            (r#"{"deletes":{"hard":"ignore","soft":"gone"}}"#, "soft"),
+            (r#"{"mode":"full","deletes":{"hard":"ignore"}}"#, "hard"),
             (
                 r#"{"tracking":{"column":"c","kind":"id","clock":"utc"}}"#,
                 "clock",

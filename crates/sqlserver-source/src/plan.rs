@@ -6,6 +6,7 @@ use std::sync::Arc;
 use model::{Cut, Error, ErrorKind, Position, Result, TableName, TableSchema};
 use sqlserver_client::{CaptureInstance, ColumnInfo, Connection, DatabaseInfo, TableInfo, quote};
 
+use crate::deletes;
 use crate::incarnation::Incarnation;
 use crate::options::CaptureOptions;
 use crate::tracker::{Seen, Tracked, track};
@@ -20,6 +21,8 @@ pub(crate) struct TablePlan {
     pub(crate) tracked: Tracked,
     /// The columns that rows are read with, by their ids.
     pub(crate) columns: BTreeMap<String, i32>,
+    /// The condition that rows meet which nothing marks as deleted, if a column marks them.
+    pub(crate) unmarked: Option<String>,
     /// The table's capture instances, the oldest first, if Change Data Capture may be seen.
     pub(crate) instances: Vec<CaptureInstance>,
 }
@@ -56,6 +59,7 @@ impl TablePlan {
             instances: &instances,
         };
         let tracked = track(&seen, &options)?;
+        let unmarked = deletes::unmarked(&table, &options)?;
         let ids = table
             .columns
             .iter()
@@ -70,6 +74,7 @@ impl TablePlan {
             schema,
             tracked,
             columns,
+            unmarked,
             instances,
         })
     }
@@ -121,8 +126,14 @@ impl TablePlan {
         quote::table(&self.table.name)
     }
 
-    /// The condition that holds `conditions` and the configured filter together, with its WHERE.
+    /// The condition that holds `conditions` and the configured filter together, with its WHERE, on rows that nothing marks as deleted.
     pub(crate) fn filtered(&self, conditions: &[String]) -> String {
+        let unmarked = self.unmarked.iter().cloned();
+        self.filtered_with_marked(&unmarked.chain(conditions.iter().cloned()).collect::<Vec<_>>())
+    }
+
+    /// The same on all rows, marked or not.
+    pub(crate) fn filtered_with_marked(&self, conditions: &[String]) -> String {
         // On lines of its own, so that a comment at its end hides nothing.
         let filter = self
             .options

@@ -109,6 +109,15 @@ pub(crate) struct RowVersionPosition {
     pub(crate) next: u64,
 }
 
+/// Up to where the change table of a trigger has been read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct TriggerPosition {
+    /// Every version below this one has been delivered, or never will be.
+    pub(crate) next: u64,
+    /// Which trigger, and which change table.
+    pub(crate) life: String,
+}
+
 /// Up to where Change Tracking has been read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ChangeTrackingPosition {
@@ -209,6 +218,14 @@ impl Kind for RowVersionPosition {
 
     fn label(&self) -> String {
         format!("{} below 0x{:016X}", self.column, self.next)
+    }
+}
+
+impl Kind for TriggerPosition {
+    const NAME: &'static str = "trigger";
+
+    fn label(&self) -> String {
+        format!("changes below 0x{:016X}", self.next)
     }
 }
 

@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
-use futures::stream::{BoxStream, StreamExt, once, try_unfold};
+use futures::stream::{BoxStream, StreamExt, try_unfold};
 use model::{Batches, ChangeBatch, Error, Op, Presence, Result, Selection, TableName, TableSchema};
 use sqlserver_client::{ArrowRows, BulkColumn, Connection, Param, values_from_bound};
 
 use crate::keyset::Keyset;
 use crate::plan::TablePlan;
 use crate::pool::Pool;
+use crate::tracker::Tracker;
 use crate::window::Window;
+use crate::{deletes, trigger};
 
 /// Rows of one Arrow batch.
 const BATCH_ROWS: usize = 16_384;
@@ -84,10 +86,15 @@ pub(crate) async fn read(
             run(pool, plan, selected(plan, schema, &conditions, params, &order)?).await?
         }
         Selection::Keys(keys) => by_keys(pool, plan, schema, &keyset, keys).await?,
+        Selection::ChangedAfter(cut) if plan.tracked.tracker == Tracker::Trigger => {
+            return trigger::changed_after(pool, plan, schema, &cut).await;
+        }
         Selection::ChangedAfter(cut) => {
             let (condition, params) = Window::new(plan, &cut, &cut)?.beyond()?;
-            run(pool, plan, selected(plan, schema, &[condition], params, "")?).await?
+            let filter = plan.filtered_with_marked(&[condition]);
+            run(pool, plan, select(plan, schema, &filter, params, "")?).await?
         }
+        Selection::KeptKeys(keys) => return deletes::kept(pool, plan, schema, keys).await,
     };
     let (table, schema) = (plan.table.name.clone(), schema.clone());
     Ok(rows.map(move |batch| images(&table, &schema, batch?)).boxed())
@@ -104,7 +111,17 @@ fn selected(
     params: Vec<Param>,
     order: &str,
 ) -> Result<Select> {
-    let (list, filter) = (plan.table.select_list(schema)?, plan.filtered(conditions));
+    select(plan, schema, &plan.filtered(conditions), params, order)
+}
+
+fn select(
+    plan: &TablePlan,
+    schema: &TableSchema,
+    filter: &str,
+    params: Vec<Param>,
+    order: &str,
+) -> Result<Select> {
+    let list = plan.table.select_list(schema)?;
     Ok(Select {
         sql: format!("SELECT {list} FROM {} AS t{filter}{order}", plan.from()),
         params,
@@ -112,8 +129,6 @@ fn selected(
     })
 }
 
-/// Keys go to the server as rows of a temp table with the key's exact types: so many cannot be bound as parameters, and
-/// the server's own rules decide which rows have them.
 async fn by_keys(
     pool: &Arc<Pool>,
     plan: &TablePlan,
@@ -121,14 +136,42 @@ async fn by_keys(
     keyset: &Keyset,
     keys: RecordBatch,
 ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+    if keys.num_rows() == 0 {
+        return Ok(futures::stream::empty().boxed());
+    }
+    let connection = with_keys(pool, plan, keyset, keys).await?;
+    let equal: Vec<_> = keyset
+        .columns()
+        .iter()
+        .map(|c| format!("k.{0} = t.{0}", c.quoted()))
+        .collect();
+    let exists = format!("EXISTS (SELECT 1 FROM #keys AS k WHERE {})", equal.join(" AND "));
+    let select = selected(plan, schema, &[exists], Vec::new(), "")?;
+    Ok(once(connection, plan, select))
+}
+
+/// Runs `select` on a connection that is closed after the last row; its temp tables go with it.
+pub(crate) fn once(
+    connection: Connection,
+    plan: &TablePlan,
+    select: Select,
+) -> BoxStream<'static, Result<RecordBatch>> {
+    stream(None, start(connection, plan, select))
+}
+
+/// Keys go to the server as rows of a temp table, `#keys`, with the key's exact types: so many cannot be bound as parameters, and
+/// the server's own rules decide which rows have them.
+pub(crate) async fn with_keys(
+    pool: &Arc<Pool>,
+    plan: &TablePlan,
+    keyset: &Keyset,
+    keys: RecordBatch,
+) -> Result<Connection> {
     if keyset.columns().is_empty() {
         return Err(
             Error::internal("rows of a table without a key cannot be read by key")
                 .with("table", &plan.table.name),
         );
-    }
-    if keys.num_rows() == 0 {
-        return Ok(futures::stream::empty().boxed());
     }
     let mut connection = pool.take().await?;
     let definitions: Vec<_> = keyset.columns().iter().map(definition).collect();
@@ -144,17 +187,13 @@ async fn by_keys(
         })
         .collect();
     connection
-        .bulk_load("#keys", &columns, once(async { Ok(keys) }).boxed())
+        .bulk_load(
+            "#keys",
+            &columns,
+            futures::stream::once(async { Ok(keys) }).boxed(),
+        )
         .await?;
-    let equal: Vec<_> = keyset
-        .columns()
-        .iter()
-        .map(|c| format!("k.{0} = t.{0}", c.quoted()))
-        .collect();
-    let exists = format!("EXISTS (SELECT 1 FROM #keys AS k WHERE {})", equal.join(" AND "));
-    let select = selected(plan, schema, &[exists], Vec::new(), "")?;
-    // The temp table goes with the connection.
-    Ok(stream(None, start(connection, plan, select)))
+    Ok(connection)
 }
 
 fn definition(column: &sqlserver_client::KeyColumn) -> String {

@@ -24,24 +24,9 @@ pub(crate) async fn cut(
     after: Option<RowVersionPosition>,
     settle: Settle,
 ) -> Result<Cut> {
-    let mut began = None;
-    let (counter, holding) = loop {
-        let counter = Counter::ask(connection).await?;
-        let goal = *began.get_or_insert(counter.last);
-        if counter.least_open > goal {
-            break (counter, None);
-        }
-        let holder = holder(connection, plan).await?;
-        if !settle.again(LOOK_AGAIN, true).await {
-            break (counter, Some(holder));
-        }
-    };
-    let next = counter.least_open;
+    let (next, holding) = complete_below(connection, plan, settle).await?;
     if let Some(after) = after.filter(|after| after.next > next) {
-        return Ok(plan.gap(format!(
-            "the database's counter of rowversions is at 0x{next:016X}, behind 0x{:016X} of the last run: it has been restored",
-            after.next
-        )));
+        return Ok(plan.gap(behind(next, after.next)));
     }
     let column = column.name.clone();
     Ok(Cut::Complete {
@@ -50,6 +35,33 @@ pub(crate) async fn cut(
         assumed: None,
         warning: None,
     })
+}
+
+/// That the counter is at `next`, and was at `before` already.
+pub(crate) fn behind(next: u64, before: u64) -> String {
+    format!(
+        "the database's counter of rowversions is at 0x{next:016X}, behind 0x{before:016X} of the last run: it has been restored"
+    )
+}
+
+/// The least version that is still to be committed, and who holds it.
+pub(crate) async fn complete_below(
+    connection: &mut Connection,
+    plan: &TablePlan,
+    settle: Settle,
+) -> Result<(u64, Option<String>)> {
+    let mut began = None;
+    loop {
+        let counter = Counter::ask(connection).await?;
+        let goal = *began.get_or_insert(counter.last);
+        if counter.least_open > goal {
+            return Ok((counter.least_open, None));
+        }
+        let holder = holder(connection, plan).await?;
+        if !settle.again(LOOK_AGAIN, true).await {
+            return Ok((counter.least_open, Some(holder)));
+        }
+    }
 }
 
 /// The database's counter.

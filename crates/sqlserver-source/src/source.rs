@@ -16,7 +16,8 @@ use crate::options::CaptureOptions;
 use crate::plan::TablePlan;
 use crate::pool::Pool;
 use crate::position::{CapturePosition, ChangeTrackingPosition, Kind};
-use crate::{changes, chunks, cut, describe, hint, read};
+use crate::tracker::Tracker;
+use crate::{changes, chunks, cut, describe, hint, read, trigger};
 
 /// A SQL Server database as a source of rows and changes.
 ///
@@ -82,7 +83,7 @@ impl SqlServerSource {
     ///
     /// As [`ChangeSource::describe`].
     pub async fn least_rights(&self, table: &TableName) -> Result<Vec<Permission>> {
-        Ok(describe::least_rights(&*self.plan(table).await?))
+        describe::least_rights(&*self.plan(table).await?)
     }
 
     /// What an operator should know of the way on from a position before it is too late: history that the server has forgotten or soon
@@ -208,8 +209,15 @@ impl ChangeSource for SqlServerSource {
         }
     }
 
-    /// Does nothing: the server keeps no history for us.
-    async fn acknowledge(&self, _table: &TableName, _upto: &Position) -> Result<()> {
+    /// Removes from the change table of a trigger what is no longer needed. Otherwise the server keeps no history for us.
+    async fn acknowledge(&self, table: &TableName, upto: &Position) -> Result<()> {
+        let plan = self.plan(table).await?;
+        if plan.tracked.tracker != Tracker::Trigger {
+            return Ok(());
+        }
+        let mut connection = self.pool.take().await?;
+        trigger::acknowledge(&mut connection, &plan, upto).await?;
+        self.pool.put(connection);
         Ok(())
     }
 }

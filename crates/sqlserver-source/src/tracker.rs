@@ -29,12 +29,14 @@ pub(crate) enum Tracker {
     ChangeTracking,
     /// By Change Data Capture.
     Cdc,
+    /// By a trigger of ours.
+    Trigger,
 }
 
 impl Tracker {
     /// Whether the server names every key that changed, deleted ones too.
     pub(crate) fn names_keys(&self) -> bool {
-        matches!(self, Self::ChangeTracking | Self::Cdc)
+        matches!(self, Self::ChangeTracking | Self::Cdc | Self::Trigger)
     }
 }
 
@@ -76,6 +78,7 @@ impl Tracked {
             Tracker::RowVersion(column) => format!("rowversion({})", column.name),
             Tracker::ChangeTracking => "change_tracking".to_owned(),
             Tracker::Cdc => "cdc".to_owned(),
+            Tracker::Trigger => "trigger".to_owned(),
         };
         Tracking::Incremental {
             how,
@@ -122,6 +125,11 @@ pub(crate) fn track(seen: &Seen<'_>, options: &CaptureOptions) -> Result<Tracked
             Tracker::Cdc,
             "the configuration says `mode: cdc`",
             change_data_capture::missing(seen).into_iter().collect(),
+        )),
+        Mode::Trigger => Ok(by(
+            Tracker::Trigger,
+            "the configuration says `mode: trigger`",
+            Vec::new(),
         )),
         Mode::Auto if change_data_capture::missing(seen).is_none() => Ok(by(
             Tracker::Cdc,

@@ -4,11 +4,11 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type};
 use arrow_array::{Array, ArrayRef, BooleanArray};
 use cdc::{CutRules, IdPosition, IdWindow, RowClass, Ticks, TimestampWindow};
-use model::{Error, ErrorKind, Position, Result, SourceEvent};
+use model::{Error, ErrorKind, ExpectedTimes, Position, Result};
 use sqlserver_client::{Param, SqlType, Value};
 
 use crate::column_time::{grain, moments, value};
-use crate::options::Undated;
+use crate::options::{Late, Undated, WindowOptions};
 use crate::plan::TablePlan;
 use crate::position::{IdColumnPosition, Kind, RowVersionPosition, TimestampPosition};
 use crate::row_version;
@@ -26,8 +26,7 @@ enum Reach {
         window: TimestampWindow,
         /// From where on rows are expected.
         expected: Ticks,
-        nulls: Undated,
-        future: Undated,
+        policy: WindowOptions,
         upto: TimestampPosition,
         greatest: Option<Ticks>,
     },
@@ -48,7 +47,7 @@ impl Window {
     pub(crate) fn new(plan: &TablePlan, after: &Position, upto: &Position) -> Result<Self> {
         let options = &plan.options.window;
         let (column, reach) = match &plan.tracked.tracker {
-            Tracker::Full | Tracker::ChangeTracking | Tracker::Cdc => {
+            Tracker::Full | Tracker::ChangeTracking | Tracker::Cdc | Tracker::Trigger => {
                 return Err(Error::new(
                     ErrorKind::Unsupported,
                     "the table's changes are told by no column",
@@ -59,14 +58,12 @@ impl Window {
                 let (after, upto) = (TimestampPosition::read(after)?, TimestampPosition::read(upto)?);
                 let rules = options.rules(grain(column.ty).unwrap_or_default());
                 let window = timestamp_window(&after, &upto, &rules);
-                let (nulls, future) = (options.nulls, options.future);
                 (
                     column,
                     Reach::Timestamp {
                         window,
                         expected: expected_from(&after, &upto),
-                        nulls,
-                        future,
+                        policy: options.clone(),
                         upto,
                         greatest: None,
                     },
@@ -125,19 +122,14 @@ impl Window {
         let column = self.column.quoted();
         let (mut any, mut params) = (Vec::new(), Vec::new());
         match &self.reach {
-            Reach::Timestamp {
-                window,
-                nulls,
-                future,
-                ..
-            } => {
+            Reach::Timestamp { window, policy, .. } => {
                 any.push(format!("({column} >= @lo AND {column} < @hi)"));
                 params.push(self.moment("lo", window.lo)?);
                 params.push(self.moment("hi", window.hi)?);
-                if *nulls == Undated::Read {
+                if policy.nulls == Undated::Accept {
                     any.push(format!("{column} IS NULL"));
                 }
-                if *future == Undated::Read {
+                if policy.future == Undated::Accept {
                     any.push(format!("{column} > @future"));
                     params.push(self.moment("future", window.future)?);
                 }
@@ -195,12 +187,37 @@ impl Window {
         Param::typed(name, Value::BigInt(number), SqlType::BigInt)
     }
 
-    /// From where on the source expects rows, where they hold a time.
-    pub(crate) fn expected(&self) -> Option<SourceEvent> {
+    /// The conditions on rows that are left out because of their time, with their parameters, and whether such rows are refused.
+    pub(crate) fn left_out(&self) -> Result<Vec<(String, Vec<Param>, bool)>> {
+        let mut left_out = Vec::new();
+        if let Reach::Timestamp { window, policy, .. } = &self.reach {
+            let column = self.column.quoted();
+            if policy.nulls != Undated::Accept {
+                let refused = policy.nulls == Undated::Fail;
+                left_out.push((format!("{column} IS NULL"), Vec::new(), refused));
+            }
+            if policy.future != Undated::Accept {
+                let future = self.moment("future", window.future)?;
+                let refused = policy.future == Undated::Fail;
+                left_out.push((format!("{column} > @future"), vec![future], refused));
+            }
+        }
+        Ok(left_out)
+    }
+
+    /// Which times are expected, where rows hold one.
+    pub(crate) fn expected(&self) -> Option<ExpectedTimes> {
         match &self.reach {
-            Reach::Timestamp { expected, .. } => Some(SourceEvent::Expected {
+            Reach::Timestamp {
+                window,
+                expected,
+                policy,
+                ..
+            } => Some(ExpectedTimes {
                 column: self.column.name.clone(),
                 from: expected.unix_micros(),
+                upto: window.future.unix_micros(),
+                late_refused: policy.late == Late::Fail,
             }),
             _ => None,
         }

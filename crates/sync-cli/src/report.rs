@@ -1,10 +1,10 @@
 //! Reports as people read them. `--output json` prints the same values through serde.
 
-use model::{Error, ErrorReport, RunReport, RunStatus, TableReport, VerifyReport};
+use model::{Error, ErrorReport, OddTime, RunReport, RunStatus, TableReport, VerifyReport};
 
 use crate::table::TextTable;
 
-/// So many rows that came late are shown.
+/// So many rows with odd times are shown.
 const LATE_ROWS: usize = 10;
 
 /// A run: what moved, table by table, then what an operator should know.
@@ -44,9 +44,17 @@ fn remarks(report: &RunReport) -> String {
         text.push_str(&format!("warning: {warning}\n"));
     }
     for late in report.late_arriving_data.iter().take(LATE_ROWS) {
+        let but = match late.kind {
+            OddTime::Late => format!(
+                "but everything before {} had been read ({} s)",
+                late.expected, late.delay_seconds
+            ),
+            OddTime::Missing => "which is no time".to_owned(),
+            OddTime::Ahead => format!("which lies beyond {}", late.expected),
+        };
         text.push_str(&format!(
-            "late: {} {} carries {}, but everything before {} had been read ({} s): {}\n",
-            late.table, late.record_id, late.actual, late.expected, late.delay_seconds, late.handled
+            "late: {} {} carries {}, {but}: {}\n",
+            late.table, late.record_id, late.actual, late.handled
         ));
     }
     if let Some(more @ 1..) = report.late_arriving_data.len().checked_sub(LATE_ROWS) {
@@ -132,6 +140,7 @@ pub(crate) fn verify(reports: &[VerifyReport]) -> String {
         "missing",
         "extra",
         "pending",
+        "kept",
         "read again",
     ]);
     let mut keys = String::new();
@@ -146,6 +155,7 @@ pub(crate) fn verify(reports: &[VerifyReport]) -> String {
                 side.missing,
                 side.extra,
                 side.pending,
+                side.kept,
                 side.read_again,
             ];
             table.row(

@@ -169,10 +169,10 @@ impl MemorySource {
                 let upto = value_of(cut)?;
                 of(&mut rows.iter().filter(|(_, stamped)| stamped.stamp >= upto))
             }
-            Selection::ChangedAfter(_) => {
+            Selection::ChangedAfter(_) | Selection::KeptKeys(_) => {
                 return Err(Error::new(
                     ErrorKind::Unsupported,
-                    "this memory source's cuts leave nothing for later",
+                    "this memory source's cuts leave nothing for later, and it tells every delete",
                 ));
             }
         })
@@ -275,6 +275,7 @@ impl ChangeSource for MemorySource {
             schema: sample_schema(found.keyed),
             approximate_rows: Some(found.rows.len() as u64),
             tracking,
+            keeps_deleted: false,
             findings: vec![],
         })
     }

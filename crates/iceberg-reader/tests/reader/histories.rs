@@ -231,7 +231,9 @@ async fn check_interrupted(
         let mut untaken = Vec::new();
         for event in events.unwrap().try_collect::<Vec<_>>().await.unwrap() {
             match event {
-                SourceEvent::Expected { .. } => panic!("snapshots have no times to expect"),
+                SourceEvent::Expected(_) | SourceEvent::LeftOut { .. } => {
+                    panic!("snapshots have no times to expect")
+                }
                 SourceEvent::Changes(batch) => untaken.push(batch),
                 SourceEvent::Boundary { at: reached } => {
                     untaken.drain(..).for_each(|batch| apply(&mut rows, &batch));

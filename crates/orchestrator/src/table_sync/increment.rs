@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
+use arrow_array::RecordBatch;
 use cdc::Fold;
 use futures::StreamExt;
-use model::{Batches, ChangeBatch, Committed, Error, ErrorKind, Mark, Position, Result, SourceEvent};
+use model::{
+    Batches, ChangeBatch, Committed, Error, ErrorKind, ExpectedTimes, LateDataReport, Mark, OddTime,
+    Position, Result, SourceEvent, Staged, TableSchema,
+};
 use tokio::time::Instant;
 
-use super::late::Expected;
+use super::late::{APPLIED, Expected, HELD, REFUSED};
 use super::{Attempt, Session, TableRun};
 use crate::progress::ProgressEvent;
 
@@ -80,7 +84,10 @@ impl TableRun<'_> {
         let mut reached = from.clone();
         while let Some(event) = self.cancellable(async { Ok(events.next().await) }).await? {
             match event? {
-                SourceEvent::Expected { column, from } => expected = Some(Expected { column, from }),
+                SourceEvent::Expected(times) => expected = Some(times),
+                SourceEvent::LeftOut { times, rows, refused } => {
+                    self.left_out(&session.schema, &times, &rows, refused)?;
+                }
                 SourceEvent::Changes(batch) => self.gather(&mut gathered, batch)?,
                 SourceEvent::Boundary { at } => {
                     reached = at.clone();
@@ -134,7 +141,7 @@ impl TableRun<'_> {
         session: &mut Session,
         newest: &mut Committed,
         gathered: Gathered,
-        expected: Option<&Expected>,
+        expected: Option<&ExpectedTimes>,
     ) -> Result<bool> {
         if gathered.fold.is_empty() {
             return Ok(true);
@@ -156,16 +163,78 @@ impl TableRun<'_> {
         if staged.staged.is_empty() {
             return Ok(true);
         }
-        let mut late = Vec::new();
-        for rows in &staged.not_identical {
-            if let Some(expected) = expected {
-                late.extend(expected.late(&self.sync.source_table, &session.schema, rows)?);
+        let mut odd = Vec::new();
+        if let Some(times) = expected {
+            let expected = self.expected(&session.schema, times);
+            for rows in &staged.not_identical {
+                odd.extend(expected.odd(rows, APPLIED)?);
+            }
+            if times.late_refused && odd.iter().any(|row| row.kind == OddTime::Late) {
+                return Err(self.refuse_late(odd, staged.staged).await);
             }
         }
         let advanced = self.advance(session, newest, Mark::At(at), staged.staged).await?;
         if advanced {
-            self.tally.came_late(late);
+            self.tally.odd_times(odd);
         }
         Ok(advanced)
+    }
+
+    fn expected<'a>(&'a self, schema: &'a TableSchema, times: &'a ExpectedTimes) -> Expected<'a> {
+        Expected {
+            table: &self.sync.source_table,
+            schema,
+            times,
+        }
+    }
+
+    /// Takes note of rows that the source leaves out because of their time.
+    fn left_out(
+        &mut self,
+        schema: &TableSchema,
+        times: &ExpectedTimes,
+        rows: &RecordBatch,
+        refused: bool,
+    ) -> Result<()> {
+        let handled = if refused { REFUSED } else { HELD };
+        let odd = self.expected(schema, times).odd(rows, handled)?;
+        let first = odd.first().cloned();
+        self.tally.odd_times(odd);
+        match first.filter(|_| refused) {
+            None => Ok(()),
+            Some(row) => Err(self.refused(
+                format!(
+                    "{} carries {} in {:?}, and the policy for such rows is `fail`",
+                    row.record_id, row.actual, times.column
+                ),
+                "correct the times of the rows that the report names, or choose another policy in `capture.window`",
+            )),
+        }
+    }
+
+    /// Drops an increment with rows that came late.
+    async fn refuse_late(&mut self, mut odd: Vec<LateDataReport>, staged: Vec<Staged>) -> Error {
+        odd.retain(|row| row.kind == OddTime::Late);
+        let first = odd.first().map(|row| {
+            format!(
+                "{} carries {}, although everything before {} had been read, and `window.late` is `fail`",
+                row.record_id, row.actual, row.expected
+            )
+        });
+        for row in &mut odd {
+            row.handled = REFUSED.to_owned();
+        }
+        self.tally.odd_times(odd);
+        self.discard(staged).await;
+        self.refused(
+            first.unwrap_or_default(),
+            "look at the rows that the report names; `sync-cli verify --repair` lets them in, and so does `window: { late: accept }`",
+        )
+    }
+
+    fn refused(&self, why: String, hint: &'static str) -> Error {
+        Error::new(ErrorKind::Data, why)
+            .with("table", &self.sync.source_table)
+            .hint(hint)
     }
 }

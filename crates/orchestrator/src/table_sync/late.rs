@@ -1,48 +1,71 @@
-//! Rows that came late: their time lies before what earlier increments had read, and the target did not hold them as they are.
+//! Rows with an odd time: one before what earlier increments had read, none, or one that lies far ahead.
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampMicrosecondType;
 use arrow_array::{Array, RecordBatch};
 use cdc::Ticks;
-use model::{Error, LateDataReport, Result, TableName, TableSchema};
+use model::{Error, ExpectedTimes, LateDataReport, OddTime, Result, TableName, TableSchema};
 
 use crate::key_text::key_text;
 
-/// From where on the source expects rows, see [`model::SourceEvent::Expected`].
-#[derive(Debug)]
-pub(super) struct Expected {
-    pub(super) column: String,
-    pub(super) from: i64,
+/// What was done with such rows.
+pub(super) const APPLIED: &str = "applied";
+pub(crate) const HELD: &str = "held";
+pub(super) const REFUSED: &str = "refused";
+
+/// Which times are expected, and of which table's rows.
+#[derive(Debug, Clone)]
+pub(super) struct Expected<'a> {
+    pub(super) table: &'a TableName,
+    pub(super) schema: &'a TableSchema,
+    pub(super) times: &'a ExpectedTimes,
 }
 
-impl Expected {
-    /// Those of the rows that came late. A row without a time is not expected at any.
-    pub(super) fn late(
-        &self,
-        table: &TableName,
-        schema: &TableSchema,
-        rows: &RecordBatch,
-    ) -> Result<Vec<LateDataReport>> {
+impl Expected<'_> {
+    /// Those of the rows whose time is odd. They hold the key columns and the column of times, others perhaps as well.
+    pub(super) fn odd(&self, rows: &RecordBatch, handled: &str) -> Result<Vec<LateDataReport>> {
+        let column = &self.times.column;
         let times = rows
-            .column_by_name(&self.column)
+            .column_by_name(column)
             .and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>())
-            .ok_or_else(|| Error::internal(format!("{:?} is no column of times", self.column)))?;
-        let keys = rows
-            .project(schema.key())
-            .map_err(|e| Error::internal("a key column is missing").caused_by(e))?;
-        let late = (0..rows.num_rows()).filter(|row| times.is_valid(*row) && times.value(*row) < self.from);
-        late.map(|row| {
-            let actual = times.value(row);
-            Ok(LateDataReport {
-                table: table.to_string(),
+            .ok_or_else(|| Error::internal(format!("{column:?} is no column of times")))?;
+        let missing = |e| Error::internal("a key column is missing").caused_by(e);
+        let places = self
+            .schema
+            .key_names()
+            .into_iter()
+            .map(|name| rows.schema().index_of(name));
+        let places: Vec<_> = places.collect::<std::result::Result<_, _>>().map_err(missing)?;
+        let keys = rows.project(&places).map_err(missing)?;
+        let mut odd = Vec::new();
+        for row in 0..rows.num_rows() {
+            let time = times.is_valid(row).then(|| times.value(row));
+            let Some((kind, expected)) = self.judged(time) else {
+                continue;
+            };
+            let told = |micros: i64| Ticks::from_unix_micros(micros).to_string();
+            odd.push(LateDataReport {
+                table: self.table.to_string(),
                 record_id: key_text(&keys, row)?,
-                expected: Ticks::from_unix_micros(self.from).to_string(),
-                actual: Ticks::from_unix_micros(actual).to_string(),
-                delay_seconds: self.from.saturating_sub(actual) as f64 / 1e6,
-                handled: "applied".into(),
-            })
-        })
-        .collect()
+                kind,
+                expected: told(expected),
+                actual: time.map_or_else(|| "NULL".to_owned(), told),
+                delay_seconds: time.map_or(0.0, |time| expected.saturating_sub(time) as f64 / 1e6),
+                handled: handled.to_owned(),
+            });
+        }
+        Ok(odd)
+    }
+
+    /// What is odd about a time, and what was expected instead.
+    fn judged(&self, time: Option<i64>) -> Option<(OddTime, i64)> {
+        let ExpectedTimes { from, upto, .. } = *self.times;
+        match time {
+            None => Some((OddTime::Missing, from)),
+            Some(time) if time < from => Some((OddTime::Late, from)),
+            Some(time) if time > upto => Some((OddTime::Ahead, upto)),
+            Some(_) => None,
+        }
     }
 }
 
@@ -51,13 +74,13 @@ mod tests {
     use std::sync::Arc;
 
     use arrow_array::{ArrayRef, Int32Array, TimestampMicrosecondArray};
-    use arrow_schema::{DataType, Field, Schema, TimeUnit};
+    use arrow_schema::{DataType, Field, Schema};
 
     use super::*;
 
     #[test]
-    fn rows_before_what_is_expected_are_late() {
-        let time = DataType::Timestamp(TimeUnit::Microsecond, None);
+    fn times_that_are_not_expected_are_told() {
+        let time = DataType::Timestamp(arrow_schema::TimeUnit::Microsecond, None);
         let fields = vec![
             Field::new("id", DataType::Int32, false),
             Field::new("updated_at", time, true),
@@ -66,29 +89,46 @@ mod tests {
         let times = [
             Some(1_600_000_000_000_000),
             Some(1_600_000_003_500_000),
-            Some(1_600_000_003_500_001),
+            Some(1_600_000_100_000_000),
+            Some(1_600_000_100_500_000),
             None,
         ];
         let columns: Vec<ArrayRef> = vec![
-            Arc::new(Int32Array::from(vec![1, 2, 3, 4])),
+            Arc::new(Int32Array::from(vec![1, 2, 3, 4, 5])),
             Arc::new(TimestampMicrosecondArray::from(times.to_vec())),
         ];
         let rows = RecordBatch::try_new(schema.arrow().clone(), columns).unwrap();
         let expected = Expected {
-            column: "updated_at".into(),
-            from: 1_600_000_003_500_000,
+            table: &TableName::new("dbo", "T"),
+            schema: &schema,
+            times: &ExpectedTimes {
+                column: "updated_at".into(),
+                from: 1_600_000_003_500_000,
+                upto: 1_600_000_100_000_000,
+                late_refused: false,
+            },
         };
-        let late = expected
-            .late(&TableName::new("dbo", "T"), &schema, &rows)
-            .unwrap();
-        let only = LateDataReport {
+        let from = "2020-09-13 12:26:43.5";
+        let told = [
+            (1, OddTime::Late, from, "2020-09-13 12:26:40", 3.5),
+            (
+                4,
+                OddTime::Ahead,
+                "2020-09-13 12:28:20",
+                "2020-09-13 12:28:20.5",
+                -0.5,
+            ),
+            (5, OddTime::Missing, from, "NULL", 0.0),
+        ];
+        let told = told.map(|(id, kind, expected, actual, delay_seconds)| LateDataReport {
             table: "dbo.T".into(),
-            record_id: r#"{"id":1}"#.into(),
-            expected: "2020-09-13 12:26:43.5".into(),
-            actual: "2020-09-13 12:26:40".into(),
-            delay_seconds: 3.5,
+            record_id: format!(r#"{{"id":{id}}}"#),
+            kind,
+            expected: expected.into(),
+            actual: actual.into(),
+            delay_seconds,
             handled: "applied".into(),
-        };
-        assert_eq!(late, [only]);
+        });
+        assert_eq!(expected.odd(&rows, APPLIED).unwrap(), told);
     }
 }

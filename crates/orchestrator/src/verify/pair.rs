@@ -76,8 +76,9 @@ impl Pair<'_> {
                 .await?;
         }
         let pending = self.pending(&suspects).await?;
-        let differing = suspects.differing(&pending)?;
-        self.count(&mut column, suspects.by_key, &pending);
+        let kept = self.kept(&suspects, &pending).await?;
+        let differing = suspects.differing(|key| !pending.contains(key) && !kept.contains(key))?;
+        self.count(&mut column, suspects.by_key, &pending, &kept);
         Ok((column, differing))
     }
 
@@ -186,6 +187,33 @@ impl Pair<'_> {
         Ok(pending)
     }
 
+    /// Which suspicious keys are gone from the first side, and stay by policy.
+    async fn kept(&self, suspects: &Suspects, pending: &HashSet<Vec<u8>>) -> Result<HashSet<Vec<u8>>> {
+        let mut kept = HashSet::new();
+        if self.layout.is_keyless() {
+            return Ok(kept);
+        }
+        let extra = |key: &[u8]| {
+            let suspect = suspects.by_key.get(key);
+            !pending.contains(key) && suspect.is_some_and(|suspect| suspect.counts.is_extra())
+        };
+        for (rows, _) in suspects.parts(extra)? {
+            let Some(mut told) = self.first.kept(&rows).await? else {
+                break;
+            };
+            while let Some(batch) = told.try_next().await? {
+                kept.extend(self.layout.keys_of(&batch.rows)?);
+            }
+        }
+        // What the target keeps is what Iceberg keeps.
+        if let Some((nearest, [_, ..])) = self.other.side.upstream.split_last()
+            && !kept.is_empty()
+        {
+            self.keep_alike(nearest, suspects, &mut kept).await?;
+        }
+        Ok(kept)
+    }
+
     /// Keeps those keys whose rows are as in the nearest table. What comes from farther away changes nothing there if it is equal, so
     /// only such rows are sure to receive it.
     async fn keep_alike(
@@ -219,11 +247,16 @@ impl Pair<'_> {
         column: &mut VerifyColumn,
         suspects: BTreeMap<Vec<u8>, Suspect>,
         pending: &HashSet<Vec<u8>>,
+        kept: &HashSet<Vec<u8>>,
     ) {
         for (key, Suspect { counts, text, .. }) in suspects {
             column.matched += counts.matched;
             if pending.contains(&key) {
                 column.pending += 1;
+                continue;
+            }
+            if kept.contains(&key) {
+                column.kept += counts.extra;
                 continue;
             }
             column.different += counts.different;
@@ -243,9 +276,9 @@ impl Pair<'_> {
 }
 
 impl Suspects {
-    /// The keys that are not pending.
-    fn differing(&self, pending: &HashSet<Vec<u8>>) -> Result<Vec<DifferingKeys>> {
-        let parts = self.parts(|key| !pending.contains(key))?.into_iter();
+    /// The keys that really differ.
+    fn differing(&self, really: impl Fn(&[u8]) -> bool) -> Result<Vec<DifferingKeys>> {
+        let parts = self.parts(really)?.into_iter();
         Ok(parts
             .map(|(keys, of)| DifferingKeys {
                 keys,

@@ -7,7 +7,7 @@ use arrow_array::RecordBatch;
 use arrow_cast::cast;
 use arrow_schema::Schema;
 use futures::{Stream, StreamExt};
-use model::{Error, Result, Selection, TableSchema};
+use model::{Batches, Error, ErrorKind, Result, Selection, TableSchema};
 
 use super::layout::Layout;
 use super::{Side, lacks};
@@ -51,8 +51,29 @@ impl<'a> Reader<'a> {
         })))
     }
 
-    /// A selection of the rows with these keys, with this side's types and key order; `None` if this side has another key.
+    /// Those of the keys that this side does not have and that others keep by its policy; `None` if it has no policy.
+    pub(super) async fn kept(&self, keys: &RecordBatch) -> Result<Option<Batches>> {
+        let Some(keys) = self.typed(keys)? else {
+            return Ok(None);
+        };
+        let selection = Selection::KeptKeys(keys);
+        let read = self
+            .side
+            .source
+            .read(&self.side.table, &self.schema, selection, None);
+        match read.await {
+            Err(error) if error.kind() == ErrorKind::Unsupported => Ok(None),
+            read => read.map(Some),
+        }
+    }
+
+    /// A selection of the rows with these keys; `None` if this side has another key.
     pub(super) fn keys(&self, keys: &RecordBatch) -> Result<Option<Selection>> {
+        Ok(self.typed(keys)?.map(Selection::Keys))
+    }
+
+    /// The keys with this side's types and key order.
+    fn typed(&self, keys: &RecordBatch) -> Result<Option<RecordBatch>> {
         if self.schema.key().len() != keys.num_columns() {
             return Ok(None);
         }
@@ -69,7 +90,7 @@ impl<'a> Reader<'a> {
         }
         let selected = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns);
         selected
-            .map(|keys| Some(Selection::Keys(keys)))
+            .map(Some)
             .map_err(|e| Error::internal("keys do not fit their schema").caused_by(e))
     }
 }

@@ -89,6 +89,11 @@ async fn change_data_capture_keeps_the_contract() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn triggers_keep_the_contract() {
+    source_conformance(|| Sample::open(r#"{"mode":"trigger","trigger":{"install":true}}"#)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_source_that_is_read_whole_keeps_the_contract() {
     source_conformance(|| Sample::open(r#"{"mode":"full"}"#)).await;
 }

@@ -130,6 +130,8 @@ pub(crate) struct Target {
     pub(crate) fresh: usize,
     /// Rows of the last increment that were probably delivered before.
     pub(crate) again: usize,
+    /// Rows of the last increment that were left out because of their time.
+    pub(crate) left_out: usize,
 }
 
 pub(crate) async fn schema(source: &SqlServerSource) -> std::sync::Arc<TableSchema> {
@@ -155,6 +157,7 @@ impl Target {
             parts: Vec::new(),
             fresh: 0,
             again: 0,
+            left_out: 0,
         };
         let schema = schema(&target.source).await;
         let mut chunks = target.source.chunks(&table(), &schema, None, 2).await.unwrap();
@@ -202,7 +205,7 @@ impl Target {
     pub(crate) async fn apply_changes(&mut self, after: &Position, upto: &Position) {
         let schema = schema(&self.source).await;
         let mut events = self.source.changes(&table(), &schema, after, upto).await.unwrap();
-        (self.fresh, self.again) = (0, 0);
+        (self.fresh, self.again, self.left_out) = (0, 0, 0);
         self.parts.clear();
         let mut ended = false;
         while let Some(event) = events.next().await {
@@ -216,7 +219,8 @@ impl Target {
                     self.apply(&batch);
                     ended = false;
                 }
-                SourceEvent::Expected { .. } => {}
+                SourceEvent::Expected(_) => {}
+                SourceEvent::LeftOut { rows, .. } => self.left_out += rows.num_rows(),
                 SourceEvent::Boundary { at } => {
                     self.parts.push(at.clone());
                     self.position = at;

@@ -221,7 +221,7 @@ async fn rows_that_share_the_watermarks_time_are_not_lost() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_without_a_time_are_read_every_time() {
-    for (options, survives) in [("{}", true), (r#"{"window":{"nulls":"skip"}}"#, false)] {
+    for (options, survives) in [("{}", true), (r#"{"window":{"nulls":"hold"}}"#, false)] {
         let shop = Shop::open(TABLE).await;
         let mut target = copied(&shop, options).await;
         let before = target.position.clone();
@@ -230,13 +230,14 @@ async fn rows_without_a_time_are_read_every_time() {
         target.increment().await;
         assert_eq!(target.is_equal().await, survives);
         assert_eq!(target.fresh, 0, "an undated row is compared, not taken for new");
+        assert_eq!(target.left_out, usize::from(!survives), "what is held is named");
         assert_ne!(target.position, before);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_time_that_never_comes_is_delivered_and_moves_nothing() {
-    for (options, survives) in [("{}", true), (r#"{"window":{"future":"skip"}}"#, false)] {
+    for (options, survives) in [("{}", true), (r#"{"window":{"future":"hold"}}"#, false)] {
         let shop = Shop::open(TABLE).await;
         let mut target = copied(&shop, options).await;
         shop.sql("INSERT INTO dbo.T (id, v, updated_at) VALUES (10, N'open end', '9999-12-31T00:00:00')");

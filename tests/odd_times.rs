@@ -1,0 +1,154 @@
+//! Rows whose time is odd, and what is declared for them: each is named by the report, and none is passed over in silence.
+
+use model::{OddTime, RunReport};
+use sqlserver_source::{Late, Undated};
+
+use crate::play::{HOUR, Play, SECOND};
+
+/// What the report says of odd times: the key, what is odd, what it carries and what was done.
+fn told(report: &RunReport) -> Vec<(&str, OddTime, &str, &str)> {
+    let rows = report.late_arriving_data.iter();
+    rows.map(|row| {
+        (
+            row.record_id.as_str(),
+            row.kind,
+            row.actual.as_str(),
+            row.handled.as_str(),
+        )
+    })
+    .collect()
+}
+
+const SEVEN: &str = r#"{"id":7}"#;
+const EIGHT: &str = r#"{"id":8}"#;
+
+fn odd_rows(play: &Play) {
+    play.sql("INSERT INTO dbo.Orders (id, name, updated_at) VALUES (7, N'no time', NULL), (8, N'for ever', '9999-12-31')");
+    play.insert(9);
+    play.later(5 * SECOND);
+}
+
+#[tokio::test]
+async fn rows_without_a_time_and_of_the_future_are_named_when_they_change() {
+    let play = Play::begin(None).await;
+    play.sync().await;
+    odd_rows(&play);
+    let report = play.sync().await;
+    assert_eq!(
+        told(&report),
+        [
+            (SEVEN, OddTime::Missing, "NULL", "applied"),
+            (EIGHT, OddTime::Ahead, "9999-12-31 00:00:00", "applied")
+        ]
+    );
+    let counts = report.statistics;
+    let counted = (
+        counts.records_late,
+        counts.records_without_time,
+        counts.records_ahead,
+        counts.records_held,
+    );
+    assert_eq!(counted, (0, 1, 1, 0));
+    play.later(5 * SECOND);
+    assert_eq!(
+        told(&play.sync().await),
+        [],
+        "they are read again and have not changed"
+    );
+    play.end().await;
+}
+
+#[tokio::test]
+async fn rows_are_held_until_they_have_a_time() {
+    let mut play = Play::begin(None).await;
+    (play.world.capture.window.nulls, play.world.capture.window.future) = (Undated::Hold, Undated::Hold);
+    play.sync().await;
+    odd_rows(&play);
+    for _ in 0..2 {
+        let report = play.sync().await;
+        assert_eq!(
+            told(&report),
+            [
+                (SEVEN, OddTime::Missing, "NULL", "held"),
+                (EIGHT, OddTime::Ahead, "9999-12-31 00:00:00", "held")
+            ]
+        );
+        assert_eq!(report.statistics.records_held, 2);
+        play.later(5 * SECOND);
+    }
+    let found = play.world.verify(&play.table()).await;
+    assert_eq!(found.columns[0].missing, 2, "{found:#?}");
+    play.sql("UPDATE dbo.Orders SET updated_at = SYSUTCDATETIME() WHERE id = 7");
+    play.later(5 * SECOND);
+    assert_eq!(told(&play.sync().await).len(), 1);
+    play.world.repair(&play.table()).await;
+    play.end().await;
+}
+
+#[tokio::test]
+async fn rows_that_must_not_be_stop_the_table_before_anything_is_applied() {
+    for (null, id, name) in [(true, 7, SEVEN), (false, 8, EIGHT)] {
+        let mut play = Play::begin(None).await;
+        let window = &mut play.world.capture.window;
+        *(if null {
+            &mut window.nulls
+        } else {
+            &mut window.future
+        }) = Undated::Fail;
+        play.sync().await;
+        let snapshots = play.world.snapshots(&play.table()).await;
+        odd_rows(&play);
+        let report = play.fails().await;
+        assert_eq!(report.errors[0].kind, "data");
+        assert!(report.errors[0].message.contains(name), "{report:#?}");
+        assert!(
+            told(&report)
+                .iter()
+                .any(|row| row.0 == name && row.3 == "refused"),
+            "{report:#?}"
+        );
+        assert_eq!(play.world.snapshots(&play.table()).await, snapshots);
+        let found = play.world.verify(&play.table()).await;
+        assert!(!found.all_match(), "verify looks nevertheless");
+        play.sql(&format!(
+            "UPDATE dbo.Orders SET updated_at = SYSUTCDATETIME() WHERE id = {id}"
+        ));
+        play.later(5 * SECOND);
+        play.sync().await;
+        play.end().await;
+    }
+}
+
+#[tokio::test]
+async fn a_row_that_comes_late_stops_the_table_until_it_is_let_in() {
+    let mut play = Play::begin(None).await;
+    play.world.capture.window.late = Late::Fail;
+    play.sync().await;
+    play.later(HOUR);
+    play.insert(10);
+    play.later(5 * SECOND);
+    assert_eq!(told(&play.sync().await), []);
+    // By the row that was read last; the watermark is its time.
+    play.sql("INSERT INTO dbo.Orders (id, name, updated_at) SELECT 7, N'late', DATEADD(second, -3, updated_at) FROM dbo.Orders WHERE id = 10");
+    play.insert(11);
+    play.later(5 * SECOND);
+    let snapshots = play.world.snapshots(&play.table()).await;
+    for _ in 0..2 {
+        let report = play.fails().await;
+        let [late] = &report.late_arriving_data[..] else {
+            panic!("{report:#?}")
+        };
+        let named = (
+            late.record_id.as_str(),
+            late.kind,
+            late.delay_seconds,
+            late.handled.as_str(),
+        );
+        assert_eq!(named, (SEVEN, OddTime::Late, 3.0, "refused"));
+        assert_eq!(report.statistics.records_late, 1);
+        assert_eq!(play.world.snapshots(&play.table()).await, snapshots);
+    }
+    play.world.repair(&play.table()).await;
+    assert_eq!(told(&play.sync().await), []);
+    play.end().await;
+}
