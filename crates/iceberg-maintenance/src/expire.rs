@@ -26,15 +26,6 @@ const DAY_MS: i64 = 86_400_000;
 /// [`expiry_is_due`] once so many of a hundred snapshots can expire: what it costs to find the files that go is shared by them.
 const DUE_PERCENT: usize = 10;
 
-/// A limit to the number of snapshots, for tables that are written so often that their age limits nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AtMost {
-    /// The newest that stay; at least one.
-    pub snapshots: usize,
-    /// Younger ones, in milliseconds, stay all the same: another engine's query may still be reading their files.
-    pub young_ms: i64,
-}
-
 /// What expires.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ExpireOptions {
@@ -44,9 +35,12 @@ pub struct ExpireOptions {
     /// So many of the newest ancestors of each branch stay; by default what the property `history.expire.min-snapshots-to-keep` says,
     /// or 1.
     pub keep_at_least: Option<usize>,
-    /// How many ancestors of each branch stay at most, unless the branch or the table's property
-    /// `history.expire.max-snapshot-age-ms` says how long they stay. By default as many as there are.
-    pub keep_at_most: Option<AtMost>,
+    /// So many of the newest ancestors of each branch stay at most, however young the others are, unless the branch or the table's
+    /// property `history.expire.max-snapshot-age-ms` says how long they stay; and at least one. By default as many as there are.
+    pub keep_at_most: Option<usize>,
+    /// A snapshot of a branch stays in any case until another one has followed it for so long: a query that began on it just before may
+    /// still be reading its files.
+    pub grace_ms: Option<i64>,
     /// Snapshots that somebody still reads from, with who that is.
     pub in_use: Vec<(i64, String)>,
     /// Whether anything is done at all.
@@ -200,20 +194,21 @@ fn chosen(metadata: &TableMetadata, options: &ExpireOptions, now: Timestamp) -> 
         })
         .unwrap_or(1)
         .max(1);
+    let at_most = options.keep_at_most.map_or(usize::MAX, |at_most| at_most.max(1));
     let is_older = |snapshot: &SnapshotRef, age: i64| snapshot.timestamp_ms() < now.0 - age;
     let references = references(metadata)?;
     // Each branch says for itself how long its snapshots stay.
     let mut is_old: BTreeMap<i64, bool> = BTreeMap::new();
     for branch in references.values().filter(|reference| reference.is_branch()) {
         let age_here = branch.max_snapshot_age_ms.or(age_of_table);
+        let mut follower = None;
         for (newer, snapshot) in ancestors(metadata, branch.snapshot_id).enumerate() {
-            let is_beyond = options.keep_at_most.is_some_and(|at_most| {
-                age_here.is_none()
-                    && newer >= at_most.snapshots.max(1)
-                    && is_older(snapshot, at_most.young_ms)
-            });
+            let is_beyond = age_here.is_none() && newer >= at_most;
             let is_old_here = is_beyond || is_older(snapshot, branch.max_snapshot_age_ms.unwrap_or(age));
+            let is_left = |grace| follower.is_some_and(|follower| is_older(follower, grace));
+            let is_old_here = is_old_here && options.grace_ms.is_none_or(is_left);
             *is_old.entry(snapshot.snapshot_id()).or_insert(true) &= is_old_here;
+            follower = Some(snapshot);
         }
     }
     let is_old = |snapshot: &SnapshotRef| {

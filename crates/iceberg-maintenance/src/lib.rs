@@ -17,7 +17,7 @@ mod orphans;
 mod reachable;
 
 pub use compact::{CompactOptions, Compacted, Due, compact, compaction_due};
-pub use expire::{AtMost, ExpireOptions, Expired, Kept, expire, expiry_is_due};
+pub use expire::{ExpireOptions, Expired, Kept, expire, expiry_is_due};
 pub use iceberg_table::merge_manifests;
 pub use orphans::{OrphanOptions, Orphans, remove_orphans};
 

@@ -10,9 +10,11 @@ use crate::plan::TablePlan;
 use crate::pool::Pool;
 use crate::position::{
     CapturePosition, ChangeTrackingPosition, IdColumnPosition, Kind, RowVersionPosition, TimestampPosition,
+    TriggerPosition,
 };
 use crate::row_version;
 use crate::tracker::Tracker;
+use crate::trigger_objects::{Objects, VERSION};
 
 /// Rows of which there is one if something is new.
 struct Question {
@@ -49,6 +51,14 @@ fn question(plan: &TablePlan, after: &Position) -> Result<Option<Question>> {
             Some(Question {
                 from: format!("cdc.{changes} AS c WHERE c.[__$start_lsn] > @after"),
                 params: vec![CapturePosition::read(after)?.lsn()?.param("after")],
+            })
+        }
+        Tracker::Trigger if after.kind == TriggerPosition::NAME => {
+            let next = TriggerPosition::read(after)?.next;
+            let changes = Objects::of(&plan.table, &plan.schema)?.changes();
+            Some(Question {
+                from: format!("{changes} AS c WHERE c.{} >= @next", quote::identifier(VERSION)),
+                params: vec![row_version::param("next", next)],
             })
         }
         Tracker::RowVersion(column) if after.kind == RowVersionPosition::NAME => {

@@ -3,9 +3,7 @@
 //!
 //! What grows with the number of commits shows in the last lines: metadata, manifests, files, and what a commit costs.
 
-use iceberg_maintenance::{
-    AtMost, CompactOptions, ExpireOptions, compact, expire, expiry_is_due, merge_manifests,
-};
+use iceberg_maintenance::{CompactOptions, ExpireOptions, compact, expire, expiry_is_due, merge_manifests};
 use iceberg_table::live_files;
 use model::{Op, Presence};
 
@@ -62,10 +60,7 @@ async fn commit(lake: &Lake, number: u64) {
 
 async fn expire_if_due(lake: &Lake) {
     let options = ExpireOptions {
-        keep_at_most: Some(AtMost {
-            snapshots: KEPT,
-            young_ms: 0,
-        }),
+        keep_at_most: Some(KEPT),
         ..ExpireOptions::default()
     };
     // By the commits' own clock: none is old.

@@ -18,13 +18,13 @@ use iceberg::spec::{
     Snapshot, SnapshotReference, SnapshotRetention, Struct, Summary,
 };
 use iceberg_maintenance::{
-    AtMost, CompactOptions, ExpireOptions, OrphanOptions, compact, expire, expiry_is_due, remove_orphans,
+    CompactOptions, ExpireOptions, OrphanOptions, compact, expire, expiry_is_due, remove_orphans,
 };
 use iceberg_table::{
     Catalog, CatalogCommit, DataFileReader, DeletedRows, FileSystemCatalog, MetadataChange, NewTable,
     Projection, TableHandle, live_files,
 };
-use model::{ChangeSink, ErrorKind, Result, TableName};
+use model::{ChangeSink, Clock, ErrorKind, Result, TableName};
 use parquet::arrow::{ArrowWriter, PARQUET_FIELD_ID_META_KEY};
 use tempfile::TempDir;
 use test_support::SimClock;
@@ -185,7 +185,7 @@ async fn maintenance_runs_in_tasks() {
     tokio::spawn(removing).await.unwrap().unwrap();
 }
 
-/// The newest stay; the others go before their time, but not young, nor against what the table or its branch says.
+/// The newest stay, although all are young; but not against what the table or its branch says.
 #[tokio::test]
 async fn at_most_so_many_snapshots_stay() {
     const AGE: &str = "history.expire.max-snapshot-age-ms";
@@ -197,15 +197,13 @@ async fn at_most_so_many_snapshots_stay() {
         ),
     };
     for (at_most, age, branch, expired) in [
-        ((4, 0), None, false, 4),
-        ((7, 0), None, false, 1),
-        ((8, 0), None, false, 0),
-        ((4, 2 * CENTURY_MS), None, false, 0),
-        ((4, 0), Some(2 * CENTURY_MS), false, 0),
-        ((4, 0), Some(1), false, 7),
-        ((4, 0), None, true, 0),
+        (4, None, false, 4),
+        (7, None, false, 1),
+        (8, None, false, 0),
+        (4, Some(2 * CENTURY_MS), false, 0),
+        (4, Some(1), false, 7),
+        (4, None, true, 0),
     ] {
-        let (snapshots, young_ms) = at_most;
         let mut table = Table::new(0, 8).await;
         let ids = snapshot_ids(table.lake()).await;
         if let Some(age) = age {
@@ -217,14 +215,14 @@ async fn at_most_so_many_snapshots_stay() {
         // All are a century old; what nothing else speaks of stays two.
         let options = ExpireOptions {
             older_than_ms: age.is_none().then_some(2 * CENTURY_MS),
-            keep_at_most: Some(AtMost { snapshots, young_ms }),
+            keep_at_most: Some(at_most),
             ..ExpireOptions::default()
         };
         let lake = table.lake();
         let due = expiry_is_due(&lake.table().await, &options, &lake.later).unwrap();
-        assert_eq!(due, expired > 0, "{at_most:?} {age:?} {branch}");
+        assert_eq!(due, expired > 0, "{at_most} {age:?} {branch}");
         let done = table.expire(options).await.unwrap();
-        assert_eq!(done.snapshots, ids[..expired], "{at_most:?} {age:?} {branch}");
+        assert_eq!(done.snapshots, ids[..expired], "{at_most} {age:?} {branch}");
         table
             .history
             .snapshots
@@ -233,12 +231,32 @@ async fn at_most_so_many_snapshots_stay() {
     }
 }
 
+/// However old it is itself: what counts is when the next one came.
+#[tokio::test]
+async fn a_snapshot_stays_for_a_while_after_another_one_has_followed_it() {
+    let table = Table::new(0, 8).await;
+    let lake = table.lake();
+    let ids = snapshot_ids(lake).await;
+    let head = lake.table().await.head().unwrap().timestamp_ms();
+    let age_of_head = lake.later.now().0 - head;
+    // Just as old as the head, or one millisecond less: then all but the head have been followed for longer.
+    for (grace, expired) in [(age_of_head, 6), (age_of_head - 1, 7)] {
+        let options = ExpireOptions {
+            grace_ms: Some(grace),
+            dry_run: true,
+            ..everything_old()
+        };
+        let done = table.expire(options).await.unwrap();
+        assert_eq!(done.snapshots, ids[..expired], "{grace}");
+    }
+}
+
 /// One of eleven is not worth it, two are; and a table that forbids it is never due.
 #[tokio::test]
 async fn expiry_is_due_when_a_tenth_can_go() {
     let table = Table::new(0, 11).await;
     let lake = table.lake();
-    for (snapshots, gc, due) in [
+    for (at_most, gc, due) in [
         (11, "true", false),
         (10, "true", false),
         (9, "true", true),
@@ -247,14 +265,11 @@ async fn expiry_is_due_when_a_tenth_can_go() {
         table.set("gc.enabled", gc).await;
         let options = ExpireOptions {
             older_than_ms: Some(2 * CENTURY_MS),
-            keep_at_most: Some(AtMost {
-                snapshots,
-                young_ms: 0,
-            }),
+            keep_at_most: Some(at_most),
             ..ExpireOptions::default()
         };
         let is_due = expiry_is_due(&lake.table().await, &options, &lake.later).unwrap();
-        assert_eq!(is_due, due, "{snapshots} {gc}");
+        assert_eq!(is_due, due, "{at_most} {gc}");
     }
 }
 

@@ -79,7 +79,7 @@ impl Pace {
         let doubled = self.pause.max(interval).saturating_mul(2);
         self.pause = match seen {
             Seen::Something => interval,
-            Seen::Nothing => doubled.min(max_interval),
+            Seen::Nothing => doubled.min(max_interval).min(IN_ANY_CASE.max(interval)),
             Seen::Whole => max_interval,
             Seen::Failed { passes: true } => doubled.min(FAILED.0.max(interval)),
             Seen::Failed { passes: false } | Seen::TakenOver => doubled.min(FAILED.1.max(interval)),

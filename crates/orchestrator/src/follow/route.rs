@@ -12,6 +12,9 @@ use super::{Cycle, Shared, succeeded};
 use crate::report::TableOutcome;
 use crate::run::Route;
 
+/// A look that takes longer is given up for a cycle: somebody holds locks, or the source does not answer.
+const LOOK: Duration = Duration::from_secs(5);
+
 /// A cycle that takes longer leaves its place to another route.
 const SLOW: Duration = Duration::from_secs(10);
 
@@ -87,11 +90,16 @@ impl Followed {
             let Some(position) = position else {
                 return true;
             };
-            match sync.source.may_have_changed(&sync.source_table, position).await {
-                Ok(false) => {}
-                Ok(true) => return true,
-                Err(error) => {
+            let asked = sync.source.may_have_changed(&sync.source_table, position);
+            match timeout(LOOK, asked).await {
+                Ok(Ok(false)) => {}
+                Ok(Ok(true)) => return true,
+                Ok(Err(error)) => {
                     tracing::debug!(sync = %sync.sync, %error, "the source does not tell whether there is something new");
+                    return true;
+                }
+                Err(_) => {
+                    tracing::debug!(sync = %sync.sync, "the source takes long to tell whether there is something new");
                     return true;
                 }
             }

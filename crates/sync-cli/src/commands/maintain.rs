@@ -1,7 +1,7 @@
 //! `maintain compact | expire | orphans`, and the expiry after a run.
 
 use iceberg_maintenance::{
-    AtMost, CompactOptions, Compacted, ExpireOptions, Expired, OrphanOptions, Orphans, compact, expire,
+    CompactOptions, Compacted, ExpireOptions, Expired, OrphanOptions, Orphans, compact, expire,
     expiry_is_due, merge_manifests, remove_orphans,
 };
 use iceberg_reader::snapshots_of_position;
@@ -150,10 +150,8 @@ pub(crate) async fn expire_if_due(parts: &Parts, table: &Selected) -> Result<()>
     let (catalog, clock) = (parts.catalog().as_ref(), parts.clock().as_ref());
     let settings = &parts.config().iceberg.expire;
     let options = ExpireOptions {
-        keep_at_most: Some(AtMost {
-            snapshots: settings.keep_at_most,
-            young_ms: i64::try_from(settings.young.duration().as_millis()).unwrap_or(i64::MAX),
-        }),
+        keep_at_most: Some(settings.keep_at_most),
+        grace_ms: Some(i64::try_from(settings.grace.duration().as_millis()).unwrap_or(i64::MAX)),
         ..ExpireOptions::default()
     };
     let Some(loaded) = catalog.load(&table.iceberg).await? else {

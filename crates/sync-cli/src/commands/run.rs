@@ -39,7 +39,8 @@ pub(crate) async fn run(parts: &Parts, options: &arguments::Run, output: Output)
     }
     match run_routes(parts, routes, output).await {
         RunOutcome::Finished(mut report) => {
-            expire_after(parts, &tables, &mut report).await;
+            let expire = expire_after(parts, &tables, &mut report);
+            until_signalled(async |cancel| cancel.run_until_cancelled(expire).await).await;
             report.metadata.peak_memory_bytes = peak_memory();
             answer(&report)
         }

@@ -47,8 +47,9 @@ pub struct Expiry {
     /// So many snapshots stay at most, unless the table's property `history.expire.max-snapshot-age-ms` says how long they stay. Each one
     /// that stays makes every commit a little slower.
     pub keep_at_most: usize,
-    /// Snapshots that are younger stay all the same, for example `1h`: longer than any query of another engine takes.
-    pub young: Period,
+    /// A snapshot stays at least so long after another one has followed it, for example `1h`: longer than a query takes that another
+    /// engine began on it, and longer than the first copy of another sync that reads the table.
+    pub grace: Period,
 }
 
 impl Default for Expiry {
@@ -56,7 +57,7 @@ impl Default for Expiry {
         Self {
             after_runs: true,
             keep_at_most: 500,
-            young: Period::seconds(3_600),
+            grace: Period::seconds(3_600),
         }
     }
 }

@@ -43,10 +43,10 @@ fn the_snapshot_that_the_target_has_reached_without_a_commit_does_not_expire() {
 /// Every run changes a row; nobody calls for maintenance, and the snapshots are few all the same.
 #[test]
 fn old_snapshots_go_by_themselves() {
-    for (after_runs, young, left) in [(true, "0s", 3), (true, "1h", 7), (false, "0s", 7)] {
+    for (after_runs, grace, left) in [(true, "0s", 3), (true, "1h", 7), (false, "0s", 7)] {
         let world = World::with(CUSTOMERS);
         let settings =
-            format!("iceberg:\n  expire: {{ after_runs: {after_runs}, keep_at_most: 3, young: {young} }}\n");
+            format!("iceberg:\n  expire: {{ after_runs: {after_runs}, keep_at_most: 3, grace: {grace} }}\n");
         world.configure_but(ONLY_CUSTOMERS, &[("iceberg:\n", &settings)]);
         world.call(&["run"]).expect(exit::SUCCESS, &[]);
         for name in ["a", "b", "c", "d", "e", "f"] {
@@ -56,7 +56,7 @@ fn old_snapshots_go_by_themselves() {
             world.sql("shop", &change);
             world.call(&["run"]).expect(exit::SUCCESS, &[]);
         }
-        assert_eq!(world.snapshots("dbo.Customers"), left, "{after_runs} {young}");
+        assert_eq!(world.snapshots("dbo.Customers"), left, "{after_runs} {grace}");
         world
             .call(&["verify"])
             .expect(exit::SUCCESS, &["every row matches"]);
