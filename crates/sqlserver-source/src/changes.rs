@@ -127,7 +127,7 @@ async fn left_out(
             "SELECT TOP ({LEFT_OUT_NAMED}) {} FROM {}{}",
             list.join(", "),
             plan.from(),
-            plan.filtered(&[condition])
+            plan.filtered_with_marked(&[condition])
         );
         let shape = shape.clone();
         let mut rows = run(pool, plan, Select { sql, params, shape }).await?;

@@ -171,6 +171,16 @@ pub(crate) fn findings(plan: &TablePlan) -> Vec<Finding> {
             Severity::Note,
             format!("rows that are deleted{which} stay in Iceberg; `verify` counts them as kept"),
         );
+        find(
+            Severity::Note,
+            "a row whose key changes stays under the old one as well, because its delete is ignored like others".to_owned(),
+        );
+        if plan.options.filter.is_some() {
+            find(
+                Severity::Warning,
+                "a row that stops meeting `where` and is deleted before the next run is kept, although it had left".to_owned(),
+            );
+        }
     }
     findings
 }

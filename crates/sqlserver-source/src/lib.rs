@@ -42,3 +42,4 @@ pub use options::{
     TriggerOptions, Undated, WindowOptions,
 };
 pub use source::SqlServerSource;
+pub use trigger_objects::is_change_table;

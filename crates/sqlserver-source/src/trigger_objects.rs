@@ -6,12 +6,14 @@
 //! written with the table and says that nothing has been removed.
 
 use model::{ErrorKind, Finding, Result, Severity, TableName, TableSchema};
-use sqlserver_client::{CommitEnd, Connection, Isolation, Permission, TableInfo, ddl, quote};
+use sqlserver_client::{CommitEnd, Connection, Isolation, Permission, SqlType, TableInfo, ddl, quote};
 
 use crate::keyset::Keyset;
 
 /// The rowversion of the change table.
 pub(crate) const VERSION: &str = "sync$version";
+/// How the name of a change table begins; the id of the table follows.
+const CHANGES: &str = "sync_changes_";
 /// When its row was written.
 pub(crate) const AT: &str = "sync$at";
 
@@ -22,6 +24,8 @@ pub(crate) struct Objects {
     trigger: TableName,
     changes: TableName,
     first_key: String,
+    /// The columns of the change table that hold the key, as they are declared.
+    keys: Vec<String>,
     create_changes: String,
     create_trigger: String,
 }
@@ -67,7 +71,24 @@ fn trigger_name(table: &TableInfo) -> TableName {
 }
 
 fn changes_name(table: &TableInfo) -> TableName {
-    TableName::new(table.name.schema(), format!("sync_changes_{}", table.object_id))
+    TableName::new(table.name.schema(), format!("{CHANGES}{}", table.object_id))
+}
+
+/// Whether a table is a change table of ours, by its name.
+pub fn is_change_table(table: &TableName) -> bool {
+    let id = table.name().strip_prefix(CHANGES).unwrap_or_default();
+    !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// A key column, as the change table declares it.
+fn declared(name: &str, ty: SqlType, collation: Option<String>) -> String {
+    let column = ddl::ColumnDefinition {
+        name: name.to_owned(),
+        ty,
+        collation,
+        nullable: true,
+    };
+    column.sql()
 }
 
 impl Objects {
@@ -75,16 +96,9 @@ impl Objects {
     pub(crate) fn of(table: &TableInfo, schema: &TableSchema) -> Result<Self> {
         let keyset = Keyset::new(table, schema)?;
         let (trigger, changes) = (trigger_name(table), changes_name(table));
-        let columns: Vec<_> = keyset
-            .columns()
-            .iter()
-            .map(|column| ddl::ColumnDefinition {
-                name: column.name.clone(),
-                ty: column.ty,
-                collation: column.collation.clone(),
-                nullable: true,
-            })
-            .map(|column| column.sql())
+        let columns = keyset.columns().iter();
+        let keys: Vec<_> = columns
+            .map(|column| declared(&column.name, column.ty, column.collation.clone()))
             .collect();
         let first_key = keyset
             .columns()
@@ -97,7 +111,7 @@ impl Objects {
             "CREATE TABLE {into} ({}, {version} rowversion NOT NULL, {at} datetime2(3) NOT NULL DEFAULT SYSUTCDATETIME());\n\
              CREATE CLUSTERED INDEX {} ON {into} ({version});\n\
              INSERT INTO {into} ({first_key}) VALUES (NULL);",
-            columns.join(", "),
+            keys.join(", "),
             quote::identifier(&format!("{}_by_version", changes.name())),
         );
         // ROWCOUNT of the writer's session would limit what the trigger writes. Both settings are the writer's again afterwards.
@@ -116,6 +130,7 @@ impl Objects {
             trigger,
             changes,
             first_key,
+            keys,
             create_changes,
             create_trigger,
         })
@@ -147,16 +162,22 @@ impl Objects {
 
     /// The rights on the change table that following it needs, and what can be seen of the trigger.
     pub(crate) fn rights(&self, install: bool) -> Vec<Permission> {
-        let mut rights = vec![
-            Permission::ViewDefinition(self.table.clone()),
-            Permission::Select(self.changes.clone()),
-            Permission::Delete(self.changes.clone()),
-        ];
+        let schema = || self.table.schema().to_owned();
+        let mut rights = vec![Permission::ViewDefinition(self.table.clone())];
         if install {
+            // What is made belongs to the schema's owner, and is there only later.
+            rights.extend(
+                ["SELECT", "INSERT", "DELETE"].map(|right| Permission::RowsOfSchema(right, schema())),
+            );
             rights.extend([
                 Permission::CreateTable,
-                Permission::AlterSchema(self.table.schema().to_owned()),
+                Permission::AlterSchema(schema()),
                 Permission::Alter(self.table.clone()),
+            ]);
+        } else {
+            rights.extend([
+                Permission::Select(self.changes.clone()),
+                Permission::Delete(self.changes.clone()),
             ]);
         }
         rights
@@ -194,12 +215,40 @@ impl Objects {
                 true,
             ));
         }
+        if !self.holds_keys(&changes) {
+            return Ok(lacks(
+                "the key is of another type than the change table of the trigger has it in",
+                true,
+            ));
+        }
+        if !self.has_rows(connection).await? {
+            return Ok(lacks("the change table of the trigger has been emptied", true));
+        }
         Ok(Standing::Follows {
             life: format!(
                 "{}@{} {}@{}",
                 trigger.object_id, trigger.modified, changes.object_id, changes.create_date
             ),
         })
+    }
+
+    /// Whether the change table has the key as the table has it: one of another type would hold another key, and none to be told of.
+    fn holds_keys(&self, changes: &TableInfo) -> bool {
+        let held = changes.columns.iter().filter_map(|column| {
+            let ty = column.ty.mapped(&column.name).ok()?;
+            Some(declared(&column.name, ty, column.collation.clone()))
+        });
+        let held: Vec<_> = held.collect();
+        self.keys.iter().all(|key| held.contains(key))
+    }
+
+    /// Whether anything is left in the change table: the newest row is never removed by us. Rows that are being written are no reason to wait.
+    async fn has_rows(&self, connection: &mut Connection) -> Result<bool> {
+        let sql = format!(
+            "SELECT CASE WHEN EXISTS (SELECT 1 FROM {} WITH (NOLOCK)) THEN 1 ELSE 0 END AS kept",
+            self.changes()
+        );
+        connection.query(&sql, &[]).await?.one()?.flag("kept")
     }
 
     /// Makes both anew in one transaction, unless somebody else just has.
@@ -308,4 +357,21 @@ pub(crate) async fn findings(
         None,
     ));
     Ok(findings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn change_tables_are_known_by_name() {
+        for (name, is_ours) in [
+            ("sync_changes_245575913", true),
+            ("sync_changes_", false),
+            ("sync_changes_of_state", false),
+            ("my_sync_changes_1", false),
+        ] {
+            assert_eq!(is_change_table(&TableName::new("dbo", name)), is_ours, "{name}");
+        }
+    }
 }

@@ -8,7 +8,7 @@ use iceberg_writer::IcebergSink;
 use model::{ChangeSink, ChangeSource, Clock, Ids, Result, StateStore, SyncId, TableName};
 use sqlserver_client::{ConnectOptions, Connection};
 use sqlserver_import::SqlServerSink;
-use sqlserver_source::{CaptureOptions, SqlServerSource};
+use sqlserver_source::{CaptureOptions, SqlServerSource, is_change_table};
 use state_store::FileStore;
 
 use crate::config::{Config, Selected, select};
@@ -111,7 +111,8 @@ impl Parts {
         self.config.target.as_ref().map(|database| &database.sqlserver)
     }
 
-    /// The tables that rows come from: the source's, or the warehouse's if there is no source. Views are left out.
+    /// The tables that rows come from: the source's, or the warehouse's if there is no source. Views are left out, and tables of ours that
+    /// triggers write into.
     pub(crate) async fn existing_tables(&self) -> Result<Vec<TableName>> {
         match self.source_options() {
             Some(options) => {
@@ -119,7 +120,7 @@ impl Parts {
                 let tables = connection.tables(None).await?;
                 Ok(tables
                     .into_iter()
-                    .filter(|table| !table.is_view)
+                    .filter(|table| !table.is_view && !is_change_table(&table.name))
                     .map(|table| table.name)
                     .collect())
             }

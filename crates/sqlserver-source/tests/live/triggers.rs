@@ -156,15 +156,22 @@ async fn writers_notice_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_meddles_with_the_objects_makes_a_gap() {
-    for (meddling, why) in [
-        ("DROP TRIGGER {capture}", "no trigger"),
-        ("DISABLE TRIGGER ALL ON dbo.T", "disabled"),
-        ("DROP TABLE {changes}", "change table"),
-        ("TRUNCATE TABLE {changes}", "removed"),
-        ("DELETE FROM {changes}", "removed"),
+    for (meddling, why, is_made_anew) in [
+        ("DROP TRIGGER {capture}", "no trigger", true),
+        ("DISABLE TRIGGER ALL ON dbo.T", "disabled", false),
+        ("DROP TABLE {changes}", "is gone", false),
+        ("TRUNCATE TABLE {changes}", "emptied", true),
+        ("DELETE FROM {changes}", "emptied", true),
+        ("DELETE FROM {changes} WHERE id IS NULL", "removed", false),
+        (
+            "ALTER TABLE {changes} ALTER COLUMN id bigint NULL",
+            "another type",
+            true,
+        ),
         (
             "EXEC(N'ALTER TRIGGER {capture} ON dbo.T AFTER DELETE AS BEGIN SET NOCOUNT ON; END')",
             "another one",
+            true,
         ),
     ] {
         let (shop, target) = followed().await;
@@ -177,6 +184,12 @@ async fn whoever_meddles_with_the_objects_makes_a_gap() {
         );
         let told = target.gap(&target.position).await;
         assert!(told.contains(why), "{meddling}: {told}");
+        if is_made_anew {
+            let mut again = Target::copy(shop.source(MODE), || ()).await;
+            shop.sql("DELETE FROM dbo.T WHERE id = 2");
+            again.increment().await;
+            assert!(again.is_equal().await, "{meddling}");
+        }
     }
 }
 
