@@ -1,13 +1,16 @@
 //! What a comparison finds is brought in line on every side, whatever the source tells meanwhile.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow_array::{Int32Array, RecordBatch};
 use futures::StreamExt;
 use model::{
     BatchId, ChangeSink, Commit, CommitOutcome, Epoch, Presence, Replace, RunStatus, Selection, SyncId,
 };
+use orchestrator::{Reconcile, Reconciled};
 use sqlserver_source::Mode;
+use test_support::{Fault, Faults, FaultySink};
 
 use crate::gaps::{expect_equal, run, synchronised, table};
 use crate::world::World;
@@ -48,6 +51,58 @@ async fn a_row_that_is_there_twice_is_replaced_in_one_commit() {
     assert_eq!(world.snapshots(&table()).await, before + 1);
     run(&world).await;
     expect_equal(&world).await;
+}
+
+/// To the source a key is the same in capital letters, and to Iceberg it is not. Were the old spelling deleted first, a kill before the
+/// next commit would lose the row: a comparison that only deletes does not bring it.
+#[tokio::test]
+async fn a_key_that_changed_its_letters_is_replaced_in_one_commit() {
+    for what in [Reconciled::Deletes, Reconciled::All] {
+        let mut world = World::start().await;
+        world.emulator.clock().freeze();
+        world.capture.window.settle_seconds = 0;
+        world.sql(
+            "CREATE TABLE dbo.Orders (id nvarchar(10) COLLATE Latin1_General_CI_AS NOT NULL PRIMARY KEY, name nvarchar(40) NULL,
+             updated_at datetime2(3) NOT NULL DEFAULT SYSUTCDATETIME())",
+        );
+        for id in 0..20 {
+            world.sql(&format!(
+                "INSERT INTO dbo.Orders (id, name) VALUES (N'id{id}', N'row')"
+            ));
+        }
+        run(&world).await;
+        // So late that no window reads the row again.
+        world.emulator.clock().step_ms(3_600_000);
+        world.sql("INSERT INTO dbo.Orders (id, name) VALUES (N'id20', N'row')");
+        world.emulator.clock().step_ms(60_000);
+        run(&world).await;
+        expect_equal(&world).await;
+        world.sql("UPDATE dbo.Orders SET id = N'ID7' WHERE id = N'id7'");
+        let reconciling = |faults: Faults| {
+            let iceberg = FaultySink::new(world.iceberg_sink(), faults).commits_only();
+            let source = world.source(&table(), world.capture.clone());
+            let target = Arc::new(world.target_sink());
+            let mut route = world.route(&table(), source, Arc::new(iceberg), target);
+            let reconcile = Reconcile::new(Duration::ZERO, what, world.iceberg_source());
+            route.0[0].reconcile = Some(reconcile);
+            world.run(route)
+        };
+        let killed = Faults::scripted([Some(Fault::Killed)]);
+        tokio::select! {
+            report = reconciling(killed.clone()) => panic!("it was not killed: {report:#?}"),
+            () = killed.killed() => {}
+        }
+        let report = reconciling(Faults::never()).await;
+        assert_eq!(report.metadata.status, RunStatus::Succeeded, "{report:#?}");
+        expect_equal(&world).await;
+        // Nor does the target tell the two spellings apart.
+        world.mirror("UPDATE dbo.Orders SET id = N'ID3' WHERE id = N'id3'");
+        let found = world.verify(&table()).await;
+        let target = &found.columns[1];
+        assert_eq!((target.missing, target.extra), (1, 1), "{found:#?}");
+        repair(&world).await;
+        expect_equal(&world).await;
+    }
 }
 
 /// Of the rows that are equal, few are read once more where those that differ lie together.

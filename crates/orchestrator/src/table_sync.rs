@@ -57,7 +57,7 @@ pub struct TableSync {
     pub full: bool,
     /// Whether a table without a key that was copied before is replaced in each run. Otherwise such a run is refused.
     pub replace_keyless: bool,
-    /// Keys that a comparison found different. They alone are brought in line, and the mark stays.
+    /// Keys that a comparison found different. They alone are brought in line.
     pub repair: Option<Repair>,
     /// How the table is compared with its source from time to time.
     pub reconcile: Option<Reconcile>,

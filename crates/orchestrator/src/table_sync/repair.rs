@@ -1,7 +1,8 @@
 //! Single keys again: what a comparison found different is brought in line, whatever the increments can see.
 //!
-//! The mark stays where it is, because nothing is claimed about other rows; what changes after the rows are read is delivered by
-//! the increments. Only where their history is lost does it move, to a cut that was taken before the comparison began.
+//! Nothing is claimed about other rows, so the mark moves no further than empty increments have come already; what changes after the
+//! rows are read is delivered by the increments. Only where their history is lost does it move to a cut that was taken before the
+//! comparison began.
 
 use std::sync::Arc;
 
@@ -11,8 +12,8 @@ use arrow_select::filter::filter_record_batch;
 use cdc::Fold;
 use futures::StreamExt;
 use model::{
-    Batches, ChangeBatch, Committed, Error, ErrorKind, Mark, Op, Position, Presence, Result, Selection,
-    Staged, TableSchema,
+    Batches, ChangeBatch, Committed, Error, ErrorKind, Mark, Op, Presence, Result, Selection, Staged,
+    TableName, TableSchema,
 };
 
 use super::{Attempt, Session, TableRun};
@@ -33,7 +34,7 @@ pub struct Repair {
 impl TableRun<'_> {
     /// Refuses what cannot or should not be repaired.
     pub(super) fn may_repair(&self, repair: &Repair, session: &Session, newest: &Committed) -> Result<()> {
-        let refuse = |kind, why: String, hint: &'static str| {
+        let refuse = |kind, why: &'static str, hint: &'static str| {
             Err(Error::new(kind, why)
                 .with("table", &self.sync.source_table)
                 .hint(hint))
@@ -41,110 +42,95 @@ impl TableRun<'_> {
         if !session.schema.has_key() {
             return refuse(
                 ErrorKind::Unsupported,
-                "rows of a table without a key cannot be repaired one by one".into(),
+                "rows of a table without a key cannot be repaired one by one",
                 "`sync-cli run --full` replaces them in one commit",
             );
         }
         if !matches!(newest.mark, Some(Mark::At(_))) {
             return refuse(
                 ErrorKind::NotFound,
-                "the first copy has not ended, so what is missing is no difference".into(),
+                "the first copy has not ended, so what is missing is no difference",
                 "run `sync-cli run` first",
             );
         }
-        let deletes = repair.differing.extra();
-        let percent = repair.most_deletes_percent;
-        if deletes.saturating_mul(100) > repair.rows.saturating_mul(percent) {
-            return refuse(
-                ErrorKind::Config,
-                format!(
-                    "{deletes} of {} rows would be deleted, which is more than {percent} %",
-                    repair.rows
-                ),
-                "look whether the source is the right one and complete; then `sync-cli verify --repair --confirm-deletes`",
-            );
-        }
-        Ok(())
+        let (deletes, percent) = (repair.differing.extra(), repair.most_deletes_percent);
+        refuse_deletes(&self.sync.source_table, deletes, repair.rows, percent)
     }
 
-    /// Deletes the rows that the source does not have, then writes those that it has. A key that the source takes for equal to
-    /// another one may be among both, so they are two commits.
+    /// Writes the rows that the source has now, and deletes those that it does not find, in one commit: the source may find a row by
+    /// another spelling of its key, and until the new spelling is there the old one must be.
     pub(super) async fn repair(&mut self, session: &mut Session, newest: &Committed) -> Result<Attempt> {
         self.tally.mode = "repair".into();
         let mut newest = newest.clone();
-        let Some(Repair { differing, .. }) = self.sync.repair.clone() else {
+        let sync = self.sync;
+        let (Some(repair), Some(mark)) = (&sync.repair, &newest.mark) else {
             return Err(Error::internal("there is nothing to repair"));
         };
-        let position = session.checkpoint.beyond(&newest);
-        let mut gone = Fold::new();
-        for part in &differing.keys {
-            let unfit = |e| Error::internal("keys to delete cannot be taken").caused_by(e);
-            let keys = filter_record_batch(&part.keys, &part.extra).map_err(unfit)?;
-            gone.push(self.deleted(&session.schema, &keys)?)?;
-        }
-        if !self.write(session, &mut newest, gone).await? {
-            return Ok(Attempt::Overtaken);
-        }
-        let mut there = Fold::new();
-        for part in &differing.keys {
-            let (source, table) = (&self.sync.source, &self.sync.source_table);
-            let keys = Selection::Keys(key_columns(&session.schema, &part.keys)?);
-            let read = self.cancellable(source.read(table, &session.schema, keys, None));
-            let mut rows = read.await?;
-            while let Some(batch) = rows.next().await {
-                there.push(self.changed(&session.schema, batch?.rows, Op::Upsert)?)?;
+        let beyond = session.checkpoint.beyond(&newest);
+        let applied = beyond.unwrap_or_else(|| mark.position().clone());
+        let parts = self.fetched(session, &repair.differing).await?;
+        let restart = &repair.differing.restart;
+        let position = match restart {
+            Some(restart) => restart.clone(),
+            // Of a source that was restored since the comparison, nothing tells what was pending then.
+            None => {
+                self.cut(Some(&applied)).await?;
+                applied
+            }
+        };
+        let staged = self.staged(session, parts).await?;
+        if !staged.is_empty() || restart.is_some() {
+            let mark = Mark::At(position.clone());
+            if !self.advance(session, &mut newest, mark, staged).await? {
+                return Ok(Attempt::Overtaken);
             }
         }
-        let ended = match &differing.restart {
-            Some(restart) => self.restart(session, &mut newest, there, restart).await?,
-            None => self.write(session, &mut newest, there).await?,
-        };
-        if !ended {
-            return Ok(Attempt::Overtaken);
-        }
-        if let Some(mark) = &newest.mark {
-            let kept = position.filter(|_| differing.restart.is_none());
-            let position = kept.unwrap_or_else(|| mark.position().clone());
-            self.tally.reached(&newest, position);
-        }
+        self.tally.reached(&newest, position);
         Ok(Attempt::Done)
     }
 
-    /// Commits what is not in the target as it is. `false` if somebody else committed in between.
-    async fn write(&mut self, session: &mut Session, newest: &mut Committed, rows: Fold) -> Result<bool> {
-        let Some(mark) = newest.mark.clone().filter(|_| !rows.is_empty()) else {
-            return Ok(true);
-        };
-        let staged = self.staged(session, rows).await?;
-        if staged.is_empty() {
-            return Ok(true);
+    /// What is gone from the source, and what is there.
+    async fn fetched(&self, session: &Session, differing: &Differing) -> Result<[Vec<ChangeBatch>; 2]> {
+        let schema = &session.schema;
+        let mut changes = Fold::new();
+        for part in &differing.keys {
+            let unfit = |e| Error::internal("keys to delete cannot be taken").caused_by(e);
+            let keys = filter_record_batch(&part.keys, &part.extra).map_err(unfit)?;
+            changes.push(self.deleted(schema, &keys)?)?;
         }
-        self.advance(session, newest, mark, staged).await
+        for part in &differing.keys {
+            let (source, table) = (&self.sync.source, &self.sync.source_table);
+            let keys = Selection::Keys(key_columns(schema, &part.keys)?);
+            let read = self.cancellable(source.read(table, schema, keys, None));
+            let mut rows = read.await?;
+            while let Some(batch) = self.cancellable(async { Ok(rows.next().await) }).await? {
+                changes.push(self.changed(schema, batch?.rows, Op::Upsert)?)?;
+            }
+        }
+        let changes: Vec<ChangeBatch> = changes.finish().collect::<Result<_>>()?;
+        let (gone, there) = changes.into_iter().partition(|batch| batch.op(0) == Op::Delete);
+        Ok([gone, there])
     }
 
-    /// Commits rows with the position from which increments go on, which ends a gap.
-    async fn restart(
-        &mut self,
-        session: &mut Session,
-        newest: &mut Committed,
-        rows: Fold,
-        restart: &Position,
-    ) -> Result<bool> {
-        let staged = self.staged(session, rows).await?;
-        self.advance(session, newest, Mark::At(restart.clone()), staged)
-            .await
-    }
-
-    async fn staged(&mut self, session: &Session, rows: Fold) -> Result<Vec<Staged>> {
-        if rows.is_empty() {
-            return Ok(Vec::new());
-        }
+    /// Stages each part by itself: two spellings of a key that the target takes for equal cannot be staged together.
+    async fn staged(&mut self, session: &Session, parts: [Vec<ChangeBatch>; 2]) -> Result<Vec<Staged>> {
         let (sync, table) = (&self.sync.sync, &self.sync.target_table);
-        let rows: Batches = Box::pin(futures::stream::iter(rows.finish()));
-        let staging = self.sync.sink.stage(sync, table, &session.schema, rows);
-        let outcome = self.cancellable(staging).await?;
-        self.tally.staged(&outcome);
-        Ok(outcome.staged)
+        let mut staged = Vec::new();
+        for part in parts.into_iter().filter(|part| !part.is_empty()) {
+            let rows: Batches = Box::pin(futures::stream::iter(part.into_iter().map(Ok)));
+            let staging = self.sync.sink.stage(sync, table, &session.schema, rows);
+            match self.cancellable(staging).await {
+                Ok(outcome) => {
+                    self.tally.staged(&outcome);
+                    staged.extend(outcome.staged);
+                }
+                Err(error) => {
+                    self.discard(staged).await;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(staged)
     }
 
     fn deleted(&self, schema: &Arc<TableSchema>, keys: &RecordBatch) -> Result<ChangeBatch> {
@@ -166,6 +152,17 @@ impl TableRun<'_> {
         let table = self.sync.source_table.clone();
         ChangeBatch::uniform(table, schema.clone(), rows, op, Presence::Unknown)
     }
+}
+
+/// Refuses to delete more than so many percent of a target's rows.
+fn refuse_deletes(table: &TableName, deletes: u64, rows: u64, percent: u64) -> Result<()> {
+    if deletes.saturating_mul(100) <= rows.saturating_mul(percent) {
+        return Ok(());
+    }
+    let why = format!("{deletes} of {rows} rows would be deleted, which is more than {percent} %");
+    Err(Error::new(ErrorKind::Config, why)
+        .with("table", table)
+        .hint("look whether the source is the right one and complete; then `sync-cli verify --repair --confirm-deletes`"))
 }
 
 /// The key columns with the types and in the order of `schema`.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use arrow_array::{BooleanArray, Int32Array, RecordBatch};
-use model::{ChangeSource, Cut, ErrorKind, Position, RunStatus};
-use test_support::{Faults, MemoryTracking, SampleRow, sample_batch, sample_schema};
+use model::{ChangeSource, Cut, ErrorKind, Position, RunStatus, TableName};
+use test_support::{Faults, MemoryTracking, SampleRow, kill_after, sample_batch, sample_schema};
 
 use super::world::{Process, TIMESTAMP, World, failed_as};
 use crate::table_sync::Repair;
@@ -24,7 +24,7 @@ fn differing(keys: &[(i32, bool)]) -> Differing {
     };
     Differing {
         keys: keys.chunks(2).map(part).collect(),
-        restart: None,
+        ..Differing::default()
     }
 }
 
@@ -66,9 +66,8 @@ async fn position(world: &World) -> Position {
 #[tokio::test(start_paused = true)]
 async fn what_differs_is_brought_in_line_and_the_position_stays() {
     let world = tampered().await;
-    world.succeeds().await;
+    let before = world.succeeds().await.position.unwrap();
     assert!(!world.is_equal(), "increments see nothing of it");
-    let before = position(&world).await;
     let outcome = repair(&world, &TAMPERED, false).run().await;
     assert!(outcome.error.is_none(), "{:?}", outcome.error);
     world.assert_equal("after the repair");
@@ -117,6 +116,64 @@ async fn a_gap_is_ended_by_a_position_that_was_taken_before() {
     assert!(outcome.error.is_none(), "{:?}", outcome.error);
     world.succeeds().await;
     world.assert_equal("after the gap");
+}
+
+/// The process dies before it saves its state, and what the source keeps begins after the mark that was there before the repair.
+#[tokio::test(start_paused = true)]
+async fn the_mark_of_a_repair_is_as_far_as_empty_increments_have_come() {
+    let world = World::new(1, MemoryTracking::Versions, true);
+    world.put(0..20, "row");
+    world.succeeds().await;
+    let other = TableName::new("dbo", "Other");
+    world.source.create(&other, true);
+    world.source.put(&other, [SampleRow::new(1, "elsewhere", 1)]);
+    let applied = world.succeeds().await.position.unwrap();
+    assert_ne!(position(&world).await, applied, "the mark stays behind");
+    world.source.forget_history();
+    world.sink.delete_foreign(&world.table, |row| row.id == 7);
+    let outcome = repair(&world, &[(7, false)], false).run().await;
+    assert!(outcome.error.is_none(), "{:?}", outcome.error);
+    assert_eq!(position(&world).await, applied);
+    world.store.lose();
+    world.put([3], "later");
+    world.succeeds().await;
+    world.assert_equal("after the repair");
+}
+
+/// What the comparison found to be gone may be gone in the backup only, and nothing tells any more what was pending.
+#[tokio::test(start_paused = true)]
+async fn a_source_that_was_restored_since_the_comparison_is_a_gap() {
+    for restored in [true, false] {
+        let world = World::new(1, MemoryTracking::Versions, true);
+        world.put(0..20, "row");
+        world.succeeds().await;
+        if restored {
+            world.source.restore();
+        } else {
+            world.put([4], "forgotten");
+            world.source.forget_history();
+        }
+        world.source.delete(&world.table, [3]);
+        let before = world.sink.rows(&world.table);
+        let outcome = repair(&world, &[(3, true), (4, false)], false).run().await;
+        assert_eq!(outcome.report.status, RunStatus::Gap, "{:?}", outcome.error);
+        assert_eq!(world.sink.rows(&world.table), before);
+        assert_eq!(world.sink.staged_left(), 0);
+    }
+}
+
+/// Nothing is deleted before what replaces it is there.
+#[tokio::test(start_paused = true)]
+async fn killed_anywhere_a_repair_has_happened_or_not() {
+    for polls in 1..60 {
+        let world = tampered().await;
+        let before = world.sink.rows(&world.table);
+        kill_after(polls, repair(&world, &TAMPERED, false).run()).await;
+        assert!(
+            world.is_equal() || world.sink.rows(&world.table) == before,
+            "killed after {polls} polls"
+        );
+    }
 }
 
 #[tokio::test(start_paused = true)]
