@@ -28,6 +28,9 @@ use route::Followed;
 /// So many cycles may wait to be reported.
 const UNREPORTED: usize = 64;
 
+/// So many tables are compared with their sources at once. A slow cycle leaves its place to another one, so that places do not limit them.
+const COMPARED_AT_ONCE: usize = 1;
+
 /// How a run goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Follow {
@@ -145,7 +148,10 @@ impl Runner {
         let mut warnings: Vec<String> = leased.warning.iter().cloned().collect();
         let (cycles, mut ended) = mpsc::channel(UNREPORTED);
         let shared = Arc::new(Shared {
-            runner: self.clone(),
+            runner: Runner {
+                comparisons: Arc::new(Semaphore::new(COMPARED_AT_ONCE)),
+                ..self.clone()
+            },
             follow: follow.clone(),
             places: Arc::new(Semaphore::new(self.parallel.max(1))),
             cancel: cancel.clone(),

@@ -98,7 +98,8 @@ impl Reconcile {
 }
 
 impl Runner {
-    /// Compares a table that a run has just brought up to date with its source, if that is due. `None` if it is not.
+    /// Compares a table that a run has just brought up to date with its source, if that is due. `None` if it is not, or as long as
+    /// enough others are being compared: the increments go on, and the next run asks again.
     pub(crate) async fn reconcile(
         &self,
         sync: &TableSync,
@@ -111,6 +112,9 @@ impl Runner {
         if !reconcile.is_due(now) {
             return None;
         }
+        let Ok(_place) = self.comparisons.try_acquire() else {
+            return None;
+        };
         reconcile.times.tried.store(now.0, Ordering::Relaxed);
         let mut outcome = match self.compared(sync, reconcile, up_to_date, cancel).await {
             Ok(outcome) => outcome,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use model::{Clock, Error, Ids, Lease, LeaseOutcome, RunReport, RunStatus, StateStore};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
@@ -33,6 +34,8 @@ pub struct Runner {
     pub memory: Memory,
     /// Hears of progress.
     pub progress: Arc<dyn Progress>,
+    /// How many more tables may be compared with their sources now.
+    pub(crate) comparisons: Arc<Semaphore>,
 }
 
 impl fmt::Debug for Runner {
@@ -92,6 +95,7 @@ impl Runner {
             parallel: 4,
             memory: Memory::default(),
             progress: Arc::new(NoProgress),
+            comparisons: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
         }
     }
 

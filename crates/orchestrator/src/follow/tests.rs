@@ -8,6 +8,7 @@ use test_support::{
 };
 
 use super::*;
+use crate::reconcile::{Reconcile, Reconciled};
 use crate::table_sync::TableSync;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -271,6 +272,41 @@ async fn a_table_that_takes_long_holds_up_no_other_one() {
         "{:?}",
         report.warnings
     );
+}
+
+/// A comparison that takes long leaves its place to others, whose comparisons must not join it.
+#[tokio::test(start_paused = true)]
+async fn tables_are_compared_one_at_a_time() {
+    let shop = Shop::new(&["A", "B"]);
+    let mut runner = shop.runner();
+    runner.parallel = 1;
+    let lake = MemorySource::new(shop.clock.clone(), MemoryTracking::Versions);
+    let mut routes = Vec::new();
+    for (table, of_commits) in [
+        ("A", Faults::scripted([None, Some(Fault::Killed)])),
+        ("B", Faults::never()),
+    ] {
+        lake.create(&name(table), true);
+        lake.put(&name(table), shop.source.rows(&name(table)));
+        let mut route = shop.plain(table);
+        route.0[0].sink = Arc::new(FaultySink::new(shop.iceberg.clone(), of_commits).commits_only());
+        let target = Arc::new(lake.clone());
+        route.0[0].reconcile = Some(Reconcile::new(Duration::ZERO, Reconciled::Deletes, target));
+        routes.push(route);
+    }
+    // What is to be deleted there is a commit that does not return.
+    lake.put(&name("A"), [SampleRow::new(99, "extra", 1)]);
+    let cancel = CancellationToken::new();
+    let watch = rounds(&shop, &["B"], 5, &cancel);
+    let report = follow(&runner, routes, &watch, &cancel).await;
+    assert!(shop.is_equal("B"));
+    assert_eq!(
+        shop.iceberg.commits(&name("A")),
+        2,
+        "the comparison was under way"
+    );
+    let compared = report.tables.iter().any(|table| table.mode == "reconcile");
+    assert!(!compared, "{report:#?}");
 }
 
 #[tokio::test(start_paused = true)]

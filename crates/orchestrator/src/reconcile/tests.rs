@@ -6,6 +6,7 @@ use test_support::{
 
 use super::*;
 use crate::run::Route;
+use tokio::sync::Semaphore;
 
 const DAY: i64 = 24 * 3_600_000;
 
@@ -246,4 +247,22 @@ async fn two_processes_do_no_harm_to_each_other() {
     );
     let outcomes = shop.run(&reconcile).await;
     assert!(shop.is_equal(), "{outcomes:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_others_are_compared_the_increments_go_on() {
+    let shop = Shop::synchronised().await;
+    shop.source.delete(&table(), [3]);
+    shop.put(200..201, "new");
+    shop.clock.advance(DAY);
+    let (mut runner, route) = shop.process(&shop.reconcile(Reconciled::Deletes), &Faults::never());
+    runner.comparisons = Arc::new(Semaphore::new(1));
+    let cancel = CancellationToken::new();
+    let other = runner.comparisons.clone().acquire_owned().await;
+    let outcomes = runner.run_route(&route, &cancel).await;
+    assert_eq!((outcomes.len(), outcomes[0].committed), (1, true), "{outcomes:?}");
+    drop(other);
+    shop.show();
+    assert_eq!(runner.run_route(&route, &cancel).await.len(), 2);
+    assert!(shop.is_equal());
 }
