@@ -1,6 +1,9 @@
 //! Deletes that are not passed on, from the source to the target and in `verify`.
 
-use orchestrator::Route;
+use std::time::Duration;
+
+use model::RunStatus;
+use orchestrator::{Reconcile, Reconciled, Route};
 use sqlserver_source::{DeleteOptions, HardDeletes, Mode};
 
 use crate::play::{Play, SECOND};
@@ -35,6 +38,17 @@ async fn a_purge_of_the_source_does_not_empty_the_lake() {
             "{report:#?}"
         );
     }
+    // However many they are.
+    let mut route = play.world.plain_route(&play.table());
+    let iceberg = play.world.iceberg_source();
+    route.0[0].reconcile = Some(Reconcile::new(Duration::ZERO, Reconciled::All, iceberg));
+    let report = play.world.run(route).await;
+    let compared = report.tables.iter().find(|table| table.mode == "reconcile");
+    assert_eq!(
+        compared.map(|table| table.status),
+        Some(RunStatus::Succeeded),
+        "{report:#?}"
+    );
     // A repair has nothing to do, and a later delete of the same key is kept as well.
     play.sql("INSERT INTO dbo.Orders (id, name) VALUES (1, N'back')");
     play.later(5 * SECOND);

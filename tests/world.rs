@@ -277,6 +277,7 @@ impl World {
             others: vec![side(table, "iceberg", self.iceberg_source(), vec![by_capture])],
             keys_named: 10,
             keys_only: false,
+            most_deletes_percent: None,
         }
     }
 

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::report::TableOutcome;
 use crate::run::Runner;
 use crate::table_sync::{Repair, TableRun, TableSync};
-use crate::verify::{Differing, Side, Upstream, Verify};
+use crate::verify::{Side, Upstream, Verify};
 
 /// After one that failed, the next one is tried after so small a part of the usual time.
 const TRY_AGAIN_AFTER_ONE_IN: i64 = 24;
@@ -161,6 +161,7 @@ impl Runner {
             others: vec![side("target", &reconcile.target, target, vec![upstream])],
             keys_named: 0,
             keys_only: reconcile.what == Reconciled::Deletes,
+            most_deletes_percent: Some(reconcile.most_deletes_percent),
         };
         let verified = verify.run(cancel).await?;
         let (column, differing) = verified
@@ -170,10 +171,7 @@ impl Runner {
             .zip(verified.differing)
             .next()
             .ok_or_else(|| Error::internal("a comparison has no result"))?;
-        let differing = match reconcile.what {
-            Reconciled::Deletes => differing.only_extra()?,
-            Reconciled::All => differing,
-        };
+        let doubled = differing.doubled;
         let compared = Statistics {
             records_processed: column.rows,
             ..Statistics::default()
@@ -188,11 +186,24 @@ impl Runner {
             };
             self.repaired(sync, repair, up_to_date, compared, cancel).await
         };
-        if column.missing > 0 && reconcile.what == Reconciled::Deletes {
-            outcome.warnings.push(format!(
-                "{} rows of the source are missing in the target; `reconcile: {{ what: all }}` or `sync-cli verify --repair` brings them",
-                column.missing
-            ));
+        if reconcile.what == Reconciled::Deletes {
+            let left = [
+                (
+                    column.missing,
+                    "rows of the source are missing in the target",
+                    "brings",
+                ),
+                (
+                    doubled,
+                    "rows are in the target once more than in the source",
+                    "removes",
+                ),
+            ];
+            for (rows, what, mends) in left.into_iter().filter(|(rows, ..)| *rows > 0) {
+                outcome.warnings.push(format!(
+                    "{rows} {what}; `reconcile: {{ what: all }}` or `sync-cli verify --repair` {mends} them"
+                ));
+            }
         }
         Ok(outcome)
     }
@@ -215,17 +226,6 @@ impl Runner {
         run.tally.statistics += compared;
         let outcome = TableOutcome::new(&repairing, run.tally, ended);
         outcome.of_reconciliation()
-    }
-}
-
-impl Differing {
-    /// Only the keys that the first side does not have.
-    fn only_extra(self) -> Result<Differing> {
-        let mut keys = Vec::new();
-        for part in self.keys {
-            keys.extend(part.only_extra()?);
-        }
-        Ok(Differing { keys, ..self })
     }
 }
 

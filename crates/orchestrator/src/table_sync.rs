@@ -29,6 +29,7 @@ use crate::run::Runner;
 use checkpoint::Checkpoint;
 pub(crate) use checkpoint::forget_unfinished;
 pub(crate) use late::HELD;
+pub(crate) use repair::refuse_deletes;
 
 pub use checkpoint::position_beyond_mark;
 pub use increment::Flush;

@@ -4,8 +4,8 @@
 //! hash. Only buckets whose sums differ are looked into for the keys: by the whole numbers that lie in them, where those are few, else by
 //! reading everything again. The sides are not read at one moment, so each suspicious key is then looked at again by itself; what still
 //! differs and has changed upstream since the last applied position is pending, unless the change comes from farther away and the row
-//! is not even as in the table that is nearest. Memory is bounded by the number of buckets and by the rows that a second pass takes at
-//! a time.
+//! is not even as in the table that is nearest. Memory is bounded by the number of buckets, by the rows that a second pass takes at a
+//! time, and by the keys that differ.
 
 mod buckets;
 mod difference;
@@ -17,7 +17,6 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow_array::{BooleanArray, RecordBatch};
-use arrow_select::filter::filter_record_batch;
 use futures::StreamExt;
 use model::{
     ChangeSource, Error, ErrorKind, Position, Result, Selection, TableName, TableSchema, VerifyReport,
@@ -40,8 +39,11 @@ pub struct Verify {
     pub others: Vec<Side>,
     /// How many keys the report names per side.
     pub keys_named: usize,
-    /// Whether only the keys are compared, and rows that have the same one taken for equal. Other columns are not read then.
+    /// Whether only the keys are compared, and rows that have the same one taken for equal. Other columns are not read then, and of the
+    /// keys that differ only those are kept that the first side does not have.
     pub keys_only: bool,
+    /// Stops with an error once more than so many percent of another side's rows would have to be deleted.
+    pub most_deletes_percent: Option<u64>,
 }
 
 /// What a comparison found.
@@ -57,6 +59,8 @@ pub struct Verified {
 #[derive(Debug, Clone, Default)]
 pub struct Differing {
     pub(crate) keys: Vec<DifferingKeys>,
+    /// How many rows are here besides others of a key that the first side has.
+    pub(crate) doubled: u64,
     /// Where increments can go on once the keys are repaired, if the history after the applied position is lost. It was taken
     /// before the first row was compared, so that what changed since is read again.
     pub(crate) restart: Option<Position>,
@@ -69,16 +73,6 @@ pub(crate) struct DifferingKeys {
     pub(crate) keys: RecordBatch,
     /// Which of them have rows here and none on the first side. Other keys are not deleted: writing them replaces all of their rows.
     pub(crate) extra: BooleanArray,
-}
-
-impl DifferingKeys {
-    /// Only those that the first side does not have, if there are any.
-    pub(crate) fn only_extra(self) -> Result<Option<Self>> {
-        let keys = filter_record_batch(&self.keys, &self.extra)
-            .map_err(|e| Error::internal("keys to delete cannot be taken").caused_by(e))?;
-        let extra = BooleanArray::from(vec![true; keys.num_rows()]);
-        Ok((keys.num_rows() > 0).then_some(Self { keys, extra }))
-    }
 }
 
 impl Differing {
@@ -141,7 +135,8 @@ impl Verify {
     ///
     /// # Errors
     ///
-    /// `SchemaMismatch` if a side lacks a column of the first one; what reading a side fails with; `Cancelled`.
+    /// `SchemaMismatch` if a side lacks a column of the first one; `Config` if too much would have to be deleted; what reading a side
+    /// fails with; `Cancelled`.
     ///
     /// # Cancel safety
     ///
@@ -208,12 +203,15 @@ impl Verify {
                 first: &first,
                 other: reader,
                 keys_named: self.keys_named,
+                only_extra: self.keys_only,
+                most_deletes_percent: self.most_deletes_percent,
+                keeps_deleted: description.keeps_deleted,
             };
-            let (column, keys) = pair.compare(first_sums.clone(), sums).await?;
+            let (column, found) = pair.compare(first_sums.clone(), sums).await?;
             columns.push(column);
             differing.push(Differing {
-                keys,
                 restart: restarts.get(place).cloned().flatten(),
+                ..found
             });
         }
         let report = VerifyReport {

@@ -250,6 +250,23 @@ async fn two_processes_do_no_harm_to_each_other() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn rows_that_are_doubled_are_told_where_only_deletes_are_brought_in_line() {
+    let shop = Shop::synchronised().await;
+    shop.lake.create(&table(), false);
+    shop.clock.advance(DAY);
+    let (runner, route) = shop.process(&shop.reconcile(Reconciled::Deletes), &Faults::never());
+    shop.lake.put(&table(), [SampleRow::new(7, "row", 1)]);
+    let outcomes = runner.run_route(&route, &CancellationToken::new()).await;
+    assert!(outcomes[1].failure.is_none(), "{outcomes:?}");
+    let told = &outcomes[1].warnings;
+    assert!(
+        told.iter()
+            .any(|warning| warning.starts_with("1 rows are in the target once more")),
+        "{told:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn while_others_are_compared_the_increments_go_on() {
     let shop = Shop::synchronised().await;
     shop.source.delete(&table(), [3]);

@@ -155,7 +155,7 @@ impl TableRun<'_> {
 }
 
 /// Refuses to delete more than so many percent of a target's rows.
-fn refuse_deletes(table: &TableName, deletes: u64, rows: u64, percent: u64) -> Result<()> {
+pub(crate) fn refuse_deletes(table: &TableName, deletes: u64, rows: u64, percent: u64) -> Result<()> {
     if deletes.saturating_mul(100) <= rows.saturating_mul(percent) {
         return Ok(());
     }

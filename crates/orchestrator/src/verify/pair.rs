@@ -14,8 +14,9 @@ use super::buckets::Buckets;
 use super::difference::{Collected, Counts};
 use super::layout::Layout;
 use super::reader::Reader;
-use super::{DifferingKeys, Side, Upstream};
+use super::{Differing, DifferingKeys, Side, Upstream};
 use crate::key_text::key_text;
+use crate::table_sync::refuse_deletes;
 
 /// So many rows of differing buckets are held at once.
 const HELD_ROWS: u64 = 500_000;
@@ -32,12 +33,17 @@ pub(super) struct Pair<'a> {
     pub(super) first: &'a Reader<'a>,
     pub(super) other: &'a Reader<'a>,
     pub(super) keys_named: usize,
+    /// Whether only keys that the first side does not have are told; others are counted.
+    pub(super) only_extra: bool,
+    /// How many percent of the other side's rows may be extra.
+    pub(super) most_deletes_percent: Option<u64>,
+    /// Whether rows stay by policy that are gone from the first side.
+    pub(super) keeps_deleted: bool,
 }
 
 /// A key whose rows differ, with what is known of it.
 struct Suspect {
     counts: Counts,
-    text: String,
     /// Its row among [`Suspects::rows`].
     place: (usize, usize),
 }
@@ -58,7 +64,7 @@ impl Pair<'_> {
         &self,
         mut first: Buckets,
         mut other: Buckets,
-    ) -> Result<(VerifyColumn, Vec<DifferingKeys>)> {
+    ) -> Result<(VerifyColumn, Differing)> {
         first.widen_to(other.shift());
         other.widen_to(first.shift());
         let mut column = VerifyColumn {
@@ -70,16 +76,30 @@ impl Pair<'_> {
         let (equal, groups) = first.compare(&other, HELD_ROWS);
         column.matched = equal;
         column.range_keys = self.layout.bucket_keys(first.shift());
-        let mut suspects = Suspects::default();
-        for group in groups {
-            self.second_pass(first.shift(), &group, &mut column, &mut suspects)
-                .await?;
+        if !self.keeps_deleted {
+            self.refuse_deletes(&column, column.rows_here.saturating_sub(column.rows))?;
         }
-        let pending = self.pending(&suspects).await?;
-        let kept = self.kept(&suspects, &pending).await?;
-        let differing = suspects.differing(|key| !pending.contains(key) && !kept.contains(key))?;
-        self.count(&mut column, suspects.by_key, &pending, &kept);
+        let mut differing = Differing::default();
+        for group in groups {
+            let suspects = self.second_pass(first.shift(), &group, &mut column).await?;
+            let pending = self.pending(&suspects).await?;
+            let kept = self.kept(&suspects, &pending).await?;
+            let told = suspects.differing(|key, suspect| {
+                let differs = !pending.contains(key) && !kept.contains(key);
+                differs && (!self.only_extra || suspect.counts.is_extra())
+            });
+            differing.keys.extend(told?);
+            differing.doubled += self.count(&mut column, &suspects, &pending, &kept)?;
+            self.refuse_deletes(&column, differing.extra())?;
+        }
         Ok((column, differing))
+    }
+
+    fn refuse_deletes(&self, column: &VerifyColumn, deletes: u64) -> Result<()> {
+        match self.most_deletes_percent {
+            Some(percent) => refuse_deletes(&self.first.side.table, deletes, column.rows_here, percent),
+            None => Ok(()),
+        }
     }
 
     /// Reads the buckets of one group again and looks at their suspicious keys once more. Counts the rows that match.
@@ -88,8 +108,7 @@ impl Pair<'_> {
         shift: u32,
         group: &HashSet<i64>,
         column: &mut VerifyColumn,
-        suspects: &mut Suspects,
-    ) -> Result<()> {
+    ) -> Result<Suspects> {
         let few = (column.rows / KEYS_ARE_FEW).min(HELD_ROWS);
         let (of_first, of_other) = match self.layout.bucket_rows(shift, group, few)? {
             Some(keys) => (self.first.keys(&keys)?, self.other.keys(&keys)?),
@@ -110,6 +129,7 @@ impl Pair<'_> {
                 differing.push((key, counts));
             }
         }
+        let mut suspects = Suspects::default();
         for part in differing.chunks(KEYS_AT_ONCE) {
             let keys: Vec<&[u8]> = part.iter().map(|(key, _)| key.as_slice()).collect();
             let rows = first.key_rows(&other, &keys)?;
@@ -123,16 +143,13 @@ impl Pair<'_> {
                 if counts.all_match() {
                     column.matched += counts.matched;
                 } else {
-                    let text = key_text(&rows, i)?;
                     let place = (suspects.rows.len(), i);
-                    suspects
-                        .by_key
-                        .insert(key.clone(), Suspect { counts, text, place });
+                    suspects.by_key.insert(key.clone(), Suspect { counts, place });
                 }
             }
             suspects.rows.push(rows);
         }
-        Ok(())
+        Ok(suspects)
     }
 
     /// Compares single keys with what `upstream` has now. `None` where rows cannot be selected by key.
@@ -193,10 +210,7 @@ impl Pair<'_> {
         if self.layout.is_keyless() {
             return Ok(kept);
         }
-        let extra = |key: &[u8]| {
-            let suspect = suspects.by_key.get(key);
-            !pending.contains(key) && suspect.is_some_and(|suspect| suspect.counts.is_extra())
-        };
+        let extra = |key: &[u8], suspect: &Suspect| !pending.contains(key) && suspect.counts.is_extra();
         for (rows, _) in suspects.parts(extra)? {
             let Some(mut told) = self.first.kept(&rows).await? else {
                 break;
@@ -230,7 +244,7 @@ impl Pair<'_> {
             upstream: Vec::new(),
         };
         let nearest = Reader::new(&side, schema, self.layout)?;
-        for (rows, of) in suspects.parts(|key| pending.contains(key))? {
+        for (rows, of) in suspects.parts(|key, _| pending.contains(key))? {
             let keys: Vec<&[u8]> = of.iter().map(|(key, _)| *key).collect();
             let Some(now) = self.look(&nearest, &keys, &rows).await? else {
                 continue;
@@ -242,42 +256,50 @@ impl Pair<'_> {
         Ok(())
     }
 
+    /// Returns how many rows are here besides others of a key that the first side has.
     fn count(
         &self,
         column: &mut VerifyColumn,
-        suspects: BTreeMap<Vec<u8>, Suspect>,
+        suspects: &Suspects,
         pending: &HashSet<Vec<u8>>,
         kept: &HashSet<Vec<u8>>,
-    ) {
-        for (key, Suspect { counts, text, .. }) in suspects {
+    ) -> Result<u64> {
+        let mut doubled = 0;
+        for (key, Suspect { counts, place }) in &suspects.by_key {
             column.matched += counts.matched;
-            if pending.contains(&key) {
+            if pending.contains(key) {
                 column.pending += 1;
                 continue;
             }
-            if kept.contains(&key) {
+            if kept.contains(key) {
                 column.kept += counts.extra;
                 continue;
             }
             column.different += counts.different;
             column.missing += counts.missing;
             column.extra += counts.extra;
+            if !counts.is_extra() {
+                doubled += counts.extra;
+            }
             for (kind, rows) in [
                 ("different", counts.different),
                 ("missing", counts.missing),
                 ("extra", counts.extra),
             ] {
                 if rows > 0 && column.keys.len() < self.keys_named {
+                    let (batch, row) = *place;
+                    let text = key_text(&suspects.rows[batch], row)?;
                     column.keys.push(format!("{kind} {text}"));
                 }
             }
         }
+        Ok(doubled)
     }
 }
 
 impl Suspects {
     /// The keys that really differ.
-    fn differing(&self, really: impl Fn(&[u8]) -> bool) -> Result<Vec<DifferingKeys>> {
+    fn differing(&self, really: impl Fn(&[u8], &Suspect) -> bool) -> Result<Vec<DifferingKeys>> {
         let parts = self.parts(really)?.into_iter();
         Ok(parts
             .map(|(keys, of)| DifferingKeys {
@@ -291,9 +313,9 @@ impl Suspects {
     }
 
     /// The key columns of the wanted keys, in batches, and the keys that they are of.
-    fn parts(&self, wanted: impl Fn(&[u8]) -> bool) -> Result<Vec<Part<'_>>> {
+    fn parts(&self, wanted: impl Fn(&[u8], &Suspect) -> bool) -> Result<Vec<Part<'_>>> {
         let mut parts = vec![(Vec::new(), Vec::new()); self.rows.len()];
-        for (key, suspect) in self.by_key.iter().filter(|(key, _)| wanted(key)) {
+        for (key, suspect) in self.by_key.iter().filter(|(key, suspect)| wanted(key, suspect)) {
             let (batch, row) = suspect.place;
             let row = u32::try_from(row).map_err(|_| Error::internal("too many keys in a batch"))?;
             let (places, of) = &mut parts[batch];

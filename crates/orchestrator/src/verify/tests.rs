@@ -45,6 +45,11 @@ impl Sides {
     }
 
     async fn verified(&self, copy: Arc<dyn ChangeSource>, upstream: Vec<Position>) -> Verified {
+        let verify = self.comparison(copy, upstream);
+        verify.run(&CancellationToken::new()).await.unwrap()
+    }
+
+    fn comparison(&self, copy: Arc<dyn ChangeSource>, upstream: Vec<Position>) -> Verify {
         let side = |name: &str, source: Arc<dyn ChangeSource>, upstream| Side {
             name: name.into(),
             source,
@@ -56,14 +61,14 @@ impl Sides {
             table: self.table.clone(),
             applied,
         });
-        let verify = Verify {
+        Verify {
             table: "dbo.Orders".into(),
             first: side("source", Arc::new(self.source.clone()), vec![]),
             others: vec![side("iceberg", copy, upstream.collect())],
             keys_named: 10,
             keys_only: false,
-        };
-        verify.run(&CancellationToken::new()).await.unwrap()
+            most_deletes_percent: None,
+        }
     }
 }
 
@@ -364,6 +369,7 @@ impl Chain {
             ],
             keys_named: 10,
             keys_only: false,
+            most_deletes_percent: None,
         };
         Self {
             source,
@@ -414,4 +420,47 @@ async fn a_row_that_is_unlike_the_nearest_table_is_not_pending() {
         assert_eq!(verified.differing[1].keys.len(), 1);
         assert_eq!(verified.differing[1].restart.is_some(), forgotten);
     }
+}
+
+/// So that a source that is empty by mistake is not found out by holding all keys of the others.
+#[tokio::test]
+async fn a_comparison_ends_once_too_much_would_be_deleted() {
+    let gone = |sides: &Sides| sides.source.delete(&sides.table, 0..11);
+    let emptied = |sides: &Sides| sides.source.delete(&sides.table, 0..100);
+    let replaced = |sides: &Sides| {
+        sides.source.delete(&sides.table, 0..11);
+        sides.source.put(&sides.table, (200..220).map(row));
+    };
+    let changes: [fn(&Sides); 3] = [gone, emptied, replaced];
+    for (case, change) in changes.into_iter().enumerate() {
+        let sides = Sides::new(100, true);
+        change(&sides);
+        for (percent, refused) in [(None, false), (Some(10), true), (Some(100), false)] {
+            let mut verify = sides.comparison(Arc::new(sides.copy.clone()), vec![]);
+            verify.most_deletes_percent = percent;
+            let ended = verify.run(&CancellationToken::new()).await;
+            let failed = ended.err().map(|error| error.kind());
+            assert_eq!(
+                failed,
+                refused.then_some(ErrorKind::Config),
+                "case {case}, {percent:?}"
+            );
+        }
+    }
+}
+
+/// Missing keys would be held for nothing.
+#[tokio::test]
+async fn of_keys_alone_only_those_that_are_extra_are_told() {
+    let sides = Sides::new(100, true);
+    sides.copy.create(&sides.table, false);
+    sides.copy.put(&sides.table, (10..100).map(row));
+    sides.copy.put(&sides.table, [row(20), row(20), row(500)]);
+    let mut verify = sides.comparison(Arc::new(sides.copy.clone()), vec![]);
+    verify.keys_only = true;
+    let verified = verify.run(&CancellationToken::new()).await.unwrap();
+    let (column, differing) = (&verified.report.columns[0], &verified.differing[0]);
+    assert_eq!((column.missing, column.extra), (10, 3));
+    let keys: usize = differing.keys.iter().map(|part| part.keys.num_rows()).sum();
+    assert_eq!((keys, differing.extra(), differing.doubled), (1, 1, 2));
 }

@@ -151,6 +151,7 @@ impl Sides {
             others: sides,
             keys_named: KEYS_NAMED,
             keys_only: false,
+            most_deletes_percent: None,
         })
     }
 }
