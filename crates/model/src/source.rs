@@ -113,8 +113,8 @@ pub enum Selection {
     },
     /// Rows whose key columns equal one of these rows. The batch holds the key columns in key order.
     Keys(RecordBatch),
-    /// What a cut left for later: rows that changed after it, as far as they can be seen, complete or not. Only `verify`
-    /// asks for them; a source that cannot select them refuses as unsupported.
+    /// What a cut left for later: rows that changed after it, as far as they can be seen, complete or not, and rows that increments
+    /// hold back by policy. Only `verify` asks for them; a source that cannot select them refuses as unsupported.
     ChangedAfter(Position),
     /// Those of these keys whose rows are gone and whose deletes are not told by policy, as [`Op::Delete`](crate::Op::Delete). Only
     /// `verify` asks for them; a source without such a policy refuses as unsupported or names none.

@@ -219,7 +219,7 @@ pub enum Undated {
     /// They are read on every run and compared, and what differs is applied.
     #[default]
     Accept,
-    /// Increments leave them out until they have a time. `verify` names what differs, and `verify --repair` lets it in.
+    /// Increments leave them out until they have a time, and so do repairs: to `verify` they are pending.
     Hold,
     /// While there is one, the table's increments fail.
     Fail,

@@ -156,17 +156,24 @@ impl Window {
     }
 
     /// The condition on rows that the cut at the window's end leaves for later, with its parameters. Values that time will not
-    /// reach are not among them: they are read by every increment.
+    /// reach are among them only if increments hold their rows: else they read them every time.
     pub(crate) fn beyond(&self) -> Result<(String, Vec<Param>)> {
         let column = self.column.quoted();
         Ok(match &self.reach {
-            Reach::Timestamp { window, .. } => (
-                format!("({column} >= @hi AND {column} <= @future)"),
-                vec![
+            Reach::Timestamp { window, policy, .. } => {
+                let mut any = vec![format!("({column} >= @hi AND {column} <= @future)")];
+                if policy.nulls == Undated::Hold {
+                    any.push(format!("{column} IS NULL"));
+                }
+                if policy.future == Undated::Hold {
+                    any.push(format!("{column} > @future"));
+                }
+                let params = vec![
                     self.moment("hi", window.hi)?,
                     self.moment("future", window.future)?,
-                ],
-            ),
+                ];
+                (format!("({})", any.join(" OR ")), params)
+            }
             Reach::Id { window, .. } => match window.upto {
                 Some(upto) => (format!("{column} > @upto"), vec![self.number("upto", upto)]),
                 None => (format!("{column} IS NOT NULL"), Vec::new()),
