@@ -42,12 +42,23 @@ fn faulty_stream<T: Send + 'static>(
 pub struct FaultySource<S> {
     source: S,
     faults: Faults,
+    leaves_looks_open: bool,
 }
 
 impl<S> FaultySource<S> {
     /// Wraps `source`.
     pub fn new(source: S, faults: Faults) -> Self {
-        Self { source, faults }
+        Self {
+            source,
+            faults,
+            leaves_looks_open: false,
+        }
+    }
+
+    /// The same source, which never answers whether there is something new.
+    pub fn leaving_looks_open(mut self) -> Self {
+        self.leaves_looks_open = true;
+        self
     }
 }
 
@@ -95,6 +106,9 @@ impl<S: ChangeSource> ChangeSource for FaultySource<S> {
     }
 
     async fn may_have_changed(&self, table: &TableName, after: &Position) -> Result<bool> {
+        if self.leaves_looks_open {
+            return std::future::pending().await;
+        }
         faulty(&self.faults, self.source.may_have_changed(table, after)).await
     }
 

@@ -120,6 +120,20 @@ mod tests {
     }
 
     #[test]
+    fn no_pause_is_longer_than_the_time_after_which_a_cycle_is_begun_in_any_case() {
+        let minutes = |number: u64| Duration::from_secs(60 * number);
+        for (interval, max_interval, longest) in [(1, 60, 5), (10, 60, 10), (1, 2, 2)] {
+            let mut pace = Pace::new(&Follow {
+                interval: minutes(interval),
+                max_interval: minutes(max_interval),
+                ..Follow::default()
+            });
+            let told = (0..20).map(|_| pace.after(Seen::Nothing, Duration::ZERO)).max();
+            assert_eq!(told, Some(minutes(longest)), "{interval} {max_interval}");
+        }
+    }
+
+    #[test]
     fn a_look_that_took_long_is_followed_at_once_unless_it_failed() {
         let mut pace = Pace::new(&Follow::default());
         let long = Duration::from_secs(100);

@@ -274,6 +274,25 @@ async fn a_table_that_takes_long_holds_up_no_other_one() {
     );
 }
 
+/// A look holds a place, so one that is never answered would hold it for ever.
+#[tokio::test(start_paused = true)]
+async fn a_source_that_leaves_looks_open_is_read_by_cycles() {
+    let shop = Shop::new(&["A", "B"]);
+    let mut runner = shop.runner();
+    runner.parallel = 1;
+    let cancel = CancellationToken::new();
+    let watch = rounds(&shop, &["A", "B"], 5, &cancel);
+    let mut silent = shop.plain("A");
+    silent.0[0].source =
+        Arc::new(FaultySource::new(shop.source.clone(), Faults::never()).leaving_looks_open());
+    let routes = vec![silent, shop.plain("B")];
+    let ended = follow(&runner, routes, &watch, &cancel);
+    let report = tokio::time::timeout(SECOND * 600, ended)
+        .await
+        .expect("it goes on");
+    assert_eq!(report.metadata.status, RunStatus::Succeeded, "{report:#?}");
+}
+
 /// A comparison that takes long leaves its place to others, whose comparisons must not join it.
 #[tokio::test(start_paused = true)]
 async fn tables_are_compared_one_at_a_time() {
