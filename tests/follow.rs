@@ -9,8 +9,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::Stream;
 use model::{
-    Batches, Bound, ChangeSource, Chunk, Cut, Description, Position, Result, RunReport, RunStatus, Selection,
-    SourceEvent, TableName, TableSchema,
+    Batches, Bound, ChangeSource, Chunk, Cut, Description, Look, Position, Result, RunReport, RunStatus,
+    Selection, SourceEvent, TableName, TableSchema,
 };
 use orchestrator::{Follow, Following, Route, RunOutcome};
 use sqlserver_emulator::Value;
@@ -52,7 +52,7 @@ fn pass(world: &World) {
 }
 
 /// How many messages have arrived: their last packets are marked.
-fn requests(record: &Path) -> u64 {
+pub(crate) fn requests(record: &Path) -> u64 {
     let mut count = 0;
     for file in std::fs::read_dir(record).unwrap() {
         let packets = std::fs::read(file.unwrap().path()).unwrap();
@@ -66,11 +66,26 @@ fn requests(record: &Path) -> u64 {
 }
 
 /// A source whose looks are counted.
-struct Counted {
+pub(crate) struct Counted {
     inner: Arc<dyn ChangeSource>,
     looks: AtomicU64,
-    /// What is done at a look, by its number.
-    at: Box<dyn Fn(u64) + Send + Sync>,
+    at: Box<AtLook>,
+}
+
+/// What is done at a look, by its number and its tables.
+type AtLook = dyn Fn(u64, &[(TableName, Position)]) + Send + Sync;
+
+impl Counted {
+    pub(crate) fn new(
+        inner: Arc<dyn ChangeSource>,
+        at: impl Fn(u64, &[(TableName, Position)]) + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            inner,
+            looks: AtomicU64::new(0),
+            at: Box::new(at),
+        }
+    }
 }
 
 #[async_trait]
@@ -113,9 +128,9 @@ impl ChangeSource for Counted {
         self.inner.changes(table, schema, after, upto).await
     }
 
-    async fn may_have_changed(&self, table: &TableName, after: &Position) -> Result<bool> {
-        (self.at)(self.looks.fetch_add(1, Ordering::SeqCst));
-        self.inner.may_have_changed(table, after).await
+    async fn may_have_changed(&self, tables: &[(TableName, Position)]) -> Result<Vec<Look>> {
+        (self.at)(self.looks.fetch_add(1, Ordering::SeqCst), tables);
+        self.inner.may_have_changed(tables).await
     }
 
     async fn acknowledge(&self, table: &TableName, upto: &Position) -> Result<()> {
@@ -124,7 +139,7 @@ impl ChangeSource for Counted {
 }
 
 /// Does something after each cycle that is told of.
-struct AfterCycle<F>(F);
+pub(crate) struct AfterCycle<F>(pub(crate) F);
 
 #[async_trait]
 impl<F: Fn(&RunReport) + Send + Sync> Following for AfterCycle<F> {
@@ -193,19 +208,16 @@ async fn a_look_at_a_quiet_table_is_one_request_to_the_source_and_none_to_the_ta
             Arc::new(AtomicU64::new(0)),
         );
         let (from, to, path) = (first.clone(), last.clone(), record.path().to_owned());
-        let counted = Counted {
-            inner: world.source(&table(), world.capture.clone()),
-            looks: AtomicU64::new(0),
-            at: Box::new(move |look| match look {
-                // The first few looks find the connections that the first cycle has left.
-                10 => from.store(requests(&path), Ordering::SeqCst),
-                LOOKS => {
-                    to.store(requests(&path), Ordering::SeqCst);
-                    ended.cancel();
-                }
-                _ => {}
-            }),
-        };
+        let source = world.source(&table(), world.capture.clone());
+        let counted = Counted::new(source, move |look, _| match look {
+            // The first few looks find the connections that the first cycle has left.
+            10 => from.store(requests(&path), Ordering::SeqCst),
+            LOOKS => {
+                to.store(requests(&path), Ordering::SeqCst);
+                ended.cancel();
+            }
+            _ => {}
+        });
         let quiet = AfterCycle(|report: &RunReport| panic!("there was nothing to tell: {report:#?}"));
         let snapshots = world.snapshots(&table()).await;
         follow(&world, Arc::new(counted), &quiet, &cancel).await;

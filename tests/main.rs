@@ -14,6 +14,7 @@ mod deletes;
 mod follow;
 mod gaps;
 mod losses;
+mod many;
 mod odd_times;
 mod play;
 mod repairs;

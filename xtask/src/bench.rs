@@ -7,6 +7,7 @@ mod contestant;
 mod drain;
 mod iceberg;
 mod process;
+mod quiet;
 mod series;
 mod smoke;
 mod tables;
@@ -33,6 +34,9 @@ pub(crate) struct Options {
     /// Only 10,000 orders end to end, then 100 changes: seconds, without Python.
     #[arg(long)]
     smoke: bool,
+    /// Only what following so many tables costs while nothing happens. Needs no Python.
+    #[arg(long, value_name = "TABLES")]
+    quiet_tables: Option<usize>,
     /// Only what the emulator gives and takes: the raw drain, and rows from `freebcp`. Needs no Python.
     #[arg(long, conflicts_with = "peers")]
     emulator: bool,
@@ -86,12 +90,13 @@ fn size(text: &str) -> Result<u64> {
 
 /// Runs the measurement.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    match &options.command {
-        Some(Command::Iceberg(options)) => iceberg::run(options),
-        Some(Command::Compare(options)) => compare::run(options),
-        Some(Command::Worker(options)) => worker::run(options),
-        None if options.smoke => smoke::run(),
-        None => measure(options),
+    match (&options.command, options.quiet_tables) {
+        (Some(Command::Iceberg(options)), _) => iceberg::run(options),
+        (Some(Command::Compare(options)), _) => compare::run(options),
+        (Some(Command::Worker(options)), _) => worker::run(options),
+        (None, _) if options.smoke => smoke::run(),
+        (None, Some(tables)) => quiet::run(tables),
+        (None, None) => measure(options),
     }
 }
 

@@ -22,8 +22,13 @@ impl SyncCli {
     pub(crate) fn new(programs: &Programs, config: &str, server: &Server, directory: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(root().join(config))
             .with_context(|| format!("{config} cannot be read"))?;
+        Self::of(programs, &text, server, directory)
+    }
+
+    /// The same with the text of a configuration.
+    pub(crate) fn of(programs: &Programs, text: &str, server: &Server, directory: &Path) -> Result<Self> {
         let text = match server.ca_file {
-            Some(_) => text,
+            Some(_) => text.to_owned(),
             None => text.replace("ca_file: ${DEMO_CA_FILE}", "trust_server_certificate: true"),
         };
         let config = directory.join("sync.yaml");
@@ -44,7 +49,8 @@ impl SyncCli {
         })
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    /// A call of it.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command.arg("--config").arg(&self.config).args(arguments);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));

@@ -10,7 +10,7 @@ use futures::stream::{self, BoxStream, Stream, StreamExt, TryStreamExt};
 use iceberg::spec::SnapshotRef;
 use iceberg_table::{Catalog, FileRows, RowRanges, TableHandle, locate_in, set_tag};
 use model::{
-    Batches, Bound, ChangeBatch, ChangeSource, Chunk, Cut, Description, Error, ErrorKind, Op, Position,
+    Batches, Bound, ChangeBatch, ChangeSource, Chunk, Cut, Description, Error, ErrorKind, Look, Op, Position,
     Presence, Result, Selection, SourceEvent, TableName, TableSchema, Tracking,
 };
 
@@ -22,6 +22,9 @@ use crate::snapshot::{Reach, SnapshotChoice, SnapshotPosition, oldest, place_of,
 use crate::snapshot_diff::SnapshotDiff;
 
 const DIFFERENCE_MEMORY: usize = 96 << 20;
+
+/// So many tables' metadata is looked at at once.
+const LOOKED_AT_ONCE: usize = 8;
 
 /// The tables of a catalog as a source. Positions are snapshots; changes are the difference of two of them.
 #[derive(Debug)]
@@ -73,6 +76,22 @@ impl IcebergSource {
         loaded.ok_or_else(|| {
             Error::new(ErrorKind::NotFound, "the catalog has no such Iceberg table").with("table", table)
         })
+    }
+
+    /// Whether the table is where it was.
+    async fn look(&self, table: &TableName, after: &Position) -> Look {
+        let newest = async {
+            let handle = self.load(table).await?;
+            let snapshot = self.choice.resolve(&handle)?;
+            SnapshotPosition::of(&handle, snapshot.as_ref()).to_position()
+        };
+        match newest.await {
+            Ok(newest) if newest == *after => Look::Quiet,
+            Ok(_) => Look::Perhaps,
+            Err(error) => Look::Failed {
+                why: error.to_string(),
+            },
+        }
     }
 
     fn copied(&self) -> std::sync::MutexGuard<'_, HashMap<TableName, Position>> {
@@ -251,10 +270,10 @@ impl ChangeSource for IcebergSource {
         }))
     }
 
-    async fn may_have_changed(&self, table: &TableName, after: &Position) -> Result<bool> {
-        let handle = self.load(table).await?;
-        let snapshot = self.choice.resolve(&handle)?;
-        Ok(SnapshotPosition::of(&handle, snapshot.as_ref()).to_position()? != *after)
+    async fn may_have_changed(&self, tables: &[(TableName, Position)]) -> Result<Vec<Look>> {
+        let looks = tables.iter().map(|(table, after)| self.look(table, after));
+        let looks: Vec<_> = looks.collect();
+        Ok(stream::iter(looks).buffered(LOOKED_AT_ONCE).collect().await)
     }
 
     /// Without a tag nothing is held for a target: a snapshot that it still needs and that expires is a gap.

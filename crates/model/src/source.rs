@@ -90,6 +90,20 @@ pub enum Cut {
     },
 }
 
+/// What a source says of a table that it was asked to look at without reading it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Look {
+    /// There is nothing new.
+    Quiet,
+    /// There may be something, or the source cannot tell in this way.
+    Perhaps,
+    /// The table could not be looked at.
+    Failed {
+        /// Why.
+        why: String,
+    },
+}
+
 /// A part of a table that is copied and committed at once.
 #[derive(Debug, Clone)]
 pub struct Chunk {
@@ -172,10 +186,11 @@ pub trait ChangeSource: Send + Sync {
         upto: &Position,
     ) -> Result<Pin<Box<dyn Stream<Item = Result<SourceEvent>> + Send>>>;
 
-    /// Whether there may be changes above `after`: a hint for when to look, at the cost of one round trip at most. Where the source
-    /// cannot tell it says so; nothing but the time of the next look depends on the answer.
-    async fn may_have_changed(&self, _table: &TableName, _after: &Position) -> Result<bool> {
-        Ok(true)
+    /// Looks whether there may be changes above these positions: one answer for each table, in their order. It is a hint, at the cost of
+    /// one round trip for many tables; nothing but the time of their next cycles depends on it. A table that cannot be looked at spoils
+    /// no answer but its own.
+    async fn may_have_changed(&self, tables: &[(TableName, Position)]) -> Result<Vec<Look>> {
+        Ok(vec![Look::Perhaps; tables.len()])
     }
 
     /// Tells the source that the target has durably applied everything up to a position, so that it may forget or must

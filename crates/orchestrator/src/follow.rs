@@ -5,9 +5,11 @@
 //! - A cycle is an ordinary run of a route, by the same code; whenever it is killed, the next run resumes.
 //! - Whether a cycle is worth while is asked of the sources by a hint. Nothing depends on the hint but the time of the next cycle, and
 //!   one is begun from time to time in any case.
+//! - Tables of one source that are due are asked about together, and become due together.
 //! - A route waits for no other one: neither for its failures, nor for what takes it long.
 //! - A table sync is held under one epoch from its first cycle to its last. Once another process has taken it over, it is left to that.
 
+mod lookout;
 mod pace;
 mod route;
 
@@ -16,13 +18,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use model::{Result, RunReport, RunStatus, Timestamp};
+use model::{ChangeSource, Result, RunReport, RunStatus, Timestamp};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::report::{TableOutcome, run_report};
 use crate::run::{Route, Run, RunOutcome, Runner};
+use lookout::Lookout;
 use route::Followed;
 
 /// So many cycles may wait to be reported.
@@ -81,24 +85,41 @@ struct Cycle {
 struct Shared {
     runner: Runner,
     follow: Follow,
+    /// What pauses are counted from.
+    start: Instant,
     places: Arc<Semaphore>,
     cancel: CancellationToken,
     cycles: mpsc::Sender<Cycle>,
 }
 
 /// The routes that are being followed.
+#[derive(Default)]
 struct Routes {
     tasks: JoinSet<()>,
     begun: usize,
+    lookouts: Vec<Lookout>,
+    looking: JoinSet<()>,
 }
 
 impl Routes {
     fn begin(&mut self, shared: &Arc<Shared>, routes: Vec<Route>) {
         for route in routes {
-            let followed = Followed::new(shared.clone(), self.begun, route);
+            let lookouts = route.0.iter().map(|sync| self.lookout(&sync.source)).collect();
+            let followed = Followed::new(shared.clone(), self.begun, route, lookouts);
             self.tasks.spawn(followed.run());
             self.begun += 1;
         }
+    }
+
+    /// The one lookout of a source.
+    fn lookout(&mut self, source: &Arc<dyn ChangeSource>) -> Lookout {
+        if let Some(lookout) = self.lookouts.iter().find(|lookout| lookout.is_of(source)) {
+            return lookout.clone();
+        }
+        let (lookout, looking) = Lookout::new(source.clone());
+        self.looking.spawn(looking);
+        self.lookouts.push(lookout.clone());
+        lookout
     }
 }
 
@@ -153,14 +174,12 @@ impl Runner {
                 ..self.clone()
             },
             follow: follow.clone(),
+            start: Instant::now(),
             places: Arc::new(Semaphore::new(self.parallel.max(1))),
             cancel: cancel.clone(),
             cycles,
         });
-        let mut routes = Routes {
-            tasks: JoinSet::new(),
-            begun: 0,
-        };
+        let mut routes = Routes::default();
         routes.begin(&shared, run.routes.clone());
         let mut totals = Totals::default();
         let mut new_tables = Box::pin(after_a_while(follow, following));

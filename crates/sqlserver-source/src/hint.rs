@@ -1,9 +1,19 @@
-//! Whether a table may have something new, asked in one statement. The answer decides only when the table is looked at properly.
+//! Whether tables may have something new, asked for many of them in one batch. The answers decide only when each is looked at properly.
+//!
+//! # Invariants
+//!
+//! - A table's question is a statement of its own within the batch, with a text that stays the same: the server keeps its plan, whichever
+//!   tables are asked about together, and its failure is that table's.
+//! - No question waits for a lock or reads much, so that no table keeps the others waiting.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
-use model::{Position, Result};
+use futures::{StreamExt, TryStreamExt, stream};
+use model::{Error, Look, Position, Result};
 use sqlserver_client::{Param, SqlType, Value, quote};
+use tokio::time::timeout;
 
 use crate::column_time::value;
 use crate::plan::TablePlan;
@@ -13,68 +23,229 @@ use crate::position::{
     TriggerPosition,
 };
 use crate::row_version;
-use crate::tracker::Tracker;
+use crate::tracker::{Tracker, TrackingColumn};
 use crate::trigger_objects::{Objects, VERSION};
+
+/// At most so many tables are asked about in one batch: it has one or two parameters for each, and the server takes 2,100.
+const TOGETHER: usize = 500;
+
+/// At most about so many rows are read by one batch, where no index helps.
+const SCANNED: u64 = 1_000_000;
+
+/// So many batches run at once.
+const BATCHES: usize = 4;
+
+/// A batch that takes longer is given up for cycles: it costs more than they do.
+const LONGEST: Duration = Duration::from_secs(3);
+
+/// The error of a lock that is not to be had at once.
+const LOCKED: u32 = 1222;
 
 /// Rows of which there is one if something is new.
 struct Question {
     from: String,
+    /// Where the table's position is compared.
     params: Vec<Param>,
+    /// About how many rows are read to find none; none worth counting with an index.
+    scans: u64,
 }
 
-/// Asks; the answer is yes wherever the position cannot be compared with anything.
-pub(crate) async fn may_have_changed(pool: &Arc<Pool>, plan: &TablePlan, after: &Position) -> Result<bool> {
-    let Some(Question { from, params }) = question(plan, after)? else {
-        return Ok(true);
+/// A question and the place of its answer.
+struct Placed {
+    place: usize,
+    sql: String,
+    question: Question,
+}
+
+/// Looks at tables. Those that nothing is known of, or whose positions cannot be compared with anything, may have changed.
+pub(crate) async fn looks(
+    pool: &Pool,
+    tables: impl Iterator<Item = (Option<Arc<TablePlan>>, &Position)>,
+) -> Result<Vec<Look>> {
+    let mut looks = Vec::new();
+    let mut asked = Vec::new();
+    for (place, (plan, after)) in tables.enumerate() {
+        looks.push(Look::Perhaps);
+        let Some(plan) = plan else { continue };
+        match question(&plan, after) {
+            Ok(Some(question)) if question.scans <= SCANNED => asked.push(Placed {
+                place,
+                sql: sql(&plan, &question.from),
+                question,
+            }),
+            Ok(_) => {}
+            Err(error) => set(&mut looks, place, failed(&error)),
+        }
+    }
+    let batches = stream::iter(batches(asked)).map(|batch| ask(pool, batch));
+    let answers: Vec<_> = batches.buffer_unordered(BATCHES).try_collect().await?;
+    for (place, look) in answers.into_iter().flatten() {
+        set(&mut looks, place, look);
+    }
+    Ok(looks)
+}
+
+fn set(looks: &mut [Look], place: usize, look: Look) {
+    if let Some(slot) = looks.get_mut(place) {
+        *slot = look;
+    }
+}
+
+fn failed(error: &Error) -> Look {
+    Look::Failed {
+        why: error.to_string(),
+    }
+}
+
+/// What a table is asked.
+fn sql(plan: &TablePlan, from: &str) -> String {
+    let select = format!("SELECT @changed = CASE WHEN EXISTS (SELECT 1 FROM {from}) THEN 1 ELSE 0 END");
+    plan.at_one_moment(&select)
+}
+
+/// As few batches as their limits allow.
+fn batches(asked: Vec<Placed>) -> Vec<Vec<Placed>> {
+    let mut batches: Vec<Vec<Placed>> = Vec::new();
+    let mut scans = 0;
+    for placed in asked {
+        scans += placed.question.scans;
+        match batches.last_mut() {
+            Some(batch) if batch.len() < TOGETHER && scans <= SCANNED => batch.push(placed),
+            _ => {
+                scans = placed.question.scans;
+                batches.push(vec![placed]);
+            }
+        }
+    }
+    batches
+}
+
+/// One round trip.
+async fn ask(pool: &Pool, batch: Vec<Placed>) -> Result<Vec<(usize, Look)>> {
+    let (text, params) = (text(&batch)?, params(&batch));
+    let answer = async {
+        let mut connection = pool.take().await?;
+        let rows = connection.query(&text, &params).await?;
+        pool.put(connection);
+        Ok::<_, Error>(rows)
     };
-    let sql = format!("SELECT CASE WHEN EXISTS (SELECT 1 FROM {from}) THEN 1 ELSE 0 END AS changed");
-    let mut connection = pool.take().await?;
-    let rows = connection.query(&plan.at_one_moment(&sql), &params).await?;
-    pool.put(connection);
-    rows.one()?.flag("changed")
+    let Ok(rows) = timeout(LONGEST, answer).await else {
+        tracing::warn!(
+            tables = batch.len(),
+            "looking whether tables have changed takes long; cycles find out"
+        );
+        return Ok(Vec::new());
+    };
+    let rows = rows?;
+    let mut looks: Vec<_> = batch.iter().map(|placed| (placed.place, Look::Quiet)).collect();
+    for row in rows.iter() {
+        let at = usize::try_from(row.need_i64("place")?).ok();
+        let look = match row.text("failed")? {
+            None => Look::Perhaps,
+            Some(why) => Look::Failed { why: why.to_owned() },
+        };
+        if let Some((_, slot)) = at.and_then(|at| looks.get_mut(at)) {
+            *slot = look;
+        }
+    }
+    Ok(looks)
+}
+
+/// The batch. It names those that have changed or failed. Settings made in it end with it.
+fn text(batch: &[Placed]) -> Result<String> {
+    let mut text = "SET NOCOUNT ON; SET LOCK_TIMEOUT 0;\n\
+        DECLARE @changed bit; DECLARE @looks TABLE (place int NOT NULL, failed nvarchar(4000) NULL);\n"
+        .to_owned();
+    for (at, Placed { sql, question, .. }) in batch.iter().enumerate() {
+        let (mut declared, mut given) = (String::new(), String::new());
+        for Param { name, ty, .. } in &question.params {
+            let ty = ty.ok_or_else(|| Error::internal("a position is bound by its type"))?;
+            // Writing to a string cannot fail.
+            let _ = write!(declared, "@{name} {ty}, ");
+            let _ = write!(given, "@{name} = @{}, ", numbered(name, at));
+        }
+        let (sql, declared) = (
+            quote::literal(sql),
+            quote::literal(&format!("{declared}@changed bit OUTPUT")),
+        );
+        let _ = writeln!(
+            text,
+            "BEGIN TRY EXEC sys.sp_executesql {sql}, {declared}, {given}@changed = @changed OUTPUT; \
+             IF @changed = 1 INSERT @looks (place) VALUES ({at}) END TRY \
+             BEGIN CATCH INSERT @looks VALUES ({at}, CASE WHEN ERROR_NUMBER() <> {LOCKED} THEN ERROR_MESSAGE() END) END CATCH;"
+        );
+    }
+    text.push_str("SELECT place, failed FROM @looks;");
+    Ok(text)
+}
+
+fn params(batch: &[Placed]) -> Vec<Param> {
+    let params = batch.iter().enumerate().flat_map(|(at, placed)| {
+        placed.question.params.iter().map(move |param| Param {
+            name: numbered(&param.name, at),
+            ..param.clone()
+        })
+    });
+    params.collect()
+}
+
+fn numbered(name: &str, at: usize) -> String {
+    format!("{name}{at}")
 }
 
 fn question(plan: &TablePlan, after: &Position) -> Result<Option<Question>> {
+    let sought = |from: String, after: Param| {
+        Some(Question {
+            from,
+            params: vec![after],
+            scans: 0,
+        })
+    };
+    let in_column = |column: &TrackingColumn, comparison: &str, after: Param| {
+        let rows = plan.table.approximate_rows.unwrap_or(0);
+        Some(Question {
+            from: format!(
+                "{} AS t WHERE t.{} {comparison} @after",
+                plan.from(),
+                column.quoted()
+            ),
+            params: vec![after],
+            scans: if column.leads_index { 0 } else { rows },
+        })
+    };
     Ok(match &plan.tracked.tracker {
         Tracker::ChangeTracking if after.kind == ChangeTrackingPosition::NAME => {
             let version = ChangeTrackingPosition::read(after)?.version;
-            Some(Question {
-                from: format!("CHANGETABLE(CHANGES {}, @after) AS c", plan.from()),
-                params: vec![Param::typed("after", version, SqlType::BigInt)],
-            })
+            sought(
+                format!("CHANGETABLE(CHANGES {}, @after) AS c", plan.from()),
+                Param::typed("after", version, SqlType::BigInt),
+            )
         }
         Tracker::Cdc if after.kind == CapturePosition::NAME => {
             let Some(newest) = plan.instances.last() else {
                 return Ok(None);
             };
             let changes = quote::identifier(&format!("{}_CT", newest.name));
-            Some(Question {
-                from: format!("cdc.{changes} AS c WHERE c.[__$start_lsn] > @after"),
-                params: vec![CapturePosition::read(after)?.lsn()?.param("after")],
-            })
+            sought(
+                format!("cdc.{changes} AS c WHERE c.[__$start_lsn] > @after"),
+                CapturePosition::read(after)?.lsn()?.param("after"),
+            )
         }
         Tracker::Trigger if after.kind == TriggerPosition::NAME => {
             let next = TriggerPosition::read(after)?.next;
             let changes = Objects::of(&plan.table, &plan.schema)?.changes();
-            Some(Question {
-                from: format!("{changes} AS c WHERE c.{} >= @next", quote::identifier(VERSION)),
-                params: vec![row_version::param("next", next)],
-            })
+            sought(
+                format!("{changes} AS c WHERE c.{} >= @after", quote::identifier(VERSION)),
+                row_version::param("after", next),
+            )
         }
         Tracker::RowVersion(column) if after.kind == RowVersionPosition::NAME => {
             let next = RowVersionPosition::read(after)?.next;
-            Some(Question {
-                from: format!("{} AS t WHERE t.{} >= @next", plan.from(), column.quoted()),
-                params: vec![row_version::param("next", next)],
-            })
+            in_column(column, ">=", row_version::param("after", next))
         }
         Tracker::Timestamp { column, .. } if after.kind == TimestampPosition::NAME => {
-            let watermark = TimestampPosition::read(after)?.watermark;
-            let watermark = Param::typed("watermark", value(column.ty, watermark)?, column.ty);
-            Some(Question {
-                from: format!("{} AS t WHERE t.{} > @watermark", plan.from(), column.quoted()),
-                params: vec![watermark],
-            })
+            let watermark = value(column.ty, TimestampPosition::read(after)?.watermark)?;
+            in_column(column, ">", Param::typed("after", watermark, column.ty))
         }
         Tracker::Id(column) if after.kind == IdColumnPosition::NAME => {
             let ids = IdColumnPosition::read(after)?.ids;
@@ -82,11 +253,66 @@ fn question(plan: &TablePlan, after: &Position) -> Result<Option<Question>> {
             let Some(seen) = ids.seen.filter(|_| ids.complete == ids.seen) else {
                 return Ok(None);
             };
-            Some(Question {
-                from: format!("{} AS t WHERE t.{} > @seen", plan.from(), column.quoted()),
-                params: vec![Param::typed("seen", Value::BigInt(seen), SqlType::BigInt)],
-            })
+            in_column(
+                column,
+                ">",
+                Param::typed("after", Value::BigInt(seen), SqlType::BigInt),
+            )
         }
         _ => None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn placed(place: usize, scans: u64) -> Placed {
+        Placed {
+            place,
+            sql: String::new(),
+            question: Question {
+                from: String::new(),
+                params: vec![Param::typed("after", 1_i64, SqlType::BigInt)],
+                scans,
+            },
+        }
+    }
+
+    #[test]
+    fn a_batch_is_bounded_by_its_tables_and_by_what_it_reads() {
+        for (scans, sizes) in [
+            (vec![0; 500], vec![500]),
+            (vec![0; 1_001], vec![500, 500, 1]),
+            (vec![400_000; 5], vec![2, 2, 1]),
+            (vec![0, 1_000_000, 0, 1], vec![3, 1]),
+            (vec![1_000_000; 2], vec![1, 1]),
+            (vec![], vec![]),
+        ] {
+            let asked = scans
+                .iter()
+                .enumerate()
+                .map(|(place, scans)| placed(place, *scans));
+            let batches = batches(asked.collect());
+            let told: Vec<_> = batches.iter().map(Vec::len).collect();
+            assert_eq!(told, sizes, "{scans:?}");
+            let places = batches.iter().flatten().map(|placed| placed.place);
+            assert!(places.eq(0..scans.len()), "each once, in order");
+        }
+    }
+
+    #[test]
+    fn a_name_in_a_question_stays_within_its_literal() {
+        let mut table = placed(0, 0);
+        table.sql =
+            "SELECT @changed = CASE WHEN EXISTS (SELECT 1 FROM [dbo].[it's]) THEN 1 ELSE 0 END".into();
+        let text = text(&[table]).unwrap();
+        assert!(text.contains("FROM [dbo].[it''s])"), "{text}");
+        assert!(
+            text.contains(
+                "N'@after bigint, @changed bit OUTPUT', @after = @after0, @changed = @changed OUTPUT;"
+            ),
+            "{text}"
+        );
+    }
 }

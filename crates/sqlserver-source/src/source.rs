@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use futures::Stream;
 use model::{
-    Batches, Bound, ChangeSource, Chunk, Cut, Description, Error, ErrorKind, Finding, Position, Result,
+    Batches, Bound, ChangeSource, Chunk, Cut, Description, Error, ErrorKind, Finding, Look, Position, Result,
     Selection, Severity, SourceEvent, TableName, TableSchema,
 };
 use sqlserver_client::{ConnectOptions, Connection, Permission};
@@ -202,11 +202,9 @@ impl ChangeSource for SqlServerSource {
         changes::changes(&self.pool, &plan, schema, after, upto).await
     }
 
-    async fn may_have_changed(&self, table: &TableName, after: &Position) -> Result<bool> {
-        match self.known(table) {
-            Some(plan) => hint::may_have_changed(&self.pool, &plan, after).await,
-            None => Ok(true),
-        }
+    async fn may_have_changed(&self, tables: &[(TableName, Position)]) -> Result<Vec<Look>> {
+        let known = tables.iter().map(|(table, after)| (self.known(table), after));
+        hint::looks(&self.pool, known).await
     }
 
     /// Removes from the change table of a trigger what is no longer needed. Otherwise the server keeps no history for us.

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use futures::{Stream, StreamExt};
 use model::{
     Batches, Bound, ChangeSink, ChangeSource, Chunk, Commit, CommitOutcome, Committed, Cut, Description,
-    LeaseOutcome, Loaded, Position, Prepare, Prepared, Result, SaveOutcome, Selection, SourceEvent,
+    LeaseOutcome, Loaded, Look, Position, Prepare, Prepared, Result, SaveOutcome, Selection, SourceEvent,
     StageOutcome, Staged, StateStore, StoredState, SyncId, TableName, TableSchema, TableState,
 };
 
@@ -105,11 +105,11 @@ impl<S: ChangeSource> ChangeSource for FaultySource<S> {
         Ok(faulty_stream(&self.faults, events))
     }
 
-    async fn may_have_changed(&self, table: &TableName, after: &Position) -> Result<bool> {
+    async fn may_have_changed(&self, tables: &[(TableName, Position)]) -> Result<Vec<Look>> {
         if self.leaves_looks_open {
             return std::future::pending().await;
         }
-        faulty(&self.faults, self.source.may_have_changed(table, after)).await
+        faulty(&self.faults, self.source.may_have_changed(tables)).await
     }
 
     async fn acknowledge(&self, table: &TableName, upto: &Position) -> Result<()> {

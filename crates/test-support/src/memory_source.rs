@@ -11,7 +11,7 @@ use arrow_array::types::Int32Type;
 use async_trait::async_trait;
 use futures::{Stream, StreamExt, stream};
 use model::{
-    Batches, Bound, ChangeBatch, ChangeSource, Chunk, Clock, Cut, Description, Error, ErrorKind, Op,
+    Batches, Bound, ChangeBatch, ChangeSource, Chunk, Clock, Cut, Description, Error, ErrorKind, Look, Op,
     Position, Presence, Result, Selection, SourceEvent, TableName, TableSchema, Tracking,
 };
 use tokio::task::yield_now;
@@ -425,17 +425,28 @@ impl ChangeSource for MemorySource {
         Ok(Box::pin(paced(events)))
     }
 
-    async fn may_have_changed(&self, table: &TableName, after: &Position) -> Result<bool> {
+    async fn may_have_changed(&self, tables: &[(TableName, Position)]) -> Result<Vec<Look>> {
         yield_now().await;
-        let (after, database) = (value_of(after)?, self.database());
-        Ok(match self.tracking {
-            MemoryTracking::Timestamp { .. } => {
-                let mut rows = database.table(table)?.rows.values();
-                rows.any(|stamped| stamped.stamp >= after)
-            }
-            MemoryTracking::Versions => database.version > after,
-            MemoryTracking::Nothing => true,
-        })
+        let database = self.database();
+        let changed = |table: &TableName, after: &Position| {
+            let after = value_of(after)?;
+            Ok::<_, Error>(match self.tracking {
+                MemoryTracking::Timestamp { .. } => {
+                    let mut rows = database.table(table)?.rows.values();
+                    rows.any(|stamped| stamped.stamp >= after)
+                }
+                MemoryTracking::Versions => database.version > after,
+                MemoryTracking::Nothing => true,
+            })
+        };
+        let look = |(table, after): &(TableName, Position)| match changed(table, after) {
+            Ok(true) => Look::Perhaps,
+            Ok(false) => Look::Quiet,
+            Err(error) => Look::Failed {
+                why: error.to_string(),
+            },
+        };
+        Ok(tables.iter().map(look).collect())
     }
 
     async fn acknowledge(&self, table: &TableName, upto: &Position) -> Result<()> {

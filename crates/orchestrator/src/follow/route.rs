@@ -3,17 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{Position, RunStatus};
+use futures::future::join_all;
+use model::{Look, Position, RunStatus};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
+use super::lookout::Lookout;
 use super::pace::{IN_ANY_CASE, Pace, Seen};
 use super::{Cycle, Shared, succeeded};
 use crate::report::TableOutcome;
 use crate::run::Route;
-
-/// A look that takes longer is given up for a cycle: somebody holds locks, or the source does not answer.
-const LOOK: Duration = Duration::from_secs(5);
 
 /// A cycle that takes longer leaves its place to another route.
 const SLOW: Duration = Duration::from_secs(10);
@@ -23,59 +22,72 @@ pub(super) struct Followed {
     shared: Arc<Shared>,
     place: usize,
     route: Route,
+    /// Where each table sync's source is looked at.
+    lookouts: Vec<Lookout>,
     pace: Pace,
-    /// When the last cycle began that did all that there was to do; `None` if the next look must be a cycle.
-    complete: Option<Instant>,
+    /// When the last cycle began.
+    began: Option<Instant>,
+    /// Whether the last cycle did all that there was to do; otherwise the next look must be a cycle.
+    complete: bool,
     /// What the last cycle warned of.
     warned: Vec<String>,
+    /// Why the last look failed.
+    blind: Option<String>,
     /// Up to where each table sync's source has been applied.
     positions: Vec<Option<Position>>,
 }
 
 impl Followed {
-    pub(super) fn new(shared: Arc<Shared>, place: usize, route: Route) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, place: usize, route: Route, lookouts: Vec<Lookout>) -> Self {
         Self {
-            pace: Pace::new(&shared.follow),
+            pace: Pace::new(&shared.follow, shared.start),
             shared,
             place,
             positions: Vec::new(),
             route,
-            complete: None,
+            lookouts,
+            began: None,
+            complete: false,
             warned: Vec::new(),
+            blind: None,
         }
     }
 
     /// Goes on until it is cancelled, or another process takes the table over.
     pub(super) async fn run(mut self) {
-        let shared = self.shared.clone();
-        loop {
+        let cancel = self.shared.cancel.clone();
+        let mut due = Instant::now();
+        while let Some(Some(place)) = cancel.run_until_cancelled(self.place_once_needed(due)).await {
             let began = Instant::now();
-            let Some(place) = shared.cancel.run_until_cancelled(self.place_to_run()).await else {
-                return;
-            };
-            let seen = match place {
-                Some(place) => self.cycle(place).await,
-                None => Seen::Nothing,
-            };
+            self.began = Some(began);
+            let seen = self.cycle(place).await;
             if seen == Seen::TakenOver {
                 tracing::error!(route = %self.name(), "another process has taken the table over; it is left to that");
                 return;
             }
-            let pause = self.pace.after(seen, began.elapsed());
-            let slept = shared.cancel.run_until_cancelled(sleep(pause)).await;
-            if slept.is_none() {
-                return;
-            }
+            due = self.pace.next(seen, began);
         }
     }
 
-    /// Waits for a place among the others, and returns it if there may be something to do.
-    async fn place_to_run(&self) -> Option<OwnedSemaphorePermit> {
-        let place = self.shared.places.clone().acquire_owned().await.ok()?;
-        let recent = |since: Instant| since.elapsed() < IN_ANY_CASE;
-        let quiet =
-            self.complete.is_some_and(recent) && !self.is_to_reconcile() && !self.may_have_changed().await;
-        (!quiet).then_some(place)
+    /// Looks whenever it is due until there may be something to do, and returns a place among the cycles then.
+    async fn place_once_needed(&mut self, mut due: Instant) -> Option<OwnedSemaphorePermit> {
+        while self.is_quiet(due).await {
+            due = self.pace.next(Seen::Nothing, due);
+        }
+        if let Some(began) = self.began {
+            sleep_until(began + self.shared.follow.interval).await;
+        }
+        self.shared.places.clone().acquire_owned().await.ok()
+    }
+
+    /// Waits until a look is due, and says whether there is nothing to do then.
+    async fn is_quiet(&mut self, due: Instant) -> bool {
+        let recent = self.began.is_some_and(|began| due < began + IN_ANY_CASE);
+        if !recent || !self.complete {
+            sleep_until(due).await;
+            return false;
+        }
+        !self.may_have_changed(due).await && !self.is_to_reconcile()
     }
 
     fn is_to_reconcile(&self) -> bool {
@@ -84,33 +96,31 @@ impl Followed {
         reconciles.any(|reconcile| reconcile.is_due(now))
     }
 
-    /// A source that cannot tell is asked by a cycle, which reports why.
-    async fn may_have_changed(&self) -> bool {
-        for (sync, position) in self.route.0.iter().zip(&self.positions) {
-            let Some(position) = position else {
-                return true;
-            };
-            let asked = sync.source.may_have_changed(&sync.source_table, position);
-            match timeout(LOOK, asked).await {
-                Ok(Ok(false)) => {}
-                Ok(Ok(true)) => return true,
-                Ok(Err(error)) => {
-                    tracing::debug!(sync = %sync.sync, %error, "the source does not tell whether there is something new");
-                    return true;
-                }
-                Err(_) => {
-                    tracing::debug!(sync = %sync.sync, "the source takes long to tell whether there is something new");
-                    return true;
-                }
+    /// Looks at each table sync's source. One that cannot tell is asked by a cycle, which reports why.
+    async fn may_have_changed(&mut self, due: Instant) -> bool {
+        let syncs = self.route.0.iter().zip(&self.lookouts).zip(&self.positions);
+        let looks = join_all(syncs.map(|((sync, lookout), position)| async move {
+            match position {
+                Some(position) => lookout.look(&sync.source_table, position, due).await,
+                None => Look::Perhaps,
             }
+        }))
+        .await;
+        let failed = looks.iter().find_map(|look| match look {
+            Look::Failed { why } => Some(why.clone()),
+            Look::Quiet | Look::Perhaps => None,
+        });
+        if let Some(why) = failed.as_ref().filter(|_| failed != self.blind) {
+            tracing::warn!(route = %self.name(), why, "the table cannot be looked at; a cycle finds out what has changed");
         }
-        false
+        self.blind = failed;
+        looks.iter().any(|look| *look != Look::Quiet)
     }
 
     /// An ordinary run of the route.
     async fn cycle(&mut self, place: OwnedSemaphorePermit) -> Seen {
         let shared = self.shared.clone();
-        let (began, started) = (Instant::now(), shared.runner.clock.now());
+        let started = shared.runner.clock.now();
         let run = shared
             .runner
             .clone()
@@ -124,7 +134,7 @@ impl Followed {
             }
         };
         let seen = Seen::of(&outcomes);
-        self.complete = succeeded(&outcomes).then_some(began);
+        self.complete = succeeded(&outcomes);
         self.positions.clear();
         let runs = outcomes.iter().filter(|outcome| !outcome.reconciles);
         for (sync, outcome) in self.route.0.iter_mut().zip(runs) {

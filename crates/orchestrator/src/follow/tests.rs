@@ -274,7 +274,7 @@ async fn a_table_that_takes_long_holds_up_no_other_one() {
     );
 }
 
-/// A look holds a place, so one that is never answered would hold it for ever.
+/// A look that is never answered must not keep a table waiting for ever, nor the tables of other sources.
 #[tokio::test(start_paused = true)]
 async fn a_source_that_leaves_looks_open_is_read_by_cycles() {
     let shop = Shop::new(&["A", "B"]);
