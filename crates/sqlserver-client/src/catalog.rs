@@ -2,6 +2,7 @@
 //!
 //! Valid on SQL Server 2016 and later and on Azure SQL. What a lesser server lacks is found by asking.
 
+mod capture_service;
 mod change_data_capture;
 mod change_tracking;
 mod table;

@@ -68,8 +68,9 @@ pub use options::{ApplicationIntent, ConnectOptions, Encrypt};
 pub use rows::{Row, Rows};
 pub use sql_type::{Length, Loss, SqlType, TypePolicy};
 pub use table_info::{
-    Capabilities, CaptureInstance, CaptureProgress, ChangeTrackingInfo, ColumnInfo, ColumnType, DatabaseInfo,
-    ForeignKey, IndexInfo, TableInfo, TriggerInfo, TriggerState,
+    Capabilities, CaptureInstance, CaptureJob, CaptureProgress, CaptureScan, CaptureService,
+    ChangeTrackingInfo, ColumnInfo, ColumnType, DatabaseInfo, ForeignKey, IndexInfo, Sight, TableInfo,
+    TriggerInfo, TriggerState,
 };
 pub use value::Value;
 pub use writers::{LocalFall, OldestWork, OpenWork};

@@ -329,6 +329,73 @@ pub struct CaptureProgress {
     pub since: Option<Duration>,
 }
 
+/// What may be hidden from a login.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sight<T> {
+    /// It was seen.
+    Seen(T),
+    /// A right is missing.
+    Hidden {
+        /// The T-SQL that gives it.
+        grant: String,
+    },
+}
+
+impl<T> Sight<T> {
+    /// It, if it was seen.
+    pub fn seen(&self) -> Option<&T> {
+        match self {
+            Self::Seen(seen) => Some(seen),
+            Self::Hidden { .. } => None,
+        }
+    }
+
+    /// The T-SQL that gives the right to see it, if that is missing.
+    pub fn grant(&self) -> Option<&str> {
+        match self {
+            Self::Seen(_) => None,
+            Self::Hidden { grant } => Some(grant),
+        }
+    }
+}
+
+/// A job of Change Data Capture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaptureJob {
+    /// `capture` or `cleanup`.
+    pub kind: String,
+    /// Whether it is meant to run all the time.
+    pub continuous: bool,
+    /// Whether it runs; `None` in Azure SQL Database, which does not say.
+    pub running: Option<bool>,
+    /// How long the clean-up spares changes.
+    pub retention: Option<Duration>,
+}
+
+/// A scan of the log that found changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CaptureScan {
+    /// How long after its commit the last change was captured.
+    pub latency: Duration,
+    /// How long ago it ended; `None` while it goes on.
+    pub ended: Option<Duration>,
+}
+
+/// What drives Change Data Capture in a database, as far as the login may see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaptureService {
+    /// Why the log could not be truncated: `REPLICATION` while it waits for the capture, `NOTHING` if it could.
+    pub log_reuse_wait: String,
+    /// Whether the database is published, so that a Log Reader Agent captures in place of the job.
+    pub published: bool,
+    /// Whether SQL Server Agent runs; `None` where there is none, as in Azure SQL Database.
+    pub agent: Sight<Option<bool>>,
+    /// The jobs.
+    pub jobs: Sight<Vec<CaptureJob>>,
+    /// The last scan that found changes, if there was one since the server was started.
+    pub scan: Sight<Option<CaptureScan>>,
+}
+
 /// What is known of a database and its server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DatabaseInfo {

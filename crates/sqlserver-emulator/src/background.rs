@@ -4,6 +4,7 @@
 //! and a test that stops the clock decides when it happens.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::clock::Instant;
@@ -23,6 +24,7 @@ pub(crate) struct Background {
     /// Days since 0001-01-01, each beginning at the hour of the clean-up.
     capture_cleaned: Mutex<i32>,
     capture_delay: Mutex<Duration>,
+    agent_runs: AtomicBool,
 }
 
 impl Background {
@@ -30,6 +32,7 @@ impl Background {
         Self {
             capture_cleaned: Mutex::new(cleanup_day(now)),
             capture_delay: Mutex::new(capture_delay),
+            agent_runs: AtomicBool::new(true),
             tracking_cleaned: Mutex::new(now),
         }
     }
@@ -43,7 +46,7 @@ impl Engine {
             self.store().lock().clean_up_all_tracking(now);
         }
         let mut store = self.store().lock();
-        if store.capture.is_empty() {
+        if store.capture.is_empty() || !self.agent_runs() {
             return;
         }
         let time = self.commit_time();
@@ -62,9 +65,23 @@ impl Engine {
         let log = id.and_then(|id| store.capture.get_mut(&id));
         let known = log.is_some();
         if let Some(log) = log {
-            log.jobs.running = false;
+            log.jobs.switch(false, self.clock().now());
         }
         known
+    }
+
+    /// Whether SQL Server Agent runs.
+    pub fn agent_runs(&self) -> bool {
+        self.background().agent_runs.load(Ordering::Relaxed)
+    }
+
+    /// Starts or stops SQL Server Agent, without which no job runs; the capture jobs start with it.
+    pub fn set_agent(&self, running: bool) {
+        self.background().agent_runs.store(running, Ordering::Relaxed);
+        let now = self.clock().now();
+        for log in self.store().lock().capture.values_mut() {
+            log.jobs.switch(running, now);
+        }
     }
 
     /// As if the log had been cut before CDC had read it, and the clean-up had run: in this database nothing that was

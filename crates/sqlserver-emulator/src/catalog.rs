@@ -35,6 +35,8 @@ pub(crate) struct Viewer<'a> {
     /// `@@SPID` of who asks.
     pub(crate) session: u16,
     pub(crate) login: &'a Login,
+    /// Whether SQL Server Agent runs.
+    pub(crate) agent_runs: bool,
     /// All sessions, that of who asks included.
     pub(crate) sessions: &'a [SessionFacts],
     /// A temporary table of who asks, by its name with the `#`.
@@ -97,11 +99,11 @@ pub(crate) fn view(viewer: &Viewer<'_>, schema: &str, name: &str) -> SqlResult<O
                 .or_else(|| columns::view(viewer, &name))
                 .or_else(|| keys::view(viewer, &name))
                 .or_else(|| server::view(viewer, &name))
-                .or_else(|| capture::dynamic_view(viewer, &name)),
+                .map_or_else(|| capture::dynamic_view(viewer, &name), |view| Ok(Some(view)))?,
         },
         "information_schema" => information_schema::view(viewer, &name),
         "cdc" => capture::view(viewer, &name),
-        "dbo" if name == "cdc_jobs" => capture::jobs_table(viewer),
+        "dbo" => capture::jobs_table(viewer, &name)?,
         _ => None,
     })
 }
@@ -150,6 +152,10 @@ impl Viewer<'_> {
 
     fn sees_server_state(&self) -> bool {
         self.login.sysadmin || self.login.view_server_state
+    }
+
+    fn sees_database_state(&self) -> bool {
+        self.sees_server_state() || self.allows("VIEW DATABASE STATE", None, false)
     }
 }
 

@@ -23,8 +23,8 @@ mod transaction;
 mod waits;
 
 pub(crate) use capture::{
-    BEFORE_CAPTURED, CaptureInstance, CaptureJobs, CapturedColumn, Capturing, CommitTime, DdlChange,
-    captured_type,
+    BEFORE_CAPTURED, CaptureInstance, CaptureJobs, CaptureLog, CapturedColumn, Capturing, CommitTime,
+    DdlChange, captured_type,
 };
 pub(crate) use content::Store;
 pub(crate) use database::{Database, Module, ModuleKind, Permission, Schema};

@@ -22,7 +22,7 @@ use crate::position::{CapturePosition, Kind};
 use crate::tracker::Seen;
 
 /// A capture that works says something every five minutes, even if nothing happens.
-const SILENCE: Duration = Duration::from_secs(15 * 60);
+pub(crate) const SILENCE: Duration = Duration::from_secs(15 * 60);
 
 /// A table that is less behind is not near the end of what is kept.
 const NOT_BEHIND: Duration = Duration::from_secs(10 * 60);
@@ -82,7 +82,11 @@ async fn nearly_forgotten(
     let Some(behind) = behind.filter(|behind| *behind > NOT_BEHIND) else {
         return Ok(None);
     };
-    let retention = connection.capture_retention(&plan.database).await?;
+    let jobs = connection.capture_jobs(&plan.database).await?;
+    let retention = jobs.seen().and_then(|jobs| {
+        jobs.iter()
+            .find_map(|job| job.retention.filter(|_| job.kind == "cleanup"))
+    });
     let more = "raise the clean-up job's retention (EXEC sys.sp_cdc_change_job @job_type = N'cleanup', @retention = <minutes>;)";
     Ok(close_call(behind, retention.unwrap_or(USUAL_RETENTION), more))
 }
@@ -118,7 +122,8 @@ fn instance(after: Lsn, instances: &[CaptureInstance]) -> Option<&CaptureInstanc
     instances.iter().rev().find(reaches)
 }
 
-fn silent(behind: Duration) -> Option<String> {
+/// That the capture seems to have stopped, if it does.
+pub(crate) fn silent(behind: Duration) -> Option<String> {
     (behind > SILENCE).then(|| {
         format!(
             "the capture has said nothing for {} min: its job or SQL Server Agent may have stopped, and the log cannot be \
@@ -233,18 +238,6 @@ pub(crate) fn missing(seen: &Seen<'_>) -> Option<Finding> {
         );
     }
     None
-}
-
-/// Warns of a capture that does not follow the log.
-pub(crate) async fn stopped(connection: &mut Connection) -> model::Result<Option<Finding>> {
-    let progress = connection.capture_progress(None).await?;
-    Ok(silent(progress.behind).map(|message| Finding {
-        severity: Severity::Warning,
-        message,
-        remedy: Some(
-            "EXEC sys.sp_cdc_start_job @job_type = N'capture'; -- and see that SQL Server Agent runs".into(),
-        ),
-    }))
 }
 
 /// Warns of columns that the newest instance does not capture, as those are that were added since it began.

@@ -20,7 +20,6 @@ pub(crate) async fn describe(connection: &mut Connection, plan: &TablePlan) -> R
     findings.extend(readable(connection, plan).await?);
     findings.extend(complete(connection, plan).await?);
     if plan.tracked.tracker == Tracker::Cdc && plan.database.cdc {
-        findings.extend(change_data_capture::stopped(connection).await?);
         findings.extend(change_data_capture::uncaptured(plan));
     }
     let install = (plan.tracked.tracker == Tracker::Trigger).then_some(plan.options.trigger.install);

@@ -12,6 +12,7 @@
 //! This crate must not know any target; T-SQL against the catalog lives in `sqlserver-client`.
 
 mod added_columns;
+mod capture_state;
 mod change_data_capture;
 mod change_tracking;
 mod changes;
@@ -37,6 +38,7 @@ mod trigger;
 mod trigger_objects;
 mod window;
 
+pub use capture_state::{CaptureSigns, CaptureState};
 pub use options::{
     CaptureOptions, ClockKind, Columns, DeleteOptions, HardDeletes, KindOption, Late, Mode, TrackingOptions,
     TriggerOptions, Undated, WindowOptions,

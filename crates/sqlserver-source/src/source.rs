@@ -12,6 +12,7 @@ use model::{
 };
 use sqlserver_client::{ConnectOptions, Connection, Permission};
 
+use crate::capture_state::{self, CaptureState};
 use crate::options::CaptureOptions;
 use crate::plan::TablePlan;
 use crate::pool::Pool;
@@ -117,6 +118,37 @@ impl SqlServerSource {
                     .collect()
             }
         })
+    }
+
+    /// How the Change Data Capture stands that some of the tables are followed by; `None` if none is, or it may not be seen.
+    ///
+    /// # Errors
+    ///
+    /// As [`ChangeSource::describe`].
+    pub async fn capture_state(&self, tables: &[TableName]) -> Result<Option<CaptureState>> {
+        let mut followed = Vec::new();
+        let mut database = None;
+        for table in tables {
+            // A table that cannot be looked at is told of by itself.
+            let Ok(plan) = self.plan(table).await else {
+                continue;
+            };
+            if plan.tracked.tracker == Tracker::Cdc && plan.database.cdc {
+                followed.push(table.clone());
+                database = Some(plan.database.clone());
+            }
+        }
+        let Some(database) = database else {
+            return Ok(None);
+        };
+        let mut connection = self.pool.take().await?;
+        let seen = capture_state::look(&mut connection, &database).await?;
+        self.pool.put(connection);
+        Ok(seen.map(|(signs, findings)| CaptureState {
+            tables: followed,
+            signs,
+            findings,
+        }))
     }
 
     /// What is known of a table.

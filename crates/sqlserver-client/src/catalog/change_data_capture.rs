@@ -2,14 +2,9 @@
 
 use std::time::Duration;
 
-use model::{Error, ErrorKind, Result};
+use model::{Error, Result};
 
-use crate::{
-    CaptureInstance, CaptureProgress, Connection, DatabaseInfo, Lsn, Param, Row, SqlType, TableInfo,
-};
-
-/// `SERVERPROPERTY('EngineEdition')` of Azure SQL Database.
-const AZURE_SQL_DATABASE: i64 = 5;
+use crate::{CaptureInstance, CaptureProgress, Connection, Lsn, Param, Row, SqlType, TableInfo};
 
 impl Connection {
     /// The capture instances of a table, the oldest first. The database must have Change Data Capture switched on.
@@ -65,28 +60,6 @@ SELECT sys.fn_cdc_get_max_lsn() AS greatest_lsn, \
             behind: seconds("behind_seconds")?.unwrap_or_default(),
             since: seconds("since_seconds")?,
         })
-    }
-
-    /// How long the clean-up job of the database spares changes; `None` if there is no job, or the login may not see it.
-    ///
-    /// # Errors
-    ///
-    /// As [`Connection::query`], but for `Denied` and `NotFound`.
-    pub async fn capture_retention(&mut self, database: &DatabaseInfo) -> Result<Option<Duration>> {
-        // In Azure SQL Database each database has jobs of its own.
-        let jobs = match database.engine_edition {
-            AZURE_SQL_DATABASE => "cdc.cdc_jobs",
-            _ => "msdb.dbo.cdc_jobs",
-        };
-        let sql = format!(
-            "SELECT MIN(retention) AS minutes FROM {jobs} WHERE database_id = DB_ID() AND job_type = N'cleanup'"
-        );
-        let rows = match self.query(&sql, &[]).await {
-            Err(error) if matches!(error.kind(), ErrorKind::Denied | ErrorKind::NotFound) => return Ok(None),
-            asked => asked?,
-        };
-        let minutes = rows.one()?.i64("minutes")?;
-        Ok(minutes.map(|minutes| Duration::from_secs(u64::try_from(minutes).unwrap_or(0) * 60)))
     }
 }
 

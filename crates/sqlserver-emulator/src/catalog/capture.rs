@@ -1,6 +1,7 @@
 //! What CDC shows of itself: `cdc.change_tables` and its kin, `msdb.dbo.cdc_jobs`, the dynamic views, the procedures that list.
 
 use super::{Kind, View, Viewer, bit, datetime, int, text};
+use crate::error::{SqlError, SqlResult};
 use crate::store::{CaptureInstance, CaptureJobs, Capturing, Database, Table};
 use crate::value::Value;
 
@@ -16,11 +17,11 @@ pub(super) fn view(viewer: &Viewer<'_>, name: &str) -> Option<View> {
     })
 }
 
-/// A dynamic management view.
-pub(super) fn dynamic_view(viewer: &Viewer<'_>, name: &str) -> Option<View> {
-    match name {
-        "dm_cdc_log_scan_sessions" => Some(scan_sessions(viewer)),
-        "dm_cdc_errors" => Some(View::empty(&[
+/// A dynamic management view. Error 262 without VIEW DATABASE STATE.
+pub(super) fn dynamic_view(viewer: &Viewer<'_>, name: &str) -> SqlResult<Option<View>> {
+    let view = match name {
+        "dm_cdc_log_scan_sessions" => scan_sessions(viewer),
+        "dm_cdc_errors" => View::empty(&[
             ("session_id", Kind::Int),
             ("phase_number", Kind::Int),
             ("entry_time", Kind::DateTime),
@@ -31,20 +32,76 @@ pub(super) fn dynamic_view(viewer: &Viewer<'_>, name: &str) -> Option<View> {
             ("start_lsn", Kind::Text(23)),
             ("begin_lsn", Kind::Text(23)),
             ("sequence_value", Kind::Text(23)),
-        ])),
-        _ => None,
+        ]),
+        _ => return Ok(None),
+    };
+    if viewer.sees_database_state() {
+        return Ok(Some(view));
     }
+    let message = format!(
+        "VIEW DATABASE PERFORMANCE STATE permission denied in database '{}'.",
+        viewer.database.name
+    );
+    Err(SqlError::new(262, 14, 1, message))
 }
 
-/// `msdb.dbo.cdc_jobs`; it is not there until some database has CDC.
-pub(super) fn jobs_table(viewer: &Viewer<'_>) -> Option<View> {
-    let in_msdb = viewer.database.name.eq_ignore_ascii_case("msdb");
+/// `cdc_jobs` and `sysjobactivity` of the schema `dbo` of `msdb`; the first is not there until some database has CDC. Error 229 without
+/// SELECT there.
+pub(super) fn jobs_table(viewer: &Viewer<'_>, name: &str) -> SqlResult<Option<View>> {
     let enabled: Vec<&Database> = databases(viewer)
         .filter(|database| database.capturing.is_some())
         .collect();
-    if !in_msdb || enabled.is_empty() {
-        return None;
+    let view = match name {
+        _ if !viewer.database.name.eq_ignore_ascii_case("msdb") => return Ok(None),
+        "cdc_jobs" if !enabled.is_empty() => cdc_jobs(viewer, enabled),
+        "sysjobactivity" => job_activity(viewer, enabled),
+        _ => return Ok(None),
+    };
+    if viewer.allows("SELECT", None, false) {
+        return Ok(Some(view));
     }
+    let message =
+        format!("The SELECT permission was denied on the object '{name}', database 'msdb', schema 'dbo'.");
+    Err(SqlError::new(229, 14, 5, message))
+}
+
+/// What the jobs of CDC do: those that capture run or have ended, those that clean up wait for their hour.
+fn job_activity(viewer: &Viewer<'_>, enabled: Vec<&Database>) -> View {
+    let rows = enabled.into_iter().flat_map(|database| {
+        let log = viewer.store.capture.get(&database.id);
+        let jobs = log.map_or_else(CaptureJobs::default, |log| log.jobs);
+        let switched = datetime(jobs.switched.unwrap_or(database.created));
+        let own = job_rows(viewer, database);
+        own.into_iter().map(move |row| {
+            let (started, stopped) = match row[1].as_text().as_deref() {
+                Some("capture") if jobs.running => (switched.clone(), Value::Null),
+                Some("capture") => (datetime(database.created), switched.clone()),
+                _ => (Value::Null, Value::Null),
+            };
+            let mut activity = vec![Value::Null; ACTIVITY.len()];
+            activity[..2].clone_from_slice(&[int(1), row[0].clone()]);
+            (activity[5], activity[8]) = (started, stopped);
+            activity
+        })
+    });
+    View::new(&ACTIVITY, rows)
+}
+
+const ACTIVITY: [(&str, Kind); 11] = [
+    ("session_id", Kind::Int),
+    ("job_id", Kind::Guid),
+    ("run_requested_date", Kind::DateTime),
+    ("run_requested_source", Kind::Name),
+    ("queued_date", Kind::DateTime),
+    ("start_execution_date", Kind::DateTime),
+    ("last_executed_step_id", Kind::Int),
+    ("last_executed_step_date", Kind::DateTime),
+    ("stop_execution_date", Kind::DateTime),
+    ("job_history_id", Kind::Int),
+    ("next_scheduled_run_date", Kind::DateTime),
+];
+
+fn cdc_jobs(viewer: &Viewer<'_>, enabled: Vec<&Database>) -> View {
     let rows = enabled.into_iter().flat_map(|database| {
         let own = job_rows(viewer, database);
         own.into_iter().map(|mut row| {
@@ -57,7 +114,7 @@ pub(super) fn jobs_table(viewer: &Viewer<'_>) -> Option<View> {
     let mut columns = vec![("database_id", Kind::Int)];
     columns.extend([JOBS[1], JOBS[0]]);
     columns.extend(&JOBS[2..]);
-    Some(View::new(&columns, rows))
+    View::new(&columns, rows)
 }
 
 fn databases<'v>(viewer: &'v Viewer<'_>) -> impl Iterator<Item = &'v Database> {
@@ -103,7 +160,7 @@ fn job_rows(viewer: &Viewer<'_>, database: &Database) -> Vec<Vec<Value>> {
         Value::Guid(id)
     };
     let (zero, null) = (Value::BigInt(0), Value::Null);
-    vec![
+    let capture = jobs.capture.then(|| {
         vec![
             id(1),
             text("capture"),
@@ -113,22 +170,25 @@ fn job_rows(viewer: &Viewer<'_>, database: &Database) -> Vec<Vec<Value>> {
             Value::BigInt(jobs.polling_interval),
             zero.clone(),
             zero.clone(),
-        ],
+        ]
+    });
+    let cleanup = jobs.cleanup.then(|| {
         vec![
             id(2),
             text("cleanup"),
             Value::Int(0),
             Value::Int(0),
             bit(false),
-            zero,
+            zero.clone(),
             Value::BigInt(jobs.retention),
             if jobs.threshold > 0 {
                 Value::BigInt(jobs.threshold)
             } else {
                 null
             },
-        ],
-    ]
+        ]
+    });
+    capture.into_iter().chain(cleanup).collect()
 }
 
 fn source_of<'v>(viewer: &'v Viewer<'_>, instance: &CaptureInstance) -> Option<&'v Table> {

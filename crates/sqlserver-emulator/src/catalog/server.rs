@@ -2,7 +2,7 @@
 
 use super::{Kind, View, Viewer, bit, datetime, int, text};
 use crate::collation::{CodePage, Collation};
-use crate::store::{Database, RetentionUnit};
+use crate::store::{CaptureLog, Database, RetentionUnit};
 use crate::value::Value;
 
 pub(super) fn view(viewer: &Viewer<'_>, name: &str) -> Option<View> {
@@ -64,11 +64,11 @@ fn databases(viewer: &Viewer<'_>) -> View {
             .store
             .databases
             .values()
-            .map(|database| database_values(database)),
+            .map(|database| database_values(viewer, database)),
     )
 }
 
-fn database_values(database: &Database) -> Vec<Value> {
+fn database_values(viewer: &Viewer<'_>, database: &Database) -> Vec<Value> {
     let options = &database.options;
     let (recovery, recovery_name) = match options.recovery_model.to_uppercase().as_str() {
         "SIMPLE" => (3, "SIMPLE"),
@@ -76,6 +76,8 @@ fn database_values(database: &Database) -> Vec<Value> {
         _ => (1, "FULL"),
     };
     let snapshot = options.allow_snapshot_isolation;
+    let log = viewer.store.capture.get(&database.id);
+    let awaited = database.capturing.is_some() && log.is_some_and(CaptureLog::is_awaited);
     vec![
         text(&database.name),
         int(database.id),
@@ -100,7 +102,7 @@ fn database_values(database: &Database) -> Vec<Value> {
         bit(false),
         bit(false),
         bit(false),
-        text("NOTHING"),
+        text(if awaited { "REPLICATION" } else { "NOTHING" }),
         bit(database.capturing.is_some()),
         bit(false),
         Value::Null,

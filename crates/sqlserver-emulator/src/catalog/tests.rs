@@ -20,6 +20,7 @@ fn answer<T>(login: &Login, ask: impl FnOnce(&Viewer<'_>) -> T) -> T {
         config: &config,
         session: 51,
         login,
+        agent_runs: true,
         sessions: &[],
         temporary: &|_| None,
     })
@@ -60,6 +61,7 @@ fn every_row_is_as_wide_as_its_view() {
         "dm_tran_active_transactions",
         "dm_tran_session_transactions",
         "dm_tran_database_transactions",
+        "dm_server_services",
         "security_policies",
         "masked_columns",
         "change_tracking_databases",

@@ -23,6 +23,7 @@ pub(super) fn view(viewer: &Viewer<'_>, name: &str) -> SqlResult<Option<View>> {
         "dm_tran_session_transactions" => guarded(session_transactions),
         "dm_tran_database_transactions" => guarded(database_transactions),
         "dm_tran_current_transaction" => guarded(current_transaction),
+        "dm_server_services" => guarded(services),
         _ => Ok(None),
     }
 }
@@ -33,6 +34,50 @@ fn denied() -> SqlError {
         14,
         1,
         "VIEW SERVER PERFORMANCE STATE permission was denied on object 'server', database 'master'.",
+    )
+}
+
+/// The server itself and SQL Server Agent.
+fn services(viewer: &Viewer<'_>) -> View {
+    let service = |name: &str, file: &str, runs: bool| {
+        let (status, description) = if runs { (4, "Running") } else { (1, "Stopped") };
+        vec![
+            text(name),
+            int(2),
+            text("Automatic"),
+            int(status),
+            text(description),
+            int(0),
+            Value::Null,
+            text("LocalSystem"),
+            text(file),
+            text("N"),
+            Value::Null,
+        ]
+    };
+    let rows = [
+        service("SQL Server (MSSQLSERVER)", "sqlservr.exe", true),
+        service(
+            "SQL Server Agent (MSSQLSERVER)",
+            "SQLAGENT.EXE",
+            viewer.agent_runs,
+        ),
+    ];
+    View::new(
+        &[
+            ("servicename", Kind::Text(256)),
+            ("startup_type", Kind::Int),
+            ("startup_type_desc", Kind::Text(256)),
+            ("status", Kind::Int),
+            ("status_desc", Kind::Text(256)),
+            ("process_id", Kind::Int),
+            ("last_startup_time", Kind::DateTime),
+            ("service_account", Kind::Text(256)),
+            ("filename", Kind::Text(256)),
+            ("is_clustered", Kind::Text(1)),
+            ("cluster_nodename", Kind::Text(256)),
+        ],
+        rows,
     )
 }
 

@@ -39,7 +39,7 @@ impl<'g> Arguments<'g> {
     }
 
     /// Error 22963.
-    fn required(&self, name: &str, place: usize) -> SqlResult<String> {
+    pub(super) fn required(&self, name: &str, place: usize) -> SqlResult<String> {
         let given = self.text(name, place).filter(|text| !text.is_empty());
         given.ok_or_else(|| {
             SqlError::user(
@@ -84,9 +84,11 @@ impl Run<'_> {
             "sp_cdc_disable_table" => |run, arguments| run.disable_table(arguments),
             "sp_cdc_scan" => |run, _| run.scan_now(),
             "sp_cdc_cleanup_change_table" => |run, arguments| run.clean_change_table(arguments),
-            "sp_cdc_add_job" | "sp_cdc_change_job" => |run, arguments| run.change_job(arguments),
+            "sp_cdc_add_job" => |run, arguments| run.keep_job(arguments, true),
+            "sp_cdc_drop_job" => |run, arguments| run.keep_job(arguments, false),
+            "sp_cdc_change_job" => |run, arguments| run.change_job(arguments),
             "sp_cdc_start_job" => |run, arguments| run.switch_job(arguments, true),
-            "sp_cdc_stop_job" | "sp_cdc_drop_job" => |run, arguments| run.switch_job(arguments, false),
+            "sp_cdc_stop_job" => |run, arguments| run.switch_job(arguments, false),
             _ => return None,
         };
         Some(self.in_transaction("EXECUTE", |run| {

@@ -59,9 +59,9 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// `sp_cdc_add_job` and `sp_cdc_change_job`.
+    /// `sp_cdc_change_job`.
     pub(super) fn change_job(&mut self, arguments: &Arguments<'_>) -> SqlResult<()> {
-        // The parameters of both procedures have the same names; only by name are they told apart.
+        // Those of `sp_cdc_add_job` have the same names and other places; only by name are they told apart.
         let number = |name: &str| arguments.number(name, usize::MAX);
         self.change_jobs(|jobs| {
             let shorten = |number: i64| i32::try_from(number).unwrap_or(i32::MAX);
@@ -74,16 +74,33 @@ impl Run<'_> {
         })
     }
 
-    /// `sp_cdc_start_job` and `sp_cdc_stop_job`; the clean-up job is no job here that could run.
+    /// `sp_cdc_start_job` and `sp_cdc_stop_job`; the clean-up job is no job here that could run. Without SQL Server Agent none starts.
     pub(super) fn switch_job(&mut self, arguments: &Arguments<'_>, running: bool) -> SqlResult<()> {
         let kind = arguments
             .text("@job_type", 0)
             .unwrap_or_else(|| "capture".to_owned());
+        let (now, agent_runs) = (self.statement.now, self.session.engine.agent_runs());
         self.change_jobs(|jobs| {
             if same(&kind, "capture") {
-                jobs.running = running;
+                jobs.switch(running && agent_runs, now);
             }
         })
+    }
+
+    /// `sp_cdc_add_job` and `sp_cdc_drop_job`: the job comes, and the capture job starts, or goes.
+    pub(super) fn keep_job(&mut self, arguments: &Arguments<'_>, keep: bool) -> SqlResult<()> {
+        let kind = arguments.required("@job_type", 0)?;
+        let (now, agent_runs) = (self.statement.now, self.session.engine.agent_runs());
+        let starts = arguments.number("@start_job", 1).is_none_or(|start| start != 0);
+        self.change_jobs(|jobs| {
+            if same(&kind, "capture") {
+                jobs.capture = keep;
+                jobs.switch(keep && starts && agent_runs, now);
+            } else {
+                jobs.cleanup = keep;
+            }
+        })?;
+        if keep { self.change_job(arguments) } else { Ok(()) }
     }
 
     fn change_jobs(&mut self, change: impl FnOnce(&mut CaptureJobs)) -> SqlResult<()> {

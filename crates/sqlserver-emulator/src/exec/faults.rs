@@ -40,6 +40,10 @@ impl Run<'_> {
                 engine.stop_capture(&database);
                 return Ok(());
             }
+            "agent stopped" | "agent started" => {
+                engine.set_agent(fault == "agent started");
+                return Ok(());
+            }
             "log truncated" => {
                 engine.truncate_captured(&database);
                 return Ok(());

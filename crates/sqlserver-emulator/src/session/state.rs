@@ -422,6 +422,7 @@ impl SessionState {
             config: self.engine.config(),
             session: self.id,
             login: &self.login,
+            agent_runs: self.engine.agent_runs(),
             sessions: &sessions,
             temporary: &temporary,
         })

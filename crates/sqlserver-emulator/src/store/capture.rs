@@ -82,11 +82,17 @@ pub(crate) struct DdlRecord {
     pub(crate) at: Instant,
 }
 
-/// Parameters of the capture and clean-up jobs.
+/// The capture and clean-up jobs and their parameters.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CaptureJobs {
+    /// There is a capture job.
+    pub(crate) capture: bool,
+    /// There is a clean-up job.
+    pub(crate) cleanup: bool,
     /// The capture job runs.
     pub(crate) running: bool,
+    /// When it was started or stopped last.
+    pub(crate) switched: Option<Instant>,
     pub(crate) max_trans: i32,
     pub(crate) max_scans: i32,
     pub(crate) continuous: bool,
@@ -100,7 +106,10 @@ pub(crate) struct CaptureJobs {
 impl Default for CaptureJobs {
     fn default() -> Self {
         Self {
+            capture: true,
+            cleanup: true,
             running: true,
+            switched: None,
             max_trans: 500,
             max_scans: 10,
             continuous: true,
@@ -151,7 +160,20 @@ struct Logged {
     ddl: Vec<DdlChange>,
 }
 
+impl CaptureJobs {
+    /// Starts or stops the capture job, if there is one.
+    pub(crate) fn switch(&mut self, running: bool, now: Instant) {
+        self.running = running && self.capture;
+        self.switched = Some(now);
+    }
+}
+
 impl CaptureLog {
+    /// Whether the log holds what the capture has not read.
+    pub(crate) fn is_awaited(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// A place in the log for a new record.
     pub(crate) fn next(&mut self) -> u64 {
         self.position += 1;
@@ -426,6 +448,9 @@ impl Store {
             let Some((capturing, retention)) = self.capturing(database) else {
                 continue;
             };
+            if self.capture.get(&database).is_some_and(|log| !log.jobs.cleanup) {
+                continue;
+            }
             let mapped = self.mapped(&capturing);
             let Some((_, newest)) = mapped.iter().max_by_key(|(_, at)| *at) else {
                 continue;

@@ -1,8 +1,9 @@
 //! Histories of a table under Change Data Capture.
 
 use futures::StreamExt;
-use model::{ChangeSource, Cut, ErrorKind, Severity};
+use model::{ChangeSource, Cut, ErrorKind, Finding, Severity};
 use sqlserver_client::Isolation;
+use sqlserver_source::{CaptureSigns, SqlServerSource};
 
 use crate::shop::{Shop, Target, schema, table};
 
@@ -245,26 +246,144 @@ async fn a_capture_that_has_stopped_is_seen() {
             warning.is_some_and(|warning| warning.contains("has said nothing for 20 min")),
             seen
         );
-        let findings = target.source.describe(&table()).await.unwrap().findings;
-        assert_eq!(
-            findings
-                .iter()
-                .any(|f| f.severity == Severity::Warning && f.message.contains("stopped")),
-            seen
-        );
     }
     shop.sql("EXEC sys.sp_cdc_start_job @job_type = N'capture'");
     // What it catches up with is as old as it is; an entry of its own follows when there is nothing to capture.
     shop.pass(1);
     shop.sql("SELECT 1");
     shop.pass(301);
-    let findings = target.source.describe(&table()).await.unwrap().findings;
-    assert!(
-        findings
+    let cut = target.source.cut(&[table()], Some(&target.position)).await;
+    assert!(matches!(cut.unwrap(), Cut::Complete { warning: None, .. }));
+}
+
+/// What is said of the capture, by severity, with the numbers.
+async fn state(source: &SqlServerSource) -> (Vec<Finding>, CaptureSigns) {
+    let state = source.capture_state(&[table()]).await.unwrap().unwrap();
+    assert_eq!(state.tables, [table()]);
+    (state.findings, state.signs)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_drives_the_capture_is_seen_to_fail_and_its_remedy_mends_it() {
+    let shop = captured().await;
+    let source = shop.source(MODE);
+    assert_eq!(state(&source).await.0, []);
+    let (error, warning) = (Severity::Error, Severity::Warning);
+    for (fails, severity, message, job_running, mends) in [
+        (
+            "EXEC sys.sp_cdc_stop_job @job_type = N'capture'",
+            error,
+            "the capture job does not run",
+            Some(false),
+            None,
+        ),
+        (
+            "EXEC sys.sp_cdc_drop_job @job_type = N'capture'",
+            error,
+            "no capture job on this server",
+            None,
+            None,
+        ),
+        (
+            "EXEC sys.sp_cdc_drop_job @job_type = N'cleanup'",
+            warning,
+            "no clean-up job on this server",
+            Some(true),
+            None,
+        ),
+        (
+            "EXEC sp_emulator_fault N'capture stopped'",
+            error,
+            "the capture job does not run",
+            Some(false),
+            None,
+        ),
+        (
+            "EXEC sp_emulator_fault N'agent stopped'",
+            error,
+            "SQL Server Agent does not run",
+            Some(false),
+            Some("EXEC sp_emulator_fault N'agent started'"),
+        ),
+    ] {
+        shop.sql(fails);
+        shop.sql(
+            "UPDATE dbo.T SET n = n + 1 WHERE id = 1; INSERT INTO dbo.T (id) SELECT MAX(id) + 1 FROM dbo.T",
+        );
+        shop.pass(60);
+        let (findings, signs) = state(&source).await;
+        let first = &findings[0];
+        assert_eq!(first.severity, severity, "{fails}: {findings:?}");
+        assert!(first.message.contains(message), "{fails}: {findings:?}");
+        // What was written meanwhile is only in the log, unless the capture itself works.
+        let awaited = if job_running == Some(true) {
+            "NOTHING"
+        } else {
+            "REPLICATION"
+        };
+        assert_eq!(signs.log_reuse_wait, awaited, "{fails}");
+        let held = findings
             .iter()
-            .all(|finding| !finding.message.contains("stopped")),
-        "{findings:?}"
+            .any(|f| f.severity == warning && f.message.contains("cannot be truncated"));
+        assert_eq!(held, awaited == "REPLICATION", "{fails}: {findings:?}");
+        assert_eq!(signs.job_running, job_running, "{fails}");
+        assert_eq!(signs.agent_running, Some(!fails.contains("agent")), "{fails}");
+        shop.sql(mends.or(first.remedy.as_deref()).unwrap());
+        shop.pass(1);
+        shop.sql("SELECT 1");
+        let (findings, signs) = state(&source).await;
+        assert_eq!(findings, [], "{fails}");
+        assert_eq!(signs.job_running, Some(true));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_capture_that_cannot_keep_up_is_seen() {
+    let shop = captured().await;
+    let source = shop.source(MODE);
+    shop.emulator
+        .engine()
+        .set_capture_delay(std::time::Duration::from_secs(600));
+    for (seconds, late) in [(0, false), (599, false), (2, true), (601, false)] {
+        if seconds == 0 {
+            shop.sql("UPDATE dbo.T SET n = 5 WHERE id = 1");
+        }
+        shop.pass(seconds);
+        let (findings, signs) = state(&source).await;
+        let found = findings
+            .iter()
+            .any(|f| f.severity == Severity::Warning && f.message.contains("10 min behind"));
+        assert_eq!(found, late, "{seconds}: {findings:?} {signs:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_seen_of_the_capture_is_said_with_the_right_that_shows_it() {
+    let shop = captured().await;
+    let source = shop.source_as("reader", MODE);
+    let (findings, signs) = state(&source).await;
+    let [finding] = &findings[..] else {
+        panic!("{findings:?}");
+    };
+    assert_eq!(finding.severity, Severity::Note);
+    for part in [
+        "whether SQL Server Agent runs",
+        "the capture job runs",
+        "how late",
+    ] {
+        assert!(finding.message.contains(part), "{finding:?}");
+    }
+    let remedy = finding.remedy.as_ref().unwrap();
+    assert!(remedy.contains("GRANT VIEW SERVER STATE TO"), "{remedy}");
+    assert!(
+        remedy.contains("GRANT SELECT ON dbo.sysjobactivity TO"),
+        "{remedy}"
     );
+    assert_eq!((signs.agent_running, signs.job_running), (None, None));
+    shop.sql("USE master; GRANT VIEW SERVER STATE TO [reader]; USE msdb; GRANT SELECT TO [reader];");
+    let (findings, signs) = state(&source).await;
+    assert_eq!(findings, []);
+    assert_eq!((signs.agent_running, signs.job_running), (Some(true), Some(true)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

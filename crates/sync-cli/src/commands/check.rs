@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use model::{ChangeSource, Error, Result, Severity};
+use model::{ChangeSource, Error, Finding, Result, Severity};
 use serde::Serialize;
 use sqlserver_client::{ConnectOptions, Connection, Permission};
 use sqlserver_import::{missing_rights, needed_rights};
@@ -74,8 +74,15 @@ async fn for_tables(parts: &Parts, tables: &[Selected], probes: &mut Vec<Probe>)
     let Some(source) = parts.source_database(tables) else {
         return;
     };
+    let enabled = || tables.iter().filter(|table| table.entry.enabled);
+    let names: Vec<_> = enabled().map(|table| table.name.clone()).collect();
+    timed(probes, "source", async {
+        let state = source.capture_state(&names).await?;
+        Ok(state.map_or_else(Vec::new, |state| capture(state.findings)))
+    })
+    .await;
     let mut needed = Vec::new();
-    for table in tables.iter().filter(|table| table.entry.enabled) {
+    for table in enabled() {
         let look = async {
             needed.extend(source.least_rights(&table.name).await?);
             let description = source.describe(&table.name).await?;
@@ -86,21 +93,7 @@ async fn for_tables(parts: &Parts, tables: &[Selected], probes: &mut Vec<Probe>)
             let mut found = vec![passed(tracking)];
             // A warehouse that cannot be read has a line of its own.
             let outlook = outlook(parts, &source, table).await.unwrap_or_default();
-            found.extend(
-                description
-                    .findings
-                    .into_iter()
-                    .chain(outlook)
-                    .map(|finding| Found {
-                        verdict: match finding.severity {
-                            Severity::Note => Verdict::Noted,
-                            Severity::Warning => Verdict::Warned,
-                            Severity::Error => Verdict::Failed,
-                        },
-                        detail: finding.message,
-                        hint: finding.remedy,
-                    }),
-            );
+            found.extend(description.findings.into_iter().chain(outlook).map(Found::from));
             Ok(found)
         };
         timed(probes, &table.name.to_string(), look).await;
@@ -124,6 +117,30 @@ struct Found {
     verdict: Verdict,
     detail: String,
     hint: Option<String>,
+}
+
+impl From<Finding> for Found {
+    fn from(finding: Finding) -> Self {
+        Self {
+            verdict: match finding.severity {
+                Severity::Note => Verdict::Noted,
+                Severity::Warning => Verdict::Warned,
+                Severity::Error => Verdict::Failed,
+            },
+            detail: finding.message,
+            hint: finding.remedy,
+        }
+    }
+}
+
+/// What was found of the capture that tables are followed by.
+fn capture(findings: Vec<Finding>) -> Vec<Found> {
+    let works = findings.iter().all(|finding| finding.severity == Severity::Note);
+    let passed = works.then(|| passed("the capture runs, as far as can be seen"));
+    passed
+        .into_iter()
+        .chain(findings.into_iter().map(Found::from))
+        .collect()
 }
 
 fn passed(detail: impl Into<String>) -> Found {

@@ -1,10 +1,10 @@
 //! `status`: how far every table has got, by the marks in the targets.
 
 use iceberg_maintenance::{CompactOptions, Due, compaction_due};
-use model::{Committed, Finding, Loaded, Mark, Result};
+use model::{Committed, Finding, Loaded, Mark, Result, Severity};
 use orchestrator::position_beyond_mark;
 use serde::Serialize;
-use sqlserver_source::SqlServerSource;
+use sqlserver_source::{CaptureSigns, CaptureState, SqlServerSource};
 
 use super::Answer;
 use crate::arguments::Tables;
@@ -27,6 +27,9 @@ struct TableStatus {
     rows_applied: u64,
     /// What threatens the way on: history that the source has forgotten or soon will, a capture that stands still.
     warnings: Vec<String>,
+    /// How the Change Data Capture stands that the table is followed by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    capture: Option<CaptureSigns>,
     /// What `maintain compact` would do, on the way into Iceberg.
     compaction: Due,
 }
@@ -36,11 +39,22 @@ pub(crate) async fn run(parts: &Parts, tables: &Tables) -> Result<Answer> {
     let mut statuses = Vec::new();
     let selected = parts.select(&tables.tables).await?;
     let source = parts.source_database(&selected);
+    let (capture, warnings_of_all) = match &source {
+        Some(source) if parts.has(Direction::Capture) => capture_state(source, &selected).await,
+        _ => (None, Vec::new()),
+    };
     for table in &selected {
         for direction in parts.directions() {
             let mut status = status(parts, table, direction).await?;
             if let (Direction::Capture, Some(source)) = (direction, &source) {
                 status.warnings = warnings(parts, source, table).await;
+                if let Some(state) = capture
+                    .as_ref()
+                    .filter(|state| state.tables.contains(&table.name))
+                {
+                    status.warnings.extend(worse_than_notes(&state.findings));
+                    status.capture = Some(state.signs.clone());
+                }
             }
             statuses.push(status);
         }
@@ -74,11 +88,41 @@ pub(crate) async fn run(parts: &Parts, tables: &Tables) -> Result<Answer> {
     }
     let mut text = table.to_string();
     for status in &statuses {
-        for warning in &status.warnings {
+        let own = status.warnings.iter();
+        for warning in own.filter(|warning| !warnings_of_all.contains(warning)) {
             text.push_str(&format!("warning: {}: {warning}\n", status.table));
         }
     }
+    for warning in &warnings_of_all {
+        text.push_str(&format!("warning: source: {warning}\n"));
+    }
     Answer::new(text, &statuses)
+}
+
+/// How the capture stands, and what is wrong with it or with looking at it.
+async fn capture_state(source: &SqlServerSource, tables: &[Selected]) -> (Option<CaptureState>, Vec<String>) {
+    let enabled = tables.iter().filter(|table| table.entry.enabled);
+    let names: Vec<_> = enabled.map(|table| table.name.clone()).collect();
+    match source.capture_state(&names).await {
+        Ok(Some(state)) => {
+            let warnings = worse_than_notes(&state.findings).collect();
+            (Some(state), warnings)
+        }
+        Ok(None) => (None, Vec::new()),
+        Err(error) => (
+            None,
+            vec![format!(
+                "the source does not tell how its capture stands: {error}"
+            )],
+        ),
+    }
+}
+
+fn worse_than_notes(findings: &[Finding]) -> impl Iterator<Item = String> {
+    let worse = findings
+        .iter()
+        .filter(|finding| finding.severity != Severity::Note);
+    worse.map(|finding| finding.message.clone())
 }
 
 /// What is wrong with the way on, or that the source does not tell.
@@ -156,6 +200,7 @@ async fn status(parts: &Parts, table: &Selected, direction: Direction) -> Result
             .filter(|_| direction == Direction::Capture),
         rows_applied: state.rows_applied,
         warnings: Vec::new(),
+        capture: None,
         compaction,
     })
 }
