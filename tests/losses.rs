@@ -4,7 +4,8 @@
 
 use model::RunReport;
 use sqlserver_client::{CommitEnd, Param};
-use sqlserver_emulator::CommitFault;
+use sqlserver_emulator::{CommitFault, Value};
+use sqlserver_source::TrackingOptions;
 use test_support::Fault;
 
 use crate::play::{HOUR, Play, SECOND};
@@ -111,6 +112,16 @@ scenarios! {
         clock_steps_back(play, 600 * SECOND).await;
     }
 
+    /// Applications write the local time of New York, whose clocks fall from 02:00 to 01:00; the server is elsewhere.
+    the_hour_that_new_york_repeats, saved by [Rule::ReadTheRepeatedHour], |play| {
+        repeated_hour(play, &Autumn { zone: "America/New_York", fall: "2027-11-07T06:00:00", shown: "2027-11-07T02:00:00", by: 60 }).await;
+    }
+
+    /// The same by half an hour in April on Lord Howe Island, named as Windows does.
+    the_half_hour_that_lord_howe_repeats, saved by [Rule::ReadTheRepeatedHour], |play| {
+        repeated_hour(play, &Autumn { zone: "Lord Howe Standard Time", fall: "2027-04-03T15:00:00", shown: "2027-04-04T02:00:00", by: 30 }).await;
+    }
+
     /// A date that stands for "for ever": it is delivered, and rows after it as well.
     sentinel_9999_12_31, saved by [Rule::ReadFutureRows, Rule::KeepTheWatermarkFromTheFuture], |play| {
         play.sync().await;
@@ -181,6 +192,57 @@ scenarios! {
 }
 
 /// A row changes while the clock shows a time that the watermark has passed.
+/// Clocks that fall.
+struct Autumn {
+    zone: &'static str,
+    /// When, in UTC.
+    fall: &'static str,
+    /// What they show then.
+    shown: &'static str,
+    /// By how many minutes they fall.
+    by: i64,
+}
+
+/// Rows every few minutes before and after the clocks fall, with the time that they show, and a sync now and then.
+async fn repeated_hour(play: &mut Play, autumn: &Autumn) {
+    let Autumn {
+        zone,
+        fall,
+        shown,
+        by,
+    } = *autumn;
+    play.world.capture.tracking = Some(TrackingOptions {
+        column: "updated_at".into(),
+        kind: None,
+        clock: None,
+        zone: Some(zone.to_owned()),
+    });
+    let ask = format!("SELECT DATEDIFF_BIG(millisecond, SYSUTCDATETIME(), '{fall}')");
+    let Value::BigInt(until) = play.world.sql(&ask)[0].rows[0][0] else {
+        panic!("no number");
+    };
+    let minute = 60 * SECOND;
+    play.later(until - 120 * minute);
+    // What was there before is older than anything.
+    play.sql(&format!(
+        "UPDATE dbo.Orders SET updated_at = DATEADD(hour, -9, '{shown}')"
+    ));
+    play.sync().await;
+    for after in (-100_i64..130).step_by(7) {
+        let back = if after < 0 { 0 } else { by };
+        play.sql(&format!(
+            "INSERT INTO dbo.Orders (id, name, updated_at) VALUES ({}, N'row', DATEADD(minute, {}, '{shown}'))",
+            1_000 + after,
+            after - back
+        ));
+        if after % 3 == 0 {
+            play.sync().await;
+        }
+        play.later(7 * minute);
+    }
+    play.sync().await;
+}
+
 async fn clock_steps_back(play: &Play, by: i64) -> RunReport {
     play.sync().await;
     play.later(HOUR);

@@ -26,6 +26,8 @@ pub(crate) enum Rule {
     BeginAtTheWatermark,
     /// An increment begins the tolerance before the watermark.
     BeginBeforeTheWatermark,
+    /// What local time shows twice is read again until it is over.
+    ReadTheRepeatedHour,
     /// Rows without a time are read by every increment.
     ReadUndatedRows,
     /// Rows with a time that will not come are read by every increment.
@@ -72,6 +74,15 @@ impl Memory {
     }
 }
 
+/// A zone that stays at this one's summer time.
+fn in_summer(zone: &str) -> &'static str {
+    match zone {
+        "America/New_York" => "Etc/GMT+4",
+        "Lord Howe Standard Time" => "Etc/GMT-11",
+        other => panic!("{other}"),
+    }
+}
+
 impl Engine {
     pub(crate) fn new(without: Option<Rule>) -> Self {
         Self {
@@ -86,6 +97,11 @@ impl Engine {
         let window = &mut options.window;
         match self.without {
             Some(Rule::BeginBeforeTheWatermark) => window.tolerance_seconds = 0,
+            Some(Rule::ReadTheRepeatedHour) => {
+                let tracking = options.tracking.as_mut();
+                let zone = &mut tracking.expect("a zone is declared").zone;
+                *zone = zone.as_deref().map(|zone| in_summer(zone).to_owned());
+            }
             Some(Rule::ReadUndatedRows) => window.nulls = Undated::Hold,
             Some(Rule::ReadFutureRows) => window.future = Undated::Hold,
             _ => {}

@@ -14,6 +14,7 @@ mod id_window;
 mod ticks;
 mod timestamp_window;
 mod tracking;
+mod zone;
 
 pub use fold::Fold;
 pub use id_window::{IdLook, IdPosition, IdWindow, PendingIds};
@@ -22,3 +23,4 @@ pub use timestamp_window::{
     CutRules, OldestWriter, RowClass, TimestampCut, TimestampWindow, Writers, timestamp_cut,
 };
 pub use tracking::{ColumnFacts, ColumnKind, TrackingChoice, TrackingKind, choose_tracking, detect_tracking};
+pub use zone::{Zone, ZoneChange};

@@ -1,6 +1,6 @@
 //! The server's clocks, and which of them a column holds.
 
-use cdc::Ticks;
+use cdc::{Ticks, Zone};
 use model::{Finding, Result, Severity};
 use sqlserver_client::{Connection, SqlType};
 
@@ -45,13 +45,27 @@ pub(crate) enum ColumnClock {
     Utc,
     /// Nobody says; the earlier one is taken, so that nothing is passed over.
     Unknown,
+    /// The local time of a zone, of the server if `of_server`, else of those who set the column.
+    Zoned {
+        zone: Zone,
+        of_server: bool,
+    },
 }
 
 impl ColumnClock {
     /// Told by the type, the configuration, or the column's default.
-    pub(crate) fn of(ty: SqlType, configured: Option<ClockKind>, default: Option<&str>) -> Self {
+    pub(crate) fn of(
+        ty: SqlType,
+        configured: Option<ClockKind>,
+        zone: Option<Zone>,
+        default: Option<&str>,
+    ) -> Self {
         if matches!(ty, SqlType::DateTimeOffset { .. }) {
             return Self::Utc;
+        }
+        if let Some(zone) = zone {
+            let of_server = configured == Some(ClockKind::Local);
+            return Self::Zoned { zone, of_server };
         }
         match configured {
             Some(ClockKind::Local) => Self::Local,
@@ -78,19 +92,38 @@ impl ColumnClock {
             Self::Local => clock.local,
             Self::Utc => clock.utc,
             Self::Unknown => clock.local.min(clock.utc),
+            Self::Zoned { zone, .. } => zone.local(clock.utc),
         }
+    }
+
+    /// Why the clock is not the one that the configuration says, if the server's shows so.
+    pub(crate) fn contradicted(self, clock: &ServerClock) -> Option<String> {
+        let Self::Zoned {
+            zone,
+            of_server: true,
+        } = self
+        else {
+            return None;
+        };
+        let (server, named) = (clock.offset_minutes(), zone.offset(clock.utc).div_euclid(60));
+        (server != named).then(|| {
+            format!(
+                "the server's local time is {server} min ahead of UTC, that of {zone} {named} min: it is not the server's zone, or one of \
+                 the two does not know the zone's newest rules"
+            )
+        })
     }
 
     /// What an operator should know about it.
     pub(crate) fn finding(self, column: &str) -> Option<Finding> {
         let (severity, message, remedy) = match self {
-            Self::Utc => return None,
+            Self::Utc | Self::Zoned { .. } => return None,
             Self::Local => (
                 Severity::Note,
                 format!(
-                    "{column} holds local time: the hour that is repeated in autumn is read again until it is over"
+                    "{column} holds local time: the hour that is repeated in autumn is read again if a run saw the time before it"
                 ),
-                "set the column by SYSUTCDATETIME()",
+                "tracking: { column: …, clock: local, zone: <the server's> }   # or set the column by SYSUTCDATETIME()",
             ),
             Self::Unknown => (
                 Severity::Warning,
@@ -98,13 +131,41 @@ impl ColumnClock {
                     "nothing says whether {column} holds local time or UTC: the earlier of the server's two clocks is used, and \
                      changes may be seen later by the difference"
                 ),
-                "tracking: { column: …, clock: utc }   # or local",
+                "tracking: { column: …, clock: utc }   # or local, or zone: <where applications set it>",
             ),
         };
         Some(Finding {
             severity,
             message,
             remedy: Some(remedy.to_owned()),
+        })
+    }
+
+    /// When local time changes next.
+    pub(crate) fn next_change(self, column: &str, clock: &ServerClock) -> Option<Finding> {
+        let Self::Zoned { zone, .. } = self else {
+            return None;
+        };
+        let now = format!(
+            "{column} holds local time of {zone}, now {}",
+            zone.local(clock.utc)
+        );
+        let message = match zone.next_change(clock.utc) {
+            None => format!("{now}, whose clocks will not change in the next two years"),
+            Some(change) => {
+                let (from, to) = change.local();
+                let then = if change.fall().is_zero() {
+                    format!("spring from {from} to {to}, and no row has a time in between")
+                } else {
+                    format!("fall from {from} to {to}: what lies in between is read again until it is over")
+                };
+                format!("{now}; on {} UTC its clocks {then}", change.at)
+            }
+        };
+        Some(Finding {
+            severity: Severity::Note,
+            message,
+            remedy: None,
         })
     }
 }
@@ -139,10 +200,51 @@ mod tests {
             ("datetime2(7)", None, None, Unknown),
         ] {
             assert_eq!(
-                ColumnClock::of(ty.parse().unwrap(), configured, default),
+                ColumnClock::of(ty.parse().unwrap(), configured, None, default),
                 expect,
                 "{ty} {default:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_zone_says_when_its_clocks_change_and_whether_the_server_is_in_it() {
+        let zoned = |name: &str, of_server| ColumnClock::Zoned {
+            zone: Zone::named(name).unwrap(),
+            of_server,
+        };
+        let day = 864_000_000_000;
+        // 2026-10-20, by a server two hours ahead of UTC.
+        let utc = Ticks(739_908 * day);
+        let clock = ServerClock {
+            local: utc.after(std::time::Duration::from_secs(7_200)),
+            utc,
+        };
+        for (name, says) in [
+            (
+                "Europe/Berlin",
+                "c holds local time of Europe/Berlin, now 2026-10-20 02:00:00; on 2026-10-25 01:00:00 UTC its clocks fall from \
+                 2026-10-25 03:00:00 to 2026-10-25 02:00:00: what lies in between is read again until it is over",
+            ),
+            (
+                "Cen. Australia Standard Time",
+                "c holds local time of Australia/Adelaide, now 2026-10-20 10:30:00; on 2027-04-03 16:30:00 UTC its clocks fall from \
+                 2027-04-04 03:00:00 to 2027-04-04 02:00:00: what lies in between is read again until it is over",
+            ),
+            (
+                "Asia/Tokyo",
+                "c holds local time of Asia/Tokyo, now 2026-10-20 09:00:00, whose clocks will not change in the next two years",
+            ),
+        ] {
+            assert_eq!(zoned(name, false).next_change("c", &clock).unwrap().message, says);
+        }
+        assert_eq!(ColumnClock::Local.next_change("c", &clock), None);
+        for (zone, contradicted) in [
+            (zoned("Europe/Berlin", true), false),
+            (zoned("Europe/London", true), true),
+            (zoned("Europe/London", false), false),
+        ] {
+            assert_eq!(zone.contradicted(&clock).is_some(), contradicted, "{zone:?}");
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cdc::{IdLook, OldestWriter, TimestampCut, Writers, timestamp_cut};
-use model::{Cut, Position, Result};
+use model::{Cut, Error, ErrorKind, Position, Result};
 use sqlserver_client::{Connection, LocalFall, OpenWork, SqlType};
 use tokio::time::Instant;
 
@@ -108,9 +108,16 @@ async fn timestamp(
     let mut began = None;
     let (server, local, taken) = loop {
         let server = ServerClock::ask(connection).await?;
-        let now = clock.now(&server);
+        if let Some(why) = clock.contradicted(&server) {
+            return Err(Error::new(ErrorKind::Config, why).with("table", &plan.table.name));
+        }
+        // Local time of a zone is complete up to a moment in UTC.
+        let now = match clock {
+            ColumnClock::Zoned { .. } => server.utc,
+            _ => clock.now(&server),
+        };
         let local = LocalTime::after(after.as_ref().and_then(|after| after.local), &server);
-        let taken = timestamp_cut(now, &writers(connection, plan, local.fall).await?, &rules);
+        let taken = timestamp_cut(now, &writers_of(connection, plan, local.fall).await?, &rules);
         // What was there before the run began is below this; a value may have been rounded up by half a grain.
         let goal = *began.get_or_insert(now.after(rules.grain));
         let reached = taken.hi >= goal || taken.assumed.is_some();
@@ -136,13 +143,25 @@ fn next_position(
     taken: &TimestampCut,
     after: Option<&TimestampPosition>,
 ) -> Result<TimestampPosition> {
-    let hi = floor(column.ty, taken.hi)?;
-    let offset_minutes = if clock == ColumnClock::Utc {
-        0
-    } else {
-        local.offset_minutes
+    let (hi, open_from) = match clock {
+        ColumnClock::Zoned { zone, .. } => {
+            let open = floor(column.ty, zone.earliest_from(taken.hi))?;
+            (zone.latest_until(taken.hi), Some(open))
+        }
+        _ => (taken.hi, None),
     };
-    let repeated_from = after.and_then(|after| after.repeated_from(offset_minutes, taken.hi));
+    let hi = floor(column.ty, hi)?;
+    let (offset_minutes, repeated_from) = match (clock, open_from) {
+        (_, Some(open)) => (0, Some(open).filter(|open| *open < hi)),
+        (ColumnClock::Utc, _) => (0, after.and_then(|after| after.repeated_from(0, taken.hi))),
+        _ => {
+            let offset = local.offset_minutes;
+            (
+                offset,
+                after.and_then(|after| after.repeated_from(offset, taken.hi)),
+            )
+        }
+    };
     Ok(TimestampPosition {
         column: column.name.clone(),
         declared: column.ty.to_string(),
@@ -221,6 +240,28 @@ async fn greatest(
         .await?
         .one()?
         .i64("greatest")
+}
+
+/// Who may be writing values that were set earlier. Nobody knows that of times that applications set before they came to the server.
+pub(crate) async fn writers_of(
+    connection: &mut Connection,
+    plan: &TablePlan,
+    fall: Option<Fall>,
+) -> Result<Writers> {
+    if let Tracker::Timestamp { column, clock } = &plan.tracked.tracker
+        && let ColumnClock::Zoned {
+            zone,
+            of_server: false,
+        } = clock
+    {
+        return Ok(Writers::Unseen {
+            why: format!(
+                "{} is set by applications in {zone}, and what they have not sent yet cannot be seen",
+                column.name
+            ),
+        });
+    }
+    writers(connection, plan, fall).await
 }
 
 /// Who may be writing. `fall` is when the server's local time last went back.

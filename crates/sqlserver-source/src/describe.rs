@@ -4,7 +4,8 @@ use cdc::Writers;
 use model::{Description, ErrorKind, Finding, Result, Severity};
 use sqlserver_client::{ColumnInfo, Connection, Permission, quote};
 
-use crate::cut::writers;
+use crate::clock::{ColumnClock, ServerClock};
+use crate::cut::writers_of;
 use crate::options::{DeleteOptions, HardDeletes};
 use crate::plan::TablePlan;
 use crate::tracker::Tracker;
@@ -98,7 +99,7 @@ pub(crate) fn least_rights(plan: &TablePlan) -> Result<Vec<Permission>> {
 async fn complete(connection: &mut Connection, plan: &TablePlan) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     if matches!(plan.tracked.tracker, Tracker::Timestamp { .. } | Tracker::Id(_))
-        && let Writers::Unseen { why } = writers(connection, plan, None).await?
+        && let Writers::Unseen { why } = writers_of(connection, plan, None).await?
     {
         let lag = plan.options.window.lag_seconds;
         let grant = why
@@ -112,6 +113,22 @@ async fn complete(connection: &mut Connection, plan: &TablePlan) -> Result<Vec<F
             ),
             remedy: grant,
         });
+    }
+    if let Tracker::Timestamp { column, clock } = &plan.tracked.tracker
+        && matches!(clock, ColumnClock::Zoned { .. })
+    {
+        let server = ServerClock::ask(connection).await?;
+        findings.extend(clock.next_change(&column.name, &server));
+        findings.extend(clock.contradicted(&server).map(|message| {
+            Finding {
+                severity: Severity::Error,
+                message,
+                remedy: Some(
+                    "tracking: { column: …, clock: local, zone: <the server's> }   # or leave out the zone"
+                        .into(),
+                ),
+            }
+        }));
     }
     if matches!(plan.tracked.tracker, Tracker::RowVersion(_) | Tracker::Trigger) && !plan.database.writable {
         findings.push(Finding {

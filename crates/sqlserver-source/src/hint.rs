@@ -244,7 +244,12 @@ fn question(plan: &TablePlan, after: &Position) -> Result<Option<Question>> {
             in_column(column, ">=", row_version::param("after", next))
         }
         Tracker::Timestamp { column, .. } if after.kind == TimestampPosition::NAME => {
-            let watermark = value(column.ty, TimestampPosition::read(after)?.watermark)?;
+            let position = TimestampPosition::read(after)?;
+            // While local time repeats itself, what is new lies below the watermark.
+            if position.repeated_from.is_some() {
+                return Ok(None);
+            }
+            let watermark = value(column.ty, position.watermark)?;
             in_column(column, ">", Param::typed("after", watermark, column.ty))
         }
         Tracker::Id(column) if after.kind == IdColumnPosition::NAME => {

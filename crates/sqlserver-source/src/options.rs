@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cdc::{CutRules, TrackingKind};
+use cdc::{CutRules, TrackingKind, Zone};
 use model::{Error, ErrorKind, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -84,6 +84,34 @@ pub struct TrackingOptions {
     /// Which clock of the server the column holds; told from its default by default.
     #[serde(default)]
     pub clock: Option<ClockKind>,
+    /// The time zone whose local time the column holds, by its IANA or its Windows name: `Europe/Berlin`, `W. Europe Standard Time`. With
+    /// `clock: local` it is the server's own; else applications set the column, and `window.lag_seconds` is kept.
+    #[serde(default)]
+    pub zone: Option<String>,
+}
+
+impl TrackingOptions {
+    fn validate_zone(&self) -> Result<()> {
+        let Some(zone) = &self.zone else { return Ok(()) };
+        let refused = |message: String| Err(Error::new(ErrorKind::Config, message));
+        if Zone::named(zone).is_none() {
+            return refused(format!(
+                "`capture.tracking.zone` names no time zone: {zone:?}; use its IANA name, such as `Europe/Berlin`, or its Windows name"
+            ));
+        }
+        if !matches!(self.kind, None | Some(KindOption::Timestamp)) {
+            return refused(
+                "`capture.tracking.zone` has an effect with `kind: timestamp` only; remove it".to_owned(),
+            );
+        }
+        if self.clock == Some(ClockKind::Utc) {
+            return refused(
+                "`capture.tracking.zone` is of local time, and `clock: utc` says UTC; remove one of them"
+                    .to_owned(),
+            );
+        }
+        Ok(())
+    }
 }
 
 /// How a tracking column is used.
@@ -309,6 +337,9 @@ impl CaptureOptions {
                 .is_some_and(|t| t.clock.is_some() && !matches!(t.kind, None | Some(KindOption::Timestamp))),
             "`capture.tracking.clock` has an effect with `kind: timestamp` only; remove it",
         )?;
+        if let Some(tracking) = &self.tracking {
+            tracking.validate_zone()?;
+        }
         let both = self
             .columns
             .include
@@ -341,7 +372,7 @@ mod tests {
         for unknown in [
             r#"{"modes":"full"}"#,
             r#"{"mode":"sometimes"}"#,
-            r#"{"tracking":{"column":"c","zone":"utc"}}"#,
+            r#"{"tracking":{"column":"c","timezone":"utc"}}"#,
             r#"{"tracking":{}}"#,
             r#"{"window":{"tolerance":1}}"#,
             r#"{"columns":{"only":[]}}"#,
@@ -375,6 +406,18 @@ mod tests {
             (
                 r#"{"tracking":{"column":"c","kind":"id","clock":"utc"}}"#,
                 "clock",
+            ),
+            (
+                r#"{"tracking":{"column":"c","zone":"Europe/Atlantis"}}"#,
+                "Europe/Atlantis",
+            ),
+            (
+                r#"{"tracking":{"column":"c","kind":"id","zone":"Europe/Berlin"}}"#,
+                "zone",
+            ),
+            (
+                r#"{"tracking":{"column":"c","clock":"utc","zone":"Europe/Berlin"}}"#,
+                "zone",
             ),
             (r#"{"columns":{"include":["a"],"exclude":["a"]}}"#, "columns"),
             (

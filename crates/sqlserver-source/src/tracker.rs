@@ -1,6 +1,6 @@
 //! How one table's changes are told: the tracking column with what its use needs to know of it.
 
-use cdc::{ColumnFacts, ColumnKind, TrackingChoice, TrackingKind, choose_tracking, detect_tracking};
+use cdc::{ColumnFacts, ColumnKind, TrackingChoice, TrackingKind, Zone, choose_tracking, detect_tracking};
 use model::{Error, Finding, Result, Severity, TableSchema, Tracking};
 use sqlserver_client::{
     CaptureInstance, ChangeTrackingInfo, ColumnInfo, ColumnType, DatabaseInfo, SqlType, TableInfo, quote,
@@ -204,8 +204,11 @@ fn tracked(table: &TableInfo, options: &CaptureOptions, choice: TrackingChoice) 
         TrackingKind::Id => Tracker::Id(column),
         TrackingKind::RowVersion => Tracker::RowVersion(column),
         TrackingKind::Timestamp => {
-            let configured = options.tracking.as_ref().and_then(|tracking| tracking.clock);
-            let clock = ColumnClock::of(column.ty, configured, info.default.as_deref());
+            let tracking = options.tracking.as_ref();
+            let configured = tracking.and_then(|tracking| tracking.clock);
+            let zone = tracking.and_then(|tracking| tracking.zone.as_deref());
+            let zone = zone.and_then(Zone::named);
+            let clock = ColumnClock::of(column.ty, configured, zone, info.default.as_deref());
             findings.extend(clock.finding(&choice.column));
             Tracker::Timestamp { column, clock }
         }

@@ -160,7 +160,11 @@ impl Window {
     pub(crate) fn beyond(&self) -> Result<(String, Vec<Param>)> {
         let column = self.column.quoted();
         Ok(match &self.reach {
-            Reach::Timestamp { window, policy, .. } => {
+            Reach::Timestamp {
+                window, policy, upto, ..
+            } => {
+                // Of an hour that local time repeats, more may come.
+                let open = upto.repeated_from.map_or(window.hi, |from| from.min(window.hi));
                 let mut any = vec![format!("({column} >= @hi AND {column} <= @future)")];
                 if policy.nulls == Undated::Hold {
                     any.push(format!("{column} IS NULL"));
@@ -168,10 +172,7 @@ impl Window {
                 if policy.future == Undated::Hold {
                     any.push(format!("{column} > @future"));
                 }
-                let params = vec![
-                    self.moment("hi", window.hi)?,
-                    self.moment("future", window.future)?,
-                ];
+                let params = vec![self.moment("hi", open)?, self.moment("future", window.future)?];
                 (format!("({})", any.join(" OR ")), params)
             }
             Reach::Id { window, .. } => match window.upto {
