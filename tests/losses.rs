@@ -222,7 +222,7 @@ async fn repeated_hour(play: &mut Play, autumn: &Autumn) {
         panic!("no number");
     };
     let minute = 60 * SECOND;
-    play.later(until - 120 * minute);
+    play.later(until - 100 * minute);
     // What was there before is older than anything.
     play.sql(&format!(
         "UPDATE dbo.Orders SET updated_at = DATEADD(hour, -9, '{shown}')"

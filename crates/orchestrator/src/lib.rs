@@ -74,6 +74,7 @@ mod reconcile;
 mod report;
 mod retry;
 mod run;
+mod spill;
 mod table_sync;
 mod verify;
 
@@ -83,5 +84,6 @@ pub use progress::{NoProgress, Progress, ProgressEvent};
 pub use reconcile::{Reconcile, Reconciled};
 pub use retry::RetryPolicy;
 pub use run::{Route, Run, RunOutcome, Runner};
+pub use spill::SpillOptions;
 pub use table_sync::{Flush, Repair, TableSync, position_beyond_mark};
 pub use verify::{Differing, Side, Upstream, Verified, Verify};

@@ -14,6 +14,7 @@ use crate::memory::Memory;
 use crate::progress::{NoProgress, Progress, ProgressEvent};
 use crate::report::{TableOutcome, run_report};
 use crate::retry::RetryPolicy;
+use crate::spill::SpillOptions;
 use crate::table_sync::{TableRun, TableSync, forget_unfinished};
 
 /// Runs table syncs. Everything that it needs from outside comes in here, so a run under a simulated clock and a seed
@@ -32,6 +33,8 @@ pub struct Runner {
     pub parallel: usize,
     /// What all of them may hold in memory.
     pub memory: Memory,
+    /// Where changes wait that do not fit.
+    pub spill: SpillOptions,
     /// Hears of progress.
     pub progress: Arc<dyn Progress>,
     /// How many more tables may be compared with their sources now.
@@ -94,6 +97,7 @@ impl Runner {
             retry: RetryPolicy::default(),
             parallel: 4,
             memory: Memory::default(),
+            spill: SpillOptions::default(),
             progress: Arc::new(NoProgress),
             comparisons: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
         }

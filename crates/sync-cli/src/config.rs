@@ -89,6 +89,9 @@ pub struct Run {
     /// How much the rows of all tables together may take in memory on their way, for example `256MiB`. Fewer streams run at once where
     /// it is small. A single larger value comes on top.
     pub memory: Size,
+    /// Where the changes of a transaction wait that is larger than `flush.bytes`, until its end has been read; by default the system's
+    /// directory for temporary files. It should have room for the largest transaction, and not be one in memory.
+    pub spill: Option<PathBuf>,
     /// When an increment is committed before its end, so that a large one arrives by and by.
     pub flush: Flush,
     /// How `sync-cli run --follow` goes on.
@@ -101,6 +104,7 @@ impl Default for Run {
             parallel_tables: 4,
             attempts: 8,
             memory: Size::mebibytes(256),
+            spill: None,
             flush: Flush::default(),
             follow: Follow::default(),
         }

@@ -14,13 +14,15 @@ use tokio::time::Instant;
 use super::late::{APPLIED, Expected, HELD, REFUSED};
 use super::{Attempt, Session, TableRun};
 use crate::progress::ProgressEvent;
+use crate::spill::{Spill, SpillOptions, weight};
 
-/// When an increment commits at the next boundary, before its end. A source with more between two boundaries is folded nevertheless.
+/// When an increment commits at the next boundary, before its end. What lies between two boundaries is committed once, however much it is:
+/// what is more than `bytes` waits in files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Flush {
     /// After so many changes.
     pub rows: u64,
-    /// After changes that take so many bytes in memory.
+    /// After changes that take so many bytes in memory, to be folded.
     pub bytes: usize,
     /// So long after the first of the changes was read.
     pub age: Duration,
@@ -41,6 +43,8 @@ impl Default for Flush {
 #[derive(Default)]
 struct Gathered {
     fold: Fold,
+    /// What came before and did not fit.
+    spill: Option<Spill>,
     rows: u64,
     bytes: usize,
     /// When the first of them was read.
@@ -56,6 +60,35 @@ impl Gathered {
             || self.bytes >= flush.bytes
             || self.since.is_some_and(|since| since.elapsed() >= flush.age);
         self.boundary.is_some() && full
+    }
+
+    /// Takes the next changes.
+    fn push(&mut self, batch: ChangeBatch, flush: &Flush, options: &SpillOptions) -> Result<()> {
+        if self.bytes >= flush.bytes && !self.fold.is_empty() {
+            let spill = self
+                .spill
+                .get_or_insert_with(|| Spill::new(options, flush.bytes, &batch));
+            for folded in std::mem::take(&mut self.fold).finish() {
+                spill.push(&folded?)?;
+            }
+            self.bytes = 0;
+        }
+        self.boundary = None;
+        self.rows += batch.len() as u64;
+        self.bytes += weight(&batch);
+        self.since.get_or_insert_with(Instant::now);
+        self.fold.push(batch)
+    }
+
+    /// Each key once.
+    fn folded(self) -> Result<Batches> {
+        let Some(mut spill) = self.spill else {
+            return Ok(Box::pin(futures::stream::iter(self.fold.finish())));
+        };
+        for folded in self.fold.finish() {
+            spill.push(&folded?)?;
+        }
+        Ok(Box::pin(futures::stream::iter(spill.finish())))
     }
 }
 
@@ -123,16 +156,11 @@ impl TableRun<'_> {
     }
 
     fn gather(&self, gathered: &mut Gathered, batch: ChangeBatch) -> Result<()> {
-        let bytes = batch.rows.get_array_memory_size();
         self.hear(&ProgressEvent::Read {
             rows: batch.len() as u64,
-            bytes: bytes as u64,
+            bytes: batch.rows.get_array_memory_size() as u64,
         });
-        gathered.boundary = None;
-        gathered.rows += batch.len() as u64;
-        gathered.bytes += bytes;
-        gathered.since.get_or_insert_with(Instant::now);
-        gathered.fold.push(batch)
+        gathered.push(batch, &self.sync.flush, &self.runner.spill)
     }
 
     /// Stages and commits what was gathered, if anything of it is new to the target.
@@ -143,14 +171,14 @@ impl TableRun<'_> {
         gathered: Gathered,
         expected: Option<&ExpectedTimes>,
     ) -> Result<bool> {
-        if gathered.fold.is_empty() {
+        if gathered.fold.is_empty() && gathered.spill.is_none() {
             return Ok(true);
         }
-        let Some(at) = gathered.boundary else {
+        let Some(at) = gathered.boundary.clone() else {
             return Err(Error::internal("the source's changes ended without a boundary")
                 .with("table", &self.sync.source_table));
         };
-        let folded: Batches = Box::pin(futures::stream::iter(gathered.fold.finish()));
+        let folded = gathered.folded()?;
         let staged = self
             .cancellable(self.sync.sink.stage(
                 &self.sync.sync,

@@ -341,6 +341,7 @@ async fn what_drives_the_capture_is_seen_to_fail_and_its_remedy_mends_it() {
 async fn a_capture_that_cannot_keep_up_is_seen() {
     let shop = captured().await;
     let source = shop.source(MODE);
+    assert_eq!(state(&source).await.0, []);
     shop.emulator
         .engine()
         .set_capture_delay(std::time::Duration::from_secs(600));
@@ -381,7 +382,7 @@ async fn what_cannot_be_seen_of_the_capture_is_said_with_the_right_that_shows_it
     );
     assert_eq!((signs.agent_running, signs.job_running), (None, None));
     shop.sql("USE master; GRANT VIEW SERVER STATE TO [reader]; USE msdb; GRANT SELECT TO [reader];");
-    let (findings, signs) = state(&source).await;
+    let (findings, signs) = state(&shop.source_as("reader", MODE)).await;
     assert_eq!(findings, []);
     assert_eq!((signs.agent_running, signs.job_running), (Some(true), Some(true)));
 }

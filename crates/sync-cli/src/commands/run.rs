@@ -6,7 +6,7 @@ use iceberg_reader::SnapshotChoice;
 use model::{ChangeSource, Error, ErrorKind, ErrorReport, Result, RunReport};
 use orchestrator::{
     Flush, Memory, NoProgress, Progress, Reconcile, Reconciled, RetryPolicy, Route, Run, RunOutcome, Runner,
-    TableSync,
+    SpillOptions, TableSync,
 };
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -110,6 +110,9 @@ pub(crate) fn runner(parts: &Parts, progress: Arc<dyn Progress>) -> Runner {
     let mut runner = Runner::new(parts.store().clone(), parts.clock().clone(), parts.ids().clone());
     runner.parallel = settings.parallel_tables;
     runner.memory = Memory::new(settings.memory.bytes());
+    if let Some(directory) = settings.spill.clone() {
+        runner.spill = SpillOptions { directory };
+    }
     runner.retry = RetryPolicy {
         attempts: settings.attempts,
         ..RetryPolicy::default()
