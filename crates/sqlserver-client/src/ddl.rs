@@ -131,7 +131,7 @@ fn from_arrow(ty: &DataType, key_bytes: Option<u16>) -> Result<SqlType> {
 }
 
 /// A collation cannot be bound nor quoted, so it must look like one.
-fn checked_collation(name: String) -> Result<String> {
+pub(crate) fn checked_collation(name: String) -> Result<String> {
     let plain = !name.is_empty()
         && name
             .bytes()

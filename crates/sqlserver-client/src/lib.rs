@@ -55,6 +55,7 @@ mod table_info;
 mod tds;
 mod text_column;
 mod value;
+pub mod variant;
 mod writers;
 
 pub use arrow_rows::ArrowRows;

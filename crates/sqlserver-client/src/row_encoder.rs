@@ -120,7 +120,17 @@ pub(crate) fn accepts(ty: SqlType, arrow: &DataType) -> bool {
             matches!(arrow, DataType::Binary | DataType::LargeBinary)
         }
         SqlType::UniqueIdentifier => *arrow == DataType::FixedSizeBinary(16),
-        SqlType::Text | SqlType::NText | SqlType::Image | SqlType::RowVersion => false,
+        // These are loaded as another type.
+        SqlType::Text
+        | SqlType::NText
+        | SqlType::Image
+        | SqlType::RowVersion
+        | SqlType::SqlVariant
+        | SqlType::HierarchyId
+        | SqlType::Geometry
+        | SqlType::Geography
+        | SqlType::Clr
+        | SqlType::Json => false,
     }
 }
 
@@ -186,7 +196,16 @@ fn encoder<'a>(ty: SqlType, array: &'a dyn Array, code_page: Option<&'a CodePage
                 Ok(())
             })
         }
-        SqlType::Text | SqlType::NText | SqlType::Image | SqlType::RowVersion => return None,
+        SqlType::Text
+        | SqlType::NText
+        | SqlType::Image
+        | SqlType::RowVersion
+        | SqlType::SqlVariant
+        | SqlType::HierarchyId
+        | SqlType::Geometry
+        | SqlType::Geography
+        | SqlType::Clr
+        | SqlType::Json => return None,
     })
 }
 

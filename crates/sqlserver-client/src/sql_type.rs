@@ -55,6 +55,13 @@ pub enum SqlType {
     UniqueIdentifier,
     RowVersion,
     Xml,
+    SqlVariant,
+    HierarchyId,
+    Geometry,
+    Geography,
+    /// A type of a user's assembly. Its bytes are carried over, its name is not.
+    Clr,
+    Json,
 }
 
 /// A loss that a column's type brings with it and that must be allowed by name.
@@ -69,6 +76,9 @@ pub enum Loss {
     /// `datetimeoffset` keeps the instant and loses the offset.
     #[serde(rename = "datetimeoffset_offset")]
     Offset,
+    /// A type of a user's assembly keeps its bytes and loses its name.
+    #[serde(rename = "clr_type")]
+    ClrType,
 }
 
 impl Loss {
@@ -78,6 +88,7 @@ impl Loss {
             Self::DateTime2SeventhDigit => "datetime2_7",
             Self::TimeSeventhDigit => "time_7",
             Self::Offset => "datetimeoffset_offset",
+            Self::ClrType => "clr_type",
         }
     }
 
@@ -87,6 +98,7 @@ impl Loss {
             Self::DateTime2SeventhDigit => "the seventh fractional digit (100 ns) is cut off",
             Self::TimeSeventhDigit => "the seventh fractional digit (100 ns) is cut off",
             Self::Offset => "the instant is kept, the offset from UTC is not",
+            Self::ClrType => "the bytes are kept, the type's name is not: a table that is created has varbinary(max)",
         }
     }
 }
@@ -95,7 +107,7 @@ impl Loss {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TypePolicy {
-    /// Losses that are accepted: `datetime2_7`, `time_7`, `datetimeoffset_offset`.
+    /// Losses that are accepted: `datetime2_7`, `time_7`, `datetimeoffset_offset`, `clr_type`.
     pub allow_loss: Vec<Loss>,
 }
 
@@ -103,7 +115,12 @@ impl TypePolicy {
     /// A policy that accepts every loss, for tables whose values are known to come from such types' Arrow form.
     pub fn lenient() -> Self {
         Self {
-            allow_loss: vec![Loss::DateTime2SeventhDigit, Loss::TimeSeventhDigit, Loss::Offset],
+            allow_loss: vec![
+                Loss::DateTime2SeventhDigit,
+                Loss::TimeSeventhDigit,
+                Loss::Offset,
+                Loss::ClrType,
+            ],
         }
     }
 
@@ -136,6 +153,9 @@ impl TypePolicy {
     }
 }
 
+/// The longest `hierarchyid`.
+const HIERARCHYID_BYTES: u16 = 892;
+
 impl SqlType {
     /// The Arrow type of its values.
     pub fn arrow(self) -> DataType {
@@ -166,13 +186,20 @@ impl SqlType {
             | Self::NVarChar { length: Length::Max }
             | Self::Text
             | Self::NText
-            | Self::Xml => DataType::LargeUtf8,
+            | Self::Xml
+            | Self::SqlVariant
+            | Self::Json => DataType::LargeUtf8,
             Self::Binary { .. }
             | Self::RowVersion
+            | Self::HierarchyId
             | Self::VarBinary {
                 length: Length::Limited(_),
             } => DataType::Binary,
-            Self::VarBinary { length: Length::Max } | Self::Image => DataType::LargeBinary,
+            Self::VarBinary { length: Length::Max }
+            | Self::Image
+            | Self::Geometry
+            | Self::Geography
+            | Self::Clr => DataType::LargeBinary,
             Self::UniqueIdentifier => DataType::FixedSizeBinary(16),
         }
     }
@@ -184,6 +211,7 @@ impl SqlType {
             Self::Time { scale: 7 } => &[Loss::TimeSeventhDigit],
             Self::DateTimeOffset { scale: 7 } => &[Loss::Offset, Loss::DateTime2SeventhDigit],
             Self::DateTimeOffset { .. } => &[Loss::Offset],
+            Self::Clr => &[Loss::ClrType],
             _ => &[],
         }
     }
@@ -211,18 +239,32 @@ impl SqlType {
         )
     }
 
+    /// Whether it is a CLR type, whose bytes are carried over as they are serialised ([MS-SSCLRT]).
+    pub fn is_clr(self) -> bool {
+        matches!(
+            self,
+            Self::HierarchyId | Self::Geometry | Self::Geography | Self::Clr
+        )
+    }
+
     /// Whether values of an Arrow type can be put into it at all; each value must still fit exactly.
     pub fn accepts(self, arrow: &DataType) -> bool {
         row_encoder::accepts(self.loadable(), arrow)
     }
 
-    /// The type that holds the same values and can be bulk loaded, which the deprecated types cannot.
+    /// The type that holds the same values and can be bulk loaded. The deprecated types cannot be, and those that have no
+    /// Arrow form of their own come as the text or the bytes that stand for them.
     pub fn loadable(self) -> Self {
         match self {
             Self::Text => Self::VarChar { length: Length::Max },
             Self::NText => Self::NVarChar { length: Length::Max },
             Self::Image => Self::VarBinary { length: Length::Max },
             Self::RowVersion => Self::Binary { length: 8 },
+            Self::SqlVariant | Self::Json => Self::NVarChar { length: Length::Max },
+            Self::HierarchyId => Self::VarBinary {
+                length: Length::Limited(HIERARCHYID_BYTES),
+            },
+            Self::Geometry | Self::Geography | Self::Clr => Self::VarBinary { length: Length::Max },
             other => other,
         }
     }
@@ -235,6 +277,11 @@ impl SqlType {
                 | Self::NText
                 | Self::Image
                 | Self::Xml
+                | Self::SqlVariant
+                | Self::Geometry
+                | Self::Geography
+                | Self::Clr
+                | Self::Json
                 | Self::VarChar { length: Length::Max }
                 | Self::NVarChar { length: Length::Max }
                 | Self::VarBinary { length: Length::Max }
@@ -273,6 +320,12 @@ impl fmt::Display for SqlType {
             Self::UniqueIdentifier => f.write_str("uniqueidentifier"),
             Self::RowVersion => f.write_str("rowversion"),
             Self::Xml => f.write_str("xml"),
+            Self::SqlVariant => f.write_str("sql_variant"),
+            Self::HierarchyId => f.write_str("hierarchyid"),
+            Self::Geometry => f.write_str("geometry"),
+            Self::Geography => f.write_str("geography"),
+            Self::Clr => f.write_str("of a user's assembly"),
+            Self::Json => f.write_str("json"),
         }
     }
 }
@@ -376,6 +429,11 @@ fn parse(name: &str, arguments: &[&str]) -> Option<SqlType> {
         "uniqueidentifier" => SqlType::UniqueIdentifier,
         "rowversion" | "timestamp" => SqlType::RowVersion,
         "xml" => SqlType::Xml,
+        "sql_variant" => SqlType::SqlVariant,
+        "hierarchyid" => SqlType::HierarchyId,
+        "geometry" => SqlType::Geometry,
+        "geography" => SqlType::Geography,
+        "json" => SqlType::Json,
         _ => return None,
     })
 }
@@ -420,6 +478,11 @@ mod tests {
             "uniqueidentifier",
             "rowversion",
             "xml",
+            "sql_variant",
+            "hierarchyid",
+            "geometry",
+            "geography",
+            "json",
         ] {
             assert_eq!(text.parse::<SqlType>().unwrap().to_string(), text);
         }
@@ -445,12 +508,8 @@ mod tests {
     #[test]
     fn what_is_not_mapped_is_refused_by_name() {
         for text in [
-            "sql_variant",
-            "hierarchyid",
-            "geometry",
-            "geography",
-            "json",
             "vector(3)",
+            "xml(4)",
             "dbo.MyType",
             "",
             "decimal(39,0)",

@@ -6,14 +6,14 @@ use std::time::Duration;
 use arrow_schema::{Field, Schema};
 use model::{DeclaredType, Error, ErrorKind, Result, TableName, TableSchema};
 
-use crate::{Length, Lsn, SqlType, TypePolicy, quote};
+use crate::{Length, Lsn, SqlType, TypePolicy, quote, variant};
 
 /// The type of a column.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ColumnType {
     /// One that is carried over.
     Mapped(SqlType),
-    /// One that is not, by its name: `sql_variant`, `hierarchyid`, a CLR type.
+    /// One that is not, by its name: `vector`.
     Unmapped(String),
 }
 
@@ -89,11 +89,18 @@ impl ColumnInfo {
         (ty.is_code_page() && !exact_here).then_some(SqlType::NVarChar { length })
     }
 
-    /// How to select it so that its characters arrive unaltered.
+    /// How to select it so that its values arrive unaltered.
     pub fn select(&self) -> String {
         let name = quote::identifier(&self.name);
+        let ColumnType::Mapped(ty) = self.ty else {
+            return name;
+        };
         match self.travels_as() {
             Some(ty) => format!("CAST({name} AS {ty}) AS {name}"),
+            None if ty == SqlType::SqlVariant => format!("{} AS {name}", variant::json(&name)),
+            None if ty.is_clr() || ty == SqlType::Json => {
+                format!("CAST({name} AS {}) AS {name}", ty.loadable())
+            }
             None => name,
         }
     }
@@ -104,8 +111,12 @@ impl ColumnInfo {
     ///
     /// As [`ColumnType::mapped`].
     pub fn declared(&self) -> Result<DeclaredType> {
+        let ty = match self.ty.mapped(&self.name)? {
+            SqlType::Clr => SqlType::Clr.loadable(),
+            ty => ty,
+        };
         Ok(DeclaredType {
-            declared: self.ty.mapped(&self.name)?.to_string(),
+            declared: ty.to_string(),
             collation: self.collation.clone(),
         })
     }
@@ -215,7 +226,8 @@ impl TableInfo {
         self.column(name).is_some_and(|column| {
             let exact = match column.ty {
                 ColumnType::Mapped(ty) => {
-                    !matches!(ty, SqlType::Real | SqlType::Float) && ty.losses().is_empty()
+                    !matches!(ty, SqlType::Real | SqlType::Float | SqlType::SqlVariant)
+                        && ty.losses().is_empty()
                 }
                 ColumnType::Unmapped(_) => false,
             };
@@ -532,12 +544,12 @@ mod tests {
     #[test]
     fn a_schema_names_what_it_cannot_carry() {
         let odd = table(
-            vec![column("id", "int", false), column("g", "geometry", true)],
+            vec![column("id", "int", false), column("g", "vector(3)", true)],
             vec![],
         );
         let error = odd.schema(&TypePolicy::default(), &[]).unwrap_err();
         assert!(
-            error.message().contains("\"g\"") && error.message().contains("geometry"),
+            error.message().contains("\"g\"") && error.message().contains("vector(3)"),
             "{error}"
         );
         let schema = odd.schema(&TypePolicy::default(), &["g".into()]).unwrap();
@@ -563,6 +575,22 @@ mod tests {
                 .unwrap()
                 .has_key()
         );
+    }
+
+    #[test]
+    fn types_that_arrow_lacks_come_as_text_or_bytes() {
+        for (ty, select) in [
+            ("hierarchyid", "CAST([c] AS varbinary(892)) AS [c]"),
+            ("geography", "CAST([c] AS varbinary(max)) AS [c]"),
+            ("json", "CAST([c] AS nvarchar(max)) AS [c]"),
+            ("xml", "[c]"),
+        ] {
+            assert_eq!(column("c", ty, true).select(), select);
+        }
+        let mut custom = column("c", "int", true);
+        custom.ty = ColumnType::Mapped(SqlType::Clr);
+        assert_eq!(custom.select(), "CAST([c] AS varbinary(max)) AS [c]");
+        assert_eq!(custom.declared().unwrap().declared, "varbinary(max)");
     }
 
     #[test]

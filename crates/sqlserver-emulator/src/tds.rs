@@ -31,3 +31,4 @@ pub(crate) use tls::TlsIdentity;
 pub(crate) use type_info::Layout;
 pub(crate) use value_decode::scalar;
 pub(crate) use value_encode::Encoder;
+pub(crate) use variant::{decode_kept as decode_variant, encode as encode_variant};

@@ -13,6 +13,49 @@ pub enum Length {
     Max,
 }
 
+/// A CLR type that the server brings along.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ClrType {
+    /// A place in a tree.
+    HierarchyId,
+    /// Shapes in a plane.
+    Geometry,
+    /// Shapes on the globe.
+    Geography,
+}
+
+impl ClrType {
+    /// All of them.
+    pub(crate) const ALL: [Self; 3] = [Self::HierarchyId, Self::Geometry, Self::Geography];
+
+    /// Its name in `sys.types`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::HierarchyId => "hierarchyid",
+            Self::Geometry => "geometry",
+            Self::Geography => "geography",
+        }
+    }
+
+    /// `sys.types.user_type_id`.
+    pub(crate) fn user_type_id(self) -> i32 {
+        match self {
+            Self::HierarchyId => 128,
+            Self::Geometry => 129,
+            Self::Geography => 130,
+        }
+    }
+
+    /// The class in the assembly that SQL Server brings along.
+    pub(crate) fn class(self) -> &'static str {
+        match self {
+            Self::HierarchyId => "SqlHierarchyId",
+            Self::Geometry => "SqlGeometry",
+            Self::Geography => "SqlGeography",
+        }
+    }
+}
+
 /// A type as T-SQL declares it. Strings carry their collation beside the type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the variants are T-SQL's own type names")]
@@ -71,6 +114,8 @@ pub enum SqlType {
     RowVersion,
     Xml,
     SqlVariant,
+    /// Kept as the bytes that it is serialised to; its methods do not exist.
+    Clr(ClrType),
     /// The type of an untyped `NULL` literal; described to a client as `int`.
     Null,
 }
@@ -109,6 +154,7 @@ impl SqlType {
             Self::RowVersion => "timestamp",
             Self::Xml => "xml",
             Self::SqlVariant => "sql_variant",
+            Self::Clr(ty) => ty.name(),
         }
     }
 
@@ -144,6 +190,7 @@ impl SqlType {
             Self::RowVersion => 189,
             Self::NVarChar { .. } => 231,
             Self::NChar { .. } => 239,
+            Self::Clr(_) => 240,
             Self::Xml => 241,
         }
     }
@@ -188,7 +235,8 @@ impl SqlType {
                 Length::Max => -1,
             },
             Self::Text | Self::NText | Self::Image | Self::UniqueIdentifier => 16,
-            Self::Xml => -1,
+            Self::Clr(ClrType::HierarchyId) => 892,
+            Self::Xml | Self::Clr(_) => -1,
             Self::SqlVariant => 8016,
         }
     }
@@ -266,7 +314,7 @@ impl SqlType {
         )
     }
 
-    /// True for types that a client receives in chunks (PLP): the `(max)` types and `xml`.
+    /// True for types that a client receives in chunks (PLP): the `(max)` types, `xml` and the CLR types.
     pub fn is_max(self) -> bool {
         matches!(
             self,
@@ -274,6 +322,7 @@ impl SqlType {
                 | Self::NVarChar { len: Length::Max }
                 | Self::VarBinary { len: Length::Max }
                 | Self::Xml
+                | Self::Clr(_)
         )
     }
 }

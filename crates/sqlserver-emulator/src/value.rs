@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::types::{Length, SqlType};
+use crate::types::{Length, SqlType, TypeInfo};
 
 /// A `decimal` or `numeric`: `unscaled × 10^-scale`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -70,6 +70,17 @@ pub enum Value {
     Guid([u8; 16]),
     RowVersion(u64),
     Xml(Arc<[u16]>),
+    /// What a `sql_variant` holds, where the value alone does not show its type.
+    Variant(Arc<Held>),
+}
+
+/// A value with its declared type.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Held {
+    /// `char`, `varchar`, `nchar`, `nvarchar` with a collation, `binary`, `varbinary`, or `numeric`.
+    pub info: TypeInfo,
+    /// Text, bytes, or a decimal.
+    pub value: Value,
 }
 
 impl Value {
@@ -81,6 +92,37 @@ impl Value {
     /// Bytes of any binary type.
     pub fn bytes(bytes: &[u8]) -> Self {
         Self::Bytes(bytes.into())
+    }
+
+    /// The value as a `sql_variant` holds it, whose type is `info`.
+    pub(crate) fn in_variant(self, info: TypeInfo) -> Self {
+        let hidden = match (&self, info.ty) {
+            (
+                Self::Str(_),
+                SqlType::Char { .. }
+                | SqlType::NChar { .. }
+                | SqlType::VarChar {
+                    len: Length::Chars(_),
+                }
+                | SqlType::NVarChar {
+                    len: Length::Chars(_),
+                },
+            )
+            | (
+                Self::Bytes(_),
+                SqlType::Binary { .. }
+                | SqlType::VarBinary {
+                    len: Length::Chars(_),
+                },
+            )
+            | (Self::Decimal(_), SqlType::Numeric { .. }) => true,
+            _ => false,
+        };
+        if hidden {
+            Self::Variant(Arc::new(Held { info, value: self }))
+        } else {
+            self
+        }
     }
 
     /// True for NULL.
@@ -148,6 +190,7 @@ impl Value {
             Self::Guid(_) => SqlType::UniqueIdentifier,
             Self::RowVersion(_) => SqlType::RowVersion,
             Self::Xml(_) => SqlType::Xml,
+            Self::Variant(_) => SqlType::SqlVariant,
         })
     }
 }

@@ -123,7 +123,7 @@ fn overwriting_ops(rules: Rules) -> String {
 fn same_key(target: &Target) -> String {
     let pairs = target
         .keys()
-        .map(|key| format!("t.{} = s.{}", quote::identifier(&key.name), key.staged()));
+        .map(|key| format!("t.{} = {}", quote::identifier(&key.name), key.value()));
     pairs.collect::<Vec<_>>().join(" AND ")
 }
 
@@ -196,14 +196,14 @@ fn differs(columns: &[&TargetColumn]) -> Option<String> {
             .join(", ")
     };
     let stored = images(|column| column.image(&format!("t.{}", quote::identifier(&column.name))));
-    let staged = images(|column| column.image(&format!("s.{}", column.staged())));
+    let staged = images(|column| column.image(&column.value()));
     (!columns.is_empty()).then(|| format!("EXISTS (SELECT {stored} EXCEPT SELECT {staged})"))
 }
 
 fn assignments(columns: &[&TargetColumn]) -> String {
     let pairs = columns
         .iter()
-        .map(|column| format!("{} = s.{}", quote::identifier(&column.name), column.staged()));
+        .map(|column| format!("{} = {}", quote::identifier(&column.name), column.value()));
     pairs.collect::<Vec<_>>().join(", ")
 }
 
@@ -258,10 +258,7 @@ fn target_list(target: &Target) -> String {
 }
 
 fn staged_list(target: &Target) -> String {
-    let columns = target
-        .columns
-        .iter()
-        .map(|column| format!("s.{}", column.staged()));
+    let columns = target.columns.iter().map(TargetColumn::value);
     columns.collect::<Vec<_>>().join(", ")
 }
 

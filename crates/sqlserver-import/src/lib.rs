@@ -76,6 +76,7 @@ mod rights;
 mod session;
 mod sink;
 mod target;
+mod variants;
 
 pub use options::{ApplyOptions, Existing, Statement, Strategy};
 pub use rights::{missing_rights, needed_rights};

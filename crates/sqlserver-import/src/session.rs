@@ -12,9 +12,13 @@ use sqlserver_client::{BulkColumn, ConnectOptions, Connection, SqlType, quote};
 
 use crate::apply;
 use crate::target::{Target, TargetColumn};
+use crate::variants::{self, StagedVariant};
 
 /// The staging table's column of operations.
 const OP: &str = "op";
+
+/// How many types of variants one statement makes.
+const VARIANT_TYPES: usize = 50;
 
 /// What a [`Staged`] says: which session holds which table.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -99,6 +103,7 @@ impl Session {
             }
         };
         self.convert(&stage).await?;
+        self.make_variants(&stage).await?;
         self.check(&stage).await?;
         self.stages.insert(number, stage);
         let id = StageId {
@@ -114,7 +119,7 @@ impl Session {
         let columns = self.bulk_columns();
         let staged = self.target.columns.iter();
         let staged: Vec<_> = staged
-            .map(|column| (column.source, column.name.clone()))
+            .map(|column| (column.source, column.name.clone(), StagedVariant::of(column).is_some()))
             .collect();
         let batches = rows.map(move |batch| batch.and_then(|batch| staged_batch(&batch, &staged)));
         self.connection
@@ -148,6 +153,31 @@ impl Session {
             self.connection
                 .execute(&format!("ALTER TABLE {stage} ALTER COLUMN {definition};"), &[])
                 .await?;
+        }
+        Ok(())
+    }
+
+    /// Makes the columns of type `sql_variant` of the types and texts that were loaded, and sees that they say the same.
+    async fn make_variants(&mut self, stage: &str) -> Result<()> {
+        let columns = self.target.columns.iter();
+        let variants: Vec<_> = columns
+            .filter_map(|column| Some((StagedVariant::of(column)?, column.name.clone())))
+            .collect();
+        for (variant, name) in variants {
+            let types = self.connection.query(&variant.types(stage), &[]).await?;
+            let types = types.iter().map(|row| row.need_text("declaration"));
+            let types = types.collect::<Result<Vec<_>>>()?;
+            for some in types.chunks(VARIANT_TYPES) {
+                let make = variant.make(stage, some).map_err(|error| error.with("column", &name))?;
+                self.connection.execute(&make, &[]).await?;
+            }
+            let altered = self.count(&variant.altered(stage)).await?;
+            if altered > 0 {
+                let why = format!(
+                    "values do not fit column {name:?} of type sql_variant: they are not written as their types write them"
+                );
+                return Err(Error::new(ErrorKind::Data, why).with("rows", altered));
+            }
         }
         Ok(())
     }
@@ -226,10 +256,12 @@ impl Session {
             collation: None,
             nullable: false,
         };
-        let columns = self.target.columns.iter();
-        let columns = columns.map(|column| staged_column(column, column.loaded()));
+        let variants = self.target.columns.iter();
+        let variants = variants.filter(|column| StagedVariant::of(column).is_some());
+        let variants = variants.map(|column| staged_column(column, column.ty));
         let columns: Vec<_> = std::iter::once(op)
-            .chain(columns)
+            .chain(self.target.columns.iter().flat_map(loaded_columns))
+            .chain(variants)
             .map(|column| column.sql())
             .collect();
         format!("CREATE TABLE {stage} ({});", columns.join(", "))
@@ -240,10 +272,8 @@ impl Session {
             name: OP.to_owned(),
             ty: SqlType::TinyInt,
         };
-        let columns = self.target.columns.iter().map(|column| BulkColumn {
-            name: column.staged(),
-            ty: column.loaded(),
-        });
+        let columns = self.target.columns.iter().flat_map(loaded_columns);
+        let columns = columns.map(|ColumnDefinition { name, ty, .. }| BulkColumn { name, ty });
         std::iter::once(op).chain(columns).collect()
     }
 }
@@ -253,6 +283,21 @@ fn refuse(found: i64, kind: ErrorKind, why: &'static str) -> Result<()> {
         Ok(())
     } else {
         Err(Error::new(kind, why).with("rows", found))
+    }
+}
+
+/// The columns of a staging table that a column of the target is loaded into: itself, or the parts of a `sql_variant`.
+fn loaded_columns(column: &TargetColumn) -> Vec<ColumnDefinition> {
+    let itself = staged_column(column, column.loaded());
+    match StagedVariant::of(column) {
+        None => vec![itself],
+        Some(variant) => variant
+            .loaded()
+            .map(|name| ColumnDefinition {
+                name,
+                ..itself.clone()
+            })
+            .into(),
     }
 }
 
@@ -266,14 +311,20 @@ fn staged_column(column: &TargetColumn, ty: SqlType) -> ColumnDefinition {
     }
 }
 
-/// The operations and the columns that are written, by index and name.
-fn staged_batch(batch: &ChangeBatch, columns: &[(usize, String)]) -> Result<RecordBatch> {
+/// The operations and the columns that are written, by index and name. Variants come as two columns.
+fn staged_batch(batch: &ChangeBatch, columns: &[(usize, String, bool)]) -> Result<RecordBatch> {
     let misfit = |error| Error::internal("a change batch does not have its schema").caused_by(error);
-    let sources: Vec<_> = columns.iter().map(|(source, _)| *source).collect();
+    let sources: Vec<_> = columns.iter().map(|(source, ..)| *source).collect();
     let values = batch.rows.project(&sources).map_err(misfit)?;
     let ops: Int32Array = batch.ops.values().iter().map(|op| i32::from(*op)).collect();
-    let op: (&str, ArrayRef, bool) = (OP, Arc::new(ops), false);
-    let named = columns.iter().zip(values.columns());
-    let all = std::iter::once(op).chain(named.map(|((_, name), array)| (name.as_str(), array.clone(), true)));
+    let mut all: Vec<(&str, ArrayRef, bool)> = vec![(OP, Arc::new(ops), false)];
+    for ((_, name, variant), array) in columns.iter().zip(values.columns()) {
+        if *variant {
+            let [types, texts] = variants::take_apart(array).map_err(|error| error.with("column", name))?;
+            all.extend([(name.as_str(), types, true), (name.as_str(), texts, true)]);
+        } else {
+            all.push((name, array.clone(), true));
+        }
+    }
     RecordBatch::try_from_iter_with_nullable(all).map_err(misfit)
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use model::{DeclaredType, Error, ErrorKind, Result, TableSchema};
-use sqlserver_client::{ColumnInfo, SqlType, TableInfo, quote};
+use sqlserver_client::{ColumnInfo, SqlType, TableInfo, quote, variant};
 
 /// A column of the target that is written.
 #[derive(Debug, Clone)]
@@ -26,6 +26,15 @@ impl TargetColumn {
     /// Its name in a staging table. Target names could clash with the column of operations.
     pub(crate) fn staged(&self) -> String {
         format!("c{}", self.source)
+    }
+
+    /// The staged value as the target takes it, of the staging table's alias `s`.
+    pub(crate) fn value(&self) -> String {
+        let staged = format!("s.{}", self.staged());
+        match self.ty {
+            SqlType::Json => format!("CAST({staged} AS json)"),
+            _ => staged,
+        }
     }
 
     /// Its type in a staging table while rows are loaded.
@@ -60,6 +69,9 @@ impl TargetColumn {
             SqlType::Text => sized(&format!("CAST({column} AS varchar(max))")),
             SqlType::NText => sized(&format!("CAST({column} AS nvarchar(max))")),
             SqlType::Xml => format!("CAST({column} AS varbinary(max))"),
+            SqlType::SqlVariant => variant::image(column),
+            ty if ty.is_clr() => sized(&format!("CAST({column} AS varbinary(max))")),
+            SqlType::Json => sized(&format!("CAST({column} AS nvarchar(max))")),
             SqlType::Real | SqlType::Float => format!("CAST({column} AS varbinary(8))"),
             SqlType::DateTimeOffset { .. } => format!("CONVERT(char(34), {column}, 121)"),
             ty if ty.is_text() || ty.is_binary() => sized(column),

@@ -3,7 +3,8 @@
 use model::{Error, Result, TableName};
 
 use crate::{
-    ColumnInfo, ColumnType, Connection, ForeignKey, IndexInfo, Param, Row, Rows, TableInfo, TriggerInfo,
+    ColumnInfo, ColumnType, Connection, ForeignKey, IndexInfo, Param, Row, Rows, SqlType, TableInfo,
+    TriggerInfo,
 };
 
 const OBJECT: &str = "\
@@ -26,6 +27,7 @@ WHERE o.type IN ('U', 'V') AND s.name = @schema AND o.name = @name";
 /// Alias types are resolved through `system_type_id`; CLR types keep their own name.
 const COLUMNS: &str = "\
 SELECT c.column_id AS column_id, c.name AS column_name, \
+ CASE WHEN ut.is_assembly_type = 1 AND ut.is_user_defined = 1 THEN 1 ELSE 0 END AS is_clr, \
  CASE WHEN ut.is_assembly_type = 1 THEN ut.name ELSE bt.name END AS type_name, c.max_length AS max_length, \
  c.[precision] AS type_precision, c.[scale] AS type_scale, CONVERT(nvarchar(128), c.collation_name) AS collation_name, \
  CONVERT(int, COLLATIONPROPERTY(c.collation_name, 'CodePage')) AS code_page, c.is_nullable AS is_nullable, \
@@ -101,13 +103,10 @@ pub(super) async fn load(connection: &mut Connection, name: &TableName) -> Resul
 }
 
 fn column(row: &Row<'_>) -> Result<ColumnInfo> {
-    let declared = declared(row)?;
     Ok(ColumnInfo {
         name: row.need_text("column_name")?.to_owned(),
         id: row.need_i64("column_id")? as i32,
-        ty: declared
-            .parse()
-            .map_or_else(|_| ColumnType::Unmapped(declared), ColumnType::Mapped),
+        ty: column_type(row)?,
         collation: row.text("collation_name")?.map(str::to_owned),
         code_page: row.i64("code_page")?.map(|code_page| code_page as i32),
         nullable: row.flag("is_nullable")?,
@@ -119,6 +118,16 @@ fn column(row: &Row<'_>) -> Result<ColumnInfo> {
         column_set: row.flag("is_column_set")?,
         default: row.text("default_definition")?.map(str::to_owned),
     })
+}
+
+fn column_type(row: &Row<'_>) -> Result<ColumnType> {
+    if row.flag("is_clr")? {
+        return Ok(ColumnType::Mapped(SqlType::Clr));
+    }
+    let declared = declared(row)?;
+    Ok(declared
+        .parse()
+        .map_or_else(|_| ColumnType::Unmapped(declared), ColumnType::Mapped))
 }
 
 /// The type as T-SQL writes it, from its name and the catalog's numbers.

@@ -161,7 +161,12 @@ fn null_of(ty: SqlType) -> (TdsType, Option<RpcTypeMetadata>) {
         SqlType::VarBinary {
             length: Length::Limited(length),
         } => (TdsType::VarBinary(None, length), None),
-        SqlType::VarBinary { length: Length::Max } | SqlType::Image => (TdsType::VarBinaryMax(None), None),
+        SqlType::HierarchyId => (TdsType::VarBinary(None, 892), None),
+        SqlType::VarBinary { length: Length::Max }
+        | SqlType::Image
+        | SqlType::Geometry
+        | SqlType::Geography
+        | SqlType::Clr => (TdsType::VarBinaryMax(None), None),
         SqlType::UniqueIdentifier => (TdsType::Uuid(None), None),
         SqlType::Char { .. }
         | SqlType::NChar { .. }
@@ -175,6 +180,8 @@ fn null_of(ty: SqlType) -> (TdsType, Option<RpcTypeMetadata>) {
         | SqlType::NVarChar { length: Length::Max }
         | SqlType::Text
         | SqlType::NText
-        | SqlType::Xml => (TdsType::NVarcharMax(None), None),
+        | SqlType::Xml
+        | SqlType::SqlVariant
+        | SqlType::Json => (TdsType::NVarcharMax(None), None),
     }
 }

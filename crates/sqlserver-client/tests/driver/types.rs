@@ -338,6 +338,130 @@ async fn old_large_types_xml_and_rowversions_are_read() {
     }
 }
 
+/// A `sql_variant` of each base type, as an expression and as the text that stands for it: the type with its length or precision, the
+/// collation of text, and the value in the style that CAST and CONVERT (Transact-SQL) calls lossless.
+const VARIANTS: &[(&str, &str)] = &[
+    ("CAST(1 AS bit)", r#"{"type":"bit","value":"1"}"#),
+    ("CAST(255 AS tinyint)", r#"{"type":"tinyint","value":"255"}"#),
+    ("CAST(-1 AS smallint)", r#"{"type":"smallint","value":"-1"}"#),
+    ("-2147483647", r#"{"type":"int","value":"-2147483647"}"#),
+    (
+        "CAST(9223372036854775807 AS bigint)",
+        r#"{"type":"bigint","value":"9223372036854775807"}"#,
+    ),
+    (
+        "CAST(-1.50 AS decimal(9,2))",
+        r#"{"type":"decimal(9,2)","value":"-1.50"}"#,
+    ),
+    (
+        "CAST(1.5 AS numeric(38,10))",
+        r#"{"type":"numeric(38,10)","value":"1.5000000000"}"#,
+    ),
+    (
+        "CAST(-922337203685477.5808 AS money)",
+        r#"{"type":"money","value":"-922337203685477.5808"}"#,
+    ),
+    (
+        "CAST(0.0001 AS smallmoney)",
+        r#"{"type":"smallmoney","value":"0.0001"}"#,
+    ),
+    (
+        "CAST(0.1E0 AS float)",
+        r#"{"type":"float","value":"0.10000000000000001"}"#,
+    ),
+    ("CAST('0001-01-01' AS date)", r#"{"type":"date","value":"0001-01-01"}"#),
+    (
+        "CAST('23:59:59.9999999' AS time(7))",
+        r#"{"type":"time(7)","value":"23:59:59.9999999"}"#,
+    ),
+    (
+        "CAST('2026-11-21T12:34:56.003' AS datetime)",
+        r#"{"type":"datetime","value":"2026-11-21T12:34:56.003"}"#,
+    ),
+    (
+        "CAST('2079-06-06T23:59:00' AS smalldatetime)",
+        r#"{"type":"smalldatetime","value":"2079-06-06T23:59:00"}"#,
+    ),
+    (
+        "CAST('9999-12-31T23:59:59.999' AS datetime2(3))",
+        r#"{"type":"datetime2(3)","value":"9999-12-31 23:59:59.9990000"}"#,
+    ),
+    (
+        "CAST('2026-01-01T00:00:00.1234567-14:00' AS datetimeoffset(7))",
+        r#"{"type":"datetimeoffset(7)","value":"2026-01-01 00:00:00.1234567 -14:00"}"#,
+    ),
+    (
+        "CAST('00112233-4455-6677-8899-AABBCCDDEEFF' AS uniqueidentifier)",
+        r#"{"type":"uniqueidentifier","value":"00112233-4455-6677-8899-AABBCCDDEEFF"}"#,
+    ),
+    ("CAST(0x00FF AS varbinary(9))", r#"{"type":"varbinary(9)","value":"0x00FF"}"#),
+    ("CAST(0x01 AS binary(3))", r#"{"type":"binary(3)","value":"0x010000"}"#),
+    (
+        "CAST('a ' AS varchar(9))",
+        r#"{"type":"varchar(9)","collation":"SQL_Latin1_General_CP1_CI_AS","value":"a "}"#,
+    ),
+    (
+        "CAST(N'Ж' COLLATE Cyrillic_General_CI_AS AS varchar(9))",
+        r#"{"type":"varchar(9)","collation":"Cyrillic_General_CI_AS","value":"Ж"}"#,
+    ),
+    (
+        "CAST('b' COLLATE Latin1_General_BIN2 AS char(3))",
+        r#"{"type":"char(3)","collation":"Latin1_General_BIN2","value":"b  "}"#,
+    ),
+    (
+        "CAST(N'日\"\\/' + NCHAR(9) + NCHAR(1) AS nvarchar(20))",
+        r#"{"type":"nvarchar(20)","collation":"SQL_Latin1_General_CP1_CI_AS","value":"日\"\\\/\t\u0001"}"#,
+    ),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn variants_are_read_with_their_types() {
+    use arrow_array::cast::AsArray;
+
+    let emulator = start().await;
+    let mut connection = connect(&emulator).await;
+    run(
+        &mut connection,
+        &["CREATE TABLE dbo.variants (id int NOT NULL PRIMARY KEY, v sql_variant NULL)"],
+    )
+    .await;
+    for (id, (expression, _)) in VARIANTS.iter().enumerate() {
+        let insert = format!("INSERT INTO dbo.variants VALUES ({id}, {expression})");
+        run(&mut connection, &[&insert]).await;
+    }
+    run(&mut connection, &["INSERT INTO dbo.variants VALUES (1000, NULL)"]).await;
+    let (_, batch) = read(connection, "variants").await;
+    let texts = batch.column(1).as_string::<i64>();
+    for (row, (expression, text)) in VARIANTS.iter().enumerate() {
+        assert_eq!(texts.value(row), *text, "{expression}");
+    }
+    assert!(texts.is_null(VARIANTS.len()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clr_types_are_read_as_their_bytes() {
+    use arrow_array::cast::AsArray;
+
+    let emulator = start().await;
+    let mut connection = connect(&emulator).await;
+    // [MS-SSCLRT]: '/1/3/' (2.1.3), and POINT(3 4) in a plane and on the globe.
+    run(
+        &mut connection,
+        &[
+            "CREATE TABLE dbo.clr (id hierarchyid NOT NULL PRIMARY KEY, plane geometry NULL, globe geography)",
+            "INSERT INTO dbo.clr VALUES (0x5BC0, 0x00000000010C00000000000008400000000000001040, 0xE6100000010C00000000000010400000000000000840)",
+            "INSERT INTO dbo.clr (id) VALUES (0x)",
+        ],
+    )
+    .await;
+    let (_, batch) = read(connection, "clr").await;
+    assert_eq!(batch.column(0).as_binary::<i32>().value(0), b"");
+    assert_eq!(batch.column(0).as_binary::<i32>().value(1), [0x5B, 0xC0]);
+    assert_eq!(batch.column(1).as_binary::<i64>().value(1).len(), 22);
+    assert_eq!(batch.column(2).as_binary::<i64>().value(1)[..6], [0xE6, 0x10, 0, 0, 1, 0x0C]);
+    assert!(batch.column(1).is_null(0) && batch.column(2).is_null(0));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn code_pages_arrive_as_their_characters() {
     use arrow_array::cast::AsArray;

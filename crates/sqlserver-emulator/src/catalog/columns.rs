@@ -4,7 +4,7 @@ use super::objects::{constraint, object_columns};
 use super::{Kind, View, Viewer, bit, definition, int, text};
 use crate::collation::Collation;
 use crate::store::{Column, Table};
-use crate::types::{Length, SqlType};
+use crate::types::{ClrType, Length, SqlType};
 use crate::value::Value;
 
 pub(super) fn view(viewer: &Viewer<'_>, name: &str) -> Option<View> {
@@ -65,7 +65,14 @@ const SYSNAME: i32 = 256;
 fn user_type_id(column: &Column) -> i32 {
     match column.alias.as_deref() {
         Some(alias) if alias.eq_ignore_ascii_case("sysname") => SYSNAME,
-        _ => i32::from(column.info.ty.system_type_id()),
+        _ => system_user_type_id(column.info.ty),
+    }
+}
+
+fn system_user_type_id(ty: SqlType) -> i32 {
+    match ty {
+        SqlType::Clr(clr) => clr.user_type_id(),
+        _ => i32::from(ty.system_type_id()),
     }
 }
 
@@ -246,10 +253,9 @@ fn types() -> View {
         len: Length::Chars(128),
     };
     rows.push(type_values(name, Some(("sysname", SYSNAME))));
-    for (name, id) in [("hierarchyid", 128), ("geometry", 129), ("geography", 130)] {
-        let mut values = type_values(SqlType::Xml, Some((name, id)));
-        if let [_, system_type, .., assembly, _, _, _] = values.as_mut_slice() {
-            *system_type = Value::TinyInt(240);
+    for clr in ClrType::ALL {
+        let mut values = type_values(SqlType::Clr(clr), Some((clr.name(), clr.user_type_id())));
+        if let [.., assembly, _, _, _] = values.as_mut_slice() {
             *assembly = bit(true);
         }
         rows.push(values);

@@ -8,7 +8,7 @@ pub(super) use predicates::comparison;
 use std::sync::Arc;
 
 use super::bound::{BoundExpr, Label, Node};
-use super::convert::{Way, check, convert, length_of};
+use super::convert::{Way, check, convert_typed, length_of};
 use super::types::unify;
 use super::{Global, Scope, function};
 use crate::ast::{Expr, Literal};
@@ -101,7 +101,7 @@ pub(super) fn implicit(expr: BoundExpr, target: TypeInfo) -> BoundExpr {
         return BoundExpr { info, ..expr };
     }
     if let Some(value) = expr.constant_value()
-        && let Ok(value) = convert(value.clone(), expr.info.ty, target, 0)
+        && let Ok(value) = convert_typed(value.clone(), expr.info, target, 0)
     {
         return BoundExpr {
             node: Node::Constant(value),

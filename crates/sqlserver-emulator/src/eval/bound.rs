@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::arithmetic;
 use super::compare::{compare, equals, satisfies};
-use super::convert::convert;
+use super::convert::{convert, convert_typed};
 use super::function::Call;
 use super::like::Pattern;
 use super::{Context, EnvironmentFunction, Global, Slot, SlotInfo};
@@ -300,7 +300,7 @@ impl BoundExpr {
             Some(Value::Null) => return Ok(Value::Null),
             Some(style) => style.as_integer().unwrap_or(0) as i32,
         };
-        match convert(value, operand.info.ty, self.info, style) {
+        match convert_typed(value, operand.info, self.info, style) {
             Err(_) if attempt => Ok(Value::Null),
             converted => converted,
         }

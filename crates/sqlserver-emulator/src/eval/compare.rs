@@ -11,6 +11,8 @@ use crate::value::{Decimal, Value};
 pub(crate) fn compare(a: &Value, b: &Value, collation: Option<&'static Collation>) -> Option<Ordering> {
     match (a, b) {
         (Value::Null, _) | (_, Value::Null) => None,
+        (Value::Variant(a), b) => compare(&a.value, b, a.info.collation),
+        (a, Value::Variant(b)) => compare(a, &b.value, b.info.collation),
         (Value::Str(a) | Value::Xml(a), Value::Str(b) | Value::Xml(b)) => Some(compare_text(
             a,
             b,

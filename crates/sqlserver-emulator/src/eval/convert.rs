@@ -12,15 +12,20 @@ mod tests;
 pub(super) use allowed::{Way, check};
 pub(super) use to_text::plain_text;
 
+use std::sync::Arc;
+
 use crate::collation::Collation;
 use crate::error::{SqlError, SqlResult};
 use crate::types::{Length, SqlType, TypeInfo};
-use crate::value::Value;
+use crate::value::{Held, Value};
 
 /// `value` of type `from` as a value of type `to`, cut where it is longer. Style 0 is CONVERT's default.
 pub(crate) fn convert(value: Value, from: SqlType, to: TypeInfo, style: i32) -> SqlResult<Value> {
     if value.is_null() {
         return Ok(Value::Null);
+    }
+    if let Value::Variant(held) = &value {
+        return convert_held(held, to, style);
     }
     let from = if matches!(from, SqlType::SqlVariant) {
         type_of(&value)
@@ -62,8 +67,30 @@ pub(crate) fn convert(value: Value, from: SqlType, to: TypeInfo, style: i32) -> 
         SqlType::Xml => Ok(Value::Xml(
             to_text::plain_text(&value, from, style)?.encode_utf16().collect(),
         )),
+        SqlType::Clr(_) => to_binary::clr(value, target),
         SqlType::SqlVariant | SqlType::Null => Ok(value),
     }
+}
+
+/// As [`convert`]; a `sql_variant` keeps the type that its value comes from.
+pub(crate) fn convert_typed(value: Value, from: TypeInfo, to: TypeInfo, style: i32) -> SqlResult<Value> {
+    match to.ty {
+        SqlType::SqlVariant => Ok(value.in_variant(from)),
+        _ => convert(value, from.ty, to, style),
+    }
+}
+
+fn convert_held(held: &Held, to: TypeInfo, style: i32) -> SqlResult<Value> {
+    let to = match to.ty {
+        SqlType::SqlVariant => return Ok(Value::Variant(Arc::new(held.clone()))),
+        // The bytes of text are those of its own code page.
+        SqlType::Binary { .. } | SqlType::VarBinary { .. } => TypeInfo {
+            collation: held.info.collation,
+            ..to
+        },
+        _ => to,
+    };
+    convert(held.value.clone(), held.info.ty, to, style)
 }
 
 /// What a conversion aims at.
@@ -164,6 +191,7 @@ pub(super) fn type_of(value: &Value) -> SqlType {
         Value::Guid(_) => SqlType::UniqueIdentifier,
         Value::RowVersion(_) => SqlType::RowVersion,
         Value::Xml(_) => SqlType::Xml,
+        Value::Variant(ref held) => held.info.ty,
     }
 }
 

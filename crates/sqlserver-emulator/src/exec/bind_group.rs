@@ -7,7 +7,7 @@ use super::scope::Binder;
 use crate::ast::{Expr, FrameBound, FunctionCall};
 use crate::error::{SqlError, SqlResult};
 use crate::eval::{BoundExpr, Slot, SlotInfo, bind, convert_to};
-use crate::types::{SqlType, TypeInfo};
+use crate::types::{ClrType, SqlType, TypeInfo};
 
 impl Binder<'_> {
     pub(super) fn group(&mut self, keys: &[Expr], aggregates: &[Expr]) -> SqlResult<GroupPlan> {
@@ -270,7 +270,9 @@ fn aggregate_type(kind: AggregateKind, argument: Option<TypeInfo>) -> SqlResult<
         AggregateKind::Count => return Ok(TypeInfo::new(SqlType::Int).not_null()),
         AggregateKind::CountBig => return Ok(TypeInfo::new(SqlType::BigInt).not_null()),
         AggregateKind::Min | AggregateKind::Max => match argument_type {
-            SqlType::Bit | SqlType::Xml | SqlType::Image | SqlType::Text | SqlType::NText => {
+            SqlType::Bit
+            | SqlType::Clr(ClrType::Geometry | ClrType::Geography)
+            | SqlType::Xml | SqlType::Image | SqlType::Text | SqlType::NText => {
                 return wrong(if kind == AggregateKind::Min { "min" } else { "max" });
             }
             _ => {

@@ -242,7 +242,7 @@ impl Run<'_> {
         refused(free)
     }
 
-    /// Waits until no other transaction has written or locked rows of a table, and keeps them out.
+    /// Waits until no other transaction has written or locked rows of a table, and keeps all others out.
     pub(super) fn lock_table(&self, id: TableId) -> SqlResult<()> {
         let tx = self.statement.tx;
         let free = self
@@ -258,7 +258,7 @@ impl Run<'_> {
                 if !others.is_empty() {
                     return Err(Refusal::Blocked(others));
                 }
-                store.lock_range(tx, id, LockMode::Exclusive, None)
+                store.lock_range(tx, id, LockMode::Schema, None)
             })?;
         refused(free)
     }

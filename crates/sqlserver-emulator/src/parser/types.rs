@@ -4,7 +4,7 @@ use super::Parser;
 use crate::ast::{ColumnType, ObjectName};
 use crate::error::{SqlError, SqlResult};
 use crate::lexer::TokenKind;
-use crate::types::{Length, SqlType};
+use crate::types::{ClrType, Length, SqlType};
 
 /// The length of `char`, `varchar` and the like when none is written: 1 in declarations.
 pub(super) const DECLARED_LENGTH: u16 = 1;
@@ -171,6 +171,9 @@ fn built_in(name: &str, arguments: Arguments, default_length: u16) -> SqlResult<
         "rowversion" | "timestamp" => SqlType::RowVersion,
         "xml" => SqlType::Xml,
         "sql_variant" => SqlType::SqlVariant,
+        "hierarchyid" => SqlType::Clr(ClrType::HierarchyId),
+        "geometry" => SqlType::Clr(ClrType::Geometry),
+        "geography" => SqlType::Clr(ClrType::Geography),
         _ => return Ok(None),
     };
     Ok(Some(ty))

@@ -62,6 +62,7 @@ fn append_value(value: &Value, collation: Option<&'static Collation>, out: &mut 
         }
         Value::Guid(guid) => out.extend(guid_order(guid)),
         Value::RowVersion(n) => out.extend(n.to_be_bytes()),
+        Value::Variant(held) => append_value(&held.value, held.info.collation, out),
     }
 }
 

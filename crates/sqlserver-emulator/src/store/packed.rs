@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::table::Row;
-use crate::tds::{Encoder, Layout, scalar};
+use crate::tds::{Encoder, Layout, decode_variant, encode_variant, scalar};
 use crate::types::SqlType;
 use crate::value::Value;
 
@@ -34,6 +34,7 @@ mod tag {
     pub(super) const BYTES: u8 = 20;
     pub(super) const ROW_VERSION: u8 = 21;
     pub(super) const XML: u8 = 22;
+    pub(super) const VARIANT: u8 = 23;
 }
 
 /// A row in few bytes, shared by everyone who reads it.
@@ -167,6 +168,7 @@ fn pack(value: &Value, out: &mut Vec<u8>) {
         }
         Value::Str(units) => pack_wide(tag::WIDE, units, out),
         Value::Xml(units) => pack_wide(tag::XML, units, out),
+        Value::Variant(_) => pack_variant(value, out),
         Value::Bytes(bytes) => {
             out.push(tag::BYTES);
             length(bytes.len(), out);
@@ -196,6 +198,16 @@ fn pack_scalar(ty: SqlType, value: &Value, out: &mut Vec<u8>) {
         out.truncate(start);
         out.push(tag::NULL);
     }
+}
+
+/// As it travels.
+fn pack_variant(value: &Value, out: &mut Vec<u8>) {
+    let mut form = Vec::new();
+    let written = encode_variant(&mut form, value);
+    debug_assert_eq!(written, Ok(()), "every variant has a form");
+    out.push(tag::VARIANT);
+    length(form.len(), out);
+    out.extend(form);
 }
 
 fn pack_wide(tag: u8, units: &[u16], out: &mut Vec<u8>) {
@@ -303,6 +315,7 @@ impl<'a> Iterator for Values<'a> {
             tag::NULL => Value::Null,
             tag::ROW_VERSION => Value::RowVersion(u64::from_le_bytes(self.array()?)),
             tag::XML => Value::Xml(units(self.counted()?)),
+            tag::VARIANT => decode_variant(self.counted()?).ok()?,
             first => self.scalar(first)?,
         };
         Some(Stored::Other(value))

@@ -13,6 +13,8 @@ pub(crate) enum LockMode {
     Shared,
     Update,
     Exclusive,
+    /// Sch-M, on a whole table: its definition changes, so nobody looks at it, not even without other locks.
+    Schema,
 }
 
 impl LockMode {
@@ -133,8 +135,11 @@ impl TableData {
         out: &mut Vec<Scanned>,
         locked: &mut Vec<RowId>,
     ) -> Result<bool, Refusal> {
-        if let Read::Committed { lock } | Read::SkipLocked { lock } = read {
-            self.table_conflicts(tx, lock.unwrap_or(LockMode::Shared))?;
+        match read {
+            Read::Committed { lock } | Read::SkipLocked { lock } => {
+                self.table_conflicts(tx, lock.unwrap_or(LockMode::Shared))?;
+            }
+            Read::Dirty | Read::Snapshot { .. } => self.definition_conflicts(tx)?,
         }
         let target = out.len() + most;
         while out.len() < target {
@@ -296,6 +301,12 @@ impl TableData {
         let whole = self.range_locks.iter().filter(|lock| lock.range.is_none());
         let in_the_way = |lock: &&RangeLock| lock.owner != tx && !mode.stands_beside(lock.mode);
         blocked_by(whole.filter(in_the_way).map(|lock| lock.owner))
+    }
+
+    /// Another's change of the definition, which readers without locks wait for too.
+    fn definition_conflicts(&self, tx: TxId) -> Result<(), Refusal> {
+        let changes = self.range_locks.iter().filter(|lock| lock.mode == LockMode::Schema);
+        blocked_by(changes.map(|lock| lock.owner).filter(|owner| *owner != tx))
     }
 
     /// Locks a range of keys, or the whole table, against others' inserts.

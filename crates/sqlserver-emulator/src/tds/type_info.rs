@@ -3,7 +3,7 @@
 
 use crate::collation::{CodePage, Collation};
 use crate::tds::reader::{PacketSource, WireError, WireReader, WireResult};
-use crate::types::{Length, SqlType};
+use crate::types::{ClrType, Length, SqlType};
 
 /// Type bytes.
 pub(crate) mod token {
@@ -41,6 +41,7 @@ pub(crate) mod token {
     pub(crate) const CHAR: u8 = 0xAF;
     pub(crate) const NVARCHAR: u8 = 0xE7;
     pub(crate) const NCHAR: u8 = 0xEF;
+    pub(crate) const UDT: u8 = 0xF0;
     pub(crate) const XML: u8 = 0xF1;
 }
 
@@ -112,6 +113,7 @@ impl WireType {
                 skip_xml_schema(reader)?;
                 (SqlType::Xml, Layout::Chunked)
             }
+            token::UDT => return Self::read_clr(reader),
             token::VARIANT => {
                 reader.u32()?;
                 (SqlType::SqlVariant, Layout::Variant)
@@ -123,6 +125,19 @@ impl WireType {
             }
         };
         Ok(Self::new(ty, layout))
+    }
+
+    /// UDT_INFO of a parameter: the names of database, schema and type.
+    fn read_clr<S: PacketSource>(reader: &mut WireReader<S>) -> WireResult<Self> {
+        reader.b_varchar()?;
+        reader.b_varchar()?;
+        let name = reader.b_varchar()?;
+        let known = ClrType::ALL
+            .into_iter()
+            .find(|ty| ty.name().eq_ignore_ascii_case(&name));
+        let ty = known
+            .ok_or_else(|| WireError::malformed(format_args!("the emulator has no CLR type {name:?}")))?;
+        Ok(Self::new(SqlType::Clr(ty), Layout::Chunked))
     }
 
     fn new(ty: SqlType, layout: Layout) -> Self {
@@ -331,6 +346,10 @@ pub(crate) fn write(
             out.extend([token::XML, 0]);
             Layout::Chunked
         }
+        SqlType::Clr(clr) => {
+            write_clr(out, clr);
+            Layout::Chunked
+        }
         SqlType::SqlVariant => {
             out.push(token::VARIANT);
             out.extend(VARIANT_MAX.to_le_bytes());
@@ -338,6 +357,25 @@ pub(crate) fn write(
         }
         _ => write_short(out, ty, collation),
     }
+}
+
+/// UDT_INFO of a column: the longest value, the names of database, schema and type, and the class.
+fn write_clr(out: &mut Vec<u8>, clr: ClrType) {
+    let utf16 = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>();
+    let length = u16::try_from(SqlType::Clr(clr).max_length()).unwrap_or(MAX);
+    out.push(token::UDT);
+    out.extend(length.to_le_bytes());
+    for name in ["", "sys", clr.name()] {
+        out.push(name.len() as u8);
+        out.extend(utf16(name));
+    }
+    let class = format!(
+        "Microsoft.SqlServer.Types.{}, Microsoft.SqlServer.Types, Version=16.0.0.0, Culture=neutral, \
+         PublicKeyToken=89845dcd8080cc91",
+        clr.class()
+    );
+    out.extend((class.len() as u16).to_le_bytes());
+    out.extend(utf16(&class));
 }
 
 fn fixed_form(ty: SqlType) -> Option<(u8, u8)> {

@@ -96,7 +96,9 @@ fn long<S: PacketSource>(reader: &mut WireReader<S>, place: Place) -> WireResult
 /// A text or binary value of the given bytes.
 pub(crate) fn string(wire: &WireType, bytes: &[u8]) -> WireResult<Value> {
     Ok(match wire.ty {
-        SqlType::Binary { .. } | SqlType::VarBinary { .. } | SqlType::Image => Value::bytes(bytes),
+        SqlType::Binary { .. } | SqlType::VarBinary { .. } | SqlType::Image | SqlType::Clr(_) => {
+            Value::bytes(bytes)
+        }
         SqlType::Xml => {
             let units = utf16(bytes, "xml")?;
             Value::Xml(units.strip_prefix(&[BYTE_ORDER_MARK]).unwrap_or(&units).into())

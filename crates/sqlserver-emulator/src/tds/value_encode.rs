@@ -229,7 +229,11 @@ fn widen(out: &mut Vec<u8>, text: &[u8]) -> Result<(), Mismatch> {
 fn is_binary(ty: SqlType) -> bool {
     matches!(
         ty,
-        SqlType::Binary { .. } | SqlType::VarBinary { .. } | SqlType::Image | SqlType::RowVersion
+        SqlType::Binary { .. }
+            | SqlType::VarBinary { .. }
+            | SqlType::Image
+            | SqlType::RowVersion
+            | SqlType::Clr(_)
     )
 }
 

@@ -8,8 +8,8 @@ use crate::tds::value_decode::{scalar, string};
 use crate::tds::value_encode::{
     Mismatch, date_or_time, date_time, decimal, money, small_date_time, swap_guid, utf16_bytes,
 };
-use crate::types::{Length, SqlType};
-use crate::value::Value;
+use crate::types::{Length, SqlType, TypeInfo};
+use crate::value::{Held, Value};
 
 /// Appends length, base type, properties and the bare value.
 pub(crate) fn encode(out: &mut Vec<u8>, value: &Value) -> Result<(), Mismatch> {
@@ -75,11 +75,56 @@ fn encode_body(body: &mut Vec<u8>, value: &Value) -> Result<(u8, Vec<u8>), Misma
             body.extend(v.to_be_bytes());
             Ok((token::BINARY, 8u16.to_le_bytes().to_vec()))
         }
+        Value::Variant(held) => encode_held(body, held),
         Value::Null | Value::Xml(_) => Err(Mismatch),
     }
 }
 
-/// Reads a variant; its value comes back as its base type's.
+/// Text, bytes and decimals of a declared type.
+fn encode_held(body: &mut Vec<u8>, held: &Held) -> Result<(u8, Vec<u8>), Mismatch> {
+    let (base, length) = match held.info.ty {
+        SqlType::Numeric { .. } => {
+            let (_, properties) = encode_body(body, &held.value)?;
+            return Ok((token::NUMERIC_N, properties));
+        }
+        SqlType::Binary { len } => (token::BINARY, len),
+        SqlType::VarBinary {
+            len: Length::Chars(len),
+        } => (token::VARBINARY, len),
+        SqlType::Char { len } => (token::CHAR, len),
+        SqlType::VarChar {
+            len: Length::Chars(len),
+        } => (token::VARCHAR, len),
+        SqlType::NChar { len } => (token::NCHAR, len.saturating_mul(2)),
+        SqlType::NVarChar {
+            len: Length::Chars(len),
+        } => (token::NVARCHAR, len.saturating_mul(2)),
+        _ => return Err(Mismatch),
+    };
+    let collation = held.info.collation.unwrap_or_else(Collation::server_default);
+    let mut properties = Vec::new();
+    match &held.value {
+        Value::Bytes(bytes) => body.extend_from_slice(bytes),
+        Value::Str(units) => {
+            properties.extend(collation.wire());
+            if held.info.ty.is_unicode() {
+                body.extend(utf16_bytes(units));
+            } else {
+                body.extend(collation.code_page.encode(units));
+            }
+        }
+        _ => return Err(Mismatch),
+    }
+    properties.extend(length.to_le_bytes());
+    Ok((base, properties))
+}
+
+/// Reads a variant from where it is kept.
+pub(crate) fn decode_kept(bytes: &[u8]) -> WireResult<Value> {
+    decode(&mut WireReader::over(bytes.to_vec()))
+}
+
+/// Reads a variant; its value comes back with its base type.
 pub(crate) fn decode<S: PacketSource>(reader: &mut WireReader<S>) -> WireResult<Value> {
     let total = reader.u32()? as usize;
     if total == 0 {
@@ -94,10 +139,15 @@ pub(crate) fn decode<S: PacketSource>(reader: &mut WireReader<S>) -> WireResult<
     let wire = base_type(base, &mut properties)?;
     let read = 2 + usize::from(property_length(base));
     let rest = inner.take(total.saturating_sub(read))?;
-    match wire.layout {
-        Layout::ShortLength => string(&wire, rest),
-        _ => scalar(wire.ty, rest),
-    }
+    let value = match wire.layout {
+        Layout::ShortLength => string(&wire, rest)?,
+        _ => scalar(wire.ty, rest)?,
+    };
+    let info = TypeInfo {
+        collation: wire.collation,
+        ..TypeInfo::new(wire.ty)
+    };
+    Ok(value.in_variant(info))
 }
 
 fn property_length(base: u8) -> u8 {
@@ -136,18 +186,33 @@ fn base_type<S: PacketSource>(base: u8, properties: &mut WireReader<S>) -> WireR
         }),
         token::DECIMAL_N | token::NUMERIC_N => {
             let [precision, scale] = properties.array()?;
-            plain(SqlType::Decimal { precision, scale })
+            plain(match base {
+                token::NUMERIC_N => SqlType::Numeric { precision, scale },
+                _ => SqlType::Decimal { precision, scale },
+            })
         }
         token::VARBINARY | token::BINARY => {
-            let len = Length::Chars(properties.u16()?);
-            (SqlType::VarBinary { len }, None, Layout::ShortLength)
+            let len = properties.u16()?;
+            let ty = match base {
+                token::BINARY => SqlType::Binary { len },
+                _ => SqlType::VarBinary {
+                    len: Length::Chars(len),
+                },
+            };
+            (ty, None, Layout::ShortLength)
         }
         token::VARCHAR | token::CHAR | token::NVARCHAR | token::NCHAR => {
             let collation = Some(collation_of(properties.array()?));
-            let len = Length::Chars(properties.u16()?);
+            let bytes = properties.u16()?;
             let ty = match base {
-                token::NVARCHAR | token::NCHAR => SqlType::NVarChar { len },
-                _ => SqlType::VarChar { len },
+                token::NVARCHAR => SqlType::NVarChar {
+                    len: Length::Chars(bytes / 2),
+                },
+                token::NCHAR => SqlType::NChar { len: bytes / 2 },
+                token::CHAR => SqlType::Char { len: bytes },
+                _ => SqlType::VarChar {
+                    len: Length::Chars(bytes),
+                },
             };
             (ty, collation, Layout::ShortLength)
         }

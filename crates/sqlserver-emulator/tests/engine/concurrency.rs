@@ -470,6 +470,7 @@ fn a_savepoint_gives_back_the_locks_taken_after_it_unless_they_were_converted() 
 fn a_definition_waits_for_rows_that_are_locked_and_keeps_others_out() {
     let engine = engine();
     let mut holder = with_rows(&engine);
+    query(&mut holder, "ALTER DATABASE db SET ALLOW_SNAPSHOT_ISOLATION ON");
     let mut other = connect(&engine);
     query(&mut other, "SET LOCK_TIMEOUT 0");
     query(
@@ -486,11 +487,17 @@ fn a_definition_waits_for_rows_that_are_locked_and_keeps_others_out() {
             "DELETE t WHERE id = 1",
             "SELECT v FROM t",
             "SELECT v FROM t WITH (UPDLOCK)",
+            "SELECT v FROM t WITH (NOLOCK)",
+            "SET TRANSACTION ISOLATION LEVEL READ UNCOMMITTED; SELECT v FROM t",
+            "SET TRANSACTION ISOLATION LEVEL SNAPSHOT; SELECT v FROM t",
         ] {
             assert_eq!(errors(&mut other, sql), [1222], "{sql} beside {change}");
         }
         query(&mut holder, "ROLLBACK");
-        query(&mut other, "UPDATE t SET v += 1");
+        query(
+            &mut other,
+            "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; UPDATE t SET v += 1",
+        );
     }
     assert_eq!(query(&mut other, "SELECT v FROM t ORDER BY id"), "12;22;32");
 }

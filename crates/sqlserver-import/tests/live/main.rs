@@ -8,6 +8,7 @@
 
 mod conformance;
 mod faults;
+mod odd_types;
 mod preparing;
 mod rows;
 

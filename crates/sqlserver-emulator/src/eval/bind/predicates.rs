@@ -5,7 +5,7 @@ use crate::ast::{CompareOp, Expr, Query};
 use crate::error::{SqlError, SqlResult};
 use crate::eval::Scope;
 use crate::eval::bound::{BoundExpr, Label, Like, Node, Quantified};
-use crate::types::{Length, SqlType, TypeInfo};
+use crate::types::{ClrType, Length, SqlType, TypeInfo};
 use crate::value::Value;
 
 pub(super) fn bind(expr: &Expr, scope: &mut dyn Scope) -> SqlResult<BoundExpr> {
@@ -99,8 +99,16 @@ fn operation_name(op: CompareOp) -> &'static str {
     }
 }
 
-/// 402: text, ntext, image and xml do not compare.
+/// 403: spatial values do not compare. 402: text, ntext, image and xml do not compare.
 fn refuse_incomparable(ty: SqlType, op: CompareOp) -> SqlResult<()> {
+    if let SqlType::Clr(ClrType::Geometry | ClrType::Geography) = ty {
+        let message = format!(
+            "Invalid operator for data type. Operator equals {}, type equals {}.",
+            operation_name(op),
+            ty.name()
+        );
+        return Err(SqlError::user(403, message));
+    }
     if !matches!(ty, SqlType::Text | SqlType::NText | SqlType::Image | SqlType::Xml) {
         return Ok(());
     }

@@ -1,7 +1,7 @@
 //! Which conversions exist ("CAST and CONVERT", the conversion chart).
 
 use crate::error::{SqlError, SqlResult};
-use crate::types::SqlType;
+use crate::types::{ClrType, SqlType};
 
 /// How a conversion is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +28,7 @@ enum Family {
     Guid,
     RowVersion,
     Xml,
+    Clr(ClrType),
     Any,
 }
 
@@ -47,6 +48,7 @@ fn family(ty: SqlType) -> Family {
         SqlType::UniqueIdentifier => Family::Guid,
         SqlType::RowVersion => Family::RowVersion,
         SqlType::Xml => Family::Xml,
+        SqlType::Clr(ty) => Family::Clr(ty),
         SqlType::SqlVariant | SqlType::Null => Family::Any,
         _ => Family::Number,
     }
@@ -63,14 +65,19 @@ pub(in crate::eval) fn check(way: Way, from: SqlType, to: SqlType) -> SqlResult<
 
 fn is_allowed(way: Way, from: SqlType, to: SqlType) -> bool {
     use Family::{
-        Any, Approximate, Binary, Guid, Image, LongText, NewTime, Number, OldTime, RowVersion, Text, Xml,
+        Any, Approximate, Binary, Clr, Guid, Image, LongText, NewTime, Number, OldTime, RowVersion, Text, Xml,
     };
     let explicit = way == Way::Explicit;
     let is_date = |ty| matches!(ty, SqlType::Date);
     let is_time = |ty| matches!(ty, SqlType::Time { .. });
     match (family(from), family(to)) {
         (a, b) if a == b => !(is_date(from) && is_time(to) || is_time(from) && is_date(to)),
+        (Clr(_), Any) => to != SqlType::SqlVariant,
+        (Any, Clr(_)) => from != SqlType::SqlVariant,
         (Any, _) | (_, Any) => true,
+        // Text would be parsed by the type's own code.
+        (Binary | Text, Clr(_)) => true,
+        (Clr(_), Binary | Text) => explicit,
         (Text, LongText | Number | Approximate | OldTime | NewTime | Guid | Xml) => true,
         (Text, Binary | Image | RowVersion) => explicit,
         (LongText, Text | Xml) => true,

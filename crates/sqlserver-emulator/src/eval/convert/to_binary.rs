@@ -56,8 +56,20 @@ pub(super) fn convert(value: &Value, target: Target) -> SqlResult<Value> {
             bytes
         }
         Value::Null => return Ok(Value::Null),
+        Value::Variant(_) => return Err(target.refused()),
     };
     Ok(fit(bytes, target))
+}
+
+/// The bytes are the value: nothing looks into them.
+pub(super) fn clr(value: Value, target: Target) -> SqlResult<Value> {
+    match value {
+        Value::Bytes(_) => Ok(value),
+        _ => Err(SqlError::unsupported(format_args!(
+            "making a {} of anything but its bytes",
+            target.to.name()
+        ))),
+    }
 }
 
 fn storage_bytes(precision: u8) -> u8 {

@@ -39,6 +39,7 @@ pub(in crate::eval) fn plain_text(value: &Value, from: SqlType, style: i32) -> S
         Value::Bytes(bytes) => hex(bytes),
         Value::Guid(guid) => guid_text(guid),
         Value::RowVersion(n) => hex(&n.to_be_bytes()),
+        Value::Variant(held) => plain_text(&held.value, held.info.ty, style)?,
     })
 }
 
@@ -60,6 +61,12 @@ fn guid_text(guid: &[u8; 16]) -> String {
 }
 
 pub(super) fn convert(value: Value, target: Target) -> SqlResult<Value> {
+    if matches!(target.from, SqlType::Clr(_)) {
+        return Err(SqlError::unsupported(format_args!(
+            "the text of a {}",
+            target.from.name()
+        )));
+    }
     let units: Arc<[u16]> = match &value {
         Value::Str(text) | Value::Xml(text) => Arc::clone(text),
         Value::Bytes(bytes) => return Ok(from_bytes(bytes, target)),

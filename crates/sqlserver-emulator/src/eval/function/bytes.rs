@@ -11,6 +11,9 @@ use crate::value::Value;
 
 /// The value's storage form.
 fn stored(value: &Value, info: TypeInfo) -> SqlResult<Vec<u8>> {
+    if let Value::Variant(held) = value {
+        return stored(&held.value, held.info);
+    }
     if let (Value::Str(text), false) = (value, info.ty.is_unicode()) {
         let collation = info.collation.unwrap_or_else(Collation::server_default);
         let unicode = info.ty == SqlType::SqlVariant;
@@ -30,7 +33,7 @@ fn stored(value: &Value, info: TypeInfo) -> SqlResult<Vec<u8>> {
 pub(super) fn data_length(arguments: &mut Arguments<'_>) -> SqlResult<Value> {
     let info = arguments.info_of(0);
     let length = match arguments.value(0) {
-        Value::Str(_) | Value::Bytes(_) => stored(arguments.value(0), info)?.len() as i64,
+        Value::Str(_) | Value::Bytes(_) | Value::Variant(_) => stored(arguments.value(0), info)?.len() as i64,
         Value::Xml(text) => text.len() as i64 * 2,
         Value::Decimal(d) => i64::from(
             SqlType::Decimal {

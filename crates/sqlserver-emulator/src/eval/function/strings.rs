@@ -285,6 +285,31 @@ pub(super) fn replicate(arguments: &mut Arguments<'_>) -> SqlResult<Value> {
     Ok(text(repeated.collect::<Vec<_>>()))
 }
 
+/// What JSON demands of a string ("STRING_ESCAPE"); `json` is the only kind there is.
+pub(super) fn string_escape(arguments: &mut Arguments<'_>) -> SqlResult<Value> {
+    if !arguments.string(1).trim_end().eq_ignore_ascii_case("json") {
+        return Err(SqlError::unsupported("this kind of STRING_ESCAPE"));
+    }
+    let mut escaped = Vec::with_capacity(arguments.text(0).len());
+    for &unit in arguments.text(0) {
+        let short = match u8::try_from(unit) {
+            Ok(byte @ (b'"' | b'\\' | b'/')) => Some(byte),
+            Ok(0x08) => Some(b'b'),
+            Ok(0x0C) => Some(b'f'),
+            Ok(b'\n') => Some(b'n'),
+            Ok(b'\r') => Some(b'r'),
+            Ok(b'\t') => Some(b't'),
+            _ => None,
+        };
+        match short {
+            Some(byte) => escaped.extend([u16::from(b'\\'), u16::from(byte)]),
+            None if unit < 0x20 => escaped.extend(format!("\\u{unit:04x}").encode_utf16()),
+            None => escaped.push(unit),
+        }
+    }
+    Ok(Value::Str(escaped.into()))
+}
+
 pub(super) fn reverse(arguments: &mut Arguments<'_>) -> SqlResult<Value> {
     Ok(text(arguments.text(0).iter().rev().copied().collect::<Vec<_>>()))
 }

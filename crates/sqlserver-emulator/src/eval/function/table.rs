@@ -27,6 +27,7 @@ const DIGEST: SqlType = SqlType::VarBinary {
 const NTEXT: SqlType = SqlType::NVarChar {
     len: Length::Chars(4000),
 };
+const MAX_NTEXT: SqlType = SqlType::NVarChar { len: Length::Max };
 const VTEXT: SqlType = SqlType::VarChar {
     len: Length::Chars(8000),
 };
@@ -87,6 +88,7 @@ static FUNCTIONS: &[Builtin] = &[
     f("RTRIM", (1, 1), &[Text], TextOf(0), Propagate, strings::rtrim),
     f("SPACE", (1, 1), &[INT], Fixed(VTEXT), Propagate, strings::space),
     f("STR", (1, 3), &[FLOAT, INT, INT], Fixed(VTEXT), Propagate, numbers::str),
+    f("STRING_ESCAPE", (2, 2), &[Text, Text], Fixed(MAX_NTEXT), Propagate, strings::string_escape),
     f("STUFF", (4, 4), &[Text, INT, INT, Text], LongTextOf(0), Propagate, strings::stuff),
     f("SUBSTRING", (3, 3), &[Any, BIGINT, BIGINT], TextOf(0), Propagate, strings::substring),
     f("TRANSLATE", (3, 3), &[Text], TextOf(0), Propagate, strings::translate),

@@ -12,7 +12,10 @@ pub(super) fn property(arguments: &mut Arguments<'_>) -> SqlResult<Value> {
     if value.is_null() {
         return Ok(Value::Null);
     }
-    let declared = arguments.info_of(0);
+    let declared = match value {
+        Value::Variant(held) => held.info,
+        _ => arguments.info_of(0),
+    };
     let ty = match declared.ty {
         SqlType::SqlVariant => type_of(value),
         ty => ty,
