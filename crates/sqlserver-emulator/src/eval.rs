@@ -13,6 +13,7 @@ mod convert;
 mod decimal;
 mod environment;
 mod function;
+mod json;
 mod like;
 mod number_text;
 mod time_format;
@@ -40,5 +41,5 @@ pub(crate) fn holds(predicate: &BoundExpr, context: &mut dyn Context) -> SqlResu
 
 /// `value` as a value of another type, cut where it is longer, as variables and parameters take it.
 pub(crate) fn convert_value(value: Value, from: TypeInfo, to: TypeInfo) -> SqlResult<Value> {
-    convert::convert(value, from.ty, to, 0)
+    convert::convert_typed(value, from, to, 0)
 }

@@ -116,6 +116,8 @@ pub enum SqlType {
     SqlVariant,
     /// Kept as the bytes that it is serialised to; its methods do not exist.
     Clr(ClrType),
+    /// Its document without the blanks between its parts.
+    Json,
     /// The type of an untyped `NULL` literal; described to a client as `int`.
     Null,
 }
@@ -155,6 +157,7 @@ impl SqlType {
             Self::Xml => "xml",
             Self::SqlVariant => "sql_variant",
             Self::Clr(ty) => ty.name(),
+            Self::Json => "json",
         }
     }
 
@@ -191,6 +194,7 @@ impl SqlType {
             Self::NVarChar { .. } => 231,
             Self::NChar { .. } => 239,
             Self::Clr(_) => 240,
+            Self::Json => 244,
             Self::Xml => 241,
         }
     }
@@ -236,7 +240,7 @@ impl SqlType {
             },
             Self::Text | Self::NText | Self::Image | Self::UniqueIdentifier => 16,
             Self::Clr(ClrType::HierarchyId) => 892,
-            Self::Xml | Self::Clr(_) => -1,
+            Self::Xml | Self::Clr(_) | Self::Json => -1,
             Self::SqlVariant => 8016,
         }
     }
@@ -314,7 +318,7 @@ impl SqlType {
         )
     }
 
-    /// True for types that a client receives in chunks (PLP): the `(max)` types, `xml` and the CLR types.
+    /// True for types that a client receives in chunks (PLP): the `(max)` types, `xml`, `json` and the CLR types.
     pub fn is_max(self) -> bool {
         matches!(
             self,
@@ -323,6 +327,7 @@ impl SqlType {
                 | Self::VarBinary { len: Length::Max }
                 | Self::Xml
                 | Self::Clr(_)
+                | Self::Json
         )
     }
 }

@@ -8,6 +8,7 @@
 
 mod catalog;
 mod connect;
+mod second;
 mod streams;
 mod transactions;
 mod types;

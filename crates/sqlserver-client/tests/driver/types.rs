@@ -8,7 +8,7 @@ use sqlserver_client::{BulkColumn, Connection, Param, TypePolicy, Value};
 use crate::{connect, run, start};
 
 /// A declared type, and literals for its edges. Each literal is a row; the other columns are NULL there.
-const TYPES: &[(&str, &[&str])] = &[
+pub(crate) const TYPES: &[(&str, &[&str])] = &[
     ("bit", &["0", "1"]),
     ("tinyint", &["0", "255"]),
     ("smallint", &["-32768", "32767"]),
@@ -340,7 +340,7 @@ async fn old_large_types_xml_and_rowversions_are_read() {
 
 /// A `sql_variant` of each base type, as an expression and as the text that stands for it: the type with its length or precision, the
 /// collation of text, and the value in the style that CAST and CONVERT (Transact-SQL) calls lossless.
-const VARIANTS: &[(&str, &str)] = &[
+pub(crate) const VARIANTS: &[(&str, &str)] = &[
     ("CAST(1 AS bit)", r#"{"type":"bit","value":"1"}"#),
     ("CAST(255 AS tinyint)", r#"{"type":"tinyint","value":"255"}"#),
     ("CAST(-1 AS smallint)", r#"{"type":"smallint","value":"-1"}"#),
@@ -460,6 +460,26 @@ async fn clr_types_are_read_as_their_bytes() {
     assert_eq!(batch.column(1).as_binary::<i64>().value(1).len(), 22);
     assert_eq!(batch.column(2).as_binary::<i64>().value(1)[..6], [0xE6, 0x10, 0, 0, 1, 0x0C]);
     assert!(batch.column(1).is_null(0) && batch.column(2).is_null(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn json_is_read_as_the_server_writes_it() {
+    use arrow_array::cast::AsArray;
+
+    let emulator = start().await;
+    let mut connection = connect(&emulator).await;
+    run(
+        &mut connection,
+        &[
+            "CREATE TABLE dbo.j (id int NOT NULL PRIMARY KEY, d json NULL)",
+            "INSERT INTO dbo.j VALUES (1, N'{ \"a\": [1, 2.50], \"ж\": \"日 \" }'), (2, NULL)",
+        ],
+    )
+    .await;
+    let (_, batch) = read(connection, "j").await;
+    let documents = batch.column(1).as_string::<i64>();
+    assert_eq!(documents.value(0), r#"{"a":[1,2.50],"ж":"日 "}"#);
+    assert!(documents.is_null(1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -241,6 +241,7 @@ pub(super) fn system_types() -> Vec<SqlType> {
         NVarChar { len: chars(4000) },
         NChar { len: 4000 },
         Xml,
+        Json,
     ]
 }
 

@@ -14,6 +14,7 @@ pub(super) use to_text::plain_text;
 
 use std::sync::Arc;
 
+use super::json;
 use crate::collation::Collation;
 use crate::error::{SqlError, SqlResult};
 use crate::types::{Length, SqlType, TypeInfo};
@@ -68,6 +69,11 @@ pub(crate) fn convert(value: Value, from: SqlType, to: TypeInfo, style: i32) -> 
             to_text::plain_text(&value, from, style)?.encode_utf16().collect(),
         )),
         SqlType::Clr(_) => to_binary::clr(value, target),
+        SqlType::Json => {
+            let text = plain_text(&value, from, style)?;
+            let units: Vec<u16> = text.encode_utf16().collect();
+            Ok(Value::Str(json::normal(&units)?.into()))
+        }
         SqlType::SqlVariant | SqlType::Null => Ok(value),
     }
 }

@@ -8,6 +8,7 @@ use crate::types::{Length, SqlType, TypeInfo};
 /// Greater wins ("Data type precedence").
 fn precedence(ty: SqlType) -> u8 {
     match ty {
+        SqlType::Json => 32,
         SqlType::Clr(_) => 31,
         SqlType::SqlVariant => 30,
         SqlType::Xml => 29,

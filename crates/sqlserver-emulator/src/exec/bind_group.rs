@@ -272,6 +272,7 @@ fn aggregate_type(kind: AggregateKind, argument: Option<TypeInfo>) -> SqlResult<
         AggregateKind::Min | AggregateKind::Max => match argument_type {
             SqlType::Bit
             | SqlType::Clr(ClrType::Geometry | ClrType::Geography)
+            | SqlType::Json
             | SqlType::Xml | SqlType::Image | SqlType::Text | SqlType::NText => {
                 return wrong(if kind == AggregateKind::Min { "min" } else { "max" });
             }

@@ -171,6 +171,7 @@ fn built_in(name: &str, arguments: Arguments, default_length: u16) -> SqlResult<
         "rowversion" | "timestamp" => SqlType::RowVersion,
         "xml" => SqlType::Xml,
         "sql_variant" => SqlType::SqlVariant,
+        "json" => SqlType::Json,
         "hierarchyid" => SqlType::Clr(ClrType::HierarchyId),
         "geometry" => SqlType::Clr(ClrType::Geometry),
         "geography" => SqlType::Clr(ClrType::Geography),

@@ -325,6 +325,7 @@ impl<'a> Iterator for Values<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::TypeInfo;
     use crate::value::Decimal;
 
     /// Every kind of value, at its edges.
@@ -387,6 +388,12 @@ mod tests {
             Value::Guid(*b"0123456789abcdef"),
             Value::RowVersion(u64::MAX),
             Value::Xml([0x3C, 0x61, 0x2F, 0x3E].into()),
+            Value::text("Ж ").in_variant(TypeInfo::new(SqlType::NChar { len: 2 })),
+            Value::bytes(&[0; 200]).in_variant(TypeInfo::new(SqlType::Binary { len: 200 })),
+            decimal(-15).in_variant(TypeInfo::new(SqlType::Numeric {
+                precision: 38,
+                scale: 7,
+            })),
         ]
     }
 

@@ -15,7 +15,7 @@ use crate::error::SqlError;
 use crate::faults::Faults;
 use crate::session::Session;
 use crate::tds::link::Link;
-use crate::tds::login::Login7;
+use crate::tds::login::{FEATURE_JSON, Login7};
 use crate::tds::packet::{
     DEFAULT_PACKET_SIZE, HEADER, MAX_PACKET_SIZE, MessageWriter, Packet, Piece, header, kind, read_packet,
     status,
@@ -102,6 +102,7 @@ struct Client {
     session: Session,
     packet_size: u32,
     reads_nbcrow: bool,
+    reads_json: bool,
     record: Option<Record>,
 }
 
@@ -118,8 +119,8 @@ async fn log_in(handshaken: Handshaken, server: &Server) -> io::Result<Option<(T
         0 => DEFAULT_PACKET_SIZE,
         size => size.clamp(512, MAX_PACKET_SIZE),
     };
-    let (tds_version, reads_nbcrow, wants_utf8) =
-        (login.tds_version, login.reads_nbcrow(), login.wants_utf8());
+    let (tds_version, reads_nbcrow) = (login.tds_version, login.reads_nbcrow());
+    let features = login.shared_features();
     let program = login.program_name.clone();
     let mut out = Vec::new();
     match open_session(login, packet_size, server) {
@@ -128,12 +129,13 @@ async fn log_in(handshaken: Handshaken, server: &Server) -> io::Result<Option<(T
             let record = recorder
                 .map(|recorder| recorder.session(&program, session.id()))
                 .transpose()?;
-            greet(&mut out, &session, tds_version, packet_size, wants_utf8, server);
+            greet(&mut out, &session, tds_version, packet_size, &features, server);
             write_message(&mut transport, &out).await?;
             let client = Client {
                 session,
                 packet_size,
                 reads_nbcrow,
+                reads_json: features.contains(&FEATURE_JSON),
                 record,
             };
             Ok(Some((transport, client)))
@@ -182,7 +184,7 @@ fn greet(
     session: &Session,
     tds_version: u32,
     packet_size: u32,
-    wants_utf8: bool,
+    features: &[u8],
     server: &Server,
 ) {
     let server_name = &server.engine.config().server_name;
@@ -196,8 +198,8 @@ fn greet(
     token::message(out, &info(5703, text), server_name);
     token::login_ack(out, tds_version);
     token::packet_size(out, packet_size, DEFAULT_PACKET_SIZE);
-    if wants_utf8 {
-        token::feature_ext_ack(out);
+    if !features.is_empty() {
+        token::feature_ext_ack(out, features);
     }
     token::done(out, token::kind::DONE, 0, 0, 0);
 }
@@ -215,6 +217,7 @@ async fn run(transport: Transport, client: Client, server: &Server) -> io::Resul
         server.engine.config().server_name.clone(),
         client.session.database().to_owned(),
         client.reads_nbcrow,
+        client.reads_json,
     );
     let session = SessionThread::new(client.session, incoming, response, Arc::clone(&link));
     thread::Builder::new()

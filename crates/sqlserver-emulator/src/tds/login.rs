@@ -17,8 +17,12 @@ const INTEGRATED_SECURITY: u8 = 0x80;
 const HAS_EXTENSION: u8 = 0x10;
 const FEATURES_END: u8 = 0xFF;
 
-/// The feature of UTF-8 collations, the only one that the emulator has.
+/// The feature of UTF-8 collations.
 pub(crate) const FEATURE_UTF8: u8 = 0x0A;
+/// The feature of the type `json`. Who does not ask for it gets `varchar(max)`.
+pub(crate) const FEATURE_JSON: u8 = 0x0D;
+/// The features that the emulator has, each in its first version.
+const FEATURES: [u8; 2] = [FEATURE_UTF8, FEATURE_JSON];
 
 /// What a LOGIN7 message says.
 #[derive(Debug, PartialEq, Eq)]
@@ -71,9 +75,10 @@ impl Login7 {
         self.tds_version >= version || self.tds_version == STRICT_VERSION
     }
 
-    /// The feature to acknowledge.
-    pub(crate) fn wants_utf8(&self) -> bool {
-        self.features.contains(&FEATURE_UTF8)
+    /// The features to acknowledge.
+    pub(crate) fn shared_features(&self) -> Vec<u8> {
+        let wanted = |feature: &u8| self.features.contains(feature);
+        FEATURES.into_iter().filter(wanted).collect()
     }
 
     pub(crate) fn into_info(self, packet_size: u32) -> LoginInfo {
@@ -191,7 +196,8 @@ mod tests {
         assert_eq!(login.database, "Sales");
         assert_eq!(login.packet_size, 8000);
         assert_eq!(login.features, [1, FEATURE_UTF8]);
-        assert!(login.version_is_supported() && login.reads_nbcrow() && login.wants_utf8());
+        assert!(login.version_is_supported() && login.reads_nbcrow());
+        assert_eq!(login.shared_features(), [FEATURE_UTF8]);
     }
 
     #[test]

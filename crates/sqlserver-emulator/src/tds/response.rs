@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::collation::Collation;
 use crate::error::SqlError;
 use crate::faults::{CommitFault, Faults};
 use crate::outcome::{Command, Done, EnvChange, Flow, Output, ResultColumn, ReturnValue};
@@ -11,7 +12,7 @@ use crate::tds::packet::MessageWriter;
 use crate::tds::token;
 use crate::tds::type_info;
 use crate::tds::value_encode::{Encoder, Mismatch};
-use crate::types::SqlType;
+use crate::types::{Length, SqlType};
 use crate::value::Value;
 
 /// The first byte of no token: an ordered damage.
@@ -43,6 +44,7 @@ pub(crate) struct Response {
     faults: Arc<Faults>,
     server_name: String,
     reads_nbcrow: bool,
+    reads_json: bool,
     database: String,
     encoders: Vec<Encoder>,
     pending: Option<Pending>,
@@ -64,6 +66,7 @@ impl Response {
         server_name: String,
         database: String,
         reads_nbcrow: bool,
+        reads_json: bool,
     ) -> Self {
         Self {
             writer,
@@ -71,6 +74,7 @@ impl Response {
             faults,
             server_name,
             reads_nbcrow,
+            reads_json,
             database,
             encoders: Vec::new(),
             pending: None,
@@ -251,7 +255,22 @@ fn user_type(ty: SqlType) -> u32 {
     }
 }
 
-fn column(out: &mut Vec<u8>, column: &ResultColumn) -> Encoder {
+/// A type as the client is told it: `json` is text in UTF-8 to those who did not ask for it ("JSON data type").
+fn told(
+    ty: SqlType,
+    collation: Option<&'static Collation>,
+    reads_json: bool,
+) -> (SqlType, Option<&'static Collation>) {
+    match ty {
+        SqlType::Json if !reads_json => (
+            SqlType::VarChar { len: Length::Max },
+            Collation::find("Latin1_General_100_BIN2_UTF8"),
+        ),
+        _ => (ty, collation),
+    }
+}
+
+fn column(out: &mut Vec<u8>, column: &ResultColumn, reads_json: bool) -> Encoder {
     let mut flags = 0;
     if column.nullable {
         flags |= flag::NULLABLE;
@@ -264,7 +283,8 @@ fn column(out: &mut Vec<u8>, column: &ResultColumn) -> Encoder {
     };
     out.extend(user_type(column.ty).to_le_bytes());
     out.extend(flags.to_le_bytes());
-    let layout = type_info::write(out, column.ty, column.collation, column.nullable);
+    let (ty, collation) = told(column.ty, column.collation, reads_json);
+    let layout = type_info::write(out, ty, collation, column.nullable);
     if layout == type_info::Layout::Long {
         let empty = Default::default();
         let table = column.table.as_ref().unwrap_or(&empty);
@@ -274,7 +294,7 @@ fn column(out: &mut Vec<u8>, column: &ResultColumn) -> Encoder {
         }
     }
     token::b_varchar(out, &column.name);
-    Encoder::new(column.ty, column.collation, layout)
+    Encoder::new(ty, collation, layout)
 }
 
 impl Output for Response {
@@ -282,7 +302,11 @@ impl Output for Response {
         let out = self.tokens();
         out.push(token::kind::COL_METADATA);
         out.extend((columns.len() as u16).to_le_bytes());
-        self.encoders = columns.iter().map(|c| column(self.writer.payload(), c)).collect();
+        let reads_json = self.reads_json;
+        self.encoders = columns
+            .iter()
+            .map(|c| column(self.writer.payload(), c, reads_json))
+            .collect();
         self.flow()
     }
 
@@ -355,16 +379,17 @@ impl Output for Response {
     }
 
     fn return_value(&mut self, value: ReturnValue) {
+        let (ty, collation) = told(value.ty, value.collation, self.reads_json);
         let out = self.tokens();
         let start = out.len();
         out.push(token::kind::RETURN_VALUE);
         out.extend(value.ordinal.to_le_bytes());
         token::b_varchar(out, &value.name);
         out.push(PARAMETER_IS_OUTPUT);
-        out.extend(user_type(value.ty).to_le_bytes());
+        out.extend(user_type(ty).to_le_bytes());
         out.extend(flag::NULLABLE.to_le_bytes());
-        let layout = type_info::write(out, value.ty, value.collation, true);
-        if Encoder::new(value.ty, value.collation, layout)
+        let layout = type_info::write(out, ty, collation, true);
+        if Encoder::new(ty, collation, layout)
             .encode(out, &value.value)
             .is_err()
         {

@@ -2,7 +2,6 @@
 
 use crate::collation::Collation;
 use crate::error::SqlError;
-use crate::tds::login::FEATURE_UTF8;
 use crate::tds::prelogin::SERVER_VERSION;
 
 /// Token types.
@@ -77,9 +76,13 @@ pub(crate) fn login_ack(out: &mut Vec<u8>, tds_version: u32) {
     });
 }
 
-/// Acknowledges UTF-8 support, the only feature there is.
-pub(crate) fn feature_ext_ack(out: &mut Vec<u8>) {
-    out.extend([kind::FEATURE_EXT_ACK, FEATURE_UTF8, 1, 0, 0, 0, 1, 0xFF]);
+/// Acknowledges features, each with one byte: that it is supported, or its version.
+pub(crate) fn feature_ext_ack(out: &mut Vec<u8>, features: &[u8]) {
+    out.push(kind::FEATURE_EXT_ACK);
+    for feature in features {
+        out.extend([*feature, 1, 0, 0, 0, 1]);
+    }
+    out.push(0xFF);
 }
 
 /// An ERROR token, or INFO for class 10 and below.

@@ -43,6 +43,7 @@ pub(crate) mod token {
     pub(crate) const NCHAR: u8 = 0xEF;
     pub(crate) const UDT: u8 = 0xF0;
     pub(crate) const XML: u8 = 0xF1;
+    pub(crate) const JSON: u8 = 0xF4;
 }
 
 /// The length that marks a `(max)` type.
@@ -113,6 +114,7 @@ impl WireType {
                 skip_xml_schema(reader)?;
                 (SqlType::Xml, Layout::Chunked)
             }
+            token::JSON => (SqlType::Json, Layout::Chunked),
             token::UDT => return Self::read_clr(reader),
             token::VARIANT => {
                 reader.u32()?;
@@ -344,6 +346,10 @@ pub(crate) fn write(
         }
         SqlType::Xml => {
             out.extend([token::XML, 0]);
+            Layout::Chunked
+        }
+        SqlType::Json => {
+            out.push(token::JSON);
             Layout::Chunked
         }
         SqlType::Clr(clr) => {

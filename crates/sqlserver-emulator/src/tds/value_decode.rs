@@ -99,6 +99,10 @@ pub(crate) fn string(wire: &WireType, bytes: &[u8]) -> WireResult<Value> {
         SqlType::Binary { .. } | SqlType::VarBinary { .. } | SqlType::Image | SqlType::Clr(_) => {
             Value::bytes(bytes)
         }
+        SqlType::Json => {
+            let text = std::str::from_utf8(bytes).map_err(|_| WireError::InvalidValue("json"))?;
+            Value::text(text)
+        }
         SqlType::Xml => {
             let units = utf16(bytes, "xml")?;
             Value::Xml(units.strip_prefix(&[BYTE_ORDER_MARK]).unwrap_or(&units).into())

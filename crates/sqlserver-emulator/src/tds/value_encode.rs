@@ -175,6 +175,9 @@ impl Encoder {
     }
 
     fn text(&self, out: &mut Vec<u8>, units: &[u16]) -> Result<(), Mismatch> {
+        if self.ty == SqlType::Json {
+            return self.bytes(out, String::from_utf16_lossy(units).as_bytes());
+        }
         if !self.ty.is_character() && self.ty != SqlType::Xml {
             return Err(Mismatch);
         }

@@ -17,12 +17,15 @@ const POINT: [u8; 22] = [
     0, 0, 0, 0, 1, 0x0C, 0, 0, 0, 0, 0, 0, 8, 0x40, 0, 0, 0, 0, 0, 0, 0x10, 0x40,
 ];
 
+const JSON: &str = r#"{"a":[1,"日"]}"#;
+
 fn schema() -> Arc<TableSchema> {
     let columns = [
         ("id", DataType::Int32, "int"),
         ("v", DataType::Utf8, "sql_variant"),
         ("h", DataType::Binary, "hierarchyid"),
         ("g", DataType::Binary, "geography"),
+        ("j", DataType::Utf8, "json"),
     ];
     let fields = columns
         .iter()
@@ -48,6 +51,7 @@ fn rows(variants: &[Option<&str>]) -> RecordBatch {
         Arc::new(StringArray::from(variants.to_vec())),
         Arc::new(BinaryArray::from_iter(places)),
         Arc::new(BinaryArray::from_iter(points)),
+        Arc::new(StringArray::from(vec![JSON; count])),
     ];
     RecordBatch::try_new(schema().arrow().clone(), columns).unwrap()
 }
@@ -95,6 +99,8 @@ async fn values_come_back_with_their_types() {
                     let text = batch.column(1).as_string::<i64>().iter().nth(row).flatten();
                     let place = batch.column(2).as_binary::<i32>().iter().nth(row).flatten();
                     let point = batch.column(3).as_binary::<i64>().iter().nth(row).flatten();
+                    let document = batch.column(4).as_string::<i64>().value(row);
+                    assert_eq!(document, JSON);
                     (ids.value(row), text, place, point)
                 })
             })

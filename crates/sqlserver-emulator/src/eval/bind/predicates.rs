@@ -99,7 +99,7 @@ fn operation_name(op: CompareOp) -> &'static str {
     }
 }
 
-/// 403: spatial values do not compare. 402: text, ntext, image and xml do not compare.
+/// 403: spatial values do not compare. 402: text, ntext, image, xml and json do not compare.
 fn refuse_incomparable(ty: SqlType, op: CompareOp) -> SqlResult<()> {
     if let SqlType::Clr(ClrType::Geometry | ClrType::Geography) = ty {
         let message = format!(
@@ -109,7 +109,11 @@ fn refuse_incomparable(ty: SqlType, op: CompareOp) -> SqlResult<()> {
         );
         return Err(SqlError::user(403, message));
     }
-    if !matches!(ty, SqlType::Text | SqlType::NText | SqlType::Image | SqlType::Xml) {
+    let compares = !matches!(
+        ty,
+        SqlType::Text | SqlType::NText | SqlType::Image | SqlType::Xml | SqlType::Json
+    );
+    if compares {
         return Ok(());
     }
     let (name, operation) = (ty.name(), operation_name(op));

@@ -29,6 +29,7 @@ enum Family {
     RowVersion,
     Xml,
     Clr(ClrType),
+    Json,
     Any,
 }
 
@@ -49,6 +50,7 @@ fn family(ty: SqlType) -> Family {
         SqlType::RowVersion => Family::RowVersion,
         SqlType::Xml => Family::Xml,
         SqlType::Clr(ty) => Family::Clr(ty),
+        SqlType::Json => Family::Json,
         SqlType::SqlVariant | SqlType::Null => Family::Any,
         _ => Family::Number,
     }
@@ -65,19 +67,21 @@ pub(in crate::eval) fn check(way: Way, from: SqlType, to: SqlType) -> SqlResult<
 
 fn is_allowed(way: Way, from: SqlType, to: SqlType) -> bool {
     use Family::{
-        Any, Approximate, Binary, Clr, Guid, Image, LongText, NewTime, Number, OldTime, RowVersion, Text, Xml,
+        Any, Approximate, Binary, Clr, Guid, Image, Json, LongText, NewTime, Number, OldTime, RowVersion, Text, Xml,
     };
     let explicit = way == Way::Explicit;
     let is_date = |ty| matches!(ty, SqlType::Date);
     let is_time = |ty| matches!(ty, SqlType::Time { .. });
     match (family(from), family(to)) {
         (a, b) if a == b => !(is_date(from) && is_time(to) || is_time(from) && is_date(to)),
-        (Clr(_), Any) => to != SqlType::SqlVariant,
-        (Any, Clr(_)) => from != SqlType::SqlVariant,
+        (Clr(_) | Json, Any) => to != SqlType::SqlVariant,
+        (Any, Clr(_) | Json) => from != SqlType::SqlVariant,
         (Any, _) | (_, Any) => true,
         // Text would be parsed by the type's own code.
         (Binary | Text, Clr(_)) => true,
         (Clr(_), Binary | Text) => explicit,
+        (Text, Json) => true,
+        (Json, Text) => explicit,
         (Text, LongText | Number | Approximate | OldTime | NewTime | Guid | Xml) => true,
         (Text, Binary | Image | RowVersion) => explicit,
         (LongText, Text | Xml) => true,

@@ -21,6 +21,7 @@ fn peer() -> Peer {
         "S".to_owned(),
         "db".to_owned(),
         true,
+        true,
     );
     Peer {
         response,

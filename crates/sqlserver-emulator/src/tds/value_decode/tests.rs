@@ -1,7 +1,7 @@
 use super::*;
 use crate::tds::type_info;
 use crate::tds::value_encode::Encoder;
-use crate::types::Length;
+use crate::types::{ClrType, Length, TypeInfo};
 
 fn text(text: &str) -> Value {
     Value::text(text)
@@ -126,7 +126,17 @@ fn edge_values() -> Vec<(SqlType, Value)> {
         (SqlType::UniqueIdentifier, Value::Guid(*b"0123456789abcdef")),
         (SqlType::Xml, Value::Xml("<a/>".encode_utf16().collect())),
         (SqlType::SqlVariant, Value::Int(-7)),
-        (SqlType::SqlVariant, text("variant")),
+        (
+            SqlType::SqlVariant,
+            held(SqlType::NVarChar { len: chars(9) }, text("variant")),
+        ),
+        (SqlType::SqlVariant, held(SqlType::Char { len: 3 }, text("é  "))),
+        (
+            SqlType::SqlVariant,
+            held(SqlType::Binary { len: 1 }, Value::bytes(&[9])),
+        ),
+        (SqlType::Clr(ClrType::HierarchyId), Value::bytes(&[0x5A, 0xC0])),
+        (SqlType::Json, text("{\"a\":\"Ж\"}")),
         (
             SqlType::SqlVariant,
             Value::DateTime2 {
@@ -135,8 +145,11 @@ fn edge_values() -> Vec<(SqlType, Value)> {
                 scale: 6,
             },
         ),
-        (SqlType::SqlVariant, Value::bytes(&[9])),
     ]
+}
+
+fn held(ty: SqlType, value: Value) -> Value {
+    value.in_variant(TypeInfo::new(ty))
 }
 
 fn round_trip(ty: SqlType, value: &Value, nullable: bool) -> WireResult<Value> {
