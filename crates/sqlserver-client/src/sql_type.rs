@@ -32,25 +32,46 @@ pub enum SqlType {
     SmallInt,
     Int,
     BigInt,
-    Decimal { precision: u8, scale: u8 },
+    Decimal {
+        precision: u8,
+        scale: u8,
+    },
     Money,
     SmallMoney,
     Real,
     Float,
     Date,
-    Time { scale: u8 },
+    Time {
+        scale: u8,
+    },
     SmallDateTime,
     DateTime,
-    DateTime2 { scale: u8 },
-    DateTimeOffset { scale: u8 },
-    Char { length: u16 },
-    VarChar { length: Length },
+    DateTime2 {
+        scale: u8,
+    },
+    DateTimeOffset {
+        scale: u8,
+    },
+    Char {
+        length: u16,
+    },
+    VarChar {
+        length: Length,
+    },
     Text,
-    NChar { length: u16 },
-    NVarChar { length: Length },
+    NChar {
+        length: u16,
+    },
+    NVarChar {
+        length: Length,
+    },
     NText,
-    Binary { length: u16 },
-    VarBinary { length: Length },
+    Binary {
+        length: u16,
+    },
+    VarBinary {
+        length: Length,
+    },
     Image,
     UniqueIdentifier,
     RowVersion,
@@ -98,7 +119,9 @@ impl Loss {
             Self::DateTime2SeventhDigit => "the seventh fractional digit (100 ns) is cut off",
             Self::TimeSeventhDigit => "the seventh fractional digit (100 ns) is cut off",
             Self::Offset => "the instant is kept, the offset from UTC is not",
-            Self::ClrType => "the bytes are kept, the type's name is not: a table that is created has varbinary(max)",
+            Self::ClrType => {
+                "the bytes are kept, the type's name is not: a table that is created has varbinary(max)"
+            }
         }
     }
 }

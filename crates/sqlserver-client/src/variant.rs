@@ -138,15 +138,18 @@ pub fn from_text(declaration: &str, text: &str) -> Result<String> {
             // The collation comes first: it says which code page the characters go into.
             format!("CAST({text} COLLATE {collation} AS {declared})")
         }
-        (SqlType::Binary { .. } | SqlType::VarBinary { length: Length::Limited(_) }, None) => {
+        (
+            SqlType::Binary { .. }
+            | SqlType::VarBinary {
+                length: Length::Limited(_),
+            },
+            None,
+        ) => {
             format!("CONVERT({declared}, {text}, 1)")
         }
         (SqlType::SmallDateTime | SqlType::DateTime, None) => format!("CONVERT({declared}, {text}, 126)"),
         (
-            SqlType::Date
-            | SqlType::Time { .. }
-            | SqlType::DateTime2 { .. }
-            | SqlType::DateTimeOffset { .. },
+            SqlType::Date | SqlType::Time { .. } | SqlType::DateTime2 { .. } | SqlType::DateTimeOffset { .. },
             None,
         ) => format!("CONVERT({declared}, {text}, 121)"),
         (
@@ -166,7 +169,10 @@ pub fn from_text(declaration: &str, text: &str) -> Result<String> {
         _ => {
             return Err(Error::new(
                 ErrorKind::Data,
-                format!("a sql_variant holds no value of the type {}", quote::literal(declaration)),
+                format!(
+                    "a sql_variant holds no value of the type {}",
+                    quote::literal(declaration)
+                ),
             ));
         }
     };
@@ -188,7 +194,13 @@ mod tests {
         assert_eq!(text.value, "a\" ");
         let number = VariantText::read(r#"{"type":"int","value":"-1"}"#).unwrap();
         assert_eq!(number.declaration(), "int");
-        for bad in ["", "1", r#"{"type":"int"}"#, r#"{"type":"int","value":1}"#, r#"{"type":"int","value":"1","x":1}"#] {
+        for bad in [
+            "",
+            "1",
+            r#"{"type":"int"}"#,
+            r#"{"type":"int","value":1}"#,
+            r#"{"type":"int","value":"1","x":1}"#,
+        ] {
             let error = VariantText::read(bad).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Data, "{bad}");
         }
@@ -201,7 +213,10 @@ mod tests {
             ("numeric(9,2)", "CAST(CAST(t AS numeric(9,2)) AS sql_variant)"),
             ("varbinary(3)", "CAST(CONVERT(varbinary(3), t, 1) AS sql_variant)"),
             ("datetime", "CAST(CONVERT(datetime, t, 126) AS sql_variant)"),
-            ("datetimeoffset(3)", "CAST(CONVERT(datetimeoffset(3), t, 121) AS sql_variant)"),
+            (
+                "datetimeoffset(3)",
+                "CAST(CONVERT(datetimeoffset(3), t, 121) AS sql_variant)",
+            ),
             (
                 "varchar(9) COLLATE Greek_CI_AS",
                 "CAST(CAST(t COLLATE Greek_CI_AS AS varchar(9)) AS sql_variant)",

@@ -119,7 +119,13 @@ impl Session {
         let columns = self.bulk_columns();
         let staged = self.target.columns.iter();
         let staged: Vec<_> = staged
-            .map(|column| (column.source, column.name.clone(), StagedVariant::of(column).is_some()))
+            .map(|column| {
+                (
+                    column.source,
+                    column.name.clone(),
+                    StagedVariant::of(column).is_some(),
+                )
+            })
             .collect();
         let batches = rows.map(move |batch| batch.and_then(|batch| staged_batch(&batch, &staged)));
         self.connection
@@ -168,7 +174,9 @@ impl Session {
             let types = types.iter().map(|row| row.need_text("declaration"));
             let types = types.collect::<Result<Vec<_>>>()?;
             for some in types.chunks(VARIANT_TYPES) {
-                let make = variant.make(stage, some).map_err(|error| error.with("column", &name))?;
+                let make = variant
+                    .make(stage, some)
+                    .map_err(|error| error.with("column", &name))?;
                 self.connection.execute(&make, &[]).await?;
             }
             let altered = self.count(&variant.altered(stage)).await?;

@@ -24,11 +24,11 @@ FROM sys.objects AS o INNER JOIN sys.schemas AS s ON s.schema_id = o.schema_id \
 LEFT JOIN sys.tables AS t ON t.object_id = o.object_id \
 WHERE o.type IN ('U', 'V') AND s.name = @schema AND o.name = @name";
 
-/// Alias types are resolved through `system_type_id`; CLR types keep their own name.
+/// Alias types are resolved through `system_type_id`; CLR types keep their own name, and so does `vector`, whose system type is varbinary's.
 const COLUMNS: &str = "\
 SELECT c.column_id AS column_id, c.name AS column_name, \
  CASE WHEN ut.is_assembly_type = 1 AND ut.is_user_defined = 1 THEN 1 ELSE 0 END AS is_clr, \
- CASE WHEN ut.is_assembly_type = 1 THEN ut.name ELSE bt.name END AS type_name, c.max_length AS max_length, \
+ CASE WHEN ut.is_assembly_type = 1 OR (ut.is_user_defined = 0 AND ut.name = N'vector') THEN ut.name ELSE bt.name END AS type_name, c.max_length AS max_length, \
  c.[precision] AS type_precision, c.[scale] AS type_scale, CONVERT(nvarchar(128), c.collation_name) AS collation_name, \
  CONVERT(int, COLLATIONPROPERTY(c.collation_name, 'CodePage')) AS code_page, c.is_nullable AS is_nullable, \
  c.is_identity AS is_identity, c.is_computed AS is_computed, c.generated_always_type AS generated_always_type, \

@@ -37,7 +37,10 @@ impl Driver for Connection {
         let done = Self::execute(self, sql, params).await;
         done.map_err(|error| {
             let text = error.to_string();
-            let number = text.split("error: ").nth(1).and_then(|rest| rest.split(',').next());
+            let number = text
+                .split("error: ")
+                .nth(1)
+                .and_then(|rest| rest.split(',').next());
             number.unwrap_or(&text).to_owned()
         })
     }
@@ -247,17 +250,28 @@ async fn fill(connection: &mut Connection, table: &str) -> Vec<(String, SqlType)
     let mut columns: Vec<(String, SqlType)> = vec![("id".into(), SqlType::Int)];
     let mut literals = Vec::new();
     for (ty, values) in TYPES {
-        literals.extend(values.iter().map(|literal| (columns.len(), (*literal).to_owned())));
+        literals.extend(
+            values
+                .iter()
+                .map(|literal| (columns.len(), (*literal).to_owned())),
+        );
         columns.push((format!("c{}", columns.len()), ty.parse().unwrap()));
     }
     for (ty, literal) in more {
         literals.push((columns.len(), literal.to_owned()));
         columns.push((format!("c{}", columns.len()), ty.parse().unwrap()));
     }
-    literals.extend(VARIANTS.iter().map(|(expression, _)| (columns.len(), (*expression).to_owned())));
+    literals.extend(
+        VARIANTS
+            .iter()
+            .map(|(expression, _)| (columns.len(), (*expression).to_owned())),
+    );
     columns.push((format!("c{}", columns.len()), SqlType::SqlVariant));
 
-    let declared = columns.iter().skip(1).map(|(name, ty)| format!("{name} {ty} NULL"));
+    let declared = columns
+        .iter()
+        .skip(1)
+        .map(|(name, ty)| format!("{name} {ty} NULL"));
     let declared: Vec<_> = declared.collect();
     let create = format!(
         "CREATE TABLE dbo.[{table}] (id int NOT NULL PRIMARY KEY, {})",
@@ -296,11 +310,17 @@ async fn the_second_driver_reads_what_was_loaded() {
         .into_iter()
         .filter(|(_, ty)| ty.loadable() == *ty)
         .collect();
-    let declared: Vec<_> = loadable.iter().map(|(name, ty)| format!("{name} {ty} NULL")).collect();
+    let declared: Vec<_> = loadable
+        .iter()
+        .map(|(name, ty)| format!("{name} {ty} NULL"))
+        .collect();
     let create = format!("CREATE TABLE dbo.[to] ({})", declared.join(", "));
     run(&mut connection, &[&create]).await;
 
-    let info = connection.table_info(&TableName::new("dbo", "from")).await.unwrap();
+    let info = connection
+        .table_info(&TableName::new("dbo", "from"))
+        .await
+        .unwrap();
     let left_out: Vec<_> = info
         .columns
         .iter()
@@ -330,7 +350,8 @@ async fn the_second_driver_reads_what_was_loaded() {
 async fn counts_and_errors<D: Driver>() {
     let emulator = start().await;
     let mut driver = D::open(&emulator).await;
-    let create = "CREATE TABLE dbo.t (id int NOT NULL PRIMARY KEY, name nvarchar(9) NULL, b varbinary(9) NULL)";
+    let create =
+        "CREATE TABLE dbo.t (id int NOT NULL PRIMARY KEY, name nvarchar(9) NULL, b varbinary(9) NULL)";
     driver.execute(create, &[]).await.unwrap();
     let params = [
         Param::new("id", 1),
@@ -350,7 +371,10 @@ async fn counts_and_errors<D: Driver>() {
     ] {
         let error = driver.execute(sql, &[]).await.unwrap_err();
         // A typing mistake is a call to a procedure that does not exist, or a syntax error.
-        assert!(error == number || number == "102" && error == "2812", "{sql}: {error}");
+        assert!(
+            error == number || number == "102" && error == "2812",
+            "{sql}: {error}"
+        );
     }
     let columns = [
         ("id".to_owned(), SqlType::Int),

@@ -369,7 +369,10 @@ pub(crate) const VARIANTS: &[(&str, &str)] = &[
         "CAST(0.1E0 AS float)",
         r#"{"type":"float","value":"0.10000000000000001"}"#,
     ),
-    ("CAST('0001-01-01' AS date)", r#"{"type":"date","value":"0001-01-01"}"#),
+    (
+        "CAST('0001-01-01' AS date)",
+        r#"{"type":"date","value":"0001-01-01"}"#,
+    ),
     (
         "CAST('23:59:59.9999999' AS time(7))",
         r#"{"type":"time(7)","value":"23:59:59.9999999"}"#,
@@ -394,8 +397,14 @@ pub(crate) const VARIANTS: &[(&str, &str)] = &[
         "CAST('00112233-4455-6677-8899-AABBCCDDEEFF' AS uniqueidentifier)",
         r#"{"type":"uniqueidentifier","value":"00112233-4455-6677-8899-AABBCCDDEEFF"}"#,
     ),
-    ("CAST(0x00FF AS varbinary(9))", r#"{"type":"varbinary(9)","value":"0x00FF"}"#),
-    ("CAST(0x01 AS binary(3))", r#"{"type":"binary(3)","value":"0x010000"}"#),
+    (
+        "CAST(0x00FF AS varbinary(9))",
+        r#"{"type":"varbinary(9)","value":"0x00FF"}"#,
+    ),
+    (
+        "CAST(0x01 AS binary(3))",
+        r#"{"type":"binary(3)","value":"0x010000"}"#,
+    ),
     (
         "CAST('a ' AS varchar(9))",
         r#"{"type":"varchar(9)","collation":"SQL_Latin1_General_CP1_CI_AS","value":"a "}"#,
@@ -458,7 +467,10 @@ async fn clr_types_are_read_as_their_bytes() {
     assert_eq!(batch.column(0).as_binary::<i32>().value(0), b"");
     assert_eq!(batch.column(0).as_binary::<i32>().value(1), [0x5B, 0xC0]);
     assert_eq!(batch.column(1).as_binary::<i64>().value(1).len(), 22);
-    assert_eq!(batch.column(2).as_binary::<i64>().value(1)[..6], [0xE6, 0x10, 0, 0, 1, 0x0C]);
+    assert_eq!(
+        batch.column(2).as_binary::<i64>().value(1)[..6],
+        [0xE6, 0x10, 0, 0, 1, 0x0C]
+    );
     assert!(batch.column(1).is_null(0) && batch.column(2).is_null(0));
 }
 

@@ -273,7 +273,10 @@ fn aggregate_type(kind: AggregateKind, argument: Option<TypeInfo>) -> SqlResult<
             SqlType::Bit
             | SqlType::Clr(ClrType::Geometry | ClrType::Geography)
             | SqlType::Json
-            | SqlType::Xml | SqlType::Image | SqlType::Text | SqlType::NText => {
+            | SqlType::Xml
+            | SqlType::Image
+            | SqlType::Text
+            | SqlType::NText => {
                 return wrong(if kind == AggregateKind::Min { "min" } else { "max" });
             }
             _ => {

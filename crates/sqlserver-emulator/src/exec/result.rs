@@ -246,7 +246,8 @@ fn into_of(query: &Query) -> Option<&ObjectName> {
 /// By column: how many bytes SET TEXTSIZE leaves, for the types that it cuts.
 pub(crate) fn text_limits(columns: &[ResultColumn], text_size: i32) -> Vec<Option<usize>> {
     let cut = |ty: SqlType| {
-        ty.is_max() && !matches!(ty, SqlType::Xml | SqlType::Clr(_) | SqlType::Json) || matches!(ty, SqlType::Text | SqlType::NText | SqlType::Image)
+        ty.is_max() && !matches!(ty, SqlType::Xml | SqlType::Clr(_) | SqlType::Json)
+            || matches!(ty, SqlType::Text | SqlType::NText | SqlType::Image)
     };
     let limit = usize::try_from(text_size).unwrap_or(usize::MAX);
     columns

@@ -305,7 +305,10 @@ impl TableData {
 
     /// Another's change of the definition, which readers without locks wait for too.
     fn definition_conflicts(&self, tx: TxId) -> Result<(), Refusal> {
-        let changes = self.range_locks.iter().filter(|lock| lock.mode == LockMode::Schema);
+        let changes = self
+            .range_locks
+            .iter()
+            .filter(|lock| lock.mode == LockMode::Schema);
         blocked_by(changes.map(|lock| lock.owner).filter(|owner| *owner != tx))
     }
 

@@ -120,7 +120,10 @@ async fn values_come_back_with_their_types() {
 #[tokio::test(flavor = "multi_thread")]
 async fn another_type_of_the_same_value_is_a_change() {
     let pairs = [
-        (r#"{"type":"int","value":"1"}"#, r#"{"type":"bigint","value":"1"}"#),
+        (
+            r#"{"type":"int","value":"1"}"#,
+            r#"{"type":"bigint","value":"1"}"#,
+        ),
         (
             r#"{"type":"varchar(1)","collation":"Latin1_General_CI_AS","value":"a"}"#,
             r#"{"type":"varchar(2)","collation":"Latin1_General_CI_AS","value":"a"}"#,

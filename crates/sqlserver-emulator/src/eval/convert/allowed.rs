@@ -67,7 +67,8 @@ pub(in crate::eval) fn check(way: Way, from: SqlType, to: SqlType) -> SqlResult<
 
 fn is_allowed(way: Way, from: SqlType, to: SqlType) -> bool {
     use Family::{
-        Any, Approximate, Binary, Clr, Guid, Image, Json, LongText, NewTime, Number, OldTime, RowVersion, Text, Xml,
+        Any, Approximate, Binary, Clr, Guid, Image, Json, LongText, NewTime, Number, OldTime, RowVersion,
+        Text, Xml,
     };
     let explicit = way == Way::Explicit;
     let is_date = |ty| matches!(ty, SqlType::Date);

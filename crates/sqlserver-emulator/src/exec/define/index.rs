@@ -76,7 +76,10 @@ pub(super) fn index_keys(table: &Table, columns: &[IndexColumn]) -> SqlResult<Ve
     for part in columns {
         let column = position(table, &part.name)?;
         let ty = table.columns.get(column).map(|column| column.info.ty);
-        if ty.is_some_and(|ty| ty.is_max() && ty != SqlType::Clr(ClrType::HierarchyId) || matches!(ty, SqlType::Text | SqlType::NText | SqlType::Image)) {
+        if ty.is_some_and(|ty| {
+            ty.is_max() && ty != SqlType::Clr(ClrType::HierarchyId)
+                || matches!(ty, SqlType::Text | SqlType::NText | SqlType::Image)
+        }) {
             return Err(SqlError::user(
                 1919,
                 format!(

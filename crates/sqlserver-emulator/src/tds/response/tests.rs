@@ -202,7 +202,7 @@ fn column_flags_tell_what_can_be_written() {
         ),
     ] {
         let mut out = Vec::new();
-        super::column(&mut out, &column);
+        super::column(&mut out, &column, true);
         assert_eq!(out[4], expect, "{column:?}");
     }
 }

@@ -135,7 +135,6 @@ fn edge_values() -> Vec<(SqlType, Value)> {
             SqlType::SqlVariant,
             held(SqlType::Binary { len: 1 }, Value::bytes(&[9])),
         ),
-        (SqlType::Clr(ClrType::HierarchyId), Value::bytes(&[0x5A, 0xC0])),
         (SqlType::Json, text("{\"a\":\"Ж\"}")),
         (
             SqlType::SqlVariant,
@@ -180,6 +179,34 @@ fn null_survives_in_every_type() {
     for (ty, _) in edge_values() {
         assert_eq!(round_trip(ty, &Value::Null, true), Ok(Value::Null), "{ty}");
     }
+}
+
+/// MS-TDS 2.2.5.5.2: a parameter names the type and not its class, as a column does.
+#[test]
+fn clr_types_are_named() {
+    let utf16 = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>();
+    let named = |name: &str| {
+        [
+            vec![0xF0, 0, 3],
+            utf16("sys"),
+            vec![name.len() as u8],
+            utf16(name),
+        ]
+        .concat()
+    };
+    let mut parameter = named("hierarchyid");
+    parameter.extend([1_u64.to_le_bytes().as_slice(), &[1, 0, 0, 0, 0x58, 0, 0, 0, 0]].concat());
+    let mut reader = WireReader::over(parameter);
+    let wire = WireType::read(&mut reader).unwrap();
+    assert_eq!(wire.ty, SqlType::Clr(ClrType::HierarchyId));
+    let value = decode(&mut reader, &wire, Place::Parameter);
+    assert_eq!(value, Ok(Value::bytes(&[0x58])));
+    assert!(WireType::read(&mut WireReader::over(named("Point"))).is_err());
+
+    let mut column = Vec::new();
+    let layout = type_info::write(&mut column, wire.ty, None, false);
+    assert_eq!((layout, &column[..3]), (Layout::Chunked, &[0xF0, 0x7C, 0x03][..]));
+    assert!(column.ends_with(&utf16("PublicKeyToken=89845dcd8080cc91")));
 }
 
 #[test]
