@@ -41,5 +41,10 @@ CREATE TABLE dbo.[Every type] (
     c_cyrillic  varchar(20)   COLLATE Cyrillic_General_CI_AS           NULL,
     c_japanese  varchar(8000) COLLATE Japanese_CI_AS                   NULL,
     c_utf8      varchar(20)   COLLATE Latin1_General_100_CI_AS_SC_UTF8 NULL,
+    c_variant   sql_variant      NULL,
+    c_hierarchy hierarchyid      NULL,
+    c_geometry  geometry         NULL,
+    c_geography geography        NULL,
+    c_json      json             NULL,
     c_rowversion rowversion      NOT NULL
 )

@@ -7,6 +7,7 @@
 import argparse
 import datetime
 import decimal
+import json
 import pathlib
 import struct
 import subprocess
@@ -59,8 +60,15 @@ def unescape(field):
     return text
 
 
+def selected(column):
+    if column != rows.VARIANT:
+        return column
+    return f"CAST(SQL_VARIANT_PROPERTY({column}, 'BaseType') AS nvarchar(20)) + N'|' + CAST({column} AS nvarchar(max)) AS {column}"
+
+
 def from_jdbc(given, database):
-    dumped = jdbc(given, database, "dump", f"SELECT id, {', '.join(READ)} FROM {rows.TABLE} ORDER BY id")
+    columns = ", ".join(map(selected, READ))
+    dumped = jdbc(given, database, "dump", f"SELECT id, {columns} FROM {rows.TABLE} ORDER BY id")
     lines = [[unescape(field) for field in line.split("\t")] for line in dumped.split("\n")[:-1]]
     return {int(line[0]): line[1:] for line in lines}
 
@@ -95,7 +103,12 @@ def from_iceberg(warehouse):
     (hint,) = metadata.glob("*/metadata/version-hint.text")
     newest = hint.parent / f"v{hint.read_text().strip()}.metadata.json"
     table = StaticTable.from_metadata(str(newest)).scan().to_arrow()
-    return {line["id"]: [text(line[column]) for column in READ] for line in table.to_pylist()}
+    lines = table.to_pylist()
+    for line in lines:
+        if line[rows.VARIANT] is not None:
+            variant = json.loads(line[rows.VARIANT])
+            line[rows.VARIANT] = variant["type"].split("(")[0] + "|" + variant["value"]
+    return {line["id"]: [text(line[column]) for column in READ] for line in lines}
 
 
 def compare(given):

@@ -13,7 +13,12 @@ COLUMNS = [
     "c_smallmny", "c_real", "c_float", "c_date", "c_time0", "c_time7", "c_smalldt", "c_datetime", "c_dt2_0", "c_dt2_3",
     "c_dt2_7", "c_dto_0", "c_dto_7", "c_char", "c_varchar", "c_varmax", "c_nchar", "c_nvarchar", "c_nvarmax", "c_text", "c_ntext",
     "c_binary", "c_varbinary", "c_varbinmax", "c_image", "c_guid", "c_xml", "c_cyrillic", "c_japanese", "c_utf8",
+    "c_variant", "c_hierarchy", "c_geometry", "c_geography", "c_json",
 ]
+
+# A variant comes out as its base type and its value; hierarchyid and shapes as their serialised bytes, typed by hand after [MS-SSCLRT].
+VARIANT = "c_variant"
+POINT = "010C00000000000008400000000000001040"
 
 # The server gives it its value, so there is none to type: it must be the same everywhere.
 ROWVERSION = "c_rowversion"
@@ -45,6 +50,8 @@ ROWS = {
         ("0x", "00000000"), ("0x", ""), ("0x", ""), ("0x", ""),
         ("'00000000-0000-0000-0000-000000000000'", "00000000-0000-0000-0000-000000000000"), ("N''", ""),
         ("''", ""), ("''", ""), ("''", ""),
+        ("CAST('' AS varchar(1))", "varchar|"), ("0x", ""), (f"0x00000000{POINT}", f"00000000{POINT.lower()}"),
+        (f"0xE6100000{POINT}", f"e6100000{POINT.lower()}"), ("N'{ }'", "{}"),
     ],
     3: [  # the greatest of everything
         ("1", "true"), ("255", "255"), ("32767", "32767"), ("2147483647", "2147483647"),
@@ -66,6 +73,9 @@ ROWS = {
         ("0xDEADBEEF", "deadbeef"), ("'FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF'", "ffffffff-ffff-ffff-ffff-ffffffffffff"),
         ("N'<a b=\"1\">x &amp; y</a>'", '<a b="1">x &amp; y</a>'),
         ("N'" + "Я" * 20 + "'", "Я" * 20), ("REPLICATE(CAST(N'あ' AS nvarchar(max)), 4000)", "あ" * 4000), ("N'" + "𝒳" * 5 + "'", "𝒳" * 5),
+        ("CAST('" + "z" * 8000 + "' AS varchar(8000))", "varchar|" + "z" * 8000), ("0x5AD6", "5ad6"),
+        (f"0xFFFFFFFF{POINT}", f"ffffffff{POINT.lower()}"), (f"0xE6100000{POINT}", f"e6100000{POINT.lower()}"),
+        ('N\'{"a": [1, 2.50, null], "東京": "京 "}\'', '{"a":[1,2.50,null],"東京":"京 "}'),
     ],
     4: [  # the odd ones: thirds of a millisecond, offsets, blanks, NULs, astral characters, money beyond a double's digits
         ("1", "true"), ("128", "128"), ("-1", "-1"), ("-1", "-1"), ("-1", "-1"), ("1", "1"), ("0.00000000000000000000000000000000000001", "0.00000000000000000000000000000000000001"),
@@ -82,6 +92,7 @@ ROWS = {
         ("0x01", "01000000"), ("0x0100", "0100"), ("0x00", "00"), ("0x00FF00", "00ff00"),
         ("'00112233-4455-6677-8899-AABBCCDDEEFF'", "00112233-4455-6677-8899-aabbccddeeff"), ("N'<r>東京</r>'", "<r>東京</r>"),
         ("N'Ёж №5'", "Ёж №5"), ("N'ｶﾅ and 漢字'", "ｶﾅ and 漢字"), ("N'é€ 東 '", "é€ 東 "),
+        ("CAST(-1.50 AS decimal(9,2))", "decimal|-1.50"), ("0x58", "58"), ("NULL", None), ("NULL", None), ('N\'["a\\u00e9"]\'', '["aé"]'),
     ],
     5: sparse(  # the least that is not zero, between NULLs
         c_real=("CAST(1.1754943508222875E-38 AS real)", "0x1.0000000000000p-126"),
@@ -91,6 +102,7 @@ ROWS = {
         c_dt2_7=("'0001-01-01T00:00:00.0000001'", ("0001-01-01T00:00:00.0000001", "0001-01-01T00:00:00.000000")),
         c_nvarchar=("N' '", " "),
         c_varbinary=("0x00", "00"),
+        c_variant=("CAST(N'Ж \"' AS nvarchar(9))", 'nvarchar|Ж "'),
     ),
 }
 

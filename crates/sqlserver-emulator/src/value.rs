@@ -96,28 +96,26 @@ impl Value {
 
     /// The value as a `sql_variant` holds it, whose type is `info`.
     pub(crate) fn in_variant(self, info: TypeInfo) -> Self {
-        let hidden = match (&self, info.ty) {
+        let hidden = matches!(
+            (&self, info.ty),
             (
                 Self::Str(_),
                 SqlType::Char { .. }
-                | SqlType::NChar { .. }
-                | SqlType::VarChar {
-                    len: Length::Chars(_),
-                }
-                | SqlType::NVarChar {
-                    len: Length::Chars(_),
-                },
-            )
-            | (
+                    | SqlType::NChar { .. }
+                    | SqlType::VarChar {
+                        len: Length::Chars(_),
+                    }
+                    | SqlType::NVarChar {
+                        len: Length::Chars(_),
+                    },
+            ) | (
                 Self::Bytes(_),
                 SqlType::Binary { .. }
-                | SqlType::VarBinary {
-                    len: Length::Chars(_),
-                },
-            )
-            | (Self::Decimal(_), SqlType::Numeric { .. }) => true,
-            _ => false,
-        };
+                    | SqlType::VarBinary {
+                        len: Length::Chars(_),
+                    },
+            ) | (Self::Decimal(_), SqlType::Numeric { .. })
+        );
         if hidden {
             Self::Variant(Arc::new(Held { info, value: self }))
         } else {

@@ -64,7 +64,7 @@ public final class TypesProbe {
             case "time" -> digits(rows.getObject(i, java.time.LocalTime.class).format(TIME));
             case "smalldatetime", "datetime", "datetime2" -> moment(rows.getObject(i, LocalDateTime.class));
             case "datetimeoffset" -> offset(((DateTimeOffset) rows.getObject(i)).getOffsetDateTime());
-            case "binary", "varbinary", "image", "timestamp" -> HexFormat.of().formatHex(rows.getBytes(i));
+            case "binary", "varbinary", "image", "timestamp", "hierarchyid", "geometry", "geography" -> HexFormat.of().formatHex(rows.getBytes(i));
             case "uniqueidentifier" -> rows.getString(i).toLowerCase();
             default -> rows.getString(i);
         };
