@@ -13,6 +13,7 @@ mod columns;
 mod deletes;
 mod follow;
 mod gaps;
+mod keys;
 mod large;
 mod losses;
 mod many;

@@ -188,6 +188,8 @@ pub struct TableInfo {
     pub columns: Vec<ColumnInfo>,
     /// The indexes; the primary key first.
     pub indexes: Vec<IndexInfo>,
+    /// The key that somebody declared, which goes before what the indexes say; see [`TableInfo::declare_key`].
+    pub declared_key: Option<IndexInfo>,
     /// Foreign keys from and to it.
     pub foreign_keys: Vec<ForeignKey>,
     /// Its triggers.
@@ -206,10 +208,52 @@ impl TableInfo {
         self.columns.iter().find(|column| column.name == name)
     }
 
-    /// The columns that tell rows apart: the primary key, else the first unique index that is enabled, unfiltered and has
-    /// neither a nullable nor a floating-point column.
+    /// Takes these columns for those that tell rows apart.
+    ///
+    /// # Errors
+    ///
+    /// `Config` if one of them does not exist or cannot be part of a key.
+    pub fn declare_key(&mut self, columns: &[String]) -> Result<()> {
+        let refused = |why: String| Err(Error::new(ErrorKind::Config, why).with("table", &self.name));
+        for name in columns {
+            if self.column(name).is_none() {
+                return refused(format!(
+                    "there is no column {name:?}, which the declared key names"
+                ));
+            }
+            if !self.can_be_key(name) {
+                return refused(format!(
+                    "column {name:?} cannot be part of the declared key: it may be NULL, is encrypted, or its values are not exact"
+                ));
+            }
+        }
+        self.declared_key = Some(IndexInfo {
+            name: "declared".to_owned(),
+            unique: true,
+            primary_key: false,
+            clustered: false,
+            filtered: false,
+            disabled: false,
+            ignores_duplicates: false,
+            columns: columns.iter().map(|name| (name.clone(), false)).collect(),
+        });
+        Ok(())
+    }
+
+    /// Whether the server sees to it that no two rows have the same values in these columns.
+    pub fn is_unique(&self, columns: &[String]) -> bool {
+        let mut unique = self
+            .indexes
+            .iter()
+            .filter(|index| index.unique && !index.filtered && !index.disabled);
+        unique.any(|index| index.columns.iter().all(|(name, _)| columns.contains(name)))
+    }
+
+    /// The columns that tell rows apart: the declared ones, the primary key, else the first unique index that is enabled, unfiltered
+    /// and has neither a nullable nor a floating-point column.
     pub fn key(&self) -> Option<&IndexInfo> {
-        self.indexes
+        let of_indexes = self
+            .indexes
             .iter()
             .filter(|index| index.unique && !index.filtered && !index.disabled)
             .filter(|index| index.columns.iter().all(|(name, _)| self.can_be_key(name)))
@@ -219,7 +263,8 @@ impl TableInfo {
                     index.clustered,
                     std::cmp::Reverse(index.columns.len()),
                 )
-            })
+            });
+        self.declared_key.as_ref().or(of_indexes)
     }
 
     fn can_be_key(&self, name: &str) -> bool {
@@ -504,6 +549,7 @@ mod tests {
             triggers: Vec::new(),
             row_level_security: false,
             has_indexed_view: false,
+            declared_key: None,
             approximate_rows: None,
         }
     }

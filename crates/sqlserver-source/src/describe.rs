@@ -183,7 +183,7 @@ fn shape(plan: &TablePlan) -> Vec<Finding> {
         find(
             Severity::Warning,
             "the table has no key: the first run copies it, a later one can only replace it whole".into(),
-            Some("give it a primary key, or a unique index on columns that are NOT NULL".into()),
+            Some("capture: { key: [<columns that tell its rows apart>] }   # or give it a primary key, or a unique index on columns that are NOT NULL".into()),
         );
     }
     let reads_whole = !plan.schema.has_key() || plan.tracked.tracker == Tracker::Full;

@@ -16,6 +16,10 @@ pub struct CaptureOptions {
     pub mode: Mode,
     /// How changes are told. Left out, it is detected.
     pub tracking: Option<TrackingOptions>,
+    /// The columns that tell rows apart, for a table or view without a primary key or a unique index that says so; they must be NOT NULL.
+    /// Whether they do is found out by `check` and before the first copy, not at every change: `verify` names rows that they do not tell apart. Chosen before
+    /// the first copy.
+    pub key: Vec<String>,
     /// Rows of a chunk of the first copy, and of a part of a large increment.
     pub batch_size: usize,
     /// How many chunks of the first copy are read at once, each over a connection of its own.
@@ -40,6 +44,7 @@ impl Default for CaptureOptions {
         Self {
             mode: Mode::default(),
             tracking: None,
+            key: Vec::new(),
             batch_size: 100_000,
             connections: 2,
             columns: Columns::default(),
@@ -302,6 +307,10 @@ impl CaptureOptions {
             "`capture.tracking` has an effect with `mode: incremental` and `mode: auto` only; remove one of them",
         )?;
         rule(
+            matches!(self.mode, Mode::ChangeTracking | Mode::Cdc) && !self.key.is_empty(),
+            "`capture.key` has no effect with `mode: change_tracking` and `mode: cdc`, which name changes by keys of the server's; remove one of them",
+        )?;
+        rule(
             self.filter
                 .as_ref()
                 .is_some_and(|filter| filter.trim().is_empty()),
@@ -394,6 +403,7 @@ mod tests {
                 r#"{"mode":"change_tracking","tracking":{"column":"c"}}"#,
                 "tracking",
             ),
+            (r#"{"mode":"cdc","key":["id"]}"#, "key"),
             (r#"{"where":" "}"#, "where"),
             (r#"{"trigger":{"install":true}}"#, "trigger"),
             (r#"{"deletes":{"ignore_where":"id < 5"}}"#, "ignore_where"),

@@ -120,6 +120,23 @@ impl SqlServerSource {
         })
     }
 
+    /// Whether the columns that are declared as the table's key tell its rows apart now. The server may have to read the whole table.
+    ///
+    /// # Errors
+    ///
+    /// As [`ChangeSource::describe`].
+    pub async fn probe_key(&self, table: &TableName) -> Result<Option<Finding>> {
+        let plan = self.plan(table).await?;
+        let mut connection = self.pool.take().await?;
+        let shared = plan.shared_key(&mut connection).await?;
+        self.pool.put(connection);
+        Ok(shared.map(|error| Finding {
+            severity: Severity::Error,
+            message: error.message().to_owned(),
+            remedy: Some(error.advice().to_owned()),
+        }))
+    }
+
     /// How the Change Data Capture stands that some of the tables are followed by; `None` if none is, or it may not be seen.
     ///
     /// # Errors

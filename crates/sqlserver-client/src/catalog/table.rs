@@ -96,6 +96,7 @@ pub(super) async fn load(connection: &mut Connection, name: &TableName) -> Resul
         triggers: triggers.iter().map(|row| trigger(&row)).collect::<Result<_>>()?,
         row_level_security: object.flag("security_predicates")?,
         has_indexed_view: object.flag("indexed_views")?,
+        declared_key: None,
         approximate_rows: object
             .i64("approximate_rows")?
             .and_then(|rows| u64::try_from(rows).ok()),

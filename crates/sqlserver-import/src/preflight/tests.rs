@@ -44,6 +44,7 @@ fn table() -> TableInfo {
         triggers: Vec::new(),
         row_level_security: false,
         has_indexed_view: false,
+        declared_key: None,
         approximate_rows: None,
     }
 }

@@ -38,6 +38,11 @@ async fn tracking_is_told_with_its_reason() {
             None,
         ),
         ("CREATE TABLE dbo.T (id int, updated_at datetime)", "{}", None),
+        (
+            "CREATE TABLE dbo.T (id int NOT NULL, updated_at datetime)",
+            r#"{"key":["id"]}"#,
+            Some("timestamp(updated_at)"),
+        ),
     ] {
         let description = describe(setup, "sa", options).await;
         match (description.tracking, how) {

@@ -93,7 +93,9 @@ async fn for_tables(parts: &Parts, tables: &[Selected], probes: &mut Vec<Probe>)
             let mut found = vec![passed(tracking)];
             // A warehouse that cannot be read has a line of its own.
             let outlook = outlook(parts, &source, table).await.unwrap_or_default();
-            found.extend(description.findings.into_iter().chain(outlook).map(Found::from));
+            let shared = source.probe_key(&table.name).await?;
+            let findings = description.findings.into_iter().chain(shared).chain(outlook);
+            found.extend(findings.map(Found::from));
             Ok(found)
         };
         timed(probes, &table.name.to_string(), look).await;
