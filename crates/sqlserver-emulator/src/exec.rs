@@ -48,6 +48,7 @@ mod walk;
 mod window;
 mod writer;
 
+pub(crate) use bulk::BulkColumn;
 pub(crate) use plan::ReadPlan;
 pub(crate) use run::Run;
 pub(crate) use statement::Failure;

@@ -134,11 +134,16 @@ pub trait Output: Send {
     fn columns(&mut self, columns: &[ResultColumn]) -> Flow;
     /// A row of the current result set.
     fn row(&mut self, row: &[Value]) -> Flow;
-    /// A row of the current result set as a table keeps it: these of its columns, in its order.
+    /// A row of the current result set as a table keeps it: these of its columns, in its order. The store is locked meanwhile: it must
+    /// not wait for the client. `hand_over` follows soon.
     fn stored_row(&mut self, row: &Packed, columns: &[usize]) -> Flow {
         let row = row.row();
         let picked: Vec<Value> = columns.iter().filter_map(|at| row.get(*at).cloned()).collect();
         self.row(&picked)
+    }
+    /// Lets go of what `stored_row` has gathered; waits for a client that reads slowly.
+    fn hand_over(&mut self) -> Flow {
+        Flow::Continue
     }
     /// A statement ended.
     fn done(&mut self, done: Done);

@@ -5,7 +5,7 @@ mod facts;
 mod options;
 mod state;
 
-pub(crate) use bulk::BulkLoad;
+pub(crate) use bulk::{BulkLoad, BulkRows};
 pub(crate) use state::{Prepared, SessionState};
 
 use std::sync::Arc;

@@ -10,6 +10,7 @@ mod change_log;
 mod content;
 mod database;
 mod filter;
+mod index_key;
 pub(crate) mod key;
 mod lsn;
 mod packed;
@@ -29,11 +30,12 @@ pub(crate) use capture::{
 pub(crate) use content::Store;
 pub(crate) use database::{Database, Module, ModuleKind, Permission, Schema};
 pub(crate) use filter::IndexFilter;
+pub(crate) use index_key::Key;
 pub(crate) use lsn::Lsn;
 pub use packed::Packed;
-pub(crate) use packed::{Head, Stored, Values};
+pub(crate) use packed::{Form, RowBuilder, Stored, Values, WholeRow};
 pub(crate) use savepoint::Savepoint;
-pub(crate) use scan::{Access, Cursor, KeyRange, LockMode, Read, successor};
+pub(crate) use scan::{Access, Cursor, KeyRange, LockMode, Read, Taker, successor};
 pub(crate) use schema::{
     CheckConstraint, Column, Computed, DefaultConstraint, ForeignKey, Identity, Index, IndexKey, Table,
     same_name,

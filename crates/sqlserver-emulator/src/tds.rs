@@ -28,7 +28,7 @@ pub(crate) use connection::{Server, serve};
 pub(crate) use link::Link;
 pub(crate) use record::Recorder;
 pub(crate) use tls::TlsIdentity;
-pub(crate) use type_info::Layout;
+pub(crate) use type_info::{Layout, layout};
 pub(crate) use value_decode::scalar;
 pub(crate) use value_encode::Encoder;
 pub(crate) use variant::{decode_kept as decode_variant, encode as encode_variant};

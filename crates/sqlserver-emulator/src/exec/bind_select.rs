@@ -2,7 +2,7 @@
 
 use super::bind_query::{info_of, output_position, result_column};
 use super::draft::{Draft, places};
-use super::plan::{Node, QueryPlan, SelectPlan, SortKey, SortValue, Source, VariableAssignment};
+use super::plan::{Node, QueryPlan, RowFunction, SelectPlan, SortKey, SortValue, Source, VariableAssignment};
 use super::scope::{Binder, Block, BoundColumn, same};
 use super::walk::{collect_functions, conjuncts};
 use crate::ast::{ColumnName, Expr, Literal, OrderItem, Query, Select, SelectItem};
@@ -35,6 +35,7 @@ impl Binder<'_> {
         query: &Query,
     ) -> SqlResult<(Vec<ResultColumn>, SelectPlan)> {
         let mut draft = self.draft(&select.from)?;
+        draft.flatten(self.session)?;
         let columns = draft.columns();
         let residual = self.place_filter(&mut draft, select.filter.as_ref(), &columns)?;
         let items = expand_items(&select.items, &columns)?;
@@ -70,16 +71,21 @@ impl Binder<'_> {
         let order = self.order(&query.order_by, &items, &named, select.distinct)?;
         let page = self.page(select, query)?;
         let assignments = assignments(items)?;
-        if plain && having.is_none() && filter.is_empty() {
+        if !grouped && windows.is_empty() && filter.is_empty() {
             let bare = bound.iter().map(BoundExpr::as_column);
             let sorted = order.iter().map(|sort| match &sort.value {
                 SortValue::Output(_) => None,
                 SortValue::Expr(expr) => Some(expr.as_column()),
             });
-            if let Source::Scan(scan) = &mut source
-                && scan.probe.is_none()
-            {
-                scan.wanted = bare.chain(sorted.flatten()).collect();
+            let wanted = bare.chain(sorted.flatten()).collect();
+            match &mut source {
+                Source::Scan(scan) if scan.probe.is_none() => scan.wanted = wanted,
+                Source::Function { function, filter } if filter.is_empty() => {
+                    if let RowFunction::Captured(range) = &mut **function {
+                        range.wanted = wanted;
+                    }
+                }
+                _ => {}
             }
         }
         Ok((

@@ -7,8 +7,9 @@ use super::writer::{Change, TableWriter};
 use crate::ast::InsertBulk;
 use crate::error::{SqlError, SqlResult};
 use crate::eval::convert_value;
-use crate::session::{BulkLoad, BulkTarget};
-use crate::types::SqlType;
+use crate::session::{BulkLoad, BulkRows, BulkTarget};
+use crate::store::{Column, Form, Stored, Table, TableId};
+use crate::types::{Length, SqlType};
 use crate::value::Value;
 
 impl Run<'_> {
@@ -42,6 +43,7 @@ impl Run<'_> {
             })?;
             places.push(at);
         }
+        let rows = BulkRows::new(self.fitting(id, &table, &places, bulk));
         let columns = places
             .iter()
             .map(|at| result_column(table.columns[*at].name.clone(), table.columns[*at].info));
@@ -54,7 +56,7 @@ impl Run<'_> {
             keep_nulls: bulk.keep_nulls,
             check_constraints: bulk.check_constraints,
             fire_triggers: bulk.fire_triggers,
-            rows: Vec::new(),
+            rows,
             written: 0,
             error: None,
             transaction: None,
@@ -63,9 +65,40 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// What each column asks for, if rows that have it need nothing more: every column is given, none is made by the server, and neither
+    /// constraints nor triggers look at them.
+    fn fitting(
+        &self,
+        id: TableId,
+        table: &Table,
+        places: &[usize],
+        bulk: &InsertBulk,
+    ) -> Option<Vec<BulkColumn>> {
+        let all = places.iter().copied().eq(0..table.columns.len());
+        let checked = bulk.check_constraints && !(table.checks.is_empty() && table.foreign_keys.is_empty());
+        let made = |column: &Column| {
+            column.computed.is_some() || column.identity.is_some() || column.info.ty == SqlType::RowVersion
+        };
+        if !all || checked || bulk.fire_triggers || table.columns.iter().any(made) {
+            return None;
+        }
+        let store = self.session.engine.store().lock();
+        let forms = store.tables.get(&id)?.forms();
+        let columns = table.columns.iter().zip(forms);
+        let fitting = columns.map(|(column, form)| BulkColumn {
+            ty: column.info.ty,
+            takes_null: column.info.nullable && (bulk.keep_nulls || column.default.is_none()),
+            form: *form,
+        });
+        Some(fitting.collect())
+    }
+
     /// Writes the rows gathered so far.
     pub(crate) fn write_bulk(&mut self, load: &mut BulkLoad) -> SqlResult<()> {
-        let rows = std::mem::take(&mut load.rows);
+        if let Some(data) = self.session.engine.store().lock().tables.get(&load.table) {
+            load.rows.unpack_unless_kept_as(data.forms());
+        }
+        let rows = std::mem::take(&mut load.rows.values);
         let writer = self.bind(|binder| TableWriter::prepare(binder, load.table, load.check_constraints))?;
         let mut changes = Vec::with_capacity(rows.len());
         for row in rows {
@@ -87,6 +120,9 @@ impl Run<'_> {
         if !load.check_constraints {
             self.distrust(&writer);
         }
+        let packed = std::mem::take(&mut load.rows.packed);
+        load.written += packed.len() as u64;
+        writer.write_packed(self, &packed)?;
         load.written += changes.len() as u64;
         let written = writer.write(self, changes)?;
         if load.check_constraints {
@@ -111,6 +147,49 @@ impl Run<'_> {
         table.foreign_keys.iter_mut().for_each(|key| key.trusted = false);
         if let Some(data) = self.session.engine.store().lock().tables.get_mut(&writer.id) {
             data.definition = std::sync::Arc::new(table);
+        }
+    }
+}
+
+/// What a bulk load's column asks of a value that is kept as it comes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BulkColumn {
+    ty: SqlType,
+    /// NULL stays NULL.
+    takes_null: bool,
+    pub(crate) form: Option<Form>,
+}
+
+impl BulkColumn {
+    /// Whether a value is of the column's type, and neither too long nor to be padded.
+    pub(crate) fn takes(&self, value: &Stored<'_>) -> bool {
+        let within = |length: usize, limit: Length| match limit {
+            Length::Chars(most) => length <= usize::from(most),
+            Length::Max => true,
+        };
+        match (value, self.ty) {
+            (Stored::Other(Value::Null), _) => self.takes_null,
+            (Stored::Other(Value::Str(_)), SqlType::NVarChar { len: Length::Max } | SqlType::NText) => true,
+            (Stored::Other(Value::Bytes(_)), SqlType::VarBinary { len: Length::Max } | SqlType::Image) => {
+                true
+            }
+            (Stored::Other(Value::Str(_) | Value::Bytes(_)), _) => false,
+            (
+                Stored::Other(Value::Decimal(decimal)),
+                SqlType::Decimal { precision, scale } | SqlType::Numeric { precision, scale },
+            ) => decimal.precision == precision && decimal.scale == scale,
+            (Stored::Other(value), ty) => value.own_type() == Some(ty),
+            (Stored::Ascii(text), SqlType::VarChar { len } | SqlType::NVarChar { len }) => {
+                within(text.len(), len)
+            }
+            (Stored::Ascii(text), SqlType::Char { len } | SqlType::NChar { len }) => {
+                text.len() == usize::from(len)
+            }
+            (Stored::Wide(units), SqlType::NVarChar { len }) => within(units.len() / 2, len),
+            (Stored::Wide(units), SqlType::NChar { len }) => units.len() / 2 == usize::from(len),
+            (Stored::Bytes(bytes), SqlType::VarBinary { len }) => within(bytes.len(), len),
+            (Stored::Bytes(bytes), SqlType::Binary { len }) => bytes.len() == usize::from(len),
+            _ => false,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::draft::{Draft, LeafSource};
 use super::output::unknown_object;
 use super::plan::{CapturedRange, ReadPlan, RowFunction, ScanPlan};
+use super::rows::Each;
 use super::run::Run;
 use super::scope::{Binder, BoundColumn, same};
 use crate::ast::{Expr, ObjectName};
@@ -21,6 +22,8 @@ use crate::value::Value;
 const ALL: &str = "fn_cdc_get_all_changes_";
 const NET: &str = "fn_cdc_get_net_changes_";
 
+/// `__$operation` among the columns of a change table.
+const OPERATION: usize = 3;
 /// Columns of a change table that `fn_cdc_get_all_changes_…` gives before the captured ones.
 const ALL_COLUMNS: [usize; 4] = [0, 2, 3, 4];
 /// And `fn_cdc_get_net_changes_…`.
@@ -110,6 +113,7 @@ impl Binder<'_> {
             read: self.session.read_plan(&table, &[], false)?,
             net,
             arguments: bound,
+            wanted: None,
         };
         Ok(Some(Draft::Leaf {
             source: LeafSource::Function(Box::new(RowFunction::Captured(range))),
@@ -128,9 +132,9 @@ fn kept(net: bool, width: usize) -> impl Iterator<Item = usize> {
 }
 
 impl Run<'_> {
-    /// The rows of `fn_cdc_get_all_changes_…` or `fn_cdc_get_net_changes_…`. Error 313 for a range that is not within the
+    /// Gives the rows of `fn_cdc_get_all_changes_…` or `fn_cdc_get_net_changes_…`. Error 313 for a range that is not within the
     /// instance's, or an option that does not exist: SQL Server has no better one.
-    pub(super) fn captured_changes(&mut self, range: &CapturedRange) -> SqlResult<Vec<Row>> {
+    pub(super) fn captured_changes(&mut self, range: &CapturedRange, each: Each<'_>) -> SqlResult<Flow> {
         let mut given = Vec::with_capacity(3);
         for argument in &range.arguments {
             given.push(self.value(argument)?);
@@ -150,19 +154,42 @@ impl Run<'_> {
         if !known.contains(&option.as_str()) || from < low || high.is_none_or(|high| to > high) || from > to {
             return Err(outside(range.net));
         }
-        let rows = self.change_rows(range.instance.changes, range.read, from, to)?;
+        let access = Access::Index {
+            index: 0,
+            range: between(from, to),
+            backwards: false,
+        };
+        let mut scan = ScanPlan::whole(range.instance.changes, range.read);
         if range.net {
-            return Ok(self.net_rows(&range.instance, rows, &option));
+            let mut rows = Vec::new();
+            self.visit(&scan, &[], access, &mut |_, row| {
+                rows.push(row);
+                Ok(Flow::Continue)
+            })?;
+            let mut rows = self.net_rows(&range.instance, rows, &option).into_iter();
+            return rows.try_fold(Flow::Continue, |flow, row| match flow {
+                Flow::Continue => each(self, row),
+                Flow::Stop => Ok(Flow::Stop),
+            });
+        }
+        let width = self
+            .session
+            .table_definition(range.instance.changes)?
+            .columns
+            .len();
+        let given: Vec<usize> = kept(false, width).collect();
+        if let Some(wanted) = &range.wanted {
+            let wanted = wanted.iter().filter_map(|at| given.get(*at).copied());
+            scan.wanted = Some(wanted.chain([OPERATION]).collect());
+            scan.filtered = Some(Vec::new());
         }
         let old = option == "all update old";
-        let wanted = rows.into_iter().filter(|row| old || operation(row) != 3);
-        Ok(wanted
-            .map(|row| {
-                kept(false, row.len())
-                    .filter_map(|at| row.get(at).cloned())
-                    .collect()
-            })
-            .collect())
+        self.visit(&scan, &[], access, &mut |run, row| {
+            if !old && operation(&row) == 3 {
+                return Ok(Flow::Continue);
+            }
+            each(run, given.iter().filter_map(|at| row.get(*at).cloned()).collect())
+        })
     }
 
     /// The lowest LSN of an instance and the highest of the database.
@@ -170,19 +197,6 @@ impl Run<'_> {
         let (database, capturing) = self.mapped_database()?;
         let low = self.session.engine.store().lock().low_water(database, instance);
         Ok((low, self.last_mapped(&capturing)?))
-    }
-
-    fn change_rows(&mut self, table: TableId, read: ReadPlan, from: Lsn, to: Lsn) -> SqlResult<Vec<Row>> {
-        let key = |lsn: Lsn| {
-            let mut out = Vec::new();
-            key::append(&lsn.value(), None, false, &mut out);
-            out
-        };
-        let range = KeyRange {
-            low: Some(key(from)),
-            high: successor(&key(to)),
-        };
-        self.index_rows(table, read, range)
     }
 
     /// A table's rows in the order of its clustered index.
@@ -285,8 +299,35 @@ impl Run<'_> {
     }
 
     fn last_mapped(&mut self, capturing: &Capturing) -> SqlResult<Option<Lsn>> {
-        let rows = self.mapping(capturing)?;
-        Ok(rows.last().and_then(|row| row.first()).and_then(Lsn::of))
+        let last = self.first_mapped(capturing, KeyRange::default(), true)?;
+        Ok(last.and_then(|row| row.first().and_then(Lsn::of)))
+    }
+
+    /// The first row of a range of the mapping, or the last.
+    fn first_mapped(
+        &mut self,
+        capturing: &Capturing,
+        range: KeyRange,
+        backwards: bool,
+    ) -> SqlResult<Option<Row>> {
+        let table = self.session.table_definition(capturing.mapping)?;
+        let read = self.session.read_plan(&table, &[], false)?;
+        let access = Access::Index {
+            index: 0,
+            range,
+            backwards,
+        };
+        let mut first = None;
+        self.visit(
+            &ScanPlan::whole(capturing.mapping, read),
+            &[],
+            access,
+            &mut |_, row| {
+                first = Some(row);
+                Ok(Flow::Stop)
+            },
+        )?;
+        Ok(first)
     }
 
     /// Zero for an instance that does not exist or is not for this login; NULL while the capture, which has seen other
@@ -344,8 +385,7 @@ impl Run<'_> {
 
     fn time_of(&mut self, lsn: Lsn) -> SqlResult<Value> {
         let (_, capturing) = self.mapped_database()?;
-        let rows = self.mapping(&capturing)?;
-        let row = rows.iter().find(|row| row.first().and_then(Lsn::of) == Some(lsn));
+        let row = self.first_mapped(&capturing, between(lsn, lsn), false)?;
         Ok(row.and_then(|row| row.get(2).cloned()).unwrap_or_default())
     }
 
@@ -363,8 +403,21 @@ impl Run<'_> {
     }
 }
 
+/// The keys of a change table or a mapping from one LSN to another, both included.
+fn between(from: Lsn, to: Lsn) -> KeyRange {
+    let key = |lsn: Lsn| {
+        let mut out = Vec::new();
+        key::append(&lsn.value(), None, false, &mut out);
+        out
+    };
+    KeyRange {
+        low: Some(key(from)),
+        high: successor(&key(to)),
+    }
+}
+
 fn operation(row: &Row) -> i64 {
-    row.get(3).and_then(Value::as_integer).unwrap_or_default()
+    row.get(OPERATION).and_then(Value::as_integer).unwrap_or_default()
 }
 
 fn bit(set: Option<bool>) -> Value {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::draft::{Draft, LeafSource};
 use super::output::{spelled, unknown_object};
 use super::plan::{ReadPlan, RowFunction, ScanPlan};
+use super::rows::Each;
 use super::run::Run;
 use super::scope::{Binder, BoundColumn, same};
 use crate::ast::{ChangeTableRequest, Expr, ObjectName};
@@ -14,7 +15,7 @@ use crate::error::{SqlError, SqlResult};
 use crate::eval::{BoundExpr, EnvironmentFunction, bind, convert_to};
 use crate::outcome::Flow;
 use crate::session::Isolation;
-use crate::store::{Access, KeyRange, NetChange, Operation, Row, Table, TableId, is_in_mask, key};
+use crate::store::{Access, Key, KeyRange, NetChange, Operation, Row, Table, TableId, is_in_mask, key};
 use crate::types::{Length, SqlType, TypeInfo};
 use crate::value::Value;
 
@@ -187,9 +188,9 @@ impl crate::session::SessionState {
 }
 
 impl Run<'_> {
-    /// The rows that a function gives.
-    pub(super) fn function_rows(&mut self, function: &RowFunction) -> SqlResult<Vec<Row>> {
-        match function {
+    /// Pushes the rows that a function gives.
+    pub(super) fn function_rows(&mut self, function: &RowFunction, each: Each<'_>) -> SqlResult<Flow> {
+        let rows = match function {
             RowFunction::Changes { table, read, last } => {
                 let last = self.value(last)?.as_integer();
                 let upto = self.as_of(*read);
@@ -203,11 +204,17 @@ impl Run<'_> {
                     let start = self.session.dice() % rows.len() as u64;
                     rows.rotate_left(start as usize);
                 }
-                Ok(rows)
+                rows
             }
-            RowFunction::Version { table, read, key } => self.row_version(*table, *read, key),
-            RowFunction::Captured(range) => self.captured_changes(range),
+            RowFunction::Version { table, read, key } => self.row_version(*table, *read, key)?,
+            RowFunction::Captured(range) => return self.captured_changes(range, each),
+        };
+        for row in rows {
+            if each(self, row)? == Flow::Stop {
+                return Ok(Flow::Stop);
+            }
         }
+        Ok(Flow::Continue)
     }
 
     /// The commit that a reader's snapshot ends at; none for one that sees all commits.
@@ -244,7 +251,7 @@ impl Run<'_> {
         }
         let upto = self.as_of(read);
         let tx = self.statement.tx;
-        let bytes = bytes.into_boxed_slice();
+        let bytes = Key::from(bytes.as_slice());
         let store = self.session.engine.store().lock();
         let latest = if store.has_pending_change(tx, id, &bytes) {
             None

@@ -8,6 +8,7 @@ use super::scope::{Binder, BoundColumn, find_column};
 use super::walk::{conjuncts, has_subquery, walk};
 use crate::ast::{Expr, JoinKind, TableSource};
 use crate::error::{SqlError, SqlResult};
+use crate::session::SessionState;
 use crate::store::{Row, TableId};
 use crate::types::{SqlType, TypeInfo};
 
@@ -66,6 +67,36 @@ impl Draft {
             Self::Leaf { columns, .. } => columns.len(),
             Self::Join { left, right, .. } | Self::Apply { left, right, .. } => left.width() + right.width(),
         }
+    }
+
+    /// Puts tables in the place of derived tables that give their columns and do nothing else, so that a join can use their indexes.
+    pub(crate) fn flatten(&mut self, session: &SessionState) -> SqlResult<()> {
+        match self {
+            Self::Nothing => {}
+            Self::Leaf { source, columns, .. } => {
+                if let LeafSource::Query(plan) = source
+                    && !plan.correlated
+                    && let Some((scan, places)) = plan.bare_scan()
+                    && scan.seek.is_none()
+                    && scan.order.is_none()
+                {
+                    let (id, read) = (scan.table, scan.read);
+                    let width = session.table_definition(id)?.columns.len();
+                    *columns = spread(std::mem::take(columns), &places, width);
+                    *source = LeafSource::Table {
+                        id,
+                        read,
+                        with_row_id: false,
+                    };
+                }
+            }
+            Self::Join { left, right, .. } => {
+                left.flatten(session)?;
+                right.flatten(session)?;
+            }
+            Self::Apply { left, .. } => left.flatten(session)?,
+        }
+        Ok(())
     }
 
     /// Joins two sources of a comma list.
@@ -243,15 +274,34 @@ pub(crate) fn table_columns(
 
 /// The hidden column that carries a row id.
 pub(crate) fn row_id_column(exposed: &str) -> BoundColumn {
+    hidden_column(exposed, TypeInfo::new(SqlType::BigInt))
+}
+
+fn hidden_column(exposed: &str, info: TypeInfo) -> BoundColumn {
     BoundColumn {
         table: exposed.to_owned(),
         schema: None,
         name: String::new(),
-        info: TypeInfo::new(SqlType::BigInt),
+        info,
         identity: false,
         read_only: true,
         hidden: true,
     }
+}
+
+/// Columns at their places among those of their table, of which the others are hidden.
+fn spread(columns: Vec<BoundColumn>, places: &[usize], width: usize) -> Vec<BoundColumn> {
+    let exposed = columns
+        .first()
+        .map(|column| column.table.clone())
+        .unwrap_or_default();
+    let mut columns = columns.into_iter().zip(places).peekable();
+    (0..width)
+        .map(|at| match columns.next_if(|(_, place)| **place == at) {
+            Some((column, _)) => column,
+            None => hidden_column(&exposed, TypeInfo::new(SqlType::Null)),
+        })
+        .collect()
 }
 
 /// A query in parentheses, or a view or CTE, under its name.

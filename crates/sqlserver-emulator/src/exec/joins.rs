@@ -16,27 +16,40 @@ use crate::value::Value;
 /// A side is driven by the other through its index when it has this many times its rows.
 const LOOKUP_RATIO: usize = 8;
 
+/// The rows of a join's side that could drive it through the other's index.
+enum Drivers {
+    /// All of them, and few beside the other side's.
+    Few(Vec<Row>),
+    /// All of them.
+    All(Vec<Row>),
+    /// Too many, not kept.
+    Many,
+}
+
 impl Run<'_> {
     pub(super) fn join(&mut self, join: &JoinPlan, each: Each<'_>) -> SqlResult<Flow> {
         if let (Some(lookup), Source::Scan(scan)) = (&join.lookup_right, &join.right)
             && matches!(join.kind, JoinKind::Inner | JoinKind::Left)
-            && let Some(lefts) = self.few(&join.left, scan)?
         {
-            return self.lookup_join(join, scan, lookup, lefts, false, each);
+            match self.drivers(&join.left, scan)? {
+                Drivers::Few(lefts) => return self.lookup_join(join, scan, lookup, lefts, false, each),
+                Drivers::All(lefts) => return self.hash_left(join, &lefts, each),
+                Drivers::Many => {}
+            }
         }
         if let (Some(lookup), Source::Scan(scan)) = (&join.lookup_left, &join.left)
             && matches!(join.kind, JoinKind::Inner | JoinKind::Right)
-            && let Some(rights) = self.few(&join.right, scan)?
+            && let Drivers::Few(rights) = self.drivers(&join.right, scan)?
         {
             return self.lookup_join(join, scan, lookup, rights, true, each);
         }
         self.hash_join(join, each)
     }
 
-    /// The rows of `driver`, if they are few beside the table that `scan` reads.
-    fn few(&mut self, driver: &Source, scan: &ScanPlan) -> SqlResult<Option<Vec<Row>>> {
+    /// The rows of `driver`, to be compared with the table that `scan` reads. What is costly to begin is read to its end, once.
+    fn drivers(&mut self, driver: &Source, scan: &ScanPlan) -> SqlResult<Drivers> {
         if scan.seek.is_some() {
-            return Ok(None);
+            return Ok(Drivers::Many);
         }
         let store = self.session.engine.store();
         let size = store
@@ -46,18 +59,57 @@ impl Run<'_> {
             .map_or(0, |data| data.size_hint());
         let most = size / LOOKUP_RATIO;
         if most == 0 {
-            return Ok(None);
+            return Ok(Drivers::Many);
         }
+        let costly = matches!(driver, Source::Derived { .. } | Source::Function { .. });
         let mut rows = Vec::new();
         self.source(driver, &mut |_, row| {
             rows.push(row);
-            Ok(if rows.len() > most {
+            Ok(if rows.len() > most && !costly {
                 Flow::Stop
             } else {
                 Flow::Continue
             })
         })?;
-        Ok((rows.len() <= most).then_some(rows))
+        Ok(match rows.len() <= most {
+            true => Drivers::Few(rows),
+            false if costly => Drivers::All(rows),
+            false => Drivers::Many,
+        })
+    }
+
+    /// An inner or left join whose left side is known: its rows are hashed, and the right side passes by.
+    fn hash_left(&mut self, join: &JoinPlan, lefts: &[Row], each: Each<'_>) -> SqlResult<Flow> {
+        let mut by_key: HashMap<Vec<u8>, Vec<u32>> = HashMap::with_capacity(lefts.len());
+        for (at, left) in lefts.iter().enumerate() {
+            if let Some(key) = self.hash_key(join.keys.iter().map(|key| &key.0), left)? {
+                by_key.entry(key).or_default().push(at as u32);
+            }
+        }
+        let mut matched = vec![false; lefts.len()];
+        let flow = self.source(&join.right, &mut |run, right| {
+            let key = run.hash_key(join.keys.iter().map(|key| &key.1), &right)?;
+            for &at in key.and_then(|key| by_key.get(&key)).into_iter().flatten() {
+                let row = concat(&lefts[at as usize], &right);
+                if !run.all_hold(&join.residual, &row)? {
+                    continue;
+                }
+                matched[at as usize] = true;
+                if each(run, row)? == Flow::Stop {
+                    return Ok(Flow::Stop);
+                }
+            }
+            Ok(Flow::Continue)
+        })?;
+        if flow == Flow::Stop || join.kind != JoinKind::Left {
+            return Ok(flow);
+        }
+        for (left, _) in lefts.iter().zip(matched).filter(|(_, matched)| !matched) {
+            if each(self, padded(left, join.right_width, true))? == Flow::Stop {
+                return Ok(Flow::Stop);
+            }
+        }
+        Ok(Flow::Continue)
     }
 
     fn lookup_join(

@@ -183,6 +183,30 @@ pub(crate) enum Source {
     },
 }
 
+impl QueryPlan {
+    /// The scan and its columns, if the query does nothing but give some columns of a table's rows, in the table's order.
+    pub(crate) fn bare_scan(&self) -> Option<(&ScanPlan, Vec<usize>)> {
+        let Node::Select(select) = &self.node else {
+            return None;
+        };
+        let Source::Scan(scan) = &select.source else {
+            return None;
+        };
+        let page = &select.page;
+        let whole = page.offset.is_none() && page.limit.is_none() && !page.percent;
+        let bare = select.filter.is_empty()
+            && select.group.is_none()
+            && select.having.is_none()
+            && select.windows.is_empty()
+            && !select.distinct
+            && (select.order.is_empty() || select.presorted);
+        let scanned = scan.filter.is_empty() && scan.probe.is_none() && !scan.with_row_id;
+        let columns: Option<Vec<usize>> = select.items.iter().map(BoundExpr::as_column).collect();
+        let columns = columns.filter(|columns| columns.is_sorted_by(|a, b| a < b))?;
+        (whole && bare && scanned).then_some((scan, columns))
+    }
+}
+
 /// A function that gives rows; its arguments stand over the rows around it.
 #[derive(Debug)]
 pub(crate) enum RowFunction {
@@ -210,6 +234,8 @@ pub(crate) struct CapturedRange {
     pub(crate) net: bool,
     /// Lower end, upper end, row filter option.
     pub(crate) arguments: Vec<BoundExpr>,
+    /// The only columns of the result that are looked at, where that is known.
+    pub(crate) wanted: Option<Vec<usize>>,
 }
 
 /// Reading a table.

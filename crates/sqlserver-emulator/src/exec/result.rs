@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::bind_query::info_of;
 use super::change::combined;
 use super::insert::contains_name;
-use super::plan::{Node, QueryPlan, ScanPlan, Source};
+use super::plan::{Node, QueryPlan, ScanPlan};
 use super::run::Run;
 use super::writer::{Change, TableWriter};
 use crate::ast::{Expr, ObjectName, Query, QueryBody, SelectStatement};
@@ -38,11 +38,7 @@ impl Run<'_> {
                 return Ok(rows);
             }
             if let Some((scan, columns)) = run.straight(&plan) {
-                run.stored_rows(scan, &mut |run, _, row| {
-                    rows += 1;
-                    super::statement::wanted(run.out.stored_row(row, &columns))?;
-                    Ok(Flow::Continue)
-                })?;
+                rows = run.send_stored(scan, &columns)?;
             } else {
                 run.query(&plan, &mut |run, row| {
                     rows += 1;
@@ -57,27 +53,10 @@ impl Run<'_> {
 
     /// The scan and its columns, if a query does nothing but hand some columns of a table's rows to the client, in the table's order.
     fn straight<'p>(&self, plan: &'p QueryPlan) -> Option<(&'p ScanPlan, Vec<usize>)> {
-        let Node::Select(select) = &plan.node else {
-            return None;
-        };
-        let Source::Scan(scan) = &select.source else {
-            return None;
-        };
-        let page = &select.page;
-        let whole = page.offset.is_none() && page.limit.is_none() && !page.percent;
-        let bare = select.filter.is_empty()
-            && select.group.is_none()
-            && select.having.is_none()
-            && select.windows.is_empty()
-            && !select.distinct
-            && (select.order.is_empty() || select.presorted);
-        let scanned = scan.filter.is_empty() && scan.probe.is_none() && !scan.with_row_id;
         let uncut = self.text_limits.iter().flatten().all(|limit| *limit >= LONGEST);
         let unlimited = self.session.options.row_count_limit() == u64::MAX;
-        let columns: Option<Vec<usize>> = select.items.iter().map(BoundExpr::as_column).collect();
-        let columns = columns.filter(|columns| columns.is_sorted_by(|a, b| a < b))?;
-        let straight = whole && bare && scanned && uncut && unlimited && self.captured.is_none();
-        straight.then_some((scan, columns))
+        let straight = uncut && unlimited && self.captured.is_none();
+        plan.bare_scan().filter(|_| straight)
     }
 
     fn selected(&mut self, command: Command, rows: u64) -> SqlResult<()> {

@@ -7,14 +7,22 @@ use super::joins::{concat, padded};
 use super::keys::{append_hash, key_value};
 use super::plan::{Probe, ScanPlan, Seek, SeekBound, Source};
 use super::run::Run;
+use super::statement;
+use crate::engine::Engine;
 use crate::error::{SqlError, SqlResult};
 use crate::eval::BoundExpr;
 use crate::outcome::Flow;
-use crate::store::{Access, Cursor, KeyRange, Packed, Refusal, Row, RowId, Table, TableId, key};
+use crate::store::{
+    Access, Cursor, KeyRange, Packed, Patience, Read, Refusal, Row, RowId, Table, TableId, Taker, TxId, key,
+};
 use crate::value::Value;
 
 /// Rows taken out of the store at a time: as many as a processor's first cache holds.
 const PAGE: usize = 256;
+/// The first page is small: point lookups and TOP (1) want one row.
+const FIRST_PAGE: usize = 4;
+/// Large rows that go straight to the client end a page early.
+const PAGE_BYTES: usize = 64 << 10;
 
 /// A table's rows by the hash key of some columns.
 pub(crate) type HashedRows = HashMap<Vec<u8>, Vec<Row>>;
@@ -24,6 +32,38 @@ pub(crate) type Each<'e> = &'e mut dyn FnMut(&mut Run<'_>, Row) -> SqlResult<Flo
 
 /// Receives rows as they are stored.
 pub(crate) type EachStored<'e> = &'e mut dyn FnMut(&mut Run<'_>, RowId, &Packed) -> SqlResult<Flow>;
+
+/// A scan that takes the store for a page at a time, so that others get their turn.
+struct Pages {
+    tx: TxId,
+    patience: Patience,
+    table: TableId,
+    read: Read,
+    cursor: Cursor,
+    most: usize,
+}
+
+impl Pages {
+    /// Gives the next rows to `taker`; false at the end.
+    fn next(&mut self, engine: &Engine, taker: Taker<'_>) -> SqlResult<bool> {
+        let mut left = std::mem::replace(&mut self.most, PAGE);
+        let found = engine.store().when_free(self.tx, &self.patience, |store| {
+            let most = left;
+            store.scan(
+                self.tx,
+                self.table,
+                self.read,
+                &mut self.cursor,
+                most,
+                &mut |id, row| {
+                    left -= 1;
+                    taker(id, row)
+                },
+            )
+        })?;
+        refused(found)
+    }
+}
 
 impl Run<'_> {
     /// Pushes the rows of a source.
@@ -49,14 +89,13 @@ impl Run<'_> {
                 })?;
                 Ok(flow)
             }
-            Source::Function { function, filter } => {
-                for row in self.function_rows(function)? {
-                    if self.all_hold(filter, &row)? && each(self, row)? == Flow::Stop {
-                        return Ok(Flow::Stop);
-                    }
+            Source::Function { function, filter } => self.function_rows(function, &mut |run, row| {
+                if run.all_hold(filter, &row)? {
+                    each(run, row)
+                } else {
+                    Ok(Flow::Continue)
                 }
-                Ok(Flow::Continue)
-            }
+            }),
             Source::Join(join) => self.join(join, each),
             Source::Apply {
                 outer,
@@ -105,17 +144,35 @@ impl Run<'_> {
         }
     }
 
-    /// Pushes the rows of a scan without filter as they are stored.
-    pub(crate) fn stored_rows(&mut self, scan: &ScanPlan, each: EachStored<'_>) -> SqlResult<Flow> {
+    /// Gives some columns of a scan's rows to the client as they are kept, and tells their number.
+    pub(crate) fn send_stored(&mut self, scan: &ScanPlan, columns: &[usize]) -> SqlResult<u64> {
         let table = self.session.table_definition(scan.table)?;
         self.rows.push(Arc::from([]));
-        let result = match self.access(scan, &table) {
-            Ok(Some(access)) => self.visit_stored(scan, access, each),
-            Ok(None) => Ok(Flow::Continue),
-            Err(error) => Err(error),
-        };
+        let access = self.access(scan, &table);
         self.rows.pop();
-        result
+        let Some(access) = access? else { return Ok(0) };
+        let mut pages = self.pages(scan, access)?;
+        let mut sent = 0;
+        let mut more = true;
+        while more {
+            let (mut bytes, mut flow) = (0, Flow::Continue);
+            let out = &mut *self.out;
+            // What is written here waits in memory, so that nobody waits for the client while the store is locked.
+            let page = pages.next(&self.session.engine, &mut |_, row| {
+                sent += 1;
+                bytes += row.size();
+                flow = out.stored_row(row, columns);
+                match flow {
+                    Flow::Continue if bytes < PAGE_BYTES => Flow::Continue,
+                    _ => Flow::Stop,
+                }
+            });
+            more = page.map_err(|error| self.name_stale(error, scan.table))?;
+            statement::wanted(flow)?;
+            statement::wanted(self.out.hand_over())?;
+            self.check_cancelled()?;
+        }
+        Ok(sent)
     }
 
     /// The way to a scan's rows; none if a NULL keeps it from finding any.
@@ -240,32 +297,16 @@ impl Run<'_> {
     }
 
     fn visit_stored(&mut self, scan: &ScanPlan, access: Access, each: EachStored<'_>) -> SqlResult<Flow> {
-        let (read, range_lock) = self.read(scan.read);
-        let tx = self.statement.tx;
-        let patience = self.patience();
-        let engine = Arc::clone(&self.session.engine);
-        if let Some(mode) = range_lock {
-            let range = match &access {
-                Access::Index { index, range, .. } => Some((*index, range.clone())),
-                _ => None,
-            };
-            let locked = engine.store().when_free(tx, &patience, |store| {
-                store.lock_range(tx, scan.table, mode, range.clone())
-            })?;
-            refused(locked)?;
-        }
-        let mut cursor = Cursor::new(access);
-        let mut page = Vec::new();
-        // The first page is small: point lookups and TOP (1) want one row.
-        let mut most = 4;
+        let mut pages = self.pages(scan, access)?;
+        let mut page: Vec<(RowId, Packed)> = Vec::new();
         loop {
             self.check_cancelled()?;
             page.clear();
-            let found = engine.store().when_free(tx, &patience, |store| {
-                let room = most - page.len();
-                store.scan(tx, scan.table, read, &mut cursor, room, &mut page)
-            })?;
-            let more = refused(found).map_err(|error| self.name_stale(error, scan.table))?;
+            let found = pages.next(&self.session.engine, &mut |id, row| {
+                page.push((id, row.clone()));
+                Flow::Continue
+            });
+            let more = found.map_err(|error| self.name_stale(error, scan.table))?;
             for (id, row) in page.drain(..) {
                 if each(self, id, &row)? == Flow::Stop {
                     return Ok(Flow::Stop);
@@ -274,8 +315,32 @@ impl Run<'_> {
             if !more {
                 return Ok(Flow::Continue);
             }
-            most = PAGE;
         }
+    }
+
+    /// Locks what a scan wants locked as a whole, and begins it.
+    fn pages(&mut self, scan: &ScanPlan, access: Access) -> SqlResult<Pages> {
+        let (read, range_lock) = self.read(scan.read);
+        let tx = self.statement.tx;
+        let patience = self.patience();
+        if let Some(mode) = range_lock {
+            let range = match &access {
+                Access::Index { index, range, .. } => Some((*index, range.clone())),
+                _ => None,
+            };
+            let locked = self.session.engine.store().when_free(tx, &patience, |store| {
+                store.lock_range(tx, scan.table, mode, range.clone())
+            })?;
+            refused(locked)?;
+        }
+        Ok(Pages {
+            tx,
+            patience,
+            table: scan.table,
+            read,
+            cursor: Cursor::new(access),
+            most: FIRST_PAGE,
+        })
     }
 
     /// The keys that a seek visits; none if it can find nothing.

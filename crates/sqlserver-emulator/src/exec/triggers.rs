@@ -10,6 +10,7 @@ use super::scope::PseudoTable;
 use super::writer::TableWriter;
 use crate::ast::CreateTrigger;
 use crate::error::{SqlError, SqlResult};
+use crate::outcome::Flow;
 use crate::session::SessionState;
 use crate::store::{
     Access, Cursor, ForeignKey, KeyRange, LockMode, ModuleKind, Read, Row, Table, TableId, key,
@@ -300,11 +301,13 @@ impl Run<'_> {
                 lock: Some(LockMode::Shared),
             };
             let more = refused(engine.store().when_free(tx, &patience, |store| {
-                store.scan(tx, id, read, &mut cursor, 64, &mut page)
+                store.scan(tx, id, read, &mut cursor, 64, &mut |_, row| {
+                    page.push(row.row());
+                    Flow::Continue
+                })
             })?)?;
             if page
                 .iter()
-                .map(|(_, row)| row.row())
                 .any(|row| self.key_bytes(table, columns, columns.iter().map(|at| &row[*at])) == wanted)
             {
                 return Ok(true);

@@ -7,7 +7,7 @@ use super::scope::Binder;
 use super::{draft::table_columns, rows::refused};
 use crate::error::{SqlError, SqlResult};
 use crate::eval::{BoundExpr, bind, bind_predicate, convert_to};
-use crate::store::{Check, Column, Refusal, Row, RowId, Store, Table, TableId, TxId};
+use crate::store::{Check, Column, Packed, Refusal, Row, RowId, Store, Table, TableId, TxId};
 use crate::types::{Length, SqlType, TypeInfo};
 use crate::value::Value;
 
@@ -244,11 +244,7 @@ impl TableWriter {
         let engine = Arc::clone(&run.session.engine);
         let mut stored = Vec::with_capacity(changes.len());
         let mut unchecked = Vec::new();
-        {
-            let mut store = engine.store().lock();
-            store.touch(tx, self.table.database, engine.clock().now());
-            store.begin_writing(tx, self.id, run.change_context.clone());
-        }
+        self.begin(run);
         while stored.len() < changes.len() {
             run.check_cancelled()?;
             let result = engine.store().when_free(tx, &patience, |store| {
@@ -271,6 +267,40 @@ impl TableWriter {
                 .map_err(|error| run.name_stale(error, self.id))?;
         }
         Ok(stored)
+    }
+
+    /// Adds rows that are made to be kept, waiting for locks.
+    pub(crate) fn write_packed(&self, run: &mut Run<'_>, rows: &[Packed]) -> SqlResult<()> {
+        let tx = run.statement.tx;
+        let patience = run.patience();
+        let engine = Arc::clone(&run.session.engine);
+        self.begin(run);
+        let mut written = 0;
+        while written < rows.len() {
+            run.check_cancelled()?;
+            let result = engine.store().when_free(tx, &patience, |store| {
+                let end = rows.len().min(written + WRITTEN_AT_ONCE);
+                while let Some(row) = rows.get(written).filter(|_| written < end) {
+                    store.insert_packed(tx, self.id, row)?;
+                    written += 1;
+                }
+                Ok(())
+            })?;
+            if let Err(Refusal::Duplicate(at)) = result {
+                let row = rows.get(written).map(Packed::row);
+                return Err(self.duplicate(at, row.as_ref()));
+            }
+            refused(result).map_err(|error| run.name_stale(error, self.id))?;
+        }
+        Ok(())
+    }
+
+    /// Tells the store that this table is written from now on.
+    fn begin(&self, run: &Run<'_>) {
+        let engine = &run.session.engine;
+        let mut store = engine.store().lock();
+        store.touch(run.statement.tx, self.table.database, engine.clock().now());
+        store.begin_writing(run.statement.tx, self.id, run.change_context.clone());
     }
 
     fn write_one(

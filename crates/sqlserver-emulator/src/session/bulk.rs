@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::{BulkTarget, Session, SessionState};
 use crate::error::{SqlError, SqlResult};
-use crate::exec::Run;
+use crate::exec::{BulkColumn, Run};
 use crate::outcome::{Command, Discard, Done, EnvChange, Output};
-use crate::store::{TableId, TxId};
+use crate::store::{Form, Packed, RowBuilder, Stored, TableId, TxId};
 use crate::value::Value;
 
 /// Rows written at a time.
@@ -22,11 +22,90 @@ pub(crate) struct BulkLoad {
     pub(crate) keep_nulls: bool,
     pub(crate) check_constraints: bool,
     pub(crate) fire_triggers: bool,
-    pub(crate) rows: Vec<Vec<Value>>,
+    pub(crate) rows: BulkRows,
     pub(crate) written: u64,
     pub(crate) error: Option<SqlError>,
     /// The transaction, whether it is only this load's, and the step to return to.
     pub(crate) transaction: Option<(TxId, bool, usize)>,
+}
+
+/// The rows of a group. They are made to be kept as they come, where each has what its columns ask for, and nothing else has to look
+/// at them. Otherwise they are values.
+#[derive(Debug)]
+pub(crate) struct BulkRows {
+    /// What each column asks for; none if rows have to be completed, checked or told.
+    columns: Option<Vec<BulkColumn>>,
+    builder: RowBuilder,
+    /// How many values the row that is read has so far.
+    at: usize,
+    /// Its values, once one of them did not fit.
+    unfit: Option<Vec<Value>>,
+    pub(crate) packed: Vec<Packed>,
+    pub(crate) values: Vec<Vec<Value>>,
+}
+
+impl BulkRows {
+    pub(crate) fn new(columns: Option<Vec<BulkColumn>>) -> Self {
+        Self {
+            unfit: columns.is_none().then(Vec::new),
+            columns,
+            builder: RowBuilder::default(),
+            at: 0,
+            packed: Vec::new(),
+            values: Vec::new(),
+        }
+    }
+
+    fn push(&mut self, value: Stored<'_>) {
+        let column = self.columns.as_ref().and_then(|columns| columns.get(self.at));
+        match (&mut self.unfit, column) {
+            (None, Some(column)) if column.takes(&value) => {
+                self.builder.push_stored(value, column.form);
+                self.at += 1;
+            }
+            (unfit, _) => {
+                let own = unfit.get_or_insert_with(|| self.builder.finish().row().to_vec());
+                own.push(value.into_value());
+            }
+        }
+    }
+
+    fn end_row(&mut self) {
+        self.at = 0;
+        match self.unfit.take() {
+            None if self.values.is_empty() => self.packed.push(self.builder.finish()),
+            None => self.values.push(self.builder.finish().row().to_vec()),
+            Some(row) => {
+                // A group is of one kind, so that its rows are written in their order.
+                self.unpack();
+                self.values.push(row);
+            }
+        }
+        self.unfit = self.columns.is_none().then(Vec::new);
+    }
+
+    /// Turns what is made to be kept in these forms into values, if a table's rows are kept in others by now.
+    pub(crate) fn unpack_unless_kept_as(&mut self, forms: &[Option<Form>]) {
+        let own = self.columns.iter().flatten().map(|column| column.form);
+        if !own.eq(forms.iter().copied()) {
+            self.columns = None;
+            self.unpack();
+        }
+    }
+
+    fn unpack(&mut self) {
+        let rows = self.packed.drain(..).map(|row| row.row().to_vec());
+        self.values.extend(rows);
+    }
+
+    fn len(&self) -> usize {
+        self.packed.len() + self.values.len()
+    }
+
+    fn clear(&mut self) {
+        self.packed.clear();
+        self.values.clear();
+    }
 }
 
 impl Session {
@@ -37,13 +116,28 @@ impl Session {
 
     /// One bulk row, in the target's column order. After an error the rest of the stream must be drained and `bulk_end` called.
     pub fn bulk_row(&mut self, row: Vec<Value>) -> SqlResult<()> {
+        for value in row {
+            self.bulk_value(Stored::Other(value));
+        }
+        self.bulk_row_end()
+    }
+
+    /// The next value of a bulk row.
+    pub(crate) fn bulk_value(&mut self, value: Stored<'_>) {
+        if let Some(load) = &mut self.state.bulk {
+            load.rows.push(value);
+        }
+    }
+
+    /// A bulk row has all of its values.
+    pub(crate) fn bulk_row_end(&mut self) -> SqlResult<()> {
         let Some(load) = &mut self.state.bulk else {
             return Err(SqlError::user(
                 4002,
                 "The incoming tabular data stream (TDS) protocol stream is incorrect. No INSERT BULK statement awaits rows.",
             ));
         };
-        load.rows.push(row);
+        load.rows.end_row();
         if load.rows.len() < GROUP {
             Ok(())
         } else {
@@ -97,7 +191,7 @@ impl SessionState {
         let Some(mut load) = self.bulk.take() else {
             return Ok(());
         };
-        if load.rows.is_empty() {
+        if load.rows.len() == 0 {
             self.bulk = Some(load);
             return Ok(());
         }

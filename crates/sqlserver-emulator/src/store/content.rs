@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::backup::Backups;
 use super::capture::{CaptureLog, CommitTime, DdlChange};
 use super::change_log::{Origin, RowChange, commands};
-use super::scan::{Cursor, KeyRange, LockMode, Read, Scanned};
+use super::packed::Packed;
+use super::scan::{Cursor, KeyRange, LockMode, Read, Taker};
 use super::schema::{Table, same_name};
 use super::table::{Check, Row, RowId, TableData, Writer};
 use super::tracking::Versions;
@@ -269,15 +270,28 @@ impl Store {
     pub(crate) fn insert(&mut self, tx: TxId, table: TableId, row: Row) -> Result<RowId, Refusal> {
         let writer = self.writer(tx);
         let data = self.tables.get_mut(&table).ok_or(Refusal::Stale)?;
-        let id = data.insert(writer, row.clone())?;
+        let id = data.insert(writer, &row)?;
+        self.log_insert(tx, table, id, || row);
+        Ok(id)
+    }
+
+    /// Adds a row that is made to be kept.
+    pub(crate) fn insert_packed(&mut self, tx: TxId, table: TableId, row: &Packed) -> Result<(), Refusal> {
+        let writer = self.writer(tx);
+        let data = self.tables.get_mut(&table).ok_or(Refusal::Stale)?;
+        let id = data.insert_packed(writer, row.clone())?;
+        self.log_insert(tx, table, id, || row.row());
+        Ok(())
+    }
+
+    fn log_insert(&mut self, tx: TxId, table: TableId, id: RowId, row: impl FnOnce() -> Row) {
         self.log_write(tx, table, id, |origin| RowChange {
             before: None,
-            after: Some(row),
+            after: Some(row()),
             set: None,
             origin,
             position: 0,
         });
-        Ok(id)
     }
 
     /// A statement is about to write a table: its changes are remembered if someone follows it.
@@ -358,7 +372,7 @@ impl Store {
         }
     }
 
-    /// Up to `most` further rows of a scan; false at its end.
+    /// Gives up to `most` further rows of a scan to `taker`, while the store is locked; false at its end.
     pub(crate) fn scan(
         &mut self,
         tx: TxId,
@@ -366,13 +380,13 @@ impl Store {
         read: Read,
         cursor: &mut Cursor,
         most: usize,
-        out: &mut Vec<Scanned>,
+        taker: Taker<'_>,
     ) -> Result<bool, Refusal> {
         let Some(data) = self.tables.get_mut(&table) else {
             return Ok(false);
         };
         let mut locked = Vec::new();
-        let result = data.scan(tx, read, cursor, most, out, &mut locked);
+        let result = data.scan(tx, read, cursor, most, taker, &mut locked);
         if !locked.is_empty()
             && let Some(transaction) = self.transactions.get_mut(&tx)
         {

@@ -1,41 +1,22 @@
-//! A row as it is kept: its values one after the other in few bytes, numbers and times as TDS sends them, so that most of a row goes
-//! to a client by being copied. They become [`Value`]s when an expression looks at them.
+//! A row as it is kept: a form for each value, then the values one after the other. A value that fits its column is kept as it travels
+//! to a client who selects the column, so that a whole row goes to the client by being copied. Values become [`Value`]s when an
+//! expression looks at them.
 #![warn(clippy::indexing_slicing)]
 
+mod form;
+
 use std::sync::Arc;
+
+pub(crate) use form::Form;
+use form::{SHORT_NULL, kind};
 
 use super::table::Row;
 use crate::tds::{Encoder, Layout, decode_variant, encode_variant, scalar};
 use crate::types::SqlType;
 use crate::value::Value;
 
-/// The first byte of each value.
-mod tag {
-    pub(super) const NULL: u8 = 0;
-    pub(super) const BIT: u8 = 1;
-    pub(super) const TINY_INT: u8 = 2;
-    pub(super) const SMALL_INT: u8 = 3;
-    pub(super) const INT: u8 = 4;
-    pub(super) const BIG_INT: u8 = 5;
-    pub(super) const DECIMAL: u8 = 6;
-    pub(super) const MONEY: u8 = 7;
-    pub(super) const SMALL_MONEY: u8 = 8;
-    pub(super) const REAL: u8 = 9;
-    pub(super) const FLOAT: u8 = 10;
-    pub(super) const DATE: u8 = 11;
-    pub(super) const TIME: u8 = 12;
-    pub(super) const SMALL_DATE_TIME: u8 = 13;
-    pub(super) const DATE_TIME: u8 = 14;
-    pub(super) const DATE_TIME_2: u8 = 15;
-    pub(super) const DATE_TIME_OFFSET: u8 = 16;
-    pub(super) const GUID: u8 = 17;
-    pub(super) const ASCII: u8 = 18;
-    pub(super) const WIDE: u8 = 19;
-    pub(super) const BYTES: u8 = 20;
-    pub(super) const ROW_VERSION: u8 = 21;
-    pub(super) const XML: u8 = 22;
-    pub(super) const VARIANT: u8 = 23;
-}
+/// How many of the values are NULL, and how many there are, in two bytes each.
+type Header = [[u8; 2]; 2];
 
 /// A row in few bytes, shared by everyone who reads it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,64 +34,78 @@ pub(crate) enum Stored<'a> {
     Other(Value),
 }
 
-/// What stands in front of a number or a time: its type, with precision and scale, in one byte to three. With the value's own length
-/// and its first byte there are three bytes at least, so that all heads are compared alike.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Head {
-    bytes: [u8; 3],
-    /// All ones where `bytes` count.
-    mask: [u8; 3],
-    length: usize,
+/// How a row begins in which each value fits its column: with their number and their forms.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct WholeRow(Vec<u8>);
+
+impl WholeRow {
+    /// None if values of one of the columns are not kept as they travel.
+    pub(crate) fn of(forms: impl IntoIterator<Item = Option<Form>>) -> Option<Self> {
+        let forms: Option<Vec<[u8; 2]>> = forms.into_iter().map(|form| form.map(|form| form.0)).collect();
+        let mut forms = forms?;
+        forms.insert(0, (forms.len() as u16).to_le_bytes());
+        Some(Self(forms.into_flattened()))
+    }
 }
 
-impl Head {
-    /// None for types whose values are not kept as they travel.
-    pub(crate) fn of(ty: SqlType) -> Option<Self> {
-        let (bytes, length) = match ty {
-            SqlType::Bit => ([tag::BIT, 0, 0], 1),
-            SqlType::TinyInt => ([tag::TINY_INT, 0, 0], 1),
-            SqlType::SmallInt => ([tag::SMALL_INT, 0, 0], 1),
-            SqlType::Int => ([tag::INT, 0, 0], 1),
-            SqlType::BigInt => ([tag::BIG_INT, 0, 0], 1),
-            SqlType::Decimal { precision, scale } | SqlType::Numeric { precision, scale } => {
-                ([tag::DECIMAL, precision, scale], 3)
+/// A row that is put together, value by value.
+#[derive(Debug, Default)]
+pub(crate) struct RowBuilder {
+    nulls: u16,
+    forms: Vec<[u8; 2]>,
+    values: Vec<u8>,
+    /// The whole of the last row.
+    row: Vec<u8>,
+}
+
+impl RowBuilder {
+    /// Appends a value in its column's form if it fits that, else in one of its own.
+    pub(crate) fn push(&mut self, value: &Value, column: Option<Form>) {
+        self.nulls += u16::from(value.is_null());
+        self.forms.push(pack(value, column, &mut self.values).0);
+    }
+
+    /// Appends a value from where it lies; text in UTF-16 into a national column, for example, is copied.
+    pub(crate) fn push_stored(&mut self, value: Stored<'_>, column: Option<Form>) {
+        let kind = column.map_or(kind::NULL, Form::kind);
+        let (bytes, form) = match (&value, column) {
+            (Stored::Ascii(text), Some(form)) if kind == kind::NARROW && fits(text.len()) => (*text, form),
+            (Stored::Wide(units), Some(form)) if kind == kind::NATIONAL && fits(units.len()) => {
+                (*units, form)
             }
-            SqlType::Money => ([tag::MONEY, 0, 0], 1),
-            SqlType::SmallMoney => ([tag::SMALL_MONEY, 0, 0], 1),
-            SqlType::Real => ([tag::REAL, 0, 0], 1),
-            SqlType::Float => ([tag::FLOAT, 0, 0], 1),
-            SqlType::Date => ([tag::DATE, 0, 0], 1),
-            SqlType::Time { scale } => ([tag::TIME, scale, 0], 2),
-            SqlType::SmallDateTime => ([tag::SMALL_DATE_TIME, 0, 0], 1),
-            SqlType::DateTime => ([tag::DATE_TIME, 0, 0], 1),
-            SqlType::DateTime2 { scale } => ([tag::DATE_TIME_2, scale, 0], 2),
-            SqlType::DateTimeOffset { scale } => ([tag::DATE_TIME_OFFSET, scale, 0], 2),
-            SqlType::UniqueIdentifier => ([tag::GUID, 0, 0], 1),
-            _ => return None,
+            (Stored::Bytes(bytes), Some(form)) if kind == kind::BINARY && fits(bytes.len()) => (*bytes, form),
+            _ => return self.push(&value.into_value(), column),
         };
-        let mask = [0, 1, 2].map(|at| if at < length { u8::MAX } else { 0 });
-        Some(Self { bytes, mask, length })
+        self.values.extend((bytes.len() as u16).to_le_bytes());
+        self.values.extend_from_slice(bytes);
+        self.forms.push(form.0);
     }
 
-    fn bytes(&self) -> &[u8] {
-        self.bytes.get(..self.length).unwrap_or_default()
-    }
-
-    fn begins(&self, [a, b, c]: [u8; 3]) -> bool {
-        let [x, y, z] = self.mask;
-        [a & x, b & y, c & z] == self.bytes
+    /// The row; the next one begins.
+    pub(crate) fn finish(&mut self) -> Packed {
+        self.row.clear();
+        self.row.extend(self.nulls.to_le_bytes());
+        self.row.extend((self.forms.len() as u16).to_le_bytes());
+        self.row.extend_from_slice(self.forms.as_flattened());
+        self.row.extend_from_slice(&self.values);
+        self.nulls = 0;
+        self.forms.clear();
+        self.values.clear();
+        Packed(self.row.as_slice().into())
     }
 }
 
 impl Packed {
-    pub(crate) fn of(row: &[Value]) -> Self {
+    /// `forms` are those of the table's columns.
+    pub(crate) fn of(row: &[Value], forms: &[Option<Form>]) -> Self {
         thread_local! {
-            static SCRATCH: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) };
+            static BUILDER: std::cell::RefCell<RowBuilder> = std::cell::RefCell::default();
         }
-        SCRATCH.with_borrow_mut(|out| {
-            out.clear();
-            row.iter().for_each(|value| pack(value, out));
-            Self(out.as_slice().into())
+        BUILDER.with_borrow_mut(|builder| {
+            for (at, value) in row.iter().enumerate() {
+                builder.push(value, forms.get(at).copied().flatten());
+            }
+            builder.finish()
         })
     }
 
@@ -130,7 +125,32 @@ impl Packed {
 
     /// The values where they lie.
     pub(crate) fn values(&self) -> Values<'_> {
-        Values(&self.0)
+        let ([_, count], rest) = self.header();
+        let (forms, values) = rest
+            .split_at_checked(usize::from(u16::from_le_bytes(count)) * 2)
+            .unwrap_or_default();
+        let (forms, _) = forms.as_chunks();
+        Values { forms, values }
+    }
+
+    /// All values as they travel, and how many of them are NULL, if the row begins as `whole` does.
+    pub(crate) fn wire(&self, whole: &WholeRow) -> Option<(usize, &[u8])> {
+        let (nulls, rest) = self.0.split_first_chunk()?;
+        let values = rest.strip_prefix(whole.0.as_slice())?;
+        Some((usize::from(u16::from_le_bytes(*nulls)), values))
+    }
+
+    fn header(&self) -> (Header, &[u8]) {
+        let (pairs, _) = self.0.as_chunks();
+        match pairs {
+            [nulls, count, ..] => ([*nulls, *count], self.0.get(4..).unwrap_or_default()),
+            _ => (Header::default(), &[]),
+        }
+    }
+
+    /// The bytes that it takes.
+    pub(crate) fn size(&self) -> usize {
+        self.0.len()
     }
 }
 
@@ -154,66 +174,117 @@ fn units(bytes: &[u8]) -> Arc<[u16]> {
     pairs.iter().map(|pair| u16::from_le_bytes(*pair)).collect()
 }
 
-fn pack(value: &Value, out: &mut Vec<u8>) {
+/// Appends a value in its column's form if it fits that, else in one of its own; tells which.
+fn pack(value: &Value, column: Option<Form>, out: &mut Vec<u8>) -> Form {
+    if let Some(column) = column
+        && pack_as(column, value, out)
+    {
+        return column;
+    }
     match value {
-        Value::Null => out.push(tag::NULL),
+        Value::Null => Form::own(kind::NULL),
         Value::RowVersion(n) => {
-            out.push(tag::ROW_VERSION);
             out.extend(n.to_le_bytes());
+            Form::own(kind::ROW_VERSION)
         }
-        Value::Str(units) if units.iter().all(|unit| *unit < 0x80) => {
-            out.push(tag::ASCII);
+        Value::Str(units) if is_ascii(units) => {
             length(units.len(), out);
             out.extend(units.iter().map(|unit| *unit as u8));
+            Form::own(kind::ASCII)
         }
-        Value::Str(units) => pack_wide(tag::WIDE, units, out),
-        Value::Xml(units) => pack_wide(tag::XML, units, out),
-        Value::Variant(_) => pack_variant(value, out),
+        Value::Str(units) => {
+            length(units.len() * 2, out);
+            wide(units, out);
+            Form::own(kind::WIDE)
+        }
+        Value::Xml(units) => {
+            length(units.len() * 2, out);
+            wide(units, out);
+            Form::own(kind::XML)
+        }
+        Value::Variant(_) => {
+            let mut variant = Vec::new();
+            let written = encode_variant(&mut variant, value);
+            debug_assert_eq!(written, Ok(()), "every variant has a form");
+            length(variant.len(), out);
+            out.extend(variant);
+            Form::own(kind::VARIANT)
+        }
         Value::Bytes(bytes) => {
-            out.push(tag::BYTES);
             length(bytes.len(), out);
             out.extend_from_slice(bytes);
-        }
-        Value::Decimal(decimal) => {
-            let digits = decimal.unscaled.unsigned_abs().checked_ilog10().unwrap_or(0) as u8 + 1;
-            let precision = decimal.precision.max(digits);
-            let scale = decimal.scale;
-            pack_scalar(SqlType::Decimal { precision, scale }, value, out);
+            Form::own(kind::BYTES)
         }
         scalar => {
-            if let Some(ty) = scalar.own_type() {
-                pack_scalar(ty, scalar, out);
+            let own = own_type(scalar).and_then(|ty| Form::of(ty, Layout::ByteLength));
+            let packed = own.filter(|own| pack_as(*own, scalar, out));
+            debug_assert!(packed.is_some(), "every value has a form in its own type");
+            packed.unwrap_or(Form::own(kind::NULL))
+        }
+    }
+}
+
+/// Appends a value in a form; false, with nothing appended, if it does not fit.
+fn pack_as(form: Form, value: &Value, out: &mut Vec<u8>) -> bool {
+    match value {
+        Value::Null if form.has_short_length() => out.extend(SHORT_NULL.to_le_bytes()),
+        Value::Null if form.fixed_length().is_none() => out.push(0),
+        Value::Str(units) if form.kind() == kind::NATIONAL && fits(units.len() * 2) => {
+            out.extend((units.len() as u16 * 2).to_le_bytes());
+            wide(units, out);
+        }
+        Value::Str(units) if form.kind() == kind::NARROW && fits(units.len()) && is_ascii(units) => {
+            out.extend((units.len() as u16).to_le_bytes());
+            out.extend(units.iter().map(|unit| *unit as u8));
+        }
+        Value::Bytes(bytes) if form.kind() == kind::BINARY && fits(bytes.len()) => {
+            out.extend((bytes.len() as u16).to_le_bytes());
+            out.extend_from_slice(bytes);
+        }
+        Value::Null | Value::Str(_) | Value::Bytes(_) => return false,
+        scalar => {
+            let layout = form.scalar_layout();
+            let Some(ty) = own_type(scalar).filter(|ty| Form::of(*ty, layout) == Some(form)) else {
+                return false;
+            };
+            let start = out.len();
+            if Encoder::new(ty, None, layout).encode(out, scalar).is_err() {
+                out.truncate(start);
+                return false;
             }
         }
     }
+    true
 }
 
-/// Its head, its length in one byte, and its bytes.
-fn pack_scalar(ty: SqlType, value: &Value, out: &mut Vec<u8>) {
-    let start = out.len();
-    out.extend_from_slice(Head::of(ty).as_ref().map_or(&[], Head::bytes));
-    let written = Encoder::new(ty, None, Layout::ByteLength).encode(out, value);
-    debug_assert_eq!(written, Ok(()), "every value has a form in its own type");
-    if written.is_err() {
-        out.truncate(start);
-        out.push(tag::NULL);
+/// The type of a value by itself. A decimal may have more digits than it declares.
+fn own_type(value: &Value) -> Option<SqlType> {
+    match value {
+        Value::Decimal(decimal) => {
+            let digits = decimal.unscaled.unsigned_abs().checked_ilog10().unwrap_or(0) as u8 + 1;
+            let (precision, scale) = (decimal.precision.max(digits), decimal.scale);
+            Some(SqlType::Decimal { precision, scale })
+        }
+        other => other.own_type(),
     }
 }
 
-/// As it travels.
-fn pack_variant(value: &Value, out: &mut Vec<u8>) {
-    let mut form = Vec::new();
-    let written = encode_variant(&mut form, value);
-    debug_assert_eq!(written, Ok(()), "every variant has a form");
-    out.push(tag::VARIANT);
-    length(form.len(), out);
-    out.extend(form);
+/// Whether two bytes hold the length and do not say NULL.
+fn fits(length: usize) -> bool {
+    length < usize::from(SHORT_NULL)
 }
 
-fn pack_wide(tag: u8, units: &[u16], out: &mut Vec<u8>) {
-    out.push(tag);
-    length(units.len() * 2, out);
-    out.extend(units.iter().flat_map(|unit| unit.to_le_bytes()));
+fn is_ascii(units: &[u16]) -> bool {
+    units.iter().fold(0, |all, unit| all | unit) < 0x80
+}
+
+fn wide(units: &[u16], out: &mut Vec<u8>) {
+    let start = out.len();
+    out.resize(start + units.len() * 2, 0);
+    let (pairs, _) = out.get_mut(start..).unwrap_or_default().as_chunks_mut();
+    for (pair, unit) in pairs.iter_mut().zip(units) {
+        *pair = unit.to_le_bytes();
+    }
 }
 
 /// Seven bits a byte, the lowest first.
@@ -226,81 +297,64 @@ fn length(mut length: usize, out: &mut Vec<u8>) {
 }
 
 /// The values of a row, in order.
-pub(crate) struct Values<'a>(&'a [u8]);
+pub(crate) struct Values<'a> {
+    forms: &'a [[u8; 2]],
+    values: &'a [u8],
+}
 
 impl<'a> Values<'a> {
-    fn byte(&mut self) -> Option<u8> {
-        let (first, rest) = self.0.split_first()?;
-        self.0 = rest;
-        Some(*first)
+    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (bytes, rest) = self.values.split_at_checked(length)?;
+        self.values = rest;
+        Some(bytes)
     }
 
     fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (array, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
+        let (array, rest) = self.values.split_first_chunk()?;
+        self.values = rest;
         Some(*array)
     }
 
     fn counted(&mut self) -> Option<&'a [u8]> {
         let (mut length, mut shift) = (0_usize, 0_u32);
         loop {
-            let byte = self.byte()?;
+            let [byte] = self.array()?;
             length |= usize::from(byte & 0x7F) << shift;
             shift += 7;
             if byte < 0x80 {
-                break;
+                return self.take(length);
             }
         }
-        let (bytes, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        Some(bytes)
     }
 
-    /// The next value as it travels behind one byte of length, if it has this head.
-    pub(crate) fn scalar_behind(&mut self, head: Head) -> Option<&'a [u8]> {
-        self.0.first_chunk().filter(|first| head.begins(**first))?;
-        let form = self.0.get(head.length..)?;
-        let (form, rest) = form.split_at_checked(1 + usize::from(*form.first()?))?;
-        self.0 = rest;
-        Some(form)
+    /// The next value as it travels, if it has this form.
+    pub(crate) fn wire(&mut self, form: Form) -> Option<&'a [u8]> {
+        let (first, rest) = self.forms.split_first()?;
+        if *first != form.0 {
+            return None;
+        }
+        let wire = self.take(form.wire_length(self.values)?)?;
+        self.forms = rest;
+        Some(wire)
     }
 
-    /// The next value, if it is text of ASCII characters.
-    pub(crate) fn ascii(&mut self) -> Option<&'a [u8]> {
-        let mut behind = Self(self.0.strip_prefix(&[tag::ASCII])?);
-        let text = behind.counted()?;
-        *self = behind;
-        Some(text)
+    /// A text or bytes; none if NULL.
+    fn short(&mut self) -> Option<Option<&'a [u8]>> {
+        match u16::from_le_bytes(self.array()?) {
+            SHORT_NULL => Some(None),
+            length => self.take(length.into()).map(Some),
+        }
     }
 
-    /// A number or a time whose head begins with `first`.
-    fn scalar(&mut self, first: u8) -> Option<Value> {
-        let ty = match first {
-            tag::BIT => SqlType::Bit,
-            tag::TINY_INT => SqlType::TinyInt,
-            tag::SMALL_INT => SqlType::SmallInt,
-            tag::INT => SqlType::Int,
-            tag::BIG_INT => SqlType::BigInt,
-            tag::DECIMAL => SqlType::Decimal {
-                precision: self.byte()?,
-                scale: self.byte()?,
-            },
-            tag::MONEY => SqlType::Money,
-            tag::SMALL_MONEY => SqlType::SmallMoney,
-            tag::REAL => SqlType::Real,
-            tag::FLOAT => SqlType::Float,
-            tag::DATE => SqlType::Date,
-            tag::TIME => SqlType::Time { scale: self.byte()? },
-            tag::SMALL_DATE_TIME => SqlType::SmallDateTime,
-            tag::DATE_TIME => SqlType::DateTime,
-            tag::DATE_TIME_2 => SqlType::DateTime2 { scale: self.byte()? },
-            tag::DATE_TIME_OFFSET => SqlType::DateTimeOffset { scale: self.byte()? },
-            _ => SqlType::UniqueIdentifier,
+    fn scalar(&mut self, form: Form) -> Option<Value> {
+        let length = match form.fixed_length() {
+            Some(length) => length,
+            None => self.array().map(|[length]: [u8; 1]| length)?,
         };
-        let length = usize::from(self.byte()?);
-        let (bytes, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        scalar(ty, bytes).ok()
+        if length == 0 {
+            return Some(Value::Null);
+        }
+        scalar(form.scalar_type()?, self.take(length.into())?).ok()
     }
 }
 
@@ -308,121 +362,27 @@ impl<'a> Iterator for Values<'a> {
     type Item = Stored<'a>;
 
     fn next(&mut self) -> Option<Stored<'a>> {
-        let value = match self.byte()? {
-            tag::ASCII => return Some(Stored::Ascii(self.counted()?)),
-            tag::WIDE => return Some(Stored::Wide(self.counted()?)),
-            tag::BYTES => return Some(Stored::Bytes(self.counted()?)),
-            tag::NULL => Value::Null,
-            tag::ROW_VERSION => Value::RowVersion(u64::from_le_bytes(self.array()?)),
-            tag::XML => Value::Xml(units(self.counted()?)),
-            tag::VARIANT => decode_variant(self.counted()?).ok()?,
-            first => self.scalar(first)?,
+        let (first, rest) = self.forms.split_first()?;
+        self.forms = rest;
+        let form = Form(*first);
+        let text = match form.kind() {
+            kind::ASCII => return Some(Stored::Ascii(self.counted()?)),
+            kind::WIDE => return Some(Stored::Wide(self.counted()?)),
+            kind::BYTES => return Some(Stored::Bytes(self.counted()?)),
+            kind::NARROW => self.short()?.map(Stored::Ascii),
+            kind::NATIONAL => self.short()?.map(Stored::Wide),
+            kind::BINARY => self.short()?.map(Stored::Bytes),
+            kind::NULL => None,
+            kind::ROW_VERSION => Some(Stored::Other(Value::RowVersion(u64::from_le_bytes(
+                self.array()?,
+            )))),
+            kind::XML => Some(Stored::Other(Value::Xml(units(self.counted()?)))),
+            kind::VARIANT => Some(Stored::Other(decode_variant(self.counted()?).ok()?)),
+            _ => Some(Stored::Other(self.scalar(form)?)),
         };
-        Some(Stored::Other(value))
+        Some(text.unwrap_or(Stored::Other(Value::Null)))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::types::TypeInfo;
-    use crate::value::Decimal;
-
-    /// Every kind of value, at its edges.
-    fn values() -> Vec<Value> {
-        let decimal = |unscaled| {
-            Value::Decimal(Decimal {
-                unscaled,
-                precision: 38,
-                scale: 7,
-            })
-        };
-        let (days, ticks) = (3_652_058, 863_990_000_000);
-        vec![
-            Value::Null,
-            Value::Bit(false),
-            Value::Bit(true),
-            Value::TinyInt(255),
-            Value::SmallInt(i16::MIN),
-            Value::Int(i32::MIN),
-            Value::BigInt(i64::MAX),
-            decimal(0),
-            decimal(-1),
-            decimal(i128::from(i64::MIN)),
-            decimal(i128::from(i64::MAX) + 1),
-            decimal(-(10_i128.pow(38) - 1)),
-            Value::Money(i64::MIN),
-            Value::SmallMoney(-1),
-            Value::Real(-0.0),
-            Value::Float(f64::MIN_POSITIVE),
-            Value::Date(3_652_058),
-            Value::Time { ticks, scale: 7 },
-            Value::SmallDateTime {
-                days: u16::MAX,
-                minutes: 1439,
-            },
-            Value::DateTime {
-                days: -53_690,
-                ticks: 25_919_999,
-            },
-            Value::DateTime2 {
-                days,
-                ticks,
-                scale: 3,
-            },
-            Value::DateTimeOffset {
-                days,
-                ticks,
-                scale: 0,
-                offset: -840,
-            },
-            Value::text(""),
-            Value::text("plain"),
-            Value::text("grün 日本 \u{1F600}"),
-            Value::text(&"a".repeat(127)),
-            Value::text(&"a".repeat(128)),
-            Value::text(&"ä".repeat(70_000)),
-            Value::Str([0xD83D, 0x61].into()),
-            Value::bytes(&[]),
-            Value::bytes(&[0, 255].repeat(10_000)),
-            Value::Guid(*b"0123456789abcdef"),
-            Value::RowVersion(u64::MAX),
-            Value::Xml([0x3C, 0x61, 0x2F, 0x3E].into()),
-            Value::text("Ж ").in_variant(TypeInfo::new(SqlType::NChar { len: 2 })),
-            Value::bytes(&[0; 200]).in_variant(TypeInfo::new(SqlType::Binary { len: 200 })),
-            decimal(-15).in_variant(TypeInfo::new(SqlType::Numeric {
-                precision: 38,
-                scale: 7,
-            })),
-        ]
-    }
-
-    #[test]
-    fn every_value_comes_back_as_it_was() {
-        let row = values();
-        assert_eq!(*Packed::of(&row).row(), *row);
-        for value in row {
-            assert_eq!(*Packed::of(std::slice::from_ref(&value)).row(), [value]);
-        }
-        assert!(Packed::of(&[]).row().is_empty());
-        let some = Packed::of(&[Value::Int(1), Value::text("a"), Value::Bit(true)]).columns(&[0, 2]);
-        assert_eq!(*some, [Value::Int(1), Value::Null, Value::Bit(true)]);
-    }
-
-    #[test]
-    fn a_row_of_orders_is_short() {
-        let row = [
-            Value::BigInt(1),
-            Value::Int(1),
-            Value::Date(739_000),
-            Value::text("shipped"),
-            Value::Decimal(Decimal {
-                unscaled: 12_345,
-                precision: 18,
-                scale: 2,
-            }),
-            Value::text("Copenhagen"),
-        ];
-        assert!(Packed::of(&row).0.len() < 64);
-    }
-}
+mod tests;

@@ -3,9 +3,11 @@
 use std::collections::btree_set;
 use std::ops::Bound;
 
+use super::index_key::Key;
 use super::packed::Packed;
-use super::table::{Key, RangeLock, RowId, TableData, Version, blocked_by};
+use super::table::{RangeLock, RowId, TableData, Version, blocked_by};
 use super::{Refusal, TxId};
+use crate::outcome::Flow;
 
 /// How long-lived locks on rows conflict. Exclusive locks are the uncommitted versions themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,8 +107,8 @@ pub(crate) struct Cursor {
     last: Option<(Key, RowId)>,
 }
 
-/// A row that a scan found.
-pub(crate) type Scanned = (RowId, Packed);
+/// Whoever takes the rows that a scan finds, as they are kept. `Stop`: no more for now.
+pub(crate) type Taker<'t> = &'t mut dyn FnMut(RowId, &Packed) -> Flow;
 
 impl Cursor {
     pub(crate) fn new(access: Access) -> Self {
@@ -125,14 +127,14 @@ enum Visible<'a> {
 }
 
 impl TableData {
-    /// Appends up to `most` rows to `out`; false at the end. Blocked: the cursor stands before the locked row.
+    /// Gives up to `most` rows to `taker`, fewer if it stops; false at the end. Blocked: the cursor stands before the locked row.
     pub(super) fn scan(
         &mut self,
         tx: TxId,
         read: Read,
         cursor: &mut Cursor,
         most: usize,
-        out: &mut Vec<Scanned>,
+        taker: Taker<'_>,
         locked: &mut Vec<RowId>,
     ) -> Result<bool, Refusal> {
         match read {
@@ -141,25 +143,28 @@ impl TableData {
             }
             Read::Dirty | Read::Snapshot { .. } => self.definition_conflicts(tx)?,
         }
-        let target = out.len() + most;
-        while out.len() < target {
-            let places = self.places(cursor, target - out.len());
-            if places.is_empty() {
-                return Ok(false);
-            }
+        let mut left = most;
+        while left > 0 {
+            let places = self.places(cursor, left);
+            let ends = places.len() < left;
             for (passed, (id, key)) in places.iter().enumerate() {
-                match self.visible(tx, read, *id) {
+                let flow = match self.visible(tx, read, *id) {
                     Visible::Locked(by) => {
                         self.pass(cursor, passed);
                         return Err(Refusal::Blocked(by));
                     }
-                    Visible::Row(row) if self.has_key(cursor, key.as_ref(), row) => {
-                        let row = row.clone();
-                        self.keep_lock(tx, read, *id, locked);
-                        out.push((*id, row));
-                    }
-                    Visible::Row(_) | Visible::Nothing => {}
+                    Visible::Row(row) if self.has_key(cursor, key.as_ref(), row) => taker(*id, row),
+                    Visible::Row(_) | Visible::Nothing => continue,
+                };
+                self.keep_lock(tx, read, *id, locked);
+                left -= 1;
+                if flow == Flow::Stop {
+                    self.pass(cursor, passed + 1);
+                    return Ok(true);
                 }
+            }
+            if ends {
+                return Ok(false);
             }
             self.pass(cursor, places.len());
         }
@@ -172,8 +177,10 @@ impl TableData {
             Access::Heap { start } => {
                 let count = self.slots.len();
                 let ends = count.min(cursor.visited.saturating_add(most));
+                let start = *start as usize % count.max(1);
+                let round = |place: usize| if place < count { place } else { place - count };
                 (cursor.visited..ends)
-                    .map(|visited| (((*start as usize + visited) % count) as RowId, None))
+                    .map(|visited| (round(start + visited) as RowId, None))
                     .collect()
             }
             Access::Index { backwards, .. } => {
@@ -235,9 +242,7 @@ impl TableData {
     /// An index entry counts only for versions that have its key.
     fn has_key(&self, cursor: &Cursor, key: Option<&Key>, row: &Packed) -> bool {
         match (&cursor.access, key) {
-            (Access::Index { index, .. }, Some(key)) => {
-                self.key_of(&self.definition.indexes[*index], &row.row()) == *key
-            }
+            (Access::Index { index, .. }, Some(key)) => self.has_stored_key(row, *index, key),
             _ => true,
         }
     }

@@ -5,12 +5,14 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::filter::IndexFilter;
+use super::index_key::Key;
 use super::key;
-use super::packed::Packed;
+use super::packed::{Form, Packed};
 use super::scan::{KeyRange, LockMode};
 use super::schema::{Index, Table};
 use super::tracking::ChangeTracking;
 use super::{Refusal, TxId};
+use crate::tds::layout;
 use crate::value::Value;
 
 /// One row's values, shared by everyone who works with them.
@@ -18,9 +20,6 @@ pub(crate) type Row = Arc<[Value]>;
 
 /// A row's place in its table; kept over updates, used again after a delete.
 pub(crate) type RowId = u32;
-
-/// An index key in byte order.
-pub(crate) type Key = Box<[u8]>;
 
 /// A transaction that writes, and the snapshot that it must not write beside.
 #[derive(Clone, Copy, Debug)]
@@ -61,11 +60,15 @@ pub(super) struct RangeLock {
 #[derive(Clone, Debug)]
 pub(crate) struct TableData {
     pub(crate) definition: Arc<Table>,
+    /// By column: in which form its values are kept.
+    forms: Vec<Option<Form>>,
     pub(super) slots: Vec<Option<Version>>,
     free: Vec<RowId>,
     pub(super) indexes: Vec<BTreeSet<(Key, RowId)>>,
     /// By index: which rows are in it; none means all.
     filters: Vec<Option<IndexFilter>>,
+    /// The columns that the indexes are over; none if a filter looks at others.
+    keyed: Option<Vec<usize>>,
     pub(super) row_locks: HashMap<RowId, Vec<(TxId, LockMode)>>,
     pub(super) range_locks: Vec<RangeLock>,
     /// The last identity value given; none before the first.
@@ -80,6 +83,8 @@ impl TableData {
         let indexes = definition.indexes.iter().map(|_| BTreeSet::new()).collect();
         Self {
             filters: filters(&definition),
+            forms: forms(&definition),
+            keyed: keyed(&definition),
             definition,
             slots: Vec::new(),
             free: Vec::new(),
@@ -99,7 +104,7 @@ impl TableData {
             let collation = self.definition.columns[part.column].info.collation;
             key::append(&row[part.column], collation, part.descending, &mut out);
         }
-        out.into_boxed_slice()
+        out.as_slice().into()
     }
 
     /// Throws all rows away, as TRUNCATE does; what is tracked of them begins anew at `version`.
@@ -173,11 +178,22 @@ impl TableData {
     }
 
     /// Adds a row.
-    pub(super) fn insert(&mut self, writer: Writer, row: Row) -> Result<RowId, Refusal> {
-        let keys = self.keys(&row);
+    pub(super) fn insert(&mut self, writer: Writer, row: &Row) -> Result<RowId, Refusal> {
+        let keys = self.keys(row);
         self.admit(writer, &keys, None, Check::Now)?;
+        Ok(self.add(writer, keys, Packed::of(row, &self.forms)))
+    }
+
+    /// Adds a row that is made to be kept.
+    pub(super) fn insert_packed(&mut self, writer: Writer, row: Packed) -> Result<RowId, Refusal> {
+        let keys = self.stored_keys(&row);
+        self.admit(writer, &keys, None, Check::Now)?;
+        Ok(self.add(writer, keys, row))
+    }
+
+    fn add(&mut self, writer: Writer, keys: Vec<Option<Key>>, row: Packed) -> RowId {
         let version = Version {
-            row: Some(Packed::of(&row)),
+            row: Some(row),
             writer: writer.tx,
             committed: 0,
             older: None,
@@ -195,7 +211,12 @@ impl TableData {
         for (index, key) in self.indexes.iter_mut().zip(keys) {
             index.extend(key.map(|key| (key, id)));
         }
-        Ok(id)
+        id
+    }
+
+    /// In which form the values of each column are kept.
+    pub(crate) fn forms(&self) -> &[Option<Form>] {
+        &self.forms
     }
 
     /// Replaces or (with `None`) deletes a row; its previous version stays beneath. Says whether a unique key is new.
@@ -229,10 +250,11 @@ impl TableData {
             // Only a lock on the whole table is in the way: what a range holds is locked row by row.
             None => self.range_conflicts(tx, &[], &|_| false)?,
         }
+        let row = row.map(|row| Packed::of(&row, &self.forms));
         let slot = &mut self.slots[id as usize];
         let older = slot.take().map(Box::new);
         *slot = Some(Version {
-            row: row.as_deref().map(Packed::of),
+            row,
             writer: tx,
             committed: 0,
             older,
@@ -311,13 +333,15 @@ impl TableData {
     /// Replaces the definition by one with other indexes: entries are made anew from every version.
     pub(crate) fn redefine(&mut self, definition: Arc<Table>) {
         self.filters = filters(&definition);
+        self.forms = forms(&definition);
+        self.keyed = keyed(&definition);
         self.definition = definition;
         self.indexes = self.definition.indexes.iter().map(|_| BTreeSet::new()).collect();
         for id in 0..self.slots.len() {
             let mut version = self.slots[id].as_ref();
             let mut keys = Vec::new();
             while let Some(v) = version {
-                keys.extend(v.row.as_ref().map(|row| self.keys(&row.row())));
+                keys.extend(v.row.as_ref().map(|row| self.stored_keys(row)));
                 version = v.older.as_deref();
             }
             for keys in keys {
@@ -330,11 +354,12 @@ impl TableData {
 
     /// Rewrites every version of every row, as adding or dropping a column does.
     pub(crate) fn rewrite(&mut self, definition: Arc<Table>, mut change: impl FnMut(&Row) -> Row) {
+        let forms = forms(&definition);
         for slot in &mut self.slots {
             let mut version = slot.as_mut();
             while let Some(v) = version {
                 if let Some(row) = &mut v.row {
-                    *row = Packed::of(&change(&row.row()));
+                    *row = Packed::of(&change(&row.row()), &forms);
                 }
                 version = v.older.as_deref_mut();
             }
@@ -354,6 +379,18 @@ impl TableData {
             .collect()
     }
 
+    /// The keys of a row as it is kept. What no index needs of it is not looked at.
+    fn stored_keys(&self, row: &Packed) -> Vec<Option<Key>> {
+        self.keys(&match &self.keyed {
+            Some(keyed) => row.columns(keyed),
+            None => row.row(),
+        })
+    }
+
+    pub(super) fn has_stored_key(&self, row: &Packed, at: usize, key: &Key) -> bool {
+        self.stored_keys(row).get(at).and_then(Option::as_ref) == Some(key)
+    }
+
     /// Whether a row with `keys` may come to be: no range locked by others, and no duplicate in a unique index unless
     /// that is checked later. Says whether a unique key is new.
     fn admit(
@@ -363,8 +400,8 @@ impl TableData {
         existing: Option<RowId>,
         check: Check,
     ) -> Result<bool, Refusal> {
-        let current = existing.and_then(|id| self.newest(id)).and_then(|(row, _)| row);
-        let old_keys = current.map(|row| self.keys(&row));
+        let current = existing.and_then(|id| self.slots.get(id as usize)?.as_ref()?.row.as_ref());
+        let old_keys = current.map(|row| self.stored_keys(row));
         let unchanged = |at: usize| old_keys.as_ref().is_some_and(|old| old[at] == keys[at]);
         self.range_conflicts(by.tx, keys, &unchanged)?;
         let mut new_key = false;
@@ -383,10 +420,11 @@ impl TableData {
 
     /// Checks a row whose keys were not checked when it was written.
     pub(super) fn check_unique(&self, by: Writer, id: RowId) -> Result<(), Refusal> {
-        let Some((Some(row), _)) = self.newest(id) else {
+        let newest = self.slots.get(id as usize).and_then(Option::as_ref);
+        let Some(row) = newest.and_then(|version| version.row.as_ref()) else {
             return Ok(());
         };
-        let keys = self.keys(&row);
+        let keys = self.stored_keys(row);
         for (at, index) in self.definition.indexes.iter().enumerate() {
             if let Some(key) = keys[at].as_ref().filter(|_| index.unique && !index.disabled) {
                 self.unique(by, at, key, Some(id))?;
@@ -403,7 +441,7 @@ impl TableData {
         }
         version
             .and_then(|version| version.row.as_ref())
-            .is_some_and(|row| self.keys(&row.row())[at].as_ref() == Some(key))
+            .is_some_and(|row| self.has_stored_key(row, at, key))
     }
 
     /// No other row may have the key; nor may one that the writer's snapshot still sees.
@@ -423,7 +461,7 @@ impl TableData {
             if version
                 .row
                 .as_ref()
-                .is_some_and(|row| self.keys(&row.row())[at].as_ref() == Some(key))
+                .is_some_and(|row| self.has_stored_key(row, at, key))
             {
                 return Err(Refusal::Duplicate(at));
             }
@@ -468,7 +506,7 @@ impl TableData {
     /// Removes index entries of versions that are gone, unless a version that remains has the same key.
     fn forget_keys(&mut self, id: RowId, rows: impl Iterator<Item = Packed>) {
         for row in rows {
-            for (at, key) in self.keys(&row.row()).into_iter().enumerate() {
+            for (at, key) in self.stored_keys(&row).into_iter().enumerate() {
                 let Some(key) = key else { continue };
                 if !self.some_version_has(id, at, &key) {
                     self.indexes[at].remove(&(key, id));
@@ -482,7 +520,7 @@ impl TableData {
         while let Some(v) = version {
             if v.row
                 .as_ref()
-                .is_some_and(|row| self.keys(&row.row())[at].as_ref() == Some(key))
+                .is_some_and(|row| self.has_stored_key(row, at, key))
             {
                 return true;
             }
@@ -511,4 +549,21 @@ fn filters(definition: &Table) -> Vec<Option<IndexFilter>> {
             .and_then(|filter| IndexFilter::compile(definition, &filter.expr).ok())
     });
     filters.collect()
+}
+
+/// In which forms a table's values are kept: those in which they leave when its columns are selected.
+fn forms(definition: &Table) -> Vec<Option<Form>> {
+    let columns = definition.columns.iter();
+    columns
+        .map(|column| Form::of(column.info.ty, layout(column.info.ty, column.info.nullable)))
+        .collect()
+}
+
+fn keyed(definition: &Table) -> Option<Vec<usize>> {
+    let indexes = &definition.indexes;
+    let unfiltered = indexes.iter().all(|index| index.filter.is_none());
+    unfiltered.then(|| {
+        let keys = indexes.iter().flat_map(|index| &index.keys);
+        keys.map(|key| key.column).collect()
+    })
 }

@@ -11,8 +11,9 @@ use std::sync::Arc;
 
 use super::change_log::{Command, Effect, RowEffect};
 use super::content::Store;
+use super::index_key::Key;
 use super::schema::Table;
-use super::table::{Key, Row, TableData};
+use super::table::{Row, TableData};
 use super::{TableId, TxId};
 use crate::clock::Instant;
 use crate::value::Value;

@@ -1,10 +1,11 @@
 //! The bulk load stream (MS-TDS 2.2.6.1): COLMETADATA, rows, DONE, decoded while its packets arrive.
 #![warn(clippy::indexing_slicing)]
 
+use crate::store::Stored;
 use crate::tds::reader::{PacketSource, WireError, WireReader, WireResult};
 use crate::tds::token::kind;
 use crate::tds::type_info::{Layout, WireType};
-use crate::tds::value_decode::{Place, decode};
+use crate::tds::value_decode::decode_in_place;
 use crate::value::Value;
 
 /// The rows of one bulk load.
@@ -26,39 +27,41 @@ impl<S: PacketSource> BulkRows<S> {
         self.columns.len()
     }
 
-    /// The next row; nothing at DONE or the end of the message.
-    pub(crate) fn next_row(&mut self) -> WireResult<Option<Vec<Value>>> {
+    /// Gives the values of the next row to `taker`; false at DONE or the end of the message.
+    pub(crate) fn next_row(&mut self, taker: &mut dyn FnMut(Stored<'_>)) -> WireResult<bool> {
         if self.reader.at_end()? {
-            return Ok(None);
+            return Ok(false);
         }
         match self.reader.u8()? {
-            kind::ROW => self.row(&[]).map(Some),
+            kind::ROW => self.row(&[], taker)?,
             kind::NBC_ROW => {
                 let bitmap = self.reader.take(self.columns.len().div_ceil(8))?.to_vec();
-                self.row(&bitmap).map(Some)
+                self.row(&bitmap, taker)?;
             }
-            kind::DONE => Ok(None),
-            other => Err(WireError::malformed(format_args!(
-                "the token 0x{other:02X} is not part of a bulk load"
-            ))),
+            kind::DONE => return Ok(false),
+            other => {
+                return Err(WireError::malformed(format_args!(
+                    "the token 0x{other:02X} is not part of a bulk load"
+                )));
+            }
         }
+        Ok(true)
     }
 
     pub(crate) fn into_source(self) -> S {
         self.reader.into_source()
     }
 
-    fn row(&mut self, nulls: &[u8]) -> WireResult<Vec<Value>> {
-        let mut row = Vec::with_capacity(self.columns.len());
+    fn row(&mut self, nulls: &[u8], taker: &mut dyn FnMut(Stored<'_>)) -> WireResult<()> {
         for (index, column) in self.columns.iter().enumerate() {
             let bits = nulls.get(index / 8).copied().unwrap_or(0);
-            row.push(if bits >> (index % 8) & 1 == 1 {
-                Value::Null
+            if bits >> (index % 8) & 1 == 1 {
+                taker(Stored::Other(Value::Null));
             } else {
-                decode(&mut self.reader, column, Place::BulkRow)?
-            });
+                decode_in_place(&mut self.reader, column, taker)?;
+            }
         }
-        Ok(row)
+        Ok(())
     }
 }
 
@@ -115,8 +118,9 @@ mod tests {
         };
         assert_eq!(rows.column_count(), 2);
         let mut read = Vec::new();
-        while let Some(row) = rows.next_row().unwrap() {
-            read.push(row);
+        let mut row = Vec::new();
+        while rows.next_row(&mut |value| row.push(value.into_value())).unwrap() {
+            read.push(std::mem::take(&mut row));
         }
         assert_eq!(read, [[Value::Int(7), Value::Null], [Value::Int(8), Value::Null]]);
     }
@@ -128,7 +132,7 @@ mod tests {
             let mut reader = WireReader::over(whole[..length].to_vec());
             let _ = columns(&mut reader).map(|columns| {
                 let mut rows = BulkRows { reader, columns };
-                while let Ok(Some(_)) = rows.next_row() {}
+                while let Ok(true) = rows.next_row(&mut |_| ()) {}
             });
         }
         let mut reader = WireReader::over(vec![kind::ROW]);

@@ -124,10 +124,12 @@ impl MessageWriter {
             return Ok(());
         }
         // The last packet of a message must not be empty, so one byte at least stays behind.
-        let packets = (self.payload.len() - 1) / self.body_size;
-        let rest = self.payload.split_off(packets * self.body_size);
-        let full = std::mem::replace(&mut self.payload, rest);
-        self.send(&full, false)
+        let full = (self.payload.len() - 1) / self.body_size * self.body_size;
+        let mut payload = std::mem::take(&mut self.payload);
+        let sent = self.send(payload.get(..full).unwrap_or_default(), false);
+        payload.drain(..full);
+        self.payload = payload;
+        sent
     }
 
     /// Ends the message.

@@ -6,7 +6,7 @@ use crate::collation::Collation;
 use crate::error::SqlError;
 use crate::faults::{CommitFault, Faults};
 use crate::outcome::{Command, Done, EnvChange, Flow, Output, ResultColumn, ReturnValue};
-use crate::store::Packed;
+use crate::store::{Packed, WholeRow};
 use crate::tds::link::Link;
 use crate::tds::packet::MessageWriter;
 use crate::tds::token;
@@ -47,6 +47,8 @@ pub(crate) struct Response {
     reads_json: bool,
     database: String,
     encoders: Vec<Encoder>,
+    /// How rows begin that are kept as the current result's rows travel; none if there are no such.
+    whole: Option<WholeRow>,
     pending: Option<Pending>,
     /// An error was sent since the last DONE.
     failed: bool,
@@ -77,6 +79,7 @@ impl Response {
             reads_json,
             database,
             encoders: Vec::new(),
+            whole: None,
             pending: None,
             failed: false,
             fault: None,
@@ -193,6 +196,10 @@ impl Response {
         }
         let out = self.writer.payload();
         out.push(token::kind::ROW);
+        if let Some((nulls, wire)) = self.whole.as_ref().and_then(|whole| row.wire(whole)) {
+            out.extend_from_slice(wire);
+            return Ok(nulls <= most_nulls);
+        }
         let mut values = row.values();
         let (mut nulls, mut passed) = (0, 0);
         for (encoder, column) in self.encoders.iter().zip(columns) {
@@ -206,20 +213,18 @@ impl Response {
         Ok(nulls <= most_nulls)
     }
 
-    /// Hands packets over when they are full, no faster than rows may leave.
-    fn sent_row(&mut self) -> Flow {
+    /// Writes a row, or the error that says why it cannot be.
+    fn write_or_refuse(&mut self, row: &[Value]) -> Flow {
+        let start = self.tokens().len();
+        if row.len() != self.encoders.len() || self.write_row(row).is_err() {
+            self.writer.payload().truncate(start);
+            self.message(&SqlError::unsupported(
+                "a result whose values differ from its announced column types",
+            ));
+            return Flow::Stop;
+        }
         self.rows += 1;
-        if self.rows == PACED_ROWS {
-            self.rows = 0;
-            let pause = self.faults.pause_after(PACED_ROWS);
-            if !pause.is_zero() {
-                std::thread::sleep(pause);
-            }
-        }
-        match self.writer.hand_over() {
-            Ok(()) => Flow::Continue,
-            Err(_) => Flow::Stop,
-        }
+        Flow::Continue
     }
 
     /// Writes ROW, or NBCROW where its bitmap is shorter than the NULLs it saves.
@@ -307,36 +312,41 @@ impl Output for Response {
             .iter()
             .map(|c| column(self.writer.payload(), c, reads_json))
             .collect();
+        self.whole = WholeRow::of(self.encoders.iter().map(Encoder::form));
         self.flow()
     }
 
     fn row(&mut self, row: &[Value]) -> Flow {
-        if self.flow() == Flow::Stop {
+        if self.flow() == Flow::Stop || self.write_or_refuse(row) == Flow::Stop {
             return Flow::Stop;
         }
-        let start = self.tokens().len();
-        if row.len() != self.encoders.len() || self.write_row(row).is_err() {
-            self.writer.payload().truncate(start);
-            self.message(&SqlError::unsupported(
-                "a result whose values differ from its announced column types",
-            ));
-            return Flow::Stop;
-        }
-        self.sent_row()
+        self.hand_over()
     }
 
     fn stored_row(&mut self, row: &Packed, columns: &[usize]) -> Flow {
-        if self.flow() == Flow::Stop {
-            return Flow::Stop;
-        }
         let start = self.tokens().len();
         if self.write_stored(row, columns) != Ok(true) {
             self.writer.payload().truncate(start);
             let row = row.row();
             let picked: Vec<Value> = columns.iter().filter_map(|at| row.get(*at).cloned()).collect();
-            return self.row(&picked);
+            return self.write_or_refuse(&picked);
         }
-        self.sent_row()
+        self.rows += 1;
+        Flow::Continue
+    }
+
+    /// Hands packets over when they are full, no faster than rows may leave.
+    fn hand_over(&mut self) -> Flow {
+        if self.rows >= PACED_ROWS {
+            let pause = self.faults.pause_after(std::mem::take(&mut self.rows));
+            if !pause.is_zero() {
+                std::thread::sleep(pause);
+            }
+        }
+        match self.writer.hand_over() {
+            Ok(()) => self.flow(),
+            Err(_) => Flow::Stop,
+        }
     }
 
     fn done(&mut self, done: Done) {

@@ -151,8 +151,8 @@ fn load<S: PacketSource>(session: &mut Session, rows: &mut BulkRows<S>) -> WireR
         )));
     }
     let mut refused = false;
-    while let Some(row) = rows.next_row()? {
-        refused = refused || session.bulk_row(row).is_err();
+    while rows.next_row(&mut |value| session.bulk_value(value))? {
+        refused = refused || session.bulk_row_end().is_err();
     }
     Ok(())
 }

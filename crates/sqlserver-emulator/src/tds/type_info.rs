@@ -384,6 +384,11 @@ fn write_clr(out: &mut Vec<u8>, clr: ClrType) {
     out.extend(utf16(&class));
 }
 
+/// How values of a column travel.
+pub(crate) fn layout(ty: SqlType, nullable: bool) -> Layout {
+    write(&mut Vec::new(), ty, None, nullable)
+}
+
 fn fixed_form(ty: SqlType) -> Option<(u8, u8)> {
     Some(match ty {
         SqlType::Bit => (token::BIT, 1),

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use crate::collation::Collation;
+use crate::store::Stored;
 use crate::tds::reader::{PacketSource, WireError, WireReader, WireResult};
 use crate::tds::type_info::{Layout, WireType, time_length};
 use crate::tds::value_encode::swap_guid;
@@ -59,6 +60,35 @@ pub(crate) fn decode<S: PacketSource>(
         },
         Layout::Variant => variant::decode(reader),
     }
+}
+
+/// Reads one value of a bulk row and gives it to `taker`, texts and bytes from where they lie.
+pub(crate) fn decode_in_place<S: PacketSource>(
+    reader: &mut WireReader<S>,
+    wire: &WireType,
+    taker: &mut dyn FnMut(Stored<'_>),
+) -> WireResult<()> {
+    if wire.layout != Layout::ShortLength {
+        taker(Stored::Other(decode(reader, wire, Place::BulkRow)?));
+        return Ok(());
+    }
+    let length = match reader.u16()? {
+        SHORT_NULL => {
+            taker(Stored::Other(Value::Null));
+            return Ok(());
+        }
+        length => usize::from(length),
+    };
+    let bytes = reader.take(length)?;
+    match wire.ty {
+        SqlType::NChar { .. } | SqlType::NVarChar { .. } if bytes.len() % 2 == 0 => {
+            taker(Stored::Wide(bytes))
+        }
+        SqlType::Char { .. } | SqlType::VarChar { .. } if bytes.is_ascii() => taker(Stored::Ascii(bytes)),
+        SqlType::Binary { .. } | SqlType::VarBinary { .. } => taker(Stored::Bytes(bytes)),
+        _ => taker(Stored::Other(string(wire, bytes)?)),
+    }
+    Ok(())
 }
 
 /// All chunks of a PLP value. Its announced length is not trusted.

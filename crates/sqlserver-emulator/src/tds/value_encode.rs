@@ -1,7 +1,7 @@
 //! A value as a row carries it, written straight into the packet buffer.
 
 use crate::collation::{CodePage, Collation};
-use crate::store::{Head, Stored, Values};
+use crate::store::{Form, Stored, Values};
 use crate::tds::type_info::{Layout, decimal_length, time_length};
 use crate::tds::variant;
 use crate::types::SqlType;
@@ -29,8 +29,8 @@ pub(crate) struct Encoder {
     ty: SqlType,
     layout: Layout,
     code_page: CodePage,
-    /// In front of values that are kept as they travel.
-    head: Option<Head>,
+    /// The form of values that are kept as they travel.
+    form: Option<Form>,
 }
 
 impl Encoder {
@@ -40,7 +40,7 @@ impl Encoder {
             ty,
             layout,
             code_page: collation.code_page,
-            head: Head::of(ty),
+            form: Form::of(ty, layout),
         }
     }
 
@@ -83,19 +83,18 @@ impl Encoder {
         }
     }
 
+    /// The form of values that are kept as they travel.
+    pub(crate) fn form(&self) -> Option<Form> {
+        self.form
+    }
+
     /// Appends the next value of a row from where it is kept, and says whether it is NULL.
     pub(crate) fn encode_next(&self, out: &mut Vec<u8>, values: &mut Values<'_>) -> Result<bool, Mismatch> {
-        if let Some(form) = self.head.and_then(|head| values.scalar_behind(head)) {
-            let length = usize::from(self.layout != Layout::ByteLength);
-            out.extend_from_slice(form.get(length..).ok_or(Mismatch)?);
-            return Ok(false);
-        }
-        if self.is_wide()
-            && self.layout == Layout::ShortLength
-            && let Some(text) = values.ascii()
+        if let Some(form) = self.form
+            && let Some(wire) = values.wire(form)
         {
-            widen(out, text)?;
-            return Ok(false);
+            out.extend_from_slice(wire);
+            return Ok(form.is_null(wire));
         }
         let value = values.next().ok_or(Mismatch)?;
         let null = value.is_null();
@@ -109,6 +108,7 @@ impl Encoder {
             Stored::Other(value) => self.encode(out, &value),
             // ASCII is the same in every code page.
             Stored::Ascii(text) if self.ty.is_character() && !wide => self.bytes(out, text),
+            Stored::Ascii(text) if wide => self.bytes(out, &widened(text)),
             Stored::Wide(units) if wide => self.bytes(out, units),
             Stored::Bytes(bytes) if is_binary(self.ty) => self.bytes(out, bytes),
             other => self.encode(out, &other.into_value()),
@@ -216,17 +216,14 @@ impl Encoder {
     }
 }
 
-/// Appends ASCII as UTF-16, behind its length in two bytes.
-fn widen(out: &mut Vec<u8>, text: &[u8]) -> Result<(), Mismatch> {
-    let length = u16::try_from(text.len() * 2).map_err(|_| Mismatch)?;
-    out.extend(length.to_le_bytes());
-    let start = out.len();
-    out.resize(start + text.len() * 2, 0);
-    let (pairs, _) = out.get_mut(start..).unwrap_or_default().as_chunks_mut::<2>();
+/// ASCII as UTF-16.
+fn widened(text: &[u8]) -> Vec<u8> {
+    let mut wide = vec![0; text.len() * 2];
+    let (pairs, _) = wide.as_chunks_mut::<2>();
     for (pair, byte) in pairs.iter_mut().zip(text) {
         *pair = [*byte, 0];
     }
-    Ok(())
+    wide
 }
 
 fn is_binary(ty: SqlType) -> bool {
