@@ -1,6 +1,7 @@
 //! Measurements of release builds against a raw drain of the same server, and against tools of others.
 
 mod arena;
+mod changes;
 mod chart;
 mod compare;
 mod contestant;
@@ -68,6 +69,8 @@ pub(crate) struct Options {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    /// What changes cost on their way into Iceberg: a table of them, as they come, and a few of a large table.
+    Changes(changes::Options),
     /// What Iceberg tables cost to write, read, change and maintain.
     Iceberg(iceberg::Options),
     /// Shows what changed between two reports, and fails if something got worse.
@@ -78,7 +81,7 @@ enum Command {
 }
 
 /// `1m`, `250k` or a plain number.
-fn size(text: &str) -> Result<u64> {
+pub(crate) fn size(text: &str) -> Result<u64> {
     let (digits, factor) = match text.to_ascii_lowercase() {
         text if text.ends_with('m') => (text.trim_end_matches('m').to_owned(), 1_000_000),
         text if text.ends_with('k') => (text.trim_end_matches('k').to_owned(), 1_000),
@@ -91,6 +94,7 @@ fn size(text: &str) -> Result<u64> {
 /// Runs the measurement.
 pub(crate) fn run(options: &Options) -> Result<()> {
     match (&options.command, options.quiet_tables) {
+        (Some(Command::Changes(options)), _) => changes::run(options),
         (Some(Command::Iceberg(options)), _) => iceberg::run(options),
         (Some(Command::Compare(options)), _) => compare::run(options),
         (Some(Command::Worker(options)), _) => worker::run(options),

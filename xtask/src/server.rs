@@ -187,7 +187,8 @@ impl Server {
         }
     }
 
-    fn connected<T>(
+    /// Does something over a connection of its own.
+    pub(crate) fn connected<T>(
         &self,
         database: &str,
         work: impl AsyncFnOnce(&mut Connection) -> Result<T>,

@@ -106,10 +106,16 @@ impl<'a> Arena<'a> {
         Ok(python.script(path))
     }
 
-    /// Runs `sync-cli` on a configuration of this table alone.
-    pub(crate) fn sync(&self, config: &str, ends: &[Value]) -> Result<Outcome> {
+    /// Runs `sync-cli` on a configuration of this table alone, with these sections besides or instead.
+    pub(crate) fn sync(&self, config: &str, sections: &[Value]) -> Result<Outcome> {
+        let config = self.configure(config, sections)?;
+        Ok(self.run_sync(&config)?.0)
+    }
+
+    /// Writes a configuration.
+    pub(crate) fn configure(&self, config: &str, sections: &[Value]) -> Result<PathBuf> {
         let path = self.directory.join(config);
-        let mut sections = serde_json::json!({
+        let mut all = serde_json::json!({
             "sync": "bench",
             "iceberg": { "filesystem": { "warehouse": self.warehouse() } },
             "state": { "file": self.directory.join("state") },
@@ -118,23 +124,34 @@ impl<'a> Arena<'a> {
                 "capture": { "connections": self.connections },
             }],
         });
-        for end in ends {
-            let (Some(sections), Some(end)) = (sections.as_object_mut(), end.as_object()) else {
+        for section in sections {
+            let (Some(all), Some(section)) = (all.as_object_mut(), section.as_object()) else {
                 continue;
             };
-            sections.extend(end.clone());
+            all.extend(section.clone());
         }
         // JSON is YAML.
-        std::fs::write(&path, serde_json::to_string_pretty(&sections)?)?;
+        std::fs::write(&path, serde_json::to_string_pretty(&all)?)?;
+        Ok(path)
+    }
+
+    /// A call of `sync-cli` that answers in JSON.
+    pub(crate) fn sync_cli(&self, config: &Path, arguments: &[&str]) -> Command {
         let mut command = Command::new(self.programs.path("sync-cli"));
         command
             .arg("--config")
-            .arg(&path)
-            .args(["--output", "json", "run"]);
-        let (outcome, report) = self.measured(&mut command)?;
+            .arg(config)
+            .args(["--output", "json"])
+            .args(arguments);
+        command
+    }
+
+    /// Runs it, and returns what it cost and its report.
+    pub(crate) fn run_sync(&self, config: &Path) -> Result<(Outcome, Value)> {
+        let (outcome, report) = self.measured(&mut self.sync_cli(config, &["run"]))?;
         let report: Value = serde_json::from_str(&report).context("sync-cli printed no report")?;
         ensure!(report["status"] != "failed", "sync-cli reported {report}");
-        Ok(outcome)
+        Ok((outcome, report))
     }
 
     /// The configuration section of a database.

@@ -110,7 +110,7 @@ fn figures(
     }
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     let middle = values.get(values.len().saturating_sub(1) / 2..=values.len() / 2);
