@@ -2,7 +2,8 @@
 //!
 //! Rows that are surely new are written at once. Rows that are surely there already are written at once too, and their keys are
 //! looked up later, many together, to delete the old rows by position. All others are held back, looked up, and written only if
-//! they differ from what is there.
+//! they differ from what is there. If they are many, and hardly any of a sample is equal to what is there, reading all of that would
+//! save next to nothing: they are written as if they were there.
 
 use std::sync::Arc;
 
@@ -23,6 +24,13 @@ use crate::staged::{Located, StagedFile, StagedFiles};
 
 /// Keys that are looked up together at most; they are held in memory.
 const KEYS_AT_ONCE: usize = 1 << 20;
+
+/// So many rows of unknown presence in a batch are worth a sample.
+const MANY: usize = 4_096;
+/// Rows of the sample.
+const SAMPLE: usize = 128;
+/// The rest is written unread if no more than one in so many of the sample is equal.
+const SELDOM: usize = 8;
 
 /// Stages all rows of a stream against the head of `table`.
 pub(crate) async fn stage(
@@ -58,6 +66,8 @@ struct BatchWriter<'a> {
     held_bytes: usize,
     /// and their hashes.
     held_keys: KeyBatch<RowHash>,
+    /// Whether rows of unknown presence are written without a look at what is there, once a sample has told.
+    unread: Option<bool>,
     staged: StagedFiles,
     read: u64,
     unchanged: u64,
@@ -79,6 +89,7 @@ impl<'a> BatchWriter<'a> {
         ids: Arc<dyn Ids>,
     ) -> Result<Self> {
         let shape = FileShape::new(table, schema)?;
+        let is_whole = shape.is_whole();
         Ok(Self {
             table,
             schema,
@@ -88,6 +99,8 @@ impl<'a> BatchWriter<'a> {
             held: Vec::new(),
             held_bytes: 0,
             held_keys: KeyBatch::new(schema),
+            // A row that is written again loses what it has in columns that are not delivered any more.
+            unread: (!is_whole).then_some(false),
             staged: StagedFiles::new(table),
             read: 0,
             unchanged: 0,
@@ -167,6 +180,12 @@ impl<'a> BatchWriter<'a> {
         if rows.num_rows() == 0 {
             return Ok(());
         }
+        if !again && self.writes_unread(&rows).await? {
+            self.files.write(&rows).await?;
+            return self
+                .look_up(&rows, std::iter::repeat_n(Op::Upsert, rows.num_rows()))
+                .await;
+        }
         let mut hasher = RowHasher::new(RowEncoder::whole(&rows)?);
         self.held_keys.push(
             self.schema,
@@ -180,6 +199,31 @@ impl<'a> BatchWriter<'a> {
         } else {
             Ok(())
         }
+    }
+
+    /// Whether rows like these are written without a look at what is there.
+    async fn writes_unread(&mut self, rows: &RecordBatch) -> Result<bool> {
+        if let Some(known) = self.unread {
+            return Ok(known);
+        }
+        if rows.num_rows() < MANY {
+            return Ok(false);
+        }
+        let step = rows.num_rows() / SAMPLE;
+        let sampled: BooleanArray = (0..rows.num_rows()).map(|row| Some(row % step == 0)).collect();
+        let sample = filtered(rows, &sampled)?;
+        let mut hasher = RowHasher::new(RowEncoder::whole(&sample)?);
+        let mut keys = KeyBatch::new(self.schema);
+        keys.push(
+            self.schema,
+            &sample,
+            (0..sample.num_rows()).map(|row| hasher.hash(row)),
+        )?;
+        let located = keys.locate(self.table, self.schema, true).await?;
+        let equal = located.iter().filter(|(hash, there)| is_only(there, *hash));
+        let unread = equal.count() * SELDOM <= located.len();
+        self.unread = Some(unread);
+        Ok(unread)
     }
 
     /// Deletes what the written and the deleted rows replace.
@@ -212,7 +256,7 @@ impl<'a> BatchWriter<'a> {
         });
         let mut differs = Vec::with_capacity(self.held_keys.len());
         for (hash, locations) in self.held_keys.locate(self.table, self.schema, true).await? {
-            let is_same = matches!(locations.as_slice(), [only] if only.hash == Some(hash));
+            let is_same = is_only(&locations, hash);
             differs.push(!is_same);
             match (is_same, locations.is_empty()) {
                 (true, _) => self.unchanged += 1,
@@ -261,6 +305,11 @@ impl<'a> BatchWriter<'a> {
             not_identical: std::mem::take(&mut self.not_identical),
         })
     }
+}
+
+/// Whether one row is there, with this hash.
+fn is_only(there: &[RowLocation], hash: RowHash) -> bool {
+    matches!(there, [only] if only.hash == Some(hash))
 }
 
 fn filtered(rows: &RecordBatch, wanted: &BooleanArray) -> Result<RecordBatch> {

@@ -96,6 +96,11 @@ impl FileShape {
         self
     }
 
+    /// Whether every column of the file is delivered.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.columns.iter().all(Option::is_some)
+    }
+
     /// The field ids of the file's columns.
     pub(crate) fn ids(&self) -> &[i32] {
         &self.ids

@@ -3,6 +3,7 @@
 //! An attempt asks the target for its mark and goes on from there, so an attempt that failed is repeated simply by another
 //! one. Only the epoch lives as long as the run.
 
+mod ahead;
 mod checkpoint;
 mod copy;
 mod increment;

@@ -9,9 +9,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::stream::{StreamExt, once};
+use futures::TryStreamExt;
+use futures::stream::{StreamExt, once, try_unfold};
 use model::{Cut, Error, ErrorKind, Finding, Position, Severity, SourceEvent, TableSchema};
-use sqlserver_client::{CaptureInstance, Connection, Lsn, TableInfo, quote};
+use sqlserver_client::{CaptureInstance, CapturedAmount, Connection, Lsn, TableInfo, quote};
 
 use crate::change_tracking::close_call;
 use crate::changes::Changes;
@@ -159,21 +160,88 @@ pub(crate) async fn changes(
     }
     let mut connection = pool.take().await?;
     let instances = connection.capture_instances(&plan.table).await?;
-    pool.put(connection);
     let Some(instance) = instance(from, &instances).cloned() else {
         return Err(forgotten(plan, from));
     };
-    let function = quote::identifier(&format!("fn_cdc_get_all_changes_{}", instance.name));
-    let feed = KeyFeed {
-        keys: format!(
-            "(SELECT DISTINCT {} FROM cdc.{function}(sys.fn_cdc_increment_lsn(@from), @to, N'all'))",
-            quote::list(schema.key_names())
-        ),
-        params: vec![from.param("from"), to.param("to")],
+    let amount = connection.captured_amount(&instance.name, from, to).await?;
+    pool.put(connection);
+    let parts = Parts {
+        pool: pool.clone(),
+        plan: plan.clone(),
+        schema: schema.clone(),
+        instance,
+        end: upto.clone(),
+        to,
+        transactions: transactions_of_a_part(amount, plan.options.batch_size as u64),
+        reached: Some(from),
     };
-    let events = feed.events(pool, plan, schema).await?;
-    let kept = still_kept(pool.clone(), plan.clone(), instance, from, end);
-    Ok(events.chain(once(kept)).boxed())
+    Ok(try_unfold(parts, Parts::next).try_flatten().boxed())
+}
+
+/// How many transactions have about `part` changes; `None` if all together have no more.
+fn transactions_of_a_part(amount: CapturedAmount, part: u64) -> Option<u64> {
+    let CapturedAmount {
+        changes,
+        transactions,
+    } = amount;
+    (changes > part)
+        .then(|| (u128::from(transactions) * u128::from(part) / u128::from(changes)).max(1) as u64)
+}
+
+/// An increment that is read in parts, each of whole transactions and with a boundary of its own: what is gathered of a key is bounded,
+/// and can be committed, however long the source has not been read.
+struct Parts {
+    pool: Arc<Pool>,
+    plan: Arc<TablePlan>,
+    schema: Arc<TableSchema>,
+    instance: CaptureInstance,
+    /// The increment's end,
+    end: Position,
+    /// and its place.
+    to: Lsn,
+    /// Of how many a part consists; `None`: of all.
+    transactions: Option<u64>,
+    /// Where the last part ended; `None` after the last one.
+    reached: Option<Lsn>,
+}
+
+impl Parts {
+    async fn next(mut self) -> model::Result<Option<(Changes, Self)>> {
+        let Some(from) = self.reached else {
+            return Ok(None);
+        };
+        let to = match self.transactions {
+            None => self.to,
+            Some(transactions) => {
+                let mut connection = self.pool.take().await?;
+                let after = connection.captured_after(from, self.to, transactions).await?;
+                self.pool.put(connection);
+                after.filter(|after| *after > from).unwrap_or(self.to)
+            }
+        };
+        self.reached = (to < self.to).then_some(to);
+        let at = match self.reached {
+            Some(to) => CapturePosition::at(to).position(&self.end.incarnation)?,
+            None => self.end.clone(),
+        };
+        let function = quote::identifier(&format!("fn_cdc_get_all_changes_{}", self.instance.name));
+        let feed = KeyFeed {
+            keys: format!(
+                "(SELECT DISTINCT {} FROM cdc.{function}(sys.fn_cdc_increment_lsn(@from), @to, N'all'))",
+                quote::list(self.schema.key_names())
+            ),
+            params: vec![from.param("from"), to.param("to")],
+        };
+        let events = feed.events(&self.pool, &self.plan, &self.schema).await?;
+        let kept = still_kept(
+            self.pool.clone(),
+            self.plan.clone(),
+            self.instance.clone(),
+            from,
+            SourceEvent::Boundary { at },
+        );
+        Ok(Some((events.chain(once(kept)).boxed(), self)))
+    }
 }
 
 /// The boundary, if the change table still begins where it did, or at least before what was read.
@@ -309,6 +377,27 @@ fn enable(seen: &Seen<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_part_has_whole_transactions() {
+        for (changes, transactions, expected) in [
+            (0, 0, None),
+            (100, 1, None),
+            (101, 1, Some(1)),
+            (400, 1_000, Some(250)),
+            (100_000, 10, Some(1)),
+        ] {
+            let amount = CapturedAmount {
+                changes,
+                transactions,
+            };
+            assert_eq!(
+                transactions_of_a_part(amount, 100),
+                expected,
+                "{changes} {transactions}"
+            );
+        }
+    }
 
     #[test]
     fn the_newest_instance_that_reaches_back_is_read() {

@@ -111,8 +111,8 @@ impl Default for Run {
     }
 }
 
-/// When an increment is committed before its end: at the next place where the source allows it. By Change Tracking and Change Data Capture it
-/// is allowed at the end only, by a column where an index leads with it.
+/// When an increment is committed before its end: at the next place where the source allows it. By Change Tracking it is allowed at the end
+/// only, by Change Data Capture after about `capture.batch_size` changes, by a column where an index leads with it.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Flush {

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use model::{ChangeSink, Commit, CommitOutcome, Mark, Op, Position, Presence, Replace};
+use model::{ChangeBatch, ChangeSink, Commit, CommitOutcome, Mark, Op, Position, Presence, Replace};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
-use test_support::SampleRow;
+use test_support::{SampleRow, sample_batch};
 
 use crate::warehouse::{Target, Warehouse, rows_of, upserts};
 
@@ -177,6 +177,47 @@ async fn random_histories_end_as_the_model_says() {
 }
 
 /// A mark of another history of the source would fail every increment, and a full copy is the way out.
+/// Many rows of unknown presence: whether they are compared with what is there depends on a sample, what is there afterwards does not.
+#[tokio::test]
+async fn many_rows_are_compared_only_if_it_pays() {
+    for (equal, unchanged) in [(10_000, 10_000), (5_000, 5_000), (100, 0), (0, 0)] {
+        let warehouse = Warehouse::new(3);
+        let target = Target::new(&warehouse).await;
+        target
+            .apply("a", &upserts(0..8_000, "old"), Presence::Absent)
+            .await;
+        let new: Vec<_> = (0..10_000)
+            .map(|id| {
+                // Here and there, so that a sample sees them.
+                let is_equal = id % 100 < equal / 100;
+                (
+                    Op::Upsert,
+                    SampleRow::new(id, if is_equal { "old" } else { "new" }, i64::from(id)),
+                )
+            })
+            .collect();
+        let batch = ChangeBatch::uniform(
+            target.name.clone(),
+            target.schema.clone(),
+            sample_batch(&rows_of(&new)),
+            Op::Upsert,
+            Presence::Unknown,
+        );
+        let outcome = target.stage_batches(vec![batch.unwrap()]).await.unwrap();
+        // Keys above 8,000 are new, whatever the row.
+        assert_eq!(outcome.unchanged, unchanged * 8 / 10, "{equal}");
+        let receipt = target.commit(&target.next("b", outcome.staged).await).await;
+        let updated = 8_000 - unchanged * 8 / 10;
+        assert_eq!(
+            (receipt.inserted, receipt.updated, receipt.deleted),
+            (2_000, updated, 0)
+        );
+        let mut rows = target.rows().await;
+        rows.sort_by_key(|row| row.id);
+        assert_eq!(rows, rows_of(&new), "{equal}");
+    }
+}
+
 #[tokio::test]
 async fn an_equal_replacement_moves_only_a_mark_of_another_history() {
     let position = |kind: &str, incarnation: &str| Position {

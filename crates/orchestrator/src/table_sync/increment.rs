@@ -11,6 +11,7 @@ use model::{
 };
 use tokio::time::Instant;
 
+use super::ahead::ahead;
 use super::late::{APPLIED, Expected, HELD, REFUSED};
 use super::{Attempt, Session, TableRun};
 use crate::progress::ProgressEvent;
@@ -105,13 +106,14 @@ impl TableRun<'_> {
     ) -> Result<Attempt> {
         let (from, upto) = self.cut_after(from, &newest).await?;
         let _share = self.cancellable(self.runner.memory.share()).await?;
-        let mut events = self
+        let events = self
             .retried(|| {
                 self.sync
                     .source
                     .changes(&self.sync.source_table, &session.schema, &from, &upto)
             })
             .await?;
+        let mut events = ahead(events);
         let mut gathered = Gathered::default();
         let mut expected = None;
         let mut reached = from.clone();

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use model::{Error, Result};
 
-use crate::{CaptureInstance, CaptureProgress, Connection, Lsn, Param, Row, SqlType, TableInfo};
+use crate::{
+    CaptureInstance, CaptureProgress, CapturedAmount, Connection, Lsn, Param, Row, SqlType, TableInfo, quote,
+};
 
 impl Connection {
     /// The capture instances of a table, the oldest first. The database must have Change Data Capture switched on.
@@ -60,6 +62,48 @@ SELECT sys.fn_cdc_get_max_lsn() AS greatest_lsn, \
             behind: seconds("behind_seconds")?.unwrap_or_default(),
             since: seconds("since_seconds")?,
         })
+    }
+
+    /// How many changes of an instance, and transactions of all, lie above `from` up to `to`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::query`].
+    pub async fn captured_amount(&mut self, instance: &str, from: Lsn, to: Lsn) -> Result<CapturedAmount> {
+        let function = quote::identifier(&format!("fn_cdc_get_all_changes_{instance}"));
+        let sql = format!(
+            "SELECT (SELECT COUNT_BIG(*) FROM cdc.{function}(sys.fn_cdc_increment_lsn(@from), @to, N'all')) AS changes, \
+             (SELECT COUNT_BIG(*) FROM cdc.lsn_time_mapping WHERE start_lsn > @from AND start_lsn <= @to) AS transactions"
+        );
+        let rows = self.query(&sql, &[from.param("from"), to.param("to")]).await?;
+        let row = rows.one()?;
+        let number = |column| -> Result<u64> {
+            let number = row.i64(column)?.unwrap_or(0);
+            Ok(u64::try_from(number).unwrap_or(0))
+        };
+        Ok(CapturedAmount {
+            changes: number("changes")?,
+            transactions: number("transactions")?,
+        })
+    }
+
+    /// The place of the last of the first `transactions` above `from` up to `to`; `None` if there are none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::query`].
+    pub async fn captured_after(&mut self, from: Lsn, to: Lsn, transactions: u64) -> Result<Option<Lsn>> {
+        const AFTER: &str = "\
+SELECT MAX(m.start_lsn) AS upto FROM (SELECT TOP (@most) start_lsn FROM cdc.lsn_time_mapping \
+ WHERE start_lsn > @from AND start_lsn <= @to ORDER BY start_lsn) AS m";
+        let most = i64::try_from(transactions).unwrap_or(i64::MAX);
+        let params = [
+            Param::typed("most", most, SqlType::BigInt),
+            from.param("from"),
+            to.param("to"),
+        ];
+        let rows = self.query(AFTER, &params).await?;
+        lsn(&rows.one()?, "upto")
     }
 }
 

@@ -61,6 +61,36 @@ async fn the_net_effect_of_every_change_arrives() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_large_increment_comes_in_parts_of_whole_transactions() {
+    let shop = captured().await;
+    let mut target = Target::copy(shop.source(r#"{"mode":"cdc","batch_size":2}"#), || ()).await;
+    let changes = [
+        "UPDATE dbo.T SET n = 1 WHERE id <= 3",
+        "DELETE FROM dbo.T WHERE id = 4",
+        "INSERT INTO dbo.T (id, v) VALUES (6, N'six')",
+        "UPDATE dbo.T SET n = 2 WHERE id = 1",
+        "UPDATE dbo.T SET n = 3 WHERE id = 5",
+    ];
+    for sql in changes {
+        shop.sql(sql);
+        shop.pass(1);
+    }
+    target.increment().await;
+    // Seven changes: as many transactions as have two are one.
+    assert_eq!(target.parts.len(), changes.len());
+    assert!(target.is_equal().await);
+    // Whoever was stopped after a part goes on from there, and is told the rest.
+    let parts = target.parts.clone();
+    let end = target.position.clone();
+    for (applied, at) in parts.iter().enumerate() {
+        target.apply_changes(at, &end).await;
+        assert_eq!(target.fresh, changes.len() - 1 - applied);
+        assert_eq!(target.position, end);
+    }
+    assert!(target.is_equal().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_captured_yet_is_delivered_when_it_is() {
     let shop = captured().await;
     let mut target = Target::copy(shop.source(MODE), || ()).await;
