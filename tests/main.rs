@@ -18,6 +18,7 @@ mod large;
 mod losses;
 mod many;
 mod odd_times;
+mod odd_types;
 mod play;
 mod repairs;
 mod twins;

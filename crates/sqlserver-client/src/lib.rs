@@ -56,6 +56,7 @@ mod tds;
 mod text_column;
 mod value;
 pub mod variant;
+mod vector;
 mod writers;
 
 pub use arrow_rows::ArrowRows;

@@ -130,7 +130,8 @@ pub(crate) fn accepts(ty: SqlType, arrow: &DataType) -> bool {
         | SqlType::Geometry
         | SqlType::Geography
         | SqlType::Clr
-        | SqlType::Json => false,
+        | SqlType::Json
+        | SqlType::Vector { .. } => false,
     }
 }
 
@@ -205,7 +206,8 @@ fn encoder<'a>(ty: SqlType, array: &'a dyn Array, code_page: Option<&'a CodePage
         | SqlType::Geometry
         | SqlType::Geography
         | SqlType::Clr
-        | SqlType::Json => return None,
+        | SqlType::Json
+        | SqlType::Vector { .. } => return None,
     })
 }
 

@@ -83,6 +83,9 @@ pub enum SqlType {
     /// A type of a user's assembly. Its bytes are carried over, its name is not.
     Clr,
     Json,
+    Vector {
+        dimensions: u16,
+    },
 }
 
 /// A loss that a column's type brings with it and that must be allowed by name.
@@ -211,7 +214,8 @@ impl SqlType {
             | Self::NText
             | Self::Xml
             | Self::SqlVariant
-            | Self::Json => DataType::LargeUtf8,
+            | Self::Json
+            | Self::Vector { .. } => DataType::LargeUtf8,
             Self::Binary { .. }
             | Self::RowVersion
             | Self::HierarchyId
@@ -283,7 +287,7 @@ impl SqlType {
             Self::NText => Self::NVarChar { length: Length::Max },
             Self::Image => Self::VarBinary { length: Length::Max },
             Self::RowVersion => Self::Binary { length: 8 },
-            Self::SqlVariant | Self::Json => Self::NVarChar { length: Length::Max },
+            Self::SqlVariant | Self::Json | Self::Vector { .. } => Self::NVarChar { length: Length::Max },
             Self::HierarchyId => Self::VarBinary {
                 length: Length::Limited(HIERARCHYID_BYTES),
             },
@@ -305,6 +309,7 @@ impl SqlType {
                 | Self::Geography
                 | Self::Clr
                 | Self::Json
+                | Self::Vector { .. }
                 | Self::VarChar { length: Length::Max }
                 | Self::NVarChar { length: Length::Max }
                 | Self::VarBinary { length: Length::Max }
@@ -349,6 +354,7 @@ impl fmt::Display for SqlType {
             Self::Geography => f.write_str("geography"),
             Self::Clr => f.write_str("of a user's assembly"),
             Self::Json => f.write_str("json"),
+            Self::Vector { dimensions } => write!(f, "vector({dimensions})"),
         }
     }
 }
@@ -401,7 +407,7 @@ fn parse(name: &str, arguments: &[&str]) -> Option<SqlType> {
     let most_arguments = match name {
         "decimal" | "numeric" => 2,
         "time" | "datetime2" | "datetimeoffset" | "char" | "varchar" | "nchar" | "nvarchar" | "binary"
-        | "varbinary" | "float" => 1,
+        | "varbinary" | "float" | "vector" => 1,
         _ => 0,
     };
     if arguments.len() > most_arguments {
@@ -457,6 +463,9 @@ fn parse(name: &str, arguments: &[&str]) -> Option<SqlType> {
         "geometry" => SqlType::Geometry,
         "geography" => SqlType::Geography,
         "json" => SqlType::Json,
+        "vector" => SqlType::Vector {
+            dimensions: number(0, 0, 1998).filter(|n| *n > 0)?,
+        },
         _ => return None,
     })
 }
@@ -506,6 +515,7 @@ mod tests {
             "geometry",
             "geography",
             "json",
+            "vector(1998)",
         ] {
             assert_eq!(text.parse::<SqlType>().unwrap().to_string(), text);
         }
@@ -531,7 +541,9 @@ mod tests {
     #[test]
     fn what_is_not_mapped_is_refused_by_name() {
         for text in [
-            "vector(3)",
+            "vector",
+            "vector(1999)",
+            "vector(3, float16)",
             "xml(4)",
             "dbo.MyType",
             "",

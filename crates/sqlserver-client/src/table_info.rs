@@ -13,7 +13,7 @@ use crate::{Length, Lsn, SqlType, TypePolicy, quote, variant};
 pub enum ColumnType {
     /// One that is carried over.
     Mapped(SqlType),
-    /// One that is not, by its name: `vector`.
+    /// One that is not, by its name: a `vector` of half precision.
     Unmapped(String),
 }
 
@@ -599,12 +599,12 @@ mod tests {
     #[test]
     fn a_schema_names_what_it_cannot_carry() {
         let odd = table(
-            vec![column("id", "int", false), column("g", "vector(3)", true)],
+            vec![column("id", "int", false), column("g", "vector(3,float16)", true)],
             vec![],
         );
         let error = odd.schema(&TypePolicy::default(), &[]).unwrap_err();
         assert!(
-            error.message().contains("\"g\"") && error.message().contains("vector(3)"),
+            error.message().contains("\"g\"") && error.message().contains("vector(3,float16)"),
             "{error}"
         );
         let schema = odd.schema(&TypePolicy::default(), &["g".into()]).unwrap();
@@ -639,6 +639,8 @@ mod tests {
             ("geography", "CAST([c] AS varbinary(max)) AS [c]"),
             ("json", "CAST([c] AS nvarchar(max)) AS [c]"),
             ("xml", "[c]"),
+            // As text it would have a digit less than a float.
+            ("vector(3)", "[c]"),
         ] {
             assert_eq!(column("c", ty, true).select(), select);
         }

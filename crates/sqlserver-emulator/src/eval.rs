@@ -19,6 +19,7 @@ mod number_text;
 mod time_format;
 mod time_parse;
 mod types;
+mod vector;
 mod wide;
 
 #[cfg(test)]
@@ -29,6 +30,7 @@ pub(crate) use bound::BoundExpr;
 pub(crate) use context::{Context, Members, Scope, Slot, SlotInfo, SubqueryInfo};
 pub(crate) use environment::{EnvironmentFunction, Global};
 pub(crate) use types::unify;
+pub(crate) use vector::text as vector_text;
 
 use crate::error::SqlResult;
 use crate::types::TypeInfo;

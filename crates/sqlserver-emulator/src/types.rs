@@ -56,6 +56,9 @@ impl ClrType {
     }
 }
 
+/// Bytes in front of a vector's floats.
+pub(crate) const VECTOR_HEADER: u16 = 8;
+
 /// A type as T-SQL declares it. Strings carry their collation beside the type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the variants are T-SQL's own type names")]
@@ -118,6 +121,10 @@ pub enum SqlType {
     Clr(ClrType),
     /// Its document without the blanks between its parts.
     Json,
+    /// Single-precision floats; a value is kept as it is stored, behind its header.
+    Vector {
+        dimensions: u16,
+    },
     /// The type of an untyped `NULL` literal; described to a client as `int`.
     Null,
 }
@@ -158,6 +165,7 @@ impl SqlType {
             Self::SqlVariant => "sql_variant",
             Self::Clr(ty) => ty.name(),
             Self::Json => "json",
+            Self::Vector { .. } => "vector",
         }
     }
 
@@ -186,7 +194,8 @@ impl SqlType {
             Self::Numeric { .. } => 108,
             Self::SmallMoney => 122,
             Self::BigInt => 127,
-            Self::VarBinary { .. } => 165,
+            // A vector's system type is that of what it is stored in.
+            Self::VarBinary { .. } | Self::Vector { .. } => 165,
             Self::VarChar { .. } => 167,
             Self::Binary { .. } => 173,
             Self::Char { .. } => 175,
@@ -242,6 +251,7 @@ impl SqlType {
             Self::Clr(ClrType::HierarchyId) => 892,
             Self::Xml | Self::Clr(_) | Self::Json => -1,
             Self::SqlVariant => 8016,
+            Self::Vector { dimensions } => (VECTOR_HEADER + 4 * dimensions) as i16,
         }
     }
 
@@ -352,6 +362,7 @@ impl fmt::Display for SqlType {
             Self::VarChar { len } | Self::NVarChar { len } | Self::VarBinary { len } => {
                 length(f, self.name(), len)
             }
+            Self::Vector { dimensions } => write!(f, "vector({dimensions})"),
             _ => f.write_str(self.name()),
         }
     }

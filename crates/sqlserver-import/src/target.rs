@@ -32,7 +32,7 @@ impl TargetColumn {
     pub(crate) fn value(&self) -> String {
         let staged = format!("s.{}", self.staged());
         match self.ty {
-            SqlType::Json => format!("CAST({staged} AS json)"),
+            SqlType::Json | SqlType::Vector { .. } => format!("CAST({staged} AS {})", self.ty),
             _ => staged,
         }
     }
@@ -60,6 +60,11 @@ impl TargetColumn {
     /// Whether other bytes of a key may be another row of the source, for which the target has no place.
     pub(crate) fn can_collide(&self) -> bool {
         self.has_spellings() && !self.compares_alike
+    }
+
+    /// Whether the server can tell if two of its values are the same: a vector has no form that shows every bit.
+    pub(crate) fn has_image(&self) -> bool {
+        !matches!(self.ty, SqlType::Vector { .. })
     }
 
     /// Expressions that are equal exactly if the values have the same bytes. Comparison itself goes by collation, pads blanks, takes

@@ -65,7 +65,7 @@ pub(crate) fn expand(text: &str) -> Result<Vec<Case>> {
                 Step {
                     sql: Some(format!("SELECT CAST(@p1 AS {declared}) AS v, {same} AS same")),
                     parameters: vec![vec![Parameter {
-                        declared: declared.clone(),
+                        declared: sent_as(declared).to_owned(),
                         value: Some(edge.text.repeat(edge.times)),
                     }]],
                     rows: Some(format!("{back}|same")),
@@ -97,12 +97,21 @@ fn case(declared: &str, name: &str, step: Step) -> Case {
     }
 }
 
+/// What clients have parameters of: the bytes of a CLR type, the text of a document.
+fn sent_as(declared: &str) -> &str {
+    match family(declared) {
+        "hierarchyid" | "geometry" | "geography" => "varbinary(8000)",
+        "json" => "nvarchar(4000)",
+        _ => declared,
+    }
+}
+
 /// An expression that says whether the server got the parameter as the literal is.
 fn same(declared: &str, literal: &str) -> String {
     let comparable = match family(declared) {
         // These types know no `=`.
         "text" | "xml" => "varchar(max)",
-        "ntext" => "nvarchar(max)",
+        "ntext" | "json" => "nvarchar(max)",
         "image" | "hierarchyid" | "geometry" | "geography" => "varbinary(max)",
         _ => declared,
     };
@@ -123,7 +132,7 @@ impl Edge {
         let text = self.text.replace('\'', "''");
         let quoted = match family(declared) {
             "char" | "varchar" | "text" => format!("'{text}'"),
-            "nchar" | "nvarchar" | "ntext" => format!("N'{text}'"),
+            "nchar" | "nvarchar" | "ntext" | "json" => format!("N'{text}'"),
             "bit" | "tinyint" | "smallint" | "int" | "bigint" | "decimal" | "numeric" | "float" | "real"
             | "money" | "smallmoney" => text,
             "binary" | "varbinary" | "image" | "hierarchyid" | "geometry" | "geography" => text,

@@ -1,10 +1,12 @@
 //! One table, from `sys.objects`, `sys.columns`, `sys.indexes` and their kin.
 
+use std::collections::HashMap;
+
 use model::{Error, Result, TableName};
 
 use crate::{
     ColumnInfo, ColumnType, Connection, ForeignKey, IndexInfo, Param, Row, Rows, SqlType, TableInfo,
-    TriggerInfo,
+    TriggerInfo, Value,
 };
 
 const OBJECT: &str = "\
@@ -39,6 +41,12 @@ LEFT JOIN sys.types AS bt ON bt.user_type_id = c.system_type_id \
 LEFT JOIN sys.types AS ut ON ut.user_type_id = c.user_type_id \
 LEFT JOIN sys.default_constraints AS dc ON dc.object_id = c.default_object_id \
 WHERE c.object_id = @id ORDER BY c.column_id";
+
+/// What only servers with the type `vector` know of it, and whether such a value arrives in its binary form.
+const VECTORS: &str = "\
+SELECT c.column_id AS column_id, c.vector_dimensions AS dimensions, LOWER(c.vector_base_type_desc) AS base_type, \
+ CAST(N'[1]' AS vector(1)) AS one \
+FROM sys.columns AS c WHERE c.object_id = @id AND c.vector_dimensions IS NOT NULL";
 
 const INDEXES: &str = "\
 SELECT i.index_id AS index_id, i.name AS index_name, i.is_unique AS is_unique, i.is_primary_key AS is_primary_key, \
@@ -77,6 +85,7 @@ pub(super) async fn load(connection: &mut Connection, name: &TableName) -> Resul
         .map_err(|error| Error::internal("an object_id is no int").caused_by(error))?;
     let id = [Param::new("id", object_id)];
     let columns = connection.query(COLUMNS, &id).await?;
+    let vectors = vectors(connection, object_id, &columns).await?;
     let indexes = connection.query(INDEXES, &id).await?;
     let foreign_keys = connection.query(FOREIGN_KEYS, &id).await?;
     let triggers = connection.query(TRIGGERS, &id).await?;
@@ -87,7 +96,10 @@ pub(super) async fn load(connection: &mut Connection, name: &TableName) -> Resul
         is_view: object.flag("is_view")?,
         memory_optimized: object.flag("is_memory_optimized")?,
         history: object.flag("is_history")?,
-        columns: columns.iter().map(|row| column(&row)).collect::<Result<_>>()?,
+        columns: columns
+            .iter()
+            .map(|row| column(&row, &vectors))
+            .collect::<Result<_>>()?,
         indexes: group_indexes(&indexes)?,
         foreign_keys: foreign_keys
             .iter()
@@ -103,11 +115,35 @@ pub(super) async fn load(connection: &mut Connection, name: &TableName) -> Resul
     }))
 }
 
-fn column(row: &Row<'_>) -> Result<ColumnInfo> {
+/// The declared types of the columns of type `vector`, by column. One that would not arrive in its binary form is named so that it
+/// is refused.
+async fn vectors(
+    connection: &mut Connection,
+    object_id: i32,
+    columns: &Rows,
+) -> Result<HashMap<i64, String>> {
+    let mut types = HashMap::new();
+    let is_vector = |row: Row<'_>| matches!(row.text("type_name"), Ok(Some("vector")));
+    if columns.iter().any(is_vector) {
+        let vectors = connection.query(VECTORS, &[Param::new("id", object_id)]).await?;
+        for row in vectors.iter() {
+            let (dimensions, base) = (row.need_i64("dimensions")?, row.need_text("base_type")?);
+            let declared = match (base, row.get("one")?) {
+                ("float32", Value::Bytes(_)) => format!("vector({dimensions})"),
+                ("float32", _) => format!("vector({dimensions}) (which this server sends as text)"),
+                (other, _) => format!("vector({dimensions},{other})"),
+            };
+            types.insert(row.need_i64("column_id")?, declared);
+        }
+    }
+    Ok(types)
+}
+
+fn column(row: &Row<'_>, vectors: &HashMap<i64, String>) -> Result<ColumnInfo> {
     Ok(ColumnInfo {
         name: row.need_text("column_name")?.to_owned(),
         id: row.need_i64("column_id")? as i32,
-        ty: column_type(row)?,
+        ty: column_type(row, vectors)?,
         collation: row.text("collation_name")?.map(str::to_owned),
         code_page: row.i64("code_page")?.map(|code_page| code_page as i32),
         nullable: row.flag("is_nullable")?,
@@ -121,11 +157,14 @@ fn column(row: &Row<'_>) -> Result<ColumnInfo> {
     })
 }
 
-fn column_type(row: &Row<'_>) -> Result<ColumnType> {
+fn column_type(row: &Row<'_>, vectors: &HashMap<i64, String>) -> Result<ColumnType> {
     if row.flag("is_clr")? {
         return Ok(ColumnType::Mapped(SqlType::Clr));
     }
-    let declared = declared(row)?;
+    let declared = match vectors.get(&row.need_i64("column_id")?) {
+        Some(vector) => vector.clone(),
+        None => declared(row)?,
+    };
     Ok(declared
         .parse()
         .map_or_else(|_| ColumnType::Unmapped(declared), ColumnType::Mapped))
@@ -205,7 +244,6 @@ fn trigger(row: &Row<'_>) -> Result<TriggerInfo> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Value;
 
     fn rows(columns: &[&str], values: Vec<Vec<Value>>) -> Rows {
         Rows {

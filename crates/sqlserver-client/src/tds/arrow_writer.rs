@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::text;
 use super::value_writer::{money, unscaled};
 use crate::builders::ColumnBuilder;
-use crate::datetime;
+use crate::{datetime, vector};
 
 /// A batch ends at this many bytes, so that wide rows and large values do not fill the memory.
 const BATCH_BYTES: usize = 8 << 20;
@@ -235,12 +235,12 @@ impl RowWriter for ArrowWriter {
         );
     }
 
-    fn write_vector(&mut self, col: usize, _val: SqlVector) {
-        self.fail(
-            ErrorKind::Unsupported,
-            col,
-            "has the type vector, which is not mapped",
-        );
+    fn write_vector(&mut self, col: usize, val: SqlVector) {
+        let text = vector::text(val.as_f32().unwrap_or_default());
+        self.write_text(col, |out| {
+            out.extend_from_slice(text.as_bytes());
+            Ok(())
+        });
     }
 
     fn end_row(&mut self) {

@@ -182,6 +182,7 @@ fn null_of(ty: SqlType) -> (TdsType, Option<RpcTypeMetadata>) {
         | SqlType::NText
         | SqlType::Xml
         | SqlType::SqlVariant
-        | SqlType::Json => (TdsType::NVarcharMax(None), None),
+        | SqlType::Json
+        | SqlType::Vector { .. } => (TdsType::NVarcharMax(None), None),
     }
 }

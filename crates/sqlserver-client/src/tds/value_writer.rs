@@ -181,12 +181,10 @@ impl RowWriter for ValueWriter {
         );
     }
 
-    fn write_vector(&mut self, col: usize, _val: SqlVector) {
-        self.fail(
-            ErrorKind::Unsupported,
-            col,
-            "has the type vector, which is not mapped",
-        );
+    fn write_vector(&mut self, _col: usize, val: SqlVector) {
+        let floats = val.as_f32().unwrap_or_default();
+        let bytes = floats.iter().flat_map(|float| float.to_le_bytes());
+        self.row.push(Value::Bytes(bytes.collect()));
     }
 
     fn end_row(&mut self) {}

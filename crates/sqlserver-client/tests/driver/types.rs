@@ -494,6 +494,28 @@ async fn json_is_read_as_the_server_writes_it() {
     assert!(documents.is_null(1));
 }
 
+/// The second float prints as `1.0000000e+000` in the server's own text.
+#[tokio::test(flavor = "multi_thread")]
+async fn vectors_are_read_to_their_last_bit() {
+    use arrow_array::cast::AsArray;
+
+    let emulator = start().await;
+    let mut connection = connect(&emulator).await;
+    run(
+        &mut connection,
+        &[
+            "CREATE TABLE dbo.v (id int NOT NULL PRIMARY KEY, v vector(3) NULL, w vector(1))",
+            "INSERT INTO dbo.v VALUES (1, '[0.1, 1.00000012, -1e-30]', N'[1]'), (2, NULL, NULL)",
+        ],
+    )
+    .await;
+    let (_, batch) = read(connection, "v").await;
+    let vectors = batch.column(1).as_string::<i64>();
+    assert_eq!(vectors.value(0), "[0.1,1.0000001,-1e-30]");
+    assert!(vectors.is_null(1));
+    assert_eq!(batch.column(2).as_string::<i64>().value(0), "[1.0]");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn code_pages_arrive_as_their_characters() {
     use arrow_array::cast::AsArray;

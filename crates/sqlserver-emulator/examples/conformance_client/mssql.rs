@@ -312,6 +312,7 @@ fn form(value: ColumnValues) -> Option<String> {
         }
         ColumnValues::String(value) => value.to_utf8_string(),
         ColumnValues::Xml(value) => value.as_string(),
+        ColumnValues::Json(value) => value.as_string(),
         ColumnValues::Bytes(value) => text::hex(&value),
         ColumnValues::Uuid(value) => value.to_string().to_uppercase(),
         ColumnValues::Date(value) => text::date(i64::from(value.get_days())),

@@ -19,7 +19,7 @@ pub(super) fn view(viewer: &Viewer<'_>, name: &str) -> Option<View> {
     })
 }
 
-const COLUMNS: [(&str, Kind); 37] = [
+const COLUMNS: [(&str, Kind); 40] = [
     ("object_id", Kind::Int),
     ("name", Kind::Name),
     ("column_id", Kind::Int),
@@ -57,10 +57,16 @@ const COLUMNS: [(&str, Kind); 37] = [
     ("graph_type", Kind::Int),
     ("graph_type_desc", Kind::Text(60)),
     ("is_data_deletion_filter_column", Kind::Bit),
+    ("vector_dimensions", Kind::Int),
+    ("vector_base_type", Kind::TinyInt),
+    ("vector_base_type_desc", Kind::Text(10)),
 ];
 
 /// `sys.types.user_type_id` of `sysname`.
 const SYSNAME: i32 = 256;
+
+/// `sys.types.user_type_id` of `vector`.
+const VECTOR: i32 = 255;
 
 fn user_type_id(column: &Column) -> i32 {
     match column.alias.as_deref() {
@@ -72,6 +78,7 @@ fn user_type_id(column: &Column) -> i32 {
 fn system_user_type_id(ty: SqlType) -> i32 {
     match ty {
         SqlType::Clr(clr) => clr.user_type_id(),
+        SqlType::Vector { .. } => VECTOR,
         _ => i32::from(ty.system_type_id()),
     }
 }
@@ -110,6 +117,10 @@ fn column_values(table: &Table, column: &Column) -> Vec<Value> {
     ]);
     values.extend([const { Value::Null }; 5]);
     values.extend([bit(false), bit(false), Value::Null, Value::Null, bit(false)]);
+    values.extend(match ty {
+        SqlType::Vector { dimensions } => [int(i32::from(dimensions)), Value::TinyInt(0), text("float32")],
+        _ => [const { Value::Null }; 3],
+    });
     values
 }
 
@@ -254,6 +265,8 @@ fn types() -> View {
         len: Length::Chars(128),
     };
     rows.push(type_values(name, Some(("sysname", SYSNAME))));
+    let vector = SqlType::Vector { dimensions: 1998 };
+    rows.push(type_values(vector, Some((vector.name(), VECTOR))));
     for clr in ClrType::ALL {
         let mut values = type_values(SqlType::Clr(clr), Some((clr.name(), clr.user_type_id())));
         if let [.., assembly, _, _, _] = values.as_mut_slice() {

@@ -14,7 +14,7 @@ pub(super) use to_text::plain_text;
 
 use std::sync::Arc;
 
-use super::json;
+use super::{json, vector};
 use crate::collation::Collation;
 use crate::error::{SqlError, SqlResult};
 use crate::types::{Length, SqlType, TypeInfo};
@@ -69,6 +69,7 @@ pub(crate) fn convert(value: Value, from: SqlType, to: TypeInfo, style: i32) -> 
             to_text::plain_text(&value, from, style)?.encode_utf16().collect(),
         )),
         SqlType::Clr(_) => to_binary::clr(value, target),
+        SqlType::Vector { dimensions } => vector::convert(&value, dimensions),
         SqlType::Json => {
             let text = plain_text(&value, from, style)?;
             let units: Vec<u16> = text.encode_utf16().collect();

@@ -39,6 +39,7 @@ fn precedence(ty: SqlType) -> u8 {
         SqlType::Char { .. } => 4,
         SqlType::VarBinary { .. } => 3,
         SqlType::Binary { .. } => 2,
+        SqlType::Vector { .. } => 1,
         SqlType::Null => 0,
     }
 }

@@ -172,6 +172,12 @@ fn built_in(name: &str, arguments: Arguments, default_length: u16) -> SqlResult<
         "xml" => SqlType::Xml,
         "sql_variant" => SqlType::SqlVariant,
         "json" => SqlType::Json,
+        "vector" => match arguments {
+            Arguments::One(dimensions @ 1..=1998) => SqlType::Vector {
+                dimensions: dimensions as u16,
+            },
+            _ => return Err(SqlError::unsupported("a vector of these dimensions")),
+        },
         "hierarchyid" => SqlType::Clr(ClrType::HierarchyId),
         "geometry" => SqlType::Clr(ClrType::Geometry),
         "geography" => SqlType::Clr(ClrType::Geography),

@@ -15,7 +15,7 @@ use crate::error::SqlError;
 use crate::faults::Faults;
 use crate::session::Session;
 use crate::tds::link::Link;
-use crate::tds::login::{FEATURE_JSON, Login7};
+use crate::tds::login::{Login7, NewTypes};
 use crate::tds::packet::{
     DEFAULT_PACKET_SIZE, HEADER, MAX_PACKET_SIZE, MessageWriter, Packet, Piece, header, kind, read_packet,
     status,
@@ -102,7 +102,7 @@ struct Client {
     session: Session,
     packet_size: u32,
     reads_nbcrow: bool,
-    reads_json: bool,
+    reads: NewTypes,
     record: Option<Record>,
 }
 
@@ -120,7 +120,7 @@ async fn log_in(handshaken: Handshaken, server: &Server) -> io::Result<Option<(T
         size => size.clamp(512, MAX_PACKET_SIZE),
     };
     let (tds_version, reads_nbcrow) = (login.tds_version, login.reads_nbcrow());
-    let features = login.shared_features();
+    let (features, reads) = (login.shared_features(), login.new_types());
     let program = login.program_name.clone();
     let mut out = Vec::new();
     match open_session(login, packet_size, server) {
@@ -135,7 +135,7 @@ async fn log_in(handshaken: Handshaken, server: &Server) -> io::Result<Option<(T
                 session,
                 packet_size,
                 reads_nbcrow,
-                reads_json: features.contains(&FEATURE_JSON),
+                reads,
                 record,
             };
             Ok(Some((transport, client)))
@@ -217,7 +217,7 @@ async fn run(transport: Transport, client: Client, server: &Server) -> io::Resul
         server.engine.config().server_name.clone(),
         client.session.database().to_owned(),
         client.reads_nbcrow,
-        client.reads_json,
+        client.reads,
     );
     let session = SessionThread::new(client.session, incoming, response, Arc::clone(&link));
     thread::Builder::new()

@@ -19,10 +19,19 @@ const FEATURES_END: u8 = 0xFF;
 
 /// The feature of UTF-8 collations.
 pub(crate) const FEATURE_UTF8: u8 = 0x0A;
-/// The feature of the type `json`. Who does not ask for it gets `varchar(max)`.
-pub(crate) const FEATURE_JSON: u8 = 0x0D;
+/// The feature of the type `json`.
+const FEATURE_JSON: u8 = 0x0D;
+/// The feature of the type `vector`.
+const FEATURE_VECTOR: u8 = 0x0E;
 /// The features that the emulator has, each in its first version.
-const FEATURES: [u8; 2] = [FEATURE_UTF8, FEATURE_JSON];
+const FEATURES: [u8; 3] = [FEATURE_UTF8, FEATURE_JSON, FEATURE_VECTOR];
+
+/// The types that a client reads as themselves because it asked for them. Others get `varchar(max)`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct NewTypes {
+    pub(crate) json: bool,
+    pub(crate) vector: bool,
+}
 
 /// What a LOGIN7 message says.
 #[derive(Debug, PartialEq, Eq)]
@@ -79,6 +88,13 @@ impl Login7 {
     pub(crate) fn shared_features(&self) -> Vec<u8> {
         let wanted = |feature: &u8| self.features.contains(feature);
         FEATURES.into_iter().filter(wanted).collect()
+    }
+
+    pub(crate) fn new_types(&self) -> NewTypes {
+        NewTypes {
+            json: self.features.contains(&FEATURE_JSON),
+            vector: self.features.contains(&FEATURE_VECTOR),
+        }
     }
 
     pub(crate) fn into_info(self, packet_size: u32) -> LoginInfo {

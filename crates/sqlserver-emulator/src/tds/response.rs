@@ -8,6 +8,7 @@ use crate::faults::{CommitFault, Faults};
 use crate::outcome::{Command, Done, EnvChange, Flow, Output, ResultColumn, ReturnValue};
 use crate::store::{Packed, WholeRow};
 use crate::tds::link::Link;
+use crate::tds::login::NewTypes;
 use crate::tds::packet::MessageWriter;
 use crate::tds::token;
 use crate::tds::type_info;
@@ -44,7 +45,7 @@ pub(crate) struct Response {
     faults: Arc<Faults>,
     server_name: String,
     reads_nbcrow: bool,
-    reads_json: bool,
+    reads: NewTypes,
     database: String,
     encoders: Vec<Encoder>,
     /// How rows begin that are kept as the current result's rows travel; none if there are no such.
@@ -68,7 +69,7 @@ impl Response {
         server_name: String,
         database: String,
         reads_nbcrow: bool,
-        reads_json: bool,
+        reads: NewTypes,
     ) -> Self {
         Self {
             writer,
@@ -76,7 +77,7 @@ impl Response {
             faults,
             server_name,
             reads_nbcrow,
-            reads_json,
+            reads,
             database,
             encoders: Vec::new(),
             whole: None,
@@ -260,22 +261,29 @@ fn user_type(ty: SqlType) -> u32 {
     }
 }
 
-/// A type as the client is told it: `json` is text in UTF-8 to those who did not ask for it ("JSON data type").
+/// Writes the type as the client is told it: `json` and `vector` are text in UTF-8 to those who did not ask for them ("JSON data type",
+/// "Vector data type").
 fn told(
+    out: &mut Vec<u8>,
     ty: SqlType,
     collation: Option<&'static Collation>,
-    reads_json: bool,
-) -> (SqlType, Option<&'static Collation>) {
-    match ty {
-        SqlType::Json if !reads_json => (
+    nullable: bool,
+    reads: NewTypes,
+) -> (Encoder, type_info::Layout) {
+    let vectors = matches!(ty, SqlType::Vector { .. }) && !reads.vector;
+    let (ty, collation) = match vectors || ty == SqlType::Json && !reads.json {
+        true => (
             SqlType::VarChar { len: Length::Max },
             Collation::find("Latin1_General_100_BIN2_UTF8"),
         ),
-        _ => (ty, collation),
-    }
+        false => (ty, collation),
+    };
+    let layout = type_info::write(out, ty, collation, nullable);
+    let encoder = Encoder::new(ty, collation, layout);
+    (if vectors { encoder.of_vectors() } else { encoder }, layout)
 }
 
-fn column(out: &mut Vec<u8>, column: &ResultColumn, reads_json: bool) -> Encoder {
+fn column(out: &mut Vec<u8>, column: &ResultColumn, reads: NewTypes) -> Encoder {
     let mut flags = 0;
     if column.nullable {
         flags |= flag::NULLABLE;
@@ -288,8 +296,7 @@ fn column(out: &mut Vec<u8>, column: &ResultColumn, reads_json: bool) -> Encoder
     };
     out.extend(user_type(column.ty).to_le_bytes());
     out.extend(flags.to_le_bytes());
-    let (ty, collation) = told(column.ty, column.collation, reads_json);
-    let layout = type_info::write(out, ty, collation, column.nullable);
+    let (encoder, layout) = told(out, column.ty, column.collation, column.nullable, reads);
     if layout == type_info::Layout::Long {
         let empty = Default::default();
         let table = column.table.as_ref().unwrap_or(&empty);
@@ -299,7 +306,7 @@ fn column(out: &mut Vec<u8>, column: &ResultColumn, reads_json: bool) -> Encoder
         }
     }
     token::b_varchar(out, &column.name);
-    Encoder::new(ty, collation, layout)
+    encoder
 }
 
 impl Output for Response {
@@ -307,10 +314,10 @@ impl Output for Response {
         let out = self.tokens();
         out.push(token::kind::COL_METADATA);
         out.extend((columns.len() as u16).to_le_bytes());
-        let reads_json = self.reads_json;
+        let reads = self.reads;
         self.encoders = columns
             .iter()
-            .map(|c| column(self.writer.payload(), c, reads_json))
+            .map(|c| column(self.writer.payload(), c, reads))
             .collect();
         self.whole = WholeRow::of(self.encoders.iter().map(Encoder::form));
         self.flow()
@@ -389,20 +396,17 @@ impl Output for Response {
     }
 
     fn return_value(&mut self, value: ReturnValue) {
-        let (ty, collation) = told(value.ty, value.collation, self.reads_json);
+        let reads = self.reads;
         let out = self.tokens();
         let start = out.len();
         out.push(token::kind::RETURN_VALUE);
         out.extend(value.ordinal.to_le_bytes());
         token::b_varchar(out, &value.name);
         out.push(PARAMETER_IS_OUTPUT);
-        out.extend(user_type(ty).to_le_bytes());
+        out.extend(user_type(value.ty).to_le_bytes());
         out.extend(flag::NULLABLE.to_le_bytes());
-        let layout = type_info::write(out, ty, collation, true);
-        if Encoder::new(ty, collation, layout)
-            .encode(out, &value.value)
-            .is_err()
-        {
+        let (encoder, _) = told(out, value.ty, value.collation, true, reads);
+        if encoder.encode(out, &value.value).is_err() {
             out.truncate(start);
             self.message(&SqlError::unsupported(
                 "an output parameter whose value differs from its type",

@@ -3,7 +3,7 @@
 
 use crate::collation::{CodePage, Collation};
 use crate::tds::reader::{PacketSource, WireError, WireReader, WireResult};
-use crate::types::{ClrType, Length, SqlType};
+use crate::types::{ClrType, Length, SqlType, VECTOR_HEADER};
 
 /// Type bytes.
 pub(crate) mod token {
@@ -44,6 +44,7 @@ pub(crate) mod token {
     pub(crate) const UDT: u8 = 0xF0;
     pub(crate) const XML: u8 = 0xF1;
     pub(crate) const JSON: u8 = 0xF4;
+    pub(crate) const VECTOR: u8 = 0xF5;
 }
 
 /// The length that marks a `(max)` type.
@@ -115,6 +116,7 @@ impl WireType {
                 (SqlType::Xml, Layout::Chunked)
             }
             token::JSON => (SqlType::Json, Layout::Chunked),
+            token::VECTOR => return Self::read_vector(reader),
             token::UDT => return Self::read_clr(reader),
             token::VARIANT => {
                 reader.u32()?;
@@ -127,6 +129,18 @@ impl WireType {
             }
         };
         Ok(Self::new(ty, layout))
+    }
+
+    /// The longest value, and the type of its floats.
+    fn read_vector<S: PacketSource>(reader: &mut WireReader<S>) -> WireResult<Self> {
+        let floats = reader.u16()?.saturating_sub(VECTOR_HEADER);
+        if reader.u8()? != 0 || !floats.is_multiple_of(4) {
+            return Err(WireError::malformed(
+                "the emulator has vectors of single precision only",
+            ));
+        }
+        let dimensions = floats / 4;
+        Ok(Self::new(SqlType::Vector { dimensions }, Layout::ShortLength))
     }
 
     /// UDT_INFO of a parameter: the names of database, schema and type.
@@ -347,6 +361,13 @@ pub(crate) fn write(
         SqlType::Xml => {
             out.extend([token::XML, 0]);
             Layout::Chunked
+        }
+        SqlType::Vector { dimensions } => {
+            out.push(token::VECTOR);
+            out.extend((VECTOR_HEADER + 4 * dimensions).to_le_bytes());
+            // Single precision.
+            out.push(0);
+            Layout::ShortLength
         }
         SqlType::Json => {
             out.push(token::JSON);

@@ -9,7 +9,7 @@ use crate::tds::reader::{PacketSource, WireError, WireReader, WireResult};
 use crate::tds::type_info::{Layout, WireType, time_length};
 use crate::tds::value_encode::swap_guid;
 use crate::tds::variant;
-use crate::types::SqlType;
+use crate::types::{SqlType, VECTOR_HEADER};
 use crate::value::{Decimal, Value};
 
 /// Clients put it before a document; it is no part of it.
@@ -127,6 +127,14 @@ fn long<S: PacketSource>(reader: &mut WireReader<S>, place: Place) -> WireResult
 pub(crate) fn string(wire: &WireType, bytes: &[u8]) -> WireResult<Value> {
     Ok(match wire.ty {
         SqlType::Binary { .. } | SqlType::VarBinary { .. } | SqlType::Image | SqlType::Clr(_) => {
+            Value::bytes(bytes)
+        }
+        SqlType::Vector { dimensions } => {
+            let [a, b] = dimensions.to_le_bytes();
+            let length = usize::from(VECTOR_HEADER + 4 * dimensions);
+            if bytes.len() != length || !bytes.starts_with(&[0xA9, 1, a, b, 0]) {
+                return Err(WireError::InvalidValue("vector"));
+            }
             Value::bytes(bytes)
         }
         SqlType::Json => {

@@ -1,6 +1,7 @@
 //! A value as a row carries it, written straight into the packet buffer.
 
 use crate::collation::{CodePage, Collation};
+use crate::eval::vector_text;
 use crate::store::{Form, Stored, Values};
 use crate::tds::type_info::{Layout, decimal_length, time_length};
 use crate::tds::variant;
@@ -29,6 +30,8 @@ pub(crate) struct Encoder {
     ty: SqlType,
     layout: Layout,
     code_page: CodePage,
+    /// The values are vectors, which are told as text.
+    vectors: bool,
     /// The form of values that are kept as they travel.
     form: Option<Form>,
 }
@@ -40,7 +43,16 @@ impl Encoder {
             ty,
             layout,
             code_page: collation.code_page,
+            vectors: false,
             form: Form::of(ty, layout),
+        }
+    }
+
+    /// For vectors that are told as text.
+    pub(crate) fn of_vectors(self) -> Self {
+        Self {
+            vectors: true,
+            ..self
         }
     }
 
@@ -72,6 +84,7 @@ impl Encoder {
             }
             Value::Str(units) => self.text(out, units),
             Value::Xml(units) if self.ty == SqlType::Xml => self.bytes(out, &utf16_bytes(units)),
+            Value::Bytes(bytes) if self.vectors => self.bytes(out, vector_text(bytes).as_bytes()),
             Value::Bytes(bytes) if is_binary(self.ty) => self.bytes(out, bytes),
             Value::RowVersion(v) if is_binary(self.ty) => self.bytes(out, &v.to_be_bytes()),
             Value::Guid(guid) if self.ty == SqlType::UniqueIdentifier => {
@@ -234,6 +247,7 @@ fn is_binary(ty: SqlType) -> bool {
             | SqlType::Image
             | SqlType::RowVersion
             | SqlType::Clr(_)
+            | SqlType::Vector { .. }
     )
 }
 

@@ -154,6 +154,56 @@ async fn another_type_of_the_same_value_is_a_change() {
     }
 }
 
+/// Its text has a digit too few to compare by, so a vector is written again when its row comes again.
+#[tokio::test(flavor = "multi_thread")]
+async fn vectors_are_written_to_their_last_bit() {
+    for statement in FORMS {
+        let apply = ApplyOptions {
+            statement,
+            ..ApplyOptions::default()
+        };
+        let place = Place::new(apply).await;
+        place
+            .run(&["CREATE TABLE dbo.T (id int NOT NULL PRIMARY KEY, e vector(2) NULL)"])
+            .await;
+        let fields = vec![
+            Field::new("id", DataType::Int32, false),
+            Field::new("e", DataType::Utf8, true),
+        ];
+        let arrow = Arc::new(Schema::new(fields));
+        let schema = TableSchema::new(arrow.clone(), vec![0], vec![None; 2]).unwrap();
+        let case = Case::new(place, schema);
+        case.sink.prepare(&case.prepare(true)).await.unwrap();
+        let row = |vector: &str| {
+            let columns: Vec<ArrayRef> = vec![
+                Arc::new(Int32Array::from(vec![1])),
+                Arc::new(StringArray::from(vec![vector])),
+            ];
+            RecordBatch::try_new(arrow.clone(), columns).unwrap()
+        };
+        for (batch, vector, (inserted, updated)) in [
+            ("first", "[0.1,1.0]", (1, 0)),
+            ("the last bit", "[0.1,1.0000001]", (0, 1)),
+            ("the same", "[0.1,1.0000001]", (0, 1)),
+        ] {
+            let receipt = case.apply(batch, row(vector), &[Op::Upsert]).await.unwrap();
+            assert_eq!(
+                (receipt.inserted, receipt.updated),
+                (inserted, updated),
+                "{batch}"
+            );
+            let read = case.place.rows(&case.table).await;
+            assert_eq!(
+                read[0].column(1).as_string::<i64>().value(0),
+                vector,
+                "{statement:?}"
+            );
+        }
+        let error = case.apply("more", row("[1.0]"), &[Op::Upsert]).await.unwrap_err();
+        assert!(error.to_string().contains("42204"), "{error}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_would_be_altered_is_refused() {
     for (variant, word) in [

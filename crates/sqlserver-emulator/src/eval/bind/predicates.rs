@@ -109,6 +109,9 @@ fn refuse_incomparable(ty: SqlType, op: CompareOp) -> SqlResult<()> {
         );
         return Err(SqlError::user(403, message));
     }
+    if let SqlType::Vector { .. } = ty {
+        return Err(SqlError::unsupported("comparing vectors"));
+    }
     let compares = !matches!(
         ty,
         SqlType::Text | SqlType::NText | SqlType::Image | SqlType::Xml | SqlType::Json

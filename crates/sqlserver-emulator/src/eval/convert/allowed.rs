@@ -30,6 +30,7 @@ enum Family {
     Xml,
     Clr(ClrType),
     Json,
+    Vector,
     Any,
 }
 
@@ -51,6 +52,7 @@ fn family(ty: SqlType) -> Family {
         SqlType::Xml => Family::Xml,
         SqlType::Clr(ty) => Family::Clr(ty),
         SqlType::Json => Family::Json,
+        SqlType::Vector { .. } => Family::Vector,
         SqlType::SqlVariant | SqlType::Null => Family::Any,
         _ => Family::Number,
     }
@@ -68,20 +70,20 @@ pub(in crate::eval) fn check(way: Way, from: SqlType, to: SqlType) -> SqlResult<
 fn is_allowed(way: Way, from: SqlType, to: SqlType) -> bool {
     use Family::{
         Any, Approximate, Binary, Clr, Guid, Image, Json, LongText, NewTime, Number, OldTime, RowVersion,
-        Text, Xml,
+        Text, Vector, Xml,
     };
     let explicit = way == Way::Explicit;
     let is_date = |ty| matches!(ty, SqlType::Date);
     let is_time = |ty| matches!(ty, SqlType::Time { .. });
     match (family(from), family(to)) {
         (a, b) if a == b => !(is_date(from) && is_time(to) || is_time(from) && is_date(to)),
-        (Clr(_) | Json, Any) => to != SqlType::SqlVariant,
-        (Any, Clr(_) | Json) => from != SqlType::SqlVariant,
+        (Clr(_) | Json | Vector, Any) => to != SqlType::SqlVariant,
+        (Any, Clr(_) | Json | Vector) => from != SqlType::SqlVariant,
         (Any, _) | (_, Any) => true,
         // Text would be parsed by the type's own code.
         (Binary | Text, Clr(_)) => true,
         (Clr(_), Binary | Text) => explicit,
-        (Text, Json) => true,
+        (Text, Json | Vector) | (Vector, Text) => true,
         (Json, Text) => explicit,
         (Text, LongText | Number | Approximate | OldTime | NewTime | Guid | Xml) => true,
         (Text, Binary | Image | RowVersion) => explicit,

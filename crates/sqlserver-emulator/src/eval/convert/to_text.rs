@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Target;
 use crate::collation::{CodePage, Collation};
 use crate::error::{SqlError, SqlResult};
-use crate::eval::{number_text, time_format};
+use crate::eval::{number_text, time_format, vector};
 use crate::types::SqlType;
 use crate::value::Value;
 
@@ -68,6 +68,9 @@ pub(super) fn convert(value: Value, target: Target) -> SqlResult<Value> {
         )));
     }
     let units: Arc<[u16]> = match &value {
+        Value::Bytes(bytes) if matches!(target.from, SqlType::Vector { .. }) => {
+            vector::text(bytes).encode_utf16().collect()
+        }
         Value::Str(text) | Value::Xml(text) => Arc::clone(text),
         Value::Bytes(bytes) => return Ok(from_bytes(bytes, target)),
         Value::RowVersion(n) => return Ok(from_bytes(&n.to_be_bytes(), target)),

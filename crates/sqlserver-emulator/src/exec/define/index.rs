@@ -78,7 +78,10 @@ pub(super) fn index_keys(table: &Table, columns: &[IndexColumn]) -> SqlResult<Ve
         let ty = table.columns.get(column).map(|column| column.info.ty);
         if ty.is_some_and(|ty| {
             ty.is_max() && ty != SqlType::Clr(ClrType::HierarchyId)
-                || matches!(ty, SqlType::Text | SqlType::NText | SqlType::Image)
+                || matches!(
+                    ty,
+                    SqlType::Text | SqlType::NText | SqlType::Image | SqlType::Vector { .. }
+                )
         }) {
             return Err(SqlError::user(
                 1919,

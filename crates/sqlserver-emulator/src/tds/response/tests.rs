@@ -21,7 +21,10 @@ fn peer() -> Peer {
         "S".to_owned(),
         "db".to_owned(),
         true,
-        true,
+        crate::tds::login::NewTypes {
+            json: true,
+            vector: true,
+        },
     );
     Peer {
         response,
@@ -202,7 +205,7 @@ fn column_flags_tell_what_can_be_written() {
         ),
     ] {
         let mut out = Vec::new();
-        super::column(&mut out, &column, true);
+        super::column(&mut out, &column, crate::tds::login::NewTypes::default());
         assert_eq!(out[4], expect, "{column:?}");
     }
 }
