@@ -66,3 +66,76 @@ async fn a_key_that_cannot_be_one_is_refused() {
         assert!(refusal(&report).contains(why), "{report:#?}");
     }
 }
+
+#[tokio::test]
+async fn a_column_of_the_key_is_read() {
+    let mut play = declared().await;
+    play.world.capture.columns.exclude = vec!["id".to_owned()];
+    let report = play.fails().await;
+    assert!(
+        refusal(&report).contains("names a column that is not read"),
+        "{report:#?}"
+    );
+}
+
+/// Orders that are marked as deleted, whose numbers may be given out again.
+async fn renumbered() -> Play {
+    let mut play = declared().await;
+    play.sql("ALTER TABLE dbo.Orders ADD gone bit NOT NULL DEFAULT 0");
+    play.sql("CREATE UNIQUE INDEX live ON dbo.Orders (id) WHERE gone = 0");
+    play.world.capture.deletes.soft = Some("gone".to_owned());
+    play
+}
+
+const MARK: &str = "UPDATE dbo.Orders SET gone = 1, updated_at = SYSUTCDATETIME() WHERE id = 1 AND gone = 0";
+
+#[tokio::test]
+async fn a_marked_row_does_not_delete_the_live_one_with_its_key() {
+    for marked_before in [true, false] {
+        let play = renumbered().await;
+        if marked_before {
+            play.sql(MARK);
+            play.insert(1);
+        }
+        play.later(5 * SECOND);
+        play.sync().await;
+        // Both rows are in one window, then the marked one alone.
+        play.sql(MARK);
+        play.insert(1);
+        play.later(5 * SECOND);
+        play.sync().await;
+        play.sql("UPDATE dbo.Orders SET name = N'touched', updated_at = SYSUTCDATETIME() WHERE gone = 1");
+        play.later(5 * SECOND);
+        play.sync().await;
+        let left = play.world.mirror("SELECT name FROM dbo.Orders WHERE id = 1");
+        assert_eq!(left[0].rows.len(), 1, "{marked_before}");
+        // Without a successor it is a delete.
+        play.sql(MARK);
+        play.later(5 * SECOND);
+        play.sync().await;
+        let left = play.world.mirror("SELECT name FROM dbo.Orders WHERE id = 1");
+        assert_eq!(left[0].rows.len(), 0, "{marked_before}");
+        play.end().await;
+    }
+}
+
+#[tokio::test]
+async fn the_key_of_the_servers_own_needs_no_declaration() {
+    let mut play = Play::begin(None).await;
+    play.sql(
+        "ALTER DATABASE CURRENT SET CHANGE_TRACKING = ON; ALTER TABLE dbo.Orders ENABLE CHANGE_TRACKING",
+    );
+    play.world.capture.key = vec!["id".to_owned()];
+    play.world.capture.mode = sqlserver_source::Mode::Auto;
+    let tracking = play
+        .world
+        .source(&play.table(), play.world.capture.clone())
+        .describe(&play.table())
+        .await
+        .unwrap()
+        .tracking;
+    assert!(
+        format!("{tracking:?}").contains("change_tracking"),
+        "{tracking:?}"
+    );
+}

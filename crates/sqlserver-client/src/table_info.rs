@@ -423,8 +423,6 @@ pub struct CaptureJob {
     pub kind: String,
     /// Whether it is meant to run all the time.
     pub continuous: bool,
-    /// Whether it runs; `None` in Azure SQL Database, which does not say.
-    pub running: Option<bool>,
     /// How long the clean-up spares changes.
     pub retention: Option<Duration>,
 }
@@ -449,6 +447,8 @@ pub struct CaptureService {
     pub agent: Sight<Option<bool>>,
     /// The jobs.
     pub jobs: Sight<Vec<CaptureJob>>,
+    /// Whether the capture job runs; `None` where nothing says so, as in Azure SQL Database.
+    pub capturing: Sight<Option<bool>>,
     /// The last scan that found changes, if there was one since the server was started.
     pub scan: Sight<Option<CaptureScan>>,
 }

@@ -14,6 +14,7 @@ mod permissions;
 mod server;
 mod transactions;
 
+pub(crate) use capture::is_jobs_table;
 pub(crate) use functions::catalog_function;
 pub(crate) use names::ObjectReference;
 

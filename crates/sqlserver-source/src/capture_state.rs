@@ -59,12 +59,13 @@ pub(crate) async fn look(
         service.agent = Sight::Seen(None);
         service.published = true;
         service.jobs = Sight::Seen(Vec::new());
+        service.capturing = Sight::Seen(None);
     }
     let signs = CaptureSigns {
         behind_seconds: behind.as_secs(),
         latency_seconds: scan(&service).map(|scan| scan.latency.as_secs()),
         agent_running: service.agent.seen().copied().flatten(),
-        job_running: job(&service, "capture").and_then(|job| job.running),
+        job_running: service.capturing.seen().copied().flatten(),
         log_reuse_wait: service.log_reuse_wait.clone(),
     };
     Ok(Some((signs, findings(&service, behind, has_jobs(database)))))
@@ -135,7 +136,7 @@ fn standstill(service: &CaptureService, has_jobs: bool) -> Option<Finding> {
             "the database has no capture job on this server, as after a failover to one that never had it, so nothing is captured",
             Some("EXEC sys.sp_cdc_add_job @job_type = N'capture';"),
         )),
-        Some(job) if job.continuous && job.running == Some(false) => Some(finding(
+        Some(job) if job.continuous && service.capturing.seen() == Some(&Some(false)) => Some(finding(
             Severity::Error,
             "the capture job does not run, so nothing is captured",
             Some("EXEC sys.sp_cdc_start_job @job_type = N'capture';"),
@@ -148,7 +149,7 @@ fn standstill(service: &CaptureService, has_jobs: bool) -> Option<Finding> {
 fn lagging(service: &CaptureService, behind: Duration) -> Option<Finding> {
     let faster = "EXEC sys.sp_cdc_change_job @job_type = N'capture', @maxtrans = <more than 500>, @maxscans = <more than 10>; \
                   EXEC sys.sp_cdc_stop_job @job_type = N'capture'; EXEC sys.sp_cdc_start_job @job_type = N'capture';";
-    let runs = job(service, "capture").and_then(|job| job.running) == Some(true);
+    let runs = service.capturing.seen() == Some(&Some(true));
     if let Some(message) = silent(behind).filter(|_| !runs) {
         let start = "EXEC sys.sp_cdc_start_job @job_type = N'capture'; -- and see that SQL Server Agent runs";
         return Some(finding(Severity::Warning, message, Some(start)));
@@ -170,7 +171,8 @@ fn hidden(service: &CaptureService) -> Option<Finding> {
     let grant = |grant: Option<&str>, what| Some((what, grant?.to_owned()));
     let hidden = [
         grant(service.agent.grant(), "whether SQL Server Agent runs"),
-        grant(service.jobs.grant(), "whether the capture job runs"),
+        grant(service.jobs.grant(), "the jobs of the capture"),
+        grant(service.capturing.grant(), "whether the capture job runs"),
         grant(service.scan.grant(), "how late the capture is"),
     ];
     let (what, mut grants): (Vec<_>, Vec<_>) = hidden.into_iter().flatten().unzip();
@@ -191,7 +193,6 @@ mod tests {
         let job = |kind: &str| CaptureJob {
             kind: kind.into(),
             continuous: kind == "capture",
-            running: Some(kind == "capture"),
             retention: None,
         };
         CaptureService {
@@ -199,6 +200,7 @@ mod tests {
             published: false,
             agent: Sight::Seen(Some(true)),
             jobs: Sight::Seen(vec![job("capture"), job("cleanup")]),
+            capturing: Sight::Seen(Some(true)),
             scan: Sight::Seen(None),
         }
     }
@@ -231,16 +233,19 @@ mod tests {
             log_reuse_wait: AWAITED.into(),
             ..service()
         };
-        let mut stopped = service();
-        let mut once = service();
-        if let (Sight::Seen(stopped), Sight::Seen(once)) = (&mut stopped.jobs, &mut once.jobs) {
-            stopped[0].running = Some(false);
-            (once[0].running, once[0].continuous) = (Some(false), false);
+        let stopped = CaptureService {
+            capturing: Sight::Seen(Some(false)),
+            ..service()
+        };
+        let mut once = stopped.clone();
+        if let Sight::Seen(once) = &mut once.jobs {
+            once[0].continuous = false;
         }
         let hide = |grant: &str| grant.to_owned();
         let blind = CaptureService {
             agent: Sight::Hidden { grant: hide("A") },
             jobs: Sight::Hidden { grant: hide("B") },
+            capturing: Sight::Hidden { grant: hide("C") },
             scan: Sight::Hidden { grant: hide("A") },
             ..service()
         };
@@ -279,7 +284,10 @@ mod tests {
             (
                 blind.clone(),
                 60,
-                vec![(Note, "cannot see whether SQL Server Agent runs, whether")],
+                vec![(
+                    Note,
+                    "cannot see whether SQL Server Agent runs, the jobs of the capture, whether",
+                )],
             ),
             (
                 blind,

@@ -19,7 +19,7 @@ use crate::pool::Pool;
 use crate::read::{Select, run};
 use crate::tracker::Tracker;
 use crate::window::Window;
-use crate::{added_columns, change_data_capture, change_tracking, trigger};
+use crate::{added_columns, change_data_capture, change_tracking, declared_key, trigger};
 
 /// So many rows of each kind are named that an increment leaves out.
 const LEFT_OUT_NAMED: usize = 1_000;
@@ -60,7 +60,11 @@ async fn by_column(
 ) -> Result<Changes> {
     let window = Window::new(plan, after, upto)?;
     let shape = Shape::new(plan, schema, window.column())?;
-    let (conditions, params) = window.conditions()?;
+    let (condition, params) = window.conditions()?;
+    let conditions: Vec<_> = [condition]
+        .into_iter()
+        .chain(declared_key::unreplaced(plan))
+        .collect();
     let order = if window.is_ordered() {
         format!(" ORDER BY {}", window.quoted_column())
     } else {
@@ -68,10 +72,10 @@ async fn by_column(
     };
     let select = Select {
         sql: format!(
-            "SELECT {} FROM {}{}{order}",
+            "SELECT {} FROM {} AS t{}{order}",
             shape.list,
             plan.from(),
-            plan.filtered_with_marked(&[conditions])
+            plan.filtered_with_marked(&conditions)
         ),
         params,
         shape: shape.arrow.clone(),

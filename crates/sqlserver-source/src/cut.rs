@@ -26,11 +26,6 @@ pub(crate) async fn cut(
     after: Option<&Position>,
     settle: bool,
 ) -> Result<Cut> {
-    if after.is_none()
-        && let Some(shared) = plan.shared_key(connection).await?
-    {
-        return Err(shared);
-    }
     match &plan.tracked.tracker {
         Tracker::Full => full(connection, plan).await,
         Tracker::Timestamp { column, clock } => {

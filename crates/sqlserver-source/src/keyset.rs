@@ -71,6 +71,16 @@ impl Keyset {
         parts.join(", ")
     }
 
+    /// Rows of the table `t` whose key is in `#keys`.
+    pub(crate) fn among_keys(&self) -> String {
+        let equal: Vec<_> = self
+            .columns
+            .iter()
+            .map(|c| format!("k.{0} = t.{0}", c.quoted()))
+            .collect();
+        format!("EXISTS (SELECT 1 FROM #keys AS k WHERE {})", equal.join(" AND "))
+    }
+
     /// Keys above the bound whose first parameter is `@p{first}`.
     pub(crate) fn above(&self, first: usize) -> String {
         self.beyond(first, ">", ">")

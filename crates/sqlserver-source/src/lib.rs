@@ -20,6 +20,7 @@ mod chunks;
 mod clock;
 mod column_time;
 mod cut;
+mod declared_key;
 mod deletes;
 mod describe;
 mod hint;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use model::{Cut, Error, ErrorKind, Position, Result, TableName, TableSchema};
 use sqlserver_client::{CaptureInstance, ColumnInfo, Connection, DatabaseInfo, TableInfo, quote};
 
+use crate::declared_key;
 use crate::deletes;
 use crate::incarnation::Incarnation;
 use crate::options::CaptureOptions;
@@ -39,11 +40,18 @@ impl TablePlan {
         options: CaptureOptions,
     ) -> Result<Self> {
         let mut table = connection.table_info(name).await?;
-        if !options.key.is_empty() {
+        if !options.key.is_empty() && !declared_key::is_own(&table, &options.key) {
             table.declare_key(&options.key)?;
         }
         let database = connection.database_info().await?;
         let schema = table.schema(&options.types, &left_out(&table, &options)?)?;
+        if !options.key.is_empty() && !schema.has_key() {
+            let why = "`capture.key` names a column that is not read";
+            let error = Error::new(ErrorKind::Config, why).with("table", name);
+            return Err(
+                error.hint("take the column out of `capture.columns.exclude`, or name it in `include`")
+            );
+        }
         let change_tracking = if database.change_tracking {
             connection.change_tracking(&table).await?
         } else {
@@ -122,31 +130,6 @@ impl TablePlan {
             .fields()
             .iter()
             .filter_map(|field| self.table.column(field.name()))
-    }
-
-    /// Why the declared key does not tell rows apart, if it is so. The server is asked to count unless an index of its own sees to it.
-    pub(crate) async fn shared_key(&self, connection: &mut Connection) -> Result<Option<Error>> {
-        let key = &self.options.key;
-        if key.is_empty() || self.table.is_unique(key) {
-            return Ok(None);
-        }
-        let list = quote::list(key.iter().map(String::as_str));
-        let sql = format!(
-            "SELECT TOP (1) COUNT_BIG(*) AS n FROM {}{} GROUP BY {list} HAVING COUNT_BIG(*) > 1",
-            self.from(),
-            self.filtered(&[])
-        );
-        let rows = connection.query(&self.at_one_moment(&sql), &[]).await?;
-        let Some(row) = rows.first() else { return Ok(None) };
-        let why = format!(
-            "`capture.key` does not tell rows apart: {} rows have the same {}",
-            row.need_i64("n")?,
-            key.join(", ")
-        );
-        let error = Error::new(ErrorKind::Config, why).with("table", &self.table.name);
-        Ok(Some(error.hint(
-            "name further columns in `capture.key`, or make the rows differ",
-        )))
     }
 
     /// `[schema].[table]`.

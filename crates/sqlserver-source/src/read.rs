@@ -140,13 +140,7 @@ async fn by_keys(
         return Ok(futures::stream::empty().boxed());
     }
     let connection = with_keys(pool, plan, keyset, keys).await?;
-    let equal: Vec<_> = keyset
-        .columns()
-        .iter()
-        .map(|c| format!("k.{0} = t.{0}", c.quoted()))
-        .collect();
-    let exists = format!("EXISTS (SELECT 1 FROM #keys AS k WHERE {})", equal.join(" AND "));
-    let select = selected(plan, schema, &[exists], Vec::new(), "")?;
+    let select = selected(plan, schema, &[keyset.among_keys()], Vec::new(), "")?;
     Ok(once(connection, plan, select))
 }
 

@@ -18,7 +18,7 @@ use crate::plan::TablePlan;
 use crate::pool::Pool;
 use crate::position::{CapturePosition, ChangeTrackingPosition, Kind};
 use crate::tracker::Tracker;
-use crate::{changes, chunks, cut, describe, hint, read, trigger};
+use crate::{changes, chunks, cut, declared_key, describe, hint, read, trigger};
 
 /// A SQL Server database as a source of rows and changes.
 ///
@@ -127,9 +127,7 @@ impl SqlServerSource {
     /// As [`ChangeSource::describe`].
     pub async fn probe_key(&self, table: &TableName) -> Result<Option<Finding>> {
         let plan = self.plan(table).await?;
-        let mut connection = self.pool.take().await?;
-        let shared = plan.shared_key(&mut connection).await?;
-        self.pool.put(connection);
+        let shared = declared_key::shared(&self.pool, &plan).await?;
         Ok(shared.map(|error| Finding {
             severity: Severity::Error,
             message: error.message().to_owned(),
@@ -219,6 +217,13 @@ impl ChangeSource for SqlServerSource {
         rows: usize,
     ) -> Result<Pin<Box<dyn Stream<Item = Result<Chunk>> + Send>>> {
         let plan = self.plan(table).await?;
+        // A table that is read whole by every run would be counted by every run.
+        if after.is_none()
+            && plan.tracked.tracker != Tracker::Full
+            && let Some(shared) = declared_key::shared(&self.pool, &plan).await?
+        {
+            return Err(shared);
+        }
         chunks::chunks(self.pool.clone(), plan, schema, after, rows)
     }
 

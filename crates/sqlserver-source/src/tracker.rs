@@ -131,11 +131,13 @@ pub(crate) fn track(seen: &Seen<'_>, options: &CaptureOptions) -> Result<Tracked
             "the configuration says `mode: trigger`",
             Vec::new(),
         )),
-        Mode::Auto if options.key.is_empty() && change_data_capture::missing(seen).is_none() => Ok(by(
-            Tracker::Cdc,
-            "Change Data Capture is on for the table: it tells of deletes and changed keys as well",
-            Vec::new(),
-        )),
+        Mode::Auto if seen.table.declared_key.is_none() && change_data_capture::missing(seen).is_none() => {
+            Ok(by(
+                Tracker::Cdc,
+                "Change Data Capture is on for the table: it tells of deletes and changed keys as well",
+                Vec::new(),
+            ))
+        }
         Mode::Auto => {
             let mut tracked = by_column(seen, options)?;
             tracked.findings.push(Finding {

@@ -19,16 +19,19 @@ FROM sys.databases WHERE database_id = DB_ID()";
 const AGENT: &str = "\
 SELECT MAX(CASE WHEN status = 4 THEN 1 ELSE 0 END) AS is_running FROM sys.dm_server_services WHERE servicename LIKE N'%Agent%'";
 
-/// A job runs that has begun and not ended since SQL Server Agent was started last.
 const JOBS: &str = "\
-SELECT j.job_type AS job_type, j.continuous AS is_continuous, j.retention AS retention_minutes, \
- (SELECT TOP (1) CASE WHEN a.start_execution_date IS NOT NULL AND a.stop_execution_date IS NULL THEN 1 ELSE 0 END \
- FROM msdb.dbo.sysjobactivity AS a WHERE a.job_id = j.job_id ORDER BY a.session_id DESC) AS is_running \
-FROM msdb.dbo.cdc_jobs AS j WHERE j.database_id = DB_ID()";
+SELECT job_type AS job_type, continuous AS is_continuous, retention AS retention_minutes \
+FROM msdb.dbo.cdc_jobs WHERE database_id = DB_ID()";
 
 const AZURE_JOBS: &str = "\
-SELECT job_type AS job_type, continuous AS is_continuous, retention AS retention_minutes, CAST(NULL AS int) AS is_running \
+SELECT job_type AS job_type, continuous AS is_continuous, retention AS retention_minutes \
 FROM cdc.cdc_jobs WHERE database_id = DB_ID()";
+
+/// A job runs that has begun and not ended since SQL Server Agent was started last. This needs one right more than the jobs do.
+const RUNNING: &str = "\
+SELECT TOP (1) CASE WHEN a.start_execution_date IS NOT NULL AND a.stop_execution_date IS NULL THEN 1 ELSE 0 END AS is_running \
+FROM msdb.dbo.cdc_jobs AS j JOIN msdb.dbo.sysjobactivity AS a ON a.job_id = j.job_id \
+WHERE j.database_id = DB_ID() AND j.job_type = N'capture' ORDER BY a.session_id DESC";
 
 /// The last scan that found something. An empty one says nothing of how far the capture is behind.
 const SCAN: &str = "\
@@ -36,8 +39,9 @@ SELECT TOP (1) latency AS latency_seconds, DATEDIFF(second, end_time, GETDATE())
 FROM sys.dm_cdc_log_scan_sessions WHERE session_id > 0 AND tran_count > 0 ORDER BY session_id DESC";
 
 const SEE_JOBS: &str = "\
-USE msdb; CREATE USER [<login>] FOR LOGIN [<login>]; \
-GRANT SELECT ON dbo.cdc_jobs TO [<login>]; GRANT SELECT ON dbo.sysjobactivity TO [<login>];";
+USE msdb; CREATE USER [<login>] FOR LOGIN [<login>]; GRANT SELECT ON dbo.cdc_jobs TO [<login>];";
+
+const SEE_RUNNING: &str = "USE msdb; GRANT SELECT ON dbo.sysjobactivity TO [<login>];";
 
 impl Connection {
     /// What drives the capture of the database, which must have Change Data Capture switched on.
@@ -57,6 +61,10 @@ impl Connection {
                 false => self.agent().await?,
             },
             jobs: self.capture_jobs(database).await?,
+            capturing: match azure {
+                true => Sight::Seen(None),
+                false => self.capturing().await?,
+            },
             scan: self.capture_scan(azure).await?,
         })
     }
@@ -74,6 +82,16 @@ impl Connection {
         match self.query(jobs, &[]).await {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Sight::Seen(Vec::new())),
             asked => sight(asked, grant, |rows| rows.iter().map(|row| job(&row)).collect()),
+        }
+    }
+
+    async fn capturing(&mut self) -> Result<Sight<Option<bool>>> {
+        match self.query(RUNNING, &[]).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Sight::Seen(None)),
+            asked => sight(asked, SEE_RUNNING, |rows| match rows.first() {
+                Some(row) => Ok(row.i64("is_running")?.map(|running| running == 1)),
+                None => Ok(None),
+            }),
         }
     }
 
@@ -112,7 +130,6 @@ fn job(row: &Row<'_>) -> Result<CaptureJob> {
     Ok(CaptureJob {
         kind: row.need_text("job_type")?.to_owned(),
         continuous: row.flag("is_continuous")?,
-        running: row.i64("is_running")?.map(|running| running == 1),
         retention: minutes.map(|minutes| Duration::from_secs(u64::try_from(minutes).unwrap_or(0) * 60)),
     })
 }

@@ -45,6 +45,13 @@ pub(super) fn dynamic_view(viewer: &Viewer<'_>, name: &str) -> SqlResult<Option<
     Err(SqlError::new(262, 14, 1, message))
 }
 
+/// Whether this is one of the tables that [`jobs_table`] makes up.
+pub(crate) fn is_jobs_table(name: &str) -> bool {
+    ["cdc_jobs", "sysjobactivity"]
+        .iter()
+        .any(|known| known.eq_ignore_ascii_case(name))
+}
+
 /// `cdc_jobs` and `sysjobactivity` of the schema `dbo` of `msdb`; the first is not there until some database has CDC. Error 229 without
 /// SELECT there.
 pub(super) fn jobs_table(viewer: &Viewer<'_>, name: &str) -> SqlResult<Option<View>> {
@@ -57,7 +64,7 @@ pub(super) fn jobs_table(viewer: &Viewer<'_>, name: &str) -> SqlResult<Option<Vi
         "sysjobactivity" => job_activity(viewer, enabled),
         _ => return Ok(None),
     };
-    if viewer.allows("SELECT", None, false) {
+    if viewer.may_read(name) {
         return Ok(Some(view));
     }
     let message =

@@ -52,7 +52,7 @@ pub(super) fn has_permission(viewer: &Viewer<'_>, arguments: &Arguments<'_>) -> 
                     .schema
                     .as_deref()
                     .map(|name| name.eq_ignore_ascii_case(schema));
-                same.unwrap_or(known.table.is_none())
+                same.unwrap_or(known.table.is_none() && known.view.is_none())
             }))
         }
         Some(_) => Some(viewer.allows(&permission, None, reads_and_writes)),
@@ -78,8 +78,17 @@ impl Viewer<'_> {
                 (Some(_), None) => false,
                 (None, _) => true,
             };
-            same_table && same_schema
+            same_table && same_schema && permission.view.is_none()
         })
+    }
+
+    /// Whether the login may read a table that is made up, on which the whole database's SELECT counts as well.
+    pub(super) fn may_read(&self, view: &str) -> bool {
+        let covers = |permission: &Permission| match &permission.view {
+            Some(granted) => granted.eq_ignore_ascii_case(view),
+            None => permission.table.is_none() && permission.schema.is_none(),
+        };
+        self.login.sysadmin || self.decided("SELECT", false, covers)
     }
 
     /// What was granted or denied to the login on what `covers` picks; `otherwise` if nothing was.

@@ -9,6 +9,7 @@ use crate::ast::{
     AlterDatabase, CreateMode, ObjectKind, ObjectName, PermissionChange, PermissionKind, Securable,
     StatementKind,
 };
+use crate::catalog::is_jobs_table;
 use crate::collation::Collation;
 use crate::engine::Login;
 use crate::error::{SqlError, SqlResult};
@@ -319,11 +320,17 @@ impl Run<'_> {
             }
             return Ok(());
         }
-        let (table, schema) = match &change.securable {
-            Securable::Object(name) => (Some(self.existing(name, 15_151)?.0), None),
-            Securable::Schema(schema) => (None, Some(schema.clone())),
-            Securable::Scope | Securable::Database(_) => (None, None),
-        };
+        let (mut table, mut schema, mut view) = (None, None, None);
+        match &change.securable {
+            Securable::Object(name)
+                if is_jobs_table(&name.name) && self.session.find_table(name)?.is_none() =>
+            {
+                view = Some(name.name.clone());
+            }
+            Securable::Object(name) => table = Some(self.existing(name, 15_151)?.0),
+            Securable::Schema(name) => schema = Some(name.clone()),
+            Securable::Scope | Securable::Database(_) => {}
+        }
         self.change_database(|database| {
             for principal in &change.principals {
                 for action in &change.permissions {
@@ -332,6 +339,7 @@ impl Run<'_> {
                             && known.action.eq_ignore_ascii_case(action)
                             && known.table == table
                             && known.schema == schema
+                            && known.view == view
                     };
                     database.permissions.retain(|known| !same_one(known));
                     if change.kind != PermissionKind::Revoke {
@@ -340,6 +348,7 @@ impl Run<'_> {
                             action: action.clone(),
                             table,
                             schema: schema.clone(),
+                            view: view.clone(),
                             denied: change.kind == PermissionKind::Deny,
                         });
                     }

@@ -73,6 +73,8 @@ pub(crate) struct Permission {
     /// None: the whole database, or a schema when that is given.
     pub(crate) table: Option<TableId>,
     pub(crate) schema: Option<String>,
+    /// One of the tables of `msdb` that are made up here.
+    pub(crate) view: Option<String>,
     pub(crate) denied: bool,
 }
 

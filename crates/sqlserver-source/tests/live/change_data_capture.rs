@@ -418,6 +418,37 @@ async fn what_cannot_be_seen_of_the_capture_is_said_with_the_right_that_shows_it
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_retention_is_known_to_a_login_that_may_read_the_jobs_and_nothing_else_there() {
+    for (retention_hours, warned) in [(168, false), (72, true)] {
+        let shop = captured().await;
+        shop.sql(&format!(
+            "EXEC sys.sp_cdc_change_job @job_type = N'cleanup', @retention = {}; \
+             USE msdb; CREATE USER [reader] FOR LOGIN [reader]; GRANT SELECT ON dbo.cdc_jobs TO [reader];",
+            retention_hours * 60
+        ));
+        let target = Target::copy(shop.source_as("reader", MODE), || ()).await;
+        shop.sql("UPDATE dbo.T SET n = 5 WHERE id = 1");
+        shop.pass(40 * 3_600);
+        // An entry of the capture's own, so that it is not silent.
+        shop.sql("SELECT 1");
+        shop.pass(301);
+        let cut = target.source.cut(&[table()], Some(&target.position)).await;
+        let Cut::Complete { warning, .. } = cut.unwrap() else {
+            panic!("a gap");
+        };
+        let found = warning
+            .as_deref()
+            .is_some_and(|warning| warning.contains("retention"));
+        assert_eq!(found, warned, "{retention_hours}: {warning:?}");
+        let (findings, signs) = state(&shop.source_as("reader", MODE)).await;
+        assert_eq!(signs.job_running, None);
+        let hidden = findings.last().unwrap();
+        assert!(hidden.message.contains("the capture job runs"), "{findings:?}");
+        assert!(!hidden.message.contains("the jobs"), "{findings:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_remedy_switches_it_on() {
     let shop = Shop::open(&format!("{TABLE}{ROWS}")).await;
     shop.pass(0);

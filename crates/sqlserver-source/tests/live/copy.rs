@@ -151,3 +151,25 @@ async fn hostile_names_are_only_names() {
     let events = source.changes(&table(), &schema, &after, &after).await.unwrap();
     assert!(events.count().await > 0);
 }
+
+/// What begins no copy, as the cut that `verify` takes behind a gap, and what reads the whole table each time, counts nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_declared_key_is_counted_where_a_copy_begins() {
+    let setup = "CREATE TABLE dbo.T (id int NOT NULL, v nvarchar(20) NULL, updated_at datetime2(3) NOT NULL DEFAULT SYSUTCDATETIME()); \
+                 INSERT INTO dbo.T (id, v) VALUES (1, N'one'), (2, N'two'), (2, N'a twin')";
+    for (mode, refused) in [("incremental", true), ("full", false)] {
+        let shop = Shop::open(setup).await;
+        let source = shop.source(&format!(r#"{{"mode":"{mode}","key":["id"]}}"#));
+        let schema = schema(&source).await;
+        source.cut(&[table()], None).await.unwrap();
+        let begun = source.chunks(&table(), &schema, None, 1_000).await.map(drop);
+        let error = begun
+            .err()
+            .map(|error| (error.kind(), error.message().to_owned()));
+        let expect = refused.then(|| {
+            let why = "`capture.key` does not tell rows apart: 2 rows have the same id";
+            (ErrorKind::Config, why.to_owned())
+        });
+        assert_eq!(error, expect, "{mode}");
+    }
+}
