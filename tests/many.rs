@@ -1,15 +1,18 @@
 //! Many tables of one source: looking whether they have something new takes one request for all of them, and none spoils it for the others.
 
+use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use model::{ChangeSource, Cut, Look, Position, RunReport, RunStatus, TableName};
 use orchestrator::{Follow, Following, Route, RunOutcome, TableSync};
-use sqlserver_client::{Connection, Isolation};
+use sqlserver_client::{Connection, Encrypt, Isolation};
 use sqlserver_source::SqlServerSource;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use crate::columns::MODES;
@@ -214,4 +217,103 @@ async fn a_table_that_is_locked_may_have_changed() {
         let expected = if number == 7 { Look::Perhaps } else { Look::Quiet };
         assert_eq!(*look, expected, "{number}");
     }
+}
+
+/// Who asks about the first of these tables gets no answer, and who asks about the second loses the connection.
+#[derive(Default)]
+struct Culprits(OnceLock<(String, String)>);
+
+impl Culprits {
+    /// Stands between a client and a server.
+    async fn relay(self: Arc<Self>, server: SocketAddr) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let server = TcpStream::connect(server).await.unwrap();
+                tokio::spawn(self.clone().serve(client, server));
+            }
+        });
+        address
+    }
+
+    async fn serve(self: Arc<Self>, client: TcpStream, server: TcpStream) {
+        let (mut asking, mut answered) = client.into_split();
+        let (mut answering, mut asked) = server.into_split();
+        let answers = tokio::spawn(async move { tokio::io::copy(&mut answering, &mut answered).await });
+        let mut sent = Vec::new();
+        let mut part = vec![0; 1 << 16];
+        while let Ok(size @ 1..) = asking.read(&mut part).await {
+            sent.extend_from_slice(&part[..size]);
+            if let Some((slow, fatal)) = self.0.get() {
+                let names = |table: &String| {
+                    let wide: Vec<u8> = table.encode_utf16().flat_map(u16::to_le_bytes).collect();
+                    sent.windows(wide.len()).any(|window| window == wide)
+                };
+                if names(slow) {
+                    continue;
+                }
+                if names(fatal) {
+                    break;
+                }
+            }
+            if asked.write_all(&part[..size]).await.is_err() {
+                break;
+            }
+            let kept = sent.len().saturating_sub(64);
+            sent.drain(..kept);
+        }
+        answers.abort();
+    }
+}
+
+#[tokio::test]
+async fn tables_that_make_questions_fail_are_soon_asked_about_alone() {
+    const ASKED: usize = 8;
+    let record = TempDir::new().unwrap();
+    let (world, _) = shop(MODES[1], record.path()).await;
+    let culprits = Arc::new(Culprits::default());
+    let mut options = world.connect_options(SHOP);
+    options.encrypt = Encrypt::Optional;
+    // A name in a question is not cut in two.
+    options.packet_size = 32_767;
+    options.host = "127.0.0.1".into();
+    options.port = culprits.clone().relay(world.emulator.address()).await.port();
+    let tables = (0..TABLES).map(|number| (table(number), world.capture.clone()));
+    let source = SqlServerSource::new(options, tables);
+    let mut positions = positions(&source).await;
+    positions.truncate(ASKED);
+    pass(&world);
+    let looks = source.may_have_changed(&positions).await.unwrap();
+    assert_eq!(looks, vec![Look::Quiet; ASKED]);
+
+    let names = ("[T02]".to_owned(), "[T05]".to_owned());
+    culprits.0.set(names).unwrap();
+    // All of them, halves, quarters, one by one; then the culprits are left alone.
+    for quiet in [vec![], vec![], vec![0, 1, 6, 7], vec![0, 1, 3, 4, 6, 7]] {
+        let looks = source.may_have_changed(&positions).await.unwrap();
+        for (number, look) in looks.iter().enumerate() {
+            let expected = if quiet.contains(&number) {
+                Look::Quiet
+            } else {
+                Look::Perhaps
+            };
+            assert_eq!(*look, expected, "{number} of {looks:?}");
+        }
+    }
+    let before = requests(record.path());
+    let looks = source.may_have_changed(&positions).await.unwrap();
+    for (number, look) in looks.iter().enumerate() {
+        let expected = if matches!(number, 2 | 5) {
+            Look::Perhaps
+        } else {
+            Look::Quiet
+        };
+        assert_eq!(*look, expected, "{number}");
+    }
+    assert_eq!(
+        requests(record.path()) - before,
+        1,
+        "the others go together again"
+    );
 }

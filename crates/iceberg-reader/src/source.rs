@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arrow_array::RecordBatch;
 use async_trait::async_trait;
@@ -13,6 +14,7 @@ use model::{
     Batches, Bound, ChangeBatch, ChangeSource, Chunk, Cut, Description, Error, ErrorKind, Look, Op, Position,
     Presence, Result, Selection, SourceEvent, TableName, TableSchema, Tracking,
 };
+use tokio::time::{sleep, timeout};
 
 use crate::background::produce;
 use crate::file_groups::{self, FileBound};
@@ -25,6 +27,12 @@ const DIFFERENCE_MEMORY: usize = 96 << 20;
 
 /// So many tables' metadata is looked at at once.
 const LOOKED_AT_ONCE: usize = 8;
+
+/// A table whose metadata takes longer is given up.
+const LONGEST_LOOK: Duration = Duration::from_secs(5);
+
+/// What is not looked at by then is left to cycles.
+const ALL_LOOKS: Duration = Duration::from_secs(20);
 
 /// The tables of a catalog as a source. Positions are snapshots; changes are the difference of two of them.
 #[derive(Debug)]
@@ -85,11 +93,14 @@ impl IcebergSource {
             let snapshot = self.choice.resolve(&handle)?;
             SnapshotPosition::of(&handle, snapshot.as_ref()).to_position()
         };
-        match newest.await {
-            Ok(newest) if newest == *after => Look::Quiet,
-            Ok(_) => Look::Perhaps,
-            Err(error) => Look::Failed {
+        match timeout(LONGEST_LOOK, newest).await {
+            Ok(Ok(newest)) if newest == *after => Look::Quiet,
+            Ok(Ok(_)) => Look::Perhaps,
+            Ok(Err(error)) => Look::Failed {
                 why: error.to_string(),
+            },
+            Err(_) => Look::Failed {
+                why: format!("its metadata did not come within {} s", LONGEST_LOOK.as_secs()),
             },
         }
     }
@@ -271,9 +282,16 @@ impl ChangeSource for IcebergSource {
     }
 
     async fn may_have_changed(&self, tables: &[(TableName, Position)]) -> Result<Vec<Look>> {
-        let looks = tables.iter().map(|(table, after)| self.look(table, after));
-        let looks: Vec<_> = looks.collect();
-        Ok(stream::iter(looks).buffered(LOOKED_AT_ONCE).collect().await)
+        let asked = tables.iter().enumerate();
+        let asked: Vec<_> = asked
+            .map(|(place, (table, after))| async move { (place, self.look(table, after).await) })
+            .collect();
+        let answers = stream::iter(asked).buffer_unordered(LOOKED_AT_ONCE);
+        let answers: HashMap<_, _> = answers.take_until(sleep(ALL_LOOKS)).collect().await;
+        let places = 0..tables.len();
+        Ok(places
+            .map(|place| answers.get(&place).cloned().unwrap_or(Look::Perhaps))
+            .collect())
     }
 
     /// Without a tag nothing is held for a target: a snapshot that it still needs and that expires is a gap.

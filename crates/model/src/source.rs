@@ -188,7 +188,8 @@ pub trait ChangeSource: Send + Sync {
 
     /// Looks whether there may be changes above these positions: one answer for each table, in their order. It is a hint, at the cost of
     /// one round trip for many tables; nothing but the time of their next cycles depends on it. A table that cannot be looked at spoils
-    /// no answer but its own.
+    /// no answer but its own, at the latest once it has made a few questions fail: those asked along with it are [`Look::Perhaps`]
+    /// until it is found. The answer comes within 30 seconds; what is not known by then is [`Look::Perhaps`] too.
     async fn may_have_changed(&self, tables: &[(TableName, Position)]) -> Result<Vec<Look>> {
         Ok(vec![Look::Perhaps; tables.len()])
     }

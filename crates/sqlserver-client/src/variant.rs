@@ -69,17 +69,21 @@ fn base(column: &str) -> String {
 
 fn type_of(column: &str) -> String {
     let base = base(column);
+    // An empty value may have the length 0, which cannot be declared.
+    let length = format!("ISNULL(NULLIF({}, 0), 1)", property(column, "MaxLength", "int"));
+    let characters = format!(
+        "ISNULL(NULLIF({} / 2, 0), 1)",
+        property(column, "MaxLength", "int")
+    );
     let number = |name| property(column, name, "nvarchar(10)");
     format!(
         "{base} + CASE WHEN {base} IN (N'decimal', N'numeric') THEN N'(' + {} + N',' + {} + N')' \
          WHEN {base} IN (N'time', N'datetime2', N'datetimeoffset') THEN N'(' + {} + N')' \
-         WHEN {base} IN (N'char', N'varchar', N'binary', N'varbinary') THEN N'(' + {} + N')' \
-         WHEN {base} IN (N'nchar', N'nvarchar') THEN N'(' + CAST({} / 2 AS nvarchar(10)) + N')' ELSE N'' END",
+         WHEN {base} IN (N'char', N'varchar', N'binary', N'varbinary') THEN N'(' + CAST({length} AS nvarchar(10)) + N')' \
+         WHEN {base} IN (N'nchar', N'nvarchar') THEN N'(' + CAST({characters} AS nvarchar(10)) + N')' ELSE N'' END",
         number("Precision"),
         number("Scale"),
-        number("Scale"),
-        number("MaxLength"),
-        property(column, "MaxLength", "int")
+        number("Scale")
     )
 }
 

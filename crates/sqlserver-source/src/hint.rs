@@ -5,15 +5,18 @@
 //! - A table's question is a statement of its own within the batch, with a text that stays the same: the server keeps its plan, whichever
 //!   tables are asked about together, and its failure is that table's.
 //! - No question waits for a lock or reads much, so that no table keeps the others waiting.
+//! - A batch that fails as a whole, because of whichever table, is asked in halves next time. So who makes batches fail is soon asked
+//!   about alone, and spoils no other table's answer.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::{StreamExt, TryStreamExt, stream};
-use model::{Error, Look, Position, Result};
-use sqlserver_client::{Param, SqlType, Value, quote};
-use tokio::time::timeout;
+use futures::{StreamExt, stream};
+use model::{Error, ErrorKind, Look, Position, Result, TableName};
+use sqlserver_client::{Connection, Param, SqlType, Value, quote};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::column_time::value;
 use crate::plan::TablePlan;
@@ -38,6 +41,12 @@ const BATCHES: usize = 4;
 /// A batch that takes longer is given up for cycles: it costs more than they do.
 const LONGEST: Duration = Duration::from_secs(3);
 
+/// What is not answered by then is left to cycles.
+const ALL: Duration = Duration::from_secs(20);
+
+/// A table that fails even alone is left to cycles for so long.
+const REST: Duration = Duration::from_secs(600);
+
 /// The error of a lock that is not to be had at once.
 const LOCKED: u32 = 1222;
 
@@ -53,23 +62,72 @@ struct Question {
 /// A question and the place of its answer.
 struct Placed {
     place: usize,
+    table: TableName,
+    /// With at most so many tables in its batch.
+    together: usize,
     sql: String,
     question: Question,
 }
 
+/// Tables whose last batch failed. One that goes well clears its tables.
+#[derive(Debug, Default)]
+pub(crate) struct Suspects(Mutex<HashMap<TableName, Suspect>>);
+
+#[derive(Debug)]
+struct Suspect {
+    together: usize,
+    rests_until: Instant,
+}
+
+impl Suspects {
+    fn lock(&self) -> MutexGuard<'_, HashMap<TableName, Suspect>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// With how many tables this one may be asked about; `None` if not at all for now.
+    fn together(&self, table: &TableName) -> Option<usize> {
+        let suspects = self.lock();
+        let Some(suspect) = suspects.get(table) else {
+            return Some(TOGETHER);
+        };
+        (suspect.rests_until <= Instant::now()).then_some(suspect.together)
+    }
+
+    fn learn(&self, batch: &[Placed], failed: bool) {
+        let mut suspects = self.lock();
+        let rest = if batch.len() > 1 { Duration::ZERO } else { REST };
+        for Placed { table, .. } in batch {
+            if failed {
+                let suspect = Suspect {
+                    together: (batch.len() / 2).max(1),
+                    rests_until: Instant::now() + rest,
+                };
+                suspects.insert(table.clone(), suspect);
+            } else {
+                suspects.remove(table);
+            }
+        }
+    }
+}
+
 /// Looks at tables. Those that nothing is known of, or whose positions cannot be compared with anything, may have changed.
-pub(crate) async fn looks(
+pub(crate) async fn looks<'a>(
     pool: &Pool,
-    tables: impl Iterator<Item = (Option<Arc<TablePlan>>, &Position)>,
-) -> Result<Vec<Look>> {
+    suspects: &Suspects,
+    tables: impl Iterator<Item = (&'a TableName, Option<Arc<TablePlan>>, &'a Position)>,
+) -> Vec<Look> {
     let mut looks = Vec::new();
     let mut asked = Vec::new();
-    for (place, (plan, after)) in tables.enumerate() {
+    for (place, (table, plan, after)) in tables.enumerate() {
         looks.push(Look::Perhaps);
-        let Some(plan) = plan else { continue };
+        let (Some(plan), Some(together)) = (plan, suspects.together(table)) else {
+            continue;
+        };
         match question(&plan, after) {
             Ok(Some(question)) if question.scans <= SCANNED => asked.push(Placed {
                 place,
+                table: table.clone(),
+                together,
                 sql: sql(&plan, &question.from),
                 question,
             }),
@@ -77,12 +135,12 @@ pub(crate) async fn looks(
             Err(error) => set(&mut looks, place, failed(&error)),
         }
     }
-    let batches = stream::iter(batches(asked)).map(|batch| ask(pool, batch));
-    let answers: Vec<_> = batches.buffer_unordered(BATCHES).try_collect().await?;
-    for (place, look) in answers.into_iter().flatten() {
+    let batches = stream::iter(batches(asked)).map(|batch| ask(pool, suspects, batch));
+    let answers = batches.buffer_unordered(BATCHES).take_until(sleep(ALL));
+    for (place, look) in answers.collect::<Vec<_>>().await.into_iter().flatten() {
         set(&mut looks, place, look);
     }
-    Ok(looks)
+    looks
 }
 
 fn set(looks: &mut [Look], place: usize, look: Look) {
@@ -104,13 +162,19 @@ fn sql(plan: &TablePlan, from: &str) -> String {
 }
 
 /// As few batches as their limits allow.
-fn batches(asked: Vec<Placed>) -> Vec<Vec<Placed>> {
+fn batches(mut asked: Vec<Placed>) -> Vec<Vec<Placed>> {
+    // The first of a batch has the least limit then.
+    asked.sort_by_key(|placed| placed.together);
     let mut batches: Vec<Vec<Placed>> = Vec::new();
-    let mut scans = 0;
+    let mut scans = 0_u64;
     for placed in asked {
-        scans += placed.question.scans;
+        scans = scans.saturating_add(placed.question.scans);
         match batches.last_mut() {
-            Some(batch) if batch.len() < TOGETHER && scans <= SCANNED => batch.push(placed),
+            Some(batch)
+                if scans <= SCANNED && batch.first().is_some_and(|first| batch.len() < first.together) =>
+            {
+                batch.push(placed);
+            }
             _ => {
                 scans = placed.question.scans;
                 batches.push(vec![placed]);
@@ -120,23 +184,40 @@ fn batches(asked: Vec<Placed>) -> Vec<Vec<Placed>> {
     batches
 }
 
-/// One round trip.
-async fn ask(pool: &Pool, batch: Vec<Placed>) -> Result<Vec<(usize, Look)>> {
-    let (text, params) = (text(&batch)?, params(&batch));
-    let answer = async {
-        let mut connection = pool.take().await?;
-        let rows = connection.query(&text, &params).await?;
-        pool.put(connection);
-        Ok::<_, Error>(rows)
+/// The answers of a batch, none if it fails.
+async fn ask(pool: &Pool, suspects: &Suspects, batch: Vec<Placed>) -> Vec<(usize, Look)> {
+    let answers = match in_time(pool.take()).await {
+        Ok(connection) => {
+            let answers = in_time(answers(pool, connection, &batch)).await;
+            suspects.learn(&batch, answers.is_err());
+            answers
+        }
+        // That is no table's doing.
+        Err(error) => Err(error),
     };
-    let Ok(rows) = timeout(LONGEST, answer).await else {
+    answers.unwrap_or_else(|error| {
         tracing::warn!(
             tables = batch.len(),
-            "looking whether tables have changed takes long; cycles find out"
+            %error,
+            "tables cannot be looked at; cycles find out what has changed"
         );
-        return Ok(Vec::new());
-    };
-    let rows = rows?;
+        Vec::new()
+    })
+}
+
+async fn in_time<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    timeout(LONGEST, work).await.unwrap_or_else(|_| {
+        Err(Error::new(
+            ErrorKind::Unavailable,
+            format!("there was no answer within {} s", LONGEST.as_secs()),
+        ))
+    })
+}
+
+/// One round trip.
+async fn answers(pool: &Pool, mut connection: Connection, batch: &[Placed]) -> Result<Vec<(usize, Look)>> {
+    let rows = connection.query(&text(batch)?, &params(batch)).await?;
+    pool.put(connection);
     let mut looks: Vec<_> = batch.iter().map(|placed| (placed.place, Look::Quiet)).collect();
     for row in rows.iter() {
         let at = usize::try_from(row.need_i64("place")?).ok();
@@ -202,7 +283,7 @@ fn question(plan: &TablePlan, after: &Position) -> Result<Option<Question>> {
         })
     };
     let in_column = |column: &TrackingColumn, comparison: &str, after: Param| {
-        let rows = plan.table.approximate_rows.unwrap_or(0);
+        let scans = scans(column.leads_index, plan.table.approximate_rows)?;
         Some(Question {
             from: format!(
                 "{} AS t WHERE t.{} {comparison} @after",
@@ -210,7 +291,7 @@ fn question(plan: &TablePlan, after: &Position) -> Result<Option<Question>> {
                 column.quoted()
             ),
             params: vec![after],
-            scans: if column.leads_index { 0 } else { rows },
+            scans,
         })
     };
     Ok(match &plan.tracked.tracker {
@@ -268,13 +349,32 @@ fn question(plan: &TablePlan, after: &Position) -> Result<Option<Question>> {
     })
 }
 
+/// About how many rows a comparison reads. Of a view nobody knows how many it has.
+fn scans(by_index: bool, rows: Option<u64>) -> Option<u64> {
+    if by_index { Some(0) } else { rows }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    #[test]
+    fn without_an_index_and_a_count_nothing_is_asked() {
+        for (by_index, rows, expected) in [
+            (true, None, Some(0)),
+            (true, Some(9), Some(0)),
+            (false, Some(9), Some(9)),
+            (false, None, None),
+        ] {
+            assert_eq!(scans(by_index, rows), expected, "{by_index} {rows:?}");
+        }
+    }
+
     fn placed(place: usize, scans: u64) -> Placed {
         Placed {
             place,
+            table: TableName::new("dbo", format!("T{place}")),
+            together: TOGETHER,
             sql: String::new(),
             question: Question {
                 from: String::new(),
@@ -292,6 +392,7 @@ mod tests {
             (vec![400_000; 5], vec![2, 2, 1]),
             (vec![0, 1_000_000, 0, 1], vec![3, 1]),
             (vec![1_000_000; 2], vec![1, 1]),
+            (vec![1, u64::MAX, u64::MAX], vec![1, 1, 1]),
             (vec![], vec![]),
         ] {
             let asked = scans

@@ -13,12 +13,13 @@ use model::{
 use sqlserver_client::{ConnectOptions, Connection, Permission};
 
 use crate::capture_state::{self, CaptureState};
+use crate::hint::{self, Suspects};
 use crate::options::CaptureOptions;
 use crate::plan::TablePlan;
 use crate::pool::Pool;
 use crate::position::{CapturePosition, ChangeTrackingPosition, Kind};
 use crate::tracker::Tracker;
-use crate::{changes, chunks, cut, declared_key, describe, hint, read, trigger};
+use crate::{changes, chunks, cut, declared_key, describe, read, trigger};
 
 /// A SQL Server database as a source of rows and changes.
 ///
@@ -32,6 +33,7 @@ pub struct SqlServerSource {
     /// The cuts that copies began with. What was committed before such a copy is in it, so that the increment that follows need not
     /// wait for it.
     starts: Mutex<HashMap<TableName, Position>>,
+    suspects: Suspects,
 }
 
 impl SqlServerSource {
@@ -45,6 +47,7 @@ impl SqlServerSource {
             options: tables.into_iter().collect(),
             plans: Mutex::default(),
             starts: Mutex::default(),
+            suspects: Suspects::default(),
         }
     }
 
@@ -257,8 +260,10 @@ impl ChangeSource for SqlServerSource {
     }
 
     async fn may_have_changed(&self, tables: &[(TableName, Position)]) -> Result<Vec<Look>> {
-        let known = tables.iter().map(|(table, after)| (self.known(table), after));
-        hint::looks(&self.pool, known).await
+        let known = tables
+            .iter()
+            .map(|(table, after)| (table, self.known(table), after));
+        Ok(hint::looks(&self.pool, &self.suspects, known).await)
     }
 
     /// Removes from the change table of a trigger what is no longer needed. Otherwise the server keeps no history for us.

@@ -82,6 +82,10 @@ impl Lake {
         &self.clock
     }
 
+    pub(crate) fn catalog(&self) -> Arc<dyn Catalog> {
+        self.catalog.clone()
+    }
+
     pub(crate) fn source(&self) -> IcebergSource {
         IcebergSource::new(self.catalog.clone())
     }

@@ -9,5 +9,6 @@
 mod conformance;
 mod histories;
 mod lake;
+mod looks;
 mod py_iceberg;
 mod time_travel;

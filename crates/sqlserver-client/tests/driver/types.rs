@@ -406,6 +406,15 @@ pub(crate) const VARIANTS: &[(&str, &str)] = &[
         r#"{"type":"binary(3)","value":"0x010000"}"#,
     ),
     (
+        "''",
+        r#"{"type":"varchar(1)","collation":"SQL_Latin1_General_CP1_CI_AS","value":""}"#,
+    ),
+    (
+        "N''",
+        r#"{"type":"nvarchar(1)","collation":"SQL_Latin1_General_CP1_CI_AS","value":""}"#,
+    ),
+    ("0x", r#"{"type":"varbinary(1)","value":"0x"}"#),
+    (
         "CAST('a ' AS varchar(9))",
         r#"{"type":"varchar(9)","collation":"SQL_Latin1_General_CP1_CI_AS","value":"a "}"#,
     ),

@@ -71,7 +71,7 @@ async fn case(statement: Statement) -> Case {
 }
 
 /// Variants as a capture writes them, one of each kind of text.
-const VARIANTS: [Option<&str>; 9] = [
+const VARIANTS: [Option<&str>; 12] = [
     Some(r#"{"type":"int","value":"-7"}"#),
     None,
     Some(r#"{"type":"numeric(9,2)","value":"1.50"}"#),
@@ -81,6 +81,9 @@ const VARIANTS: [Option<&str>; 9] = [
     Some(r#"{"type":"varchar(9)","collation":"Cyrillic_General_CI_AS","value":"Ж "}"#),
     Some(r#"{"type":"nchar(3)","collation":"Latin1_General_BIN2","value":"日  "}"#),
     Some(r#"{"type":"nvarchar(40)","collation":"Latin1_General_CI_AS","value":"a\\ \/ \" \t"}"#),
+    Some(r#"{"type":"varchar(1)","collation":"Latin1_General_CI_AS","value":""}"#),
+    Some(r#"{"type":"nvarchar(1)","collation":"Latin1_General_CI_AS","value":""}"#),
+    Some(r#"{"type":"varbinary(1)","value":"0x"}"#),
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -88,8 +91,11 @@ async fn values_come_back_with_their_types() {
     for statement in FORMS {
         let case = case(statement).await;
         let rows = rows(&VARIANTS);
-        let receipt = case.apply("first", rows.clone(), &[Op::Insert; 9]).await.unwrap();
-        assert_eq!(receipt.inserted, 9, "{statement:?}");
+        let receipt = case
+            .apply("first", rows.clone(), &[Op::Insert; VARIANTS.len()])
+            .await
+            .unwrap();
+        assert_eq!(receipt.inserted, 12, "{statement:?}");
         let read = case.place.rows(&case.table).await;
         let mut read: Vec<_> = read
             .iter()
@@ -111,8 +117,11 @@ async fn values_come_back_with_their_types() {
             assert_eq!(*place, (at != 1).then(|| PLACES[at % 2]), "{statement:?}");
             assert_eq!(*point, (at != 1).then_some(&POINT[..]), "{statement:?}");
         }
-        let again = case.apply("again", rows, &[Op::Upsert; 9]).await.unwrap();
-        assert_eq!((again.updated, again.unchanged), (0, 9), "{statement:?}");
+        let again = case
+            .apply("again", rows, &[Op::Upsert; VARIANTS.len()])
+            .await
+            .unwrap();
+        assert_eq!((again.updated, again.unchanged), (0, 12), "{statement:?}");
     }
 }
 
