@@ -71,11 +71,12 @@ fn spilled(batches: &[ChangeBatch], limit: usize) -> Vec<Told> {
     let options = SpillOptions {
         directory: directory.path().join("spill"),
     };
-    let mut spill = Spill::at_depth(options, limit, 0, first.table.clone(), first.schema.clone());
+    let mut spill = Spill::new(&options, 0, first, &CancellationToken::new());
+    spill.limit = limit;
     for batch in batches {
         spill.push(batch).unwrap();
     }
-    let told = told(spill.finish());
+    let told = told(spill.finish().unwrap());
     let left = std::fs::read_dir(directory.path().join("spill")).unwrap();
     assert_eq!(left.count(), 0, "files are left behind");
     told
@@ -122,9 +123,104 @@ fn a_directory_that_cannot_be_written_is_named() {
     let options = SpillOptions {
         directory: "/dev/null/spill".into(),
     };
-    let error = Spill::new(&options, 0, &batch).push(&batch).unwrap_err();
+    let cancel = CancellationToken::new();
+    let error = Spill::new(&options, 0, &batch, &cancel).push(&batch).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
     assert!(error.to_string().contains("/dev/null/spill"), "{error}");
+    let checked = options.check().unwrap_err();
+    assert_eq!(checked.to_string(), error.to_string());
+    let directory = tempfile::tempdir().unwrap();
+    let options = SpillOptions {
+        directory: directory.path().to_owned(),
+    };
+    options.check().unwrap();
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    let read_only = io::Error::from(io::ErrorKind::ReadOnlyFilesystem);
+    assert_eq!(failed("make a file", &read_only).kind(), ErrorKind::Config);
+}
+
+/// What was written of these parts, in bytes, and what their rows weigh.
+fn sizes(parts: &mut [Option<Part>]) -> (u64, usize) {
+    let mut sizes = (0, 0);
+    for part in parts.iter_mut().flatten() {
+        part.write().unwrap();
+        part.writer.flush().unwrap();
+        sizes.0 += part.writer.get_ref().get_ref().metadata().unwrap().len();
+        sizes.1 += part.weight;
+    }
+    sizes
+}
+
+#[test]
+fn a_part_that_is_divided_is_as_large_as_its_parts() {
+    let schema = schema(vec![0]);
+    let options = SpillOptions::default();
+    let batches = (0..100).map(|number| {
+        let changes: Vec<_> = (0..200).map(|row| (Op::Upsert, number * 200 + row)).collect();
+        batch(
+            &schema,
+            &changes,
+            Presence::Unknown,
+            "a row as it may be in a table of some width",
+        )
+    });
+    let batches: Vec<_> = batches.collect();
+    let mut spill = Spill::new(&options, 0, &batches[0], &CancellationToken::new());
+    spill.limit = 16 << 20;
+    for batch in &batches {
+        spill.push(batch).unwrap();
+    }
+    let whole = sizes(&mut spill.parts);
+    let mut divided = (0, 0);
+    for part in std::mem::take(&mut spill.parts).into_iter().flatten() {
+        let mut deeper = spill.deeper();
+        for batch in part.batches(&spill).unwrap() {
+            deeper.push(&batch.unwrap()).unwrap();
+        }
+        let (bytes, weight) = sizes(&mut deeper.parts);
+        divided = (divided.0 + bytes, divided.1 + weight);
+    }
+    assert!(divided.0 < 2 * whole.0, "{divided:?} of {whole:?}");
+    assert!(divided.1 < 2 * whole.1, "{divided:?} of {whole:?}");
+}
+
+#[test]
+fn files_are_written_and_read_aside_until_the_run_is_cancelled() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .max_blocking_threads(1)
+        .build();
+    runtime.unwrap().block_on(written_and_read_aside());
+}
+
+async fn written_and_read_aside() {
+    let schema = schema(vec![0]);
+    let batches = random(&schema, 1, 300);
+    let fold = || {
+        let mut fold = Fold::new();
+        for batch in &batches {
+            fold.push(batch.clone()).unwrap();
+        }
+        fold
+    };
+    let cancel = CancellationToken::new();
+    let spill = || Spill::new(&SpillOptions::default(), 0, &batches[0], &cancel);
+    // The one thread for such work is busy.
+    let (go_on, waits) = std::sync::mpsc::channel();
+    let busy = spawn_blocking(move || waits.recv());
+    let mut taking = Box::pin(spill().take(fold()));
+    assert!(futures::poll!(&mut taking).is_pending());
+    go_on.send(()).unwrap();
+    busy.await.unwrap().unwrap();
+    let read: Vec<_> = taking.await.unwrap().into_stream().collect().await;
+    assert_eq!(told(read.into_iter()), told(fold().finish()));
+
+    let taken = spill().take(fold()).await.unwrap();
+    let mut begun = spill();
+    cancel.cancel();
+    let error = taken.into_stream().next().await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Cancelled);
+    let error = begun.push(&batches[0]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Cancelled);
 }
 
 /// `/dev/full` answers every write as a full disk does.
@@ -137,8 +233,15 @@ fn a_full_disk_is_named_as_such() {
     let packed = packed(&batch).unwrap();
     let mut writer = StreamWriter::try_new(BufWriter::new(full), &packed.schema()).unwrap();
     let _ = writer.write(&packed);
-    let part = Part { writer, weight: 1 };
-    let Err(error) = part.batches(batch.table.clone(), schema) else {
+    let part = Part {
+        writer,
+        weight: 1,
+        waiting: Vec::new(),
+        waiting_bytes: 0,
+        presence: Presence::Unknown,
+    };
+    let spill = Spill::new(&SpillOptions::default(), 0, &batch, &CancellationToken::new());
+    let Err(error) = part.batches(&spill) else {
         panic!("the disk is not full");
     };
     assert_eq!(error.kind(), ErrorKind::Exhausted);

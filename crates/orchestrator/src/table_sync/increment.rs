@@ -10,6 +10,7 @@ use model::{
     Position, Result, SourceEvent, Staged, TableSchema,
 };
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::ahead::ahead;
 use super::late::{APPLIED, Expected, HELD, REFUSED};
@@ -64,14 +65,17 @@ impl Gathered {
     }
 
     /// Takes the next changes.
-    fn push(&mut self, batch: ChangeBatch, flush: &Flush, options: &SpillOptions) -> Result<()> {
+    async fn push(
+        &mut self,
+        batch: ChangeBatch,
+        flush: &Flush,
+        options: &SpillOptions,
+        cancel: &CancellationToken,
+    ) -> Result<()> {
         if self.bytes >= flush.bytes && !self.fold.is_empty() {
-            let spill = self
-                .spill
-                .get_or_insert_with(|| Spill::new(options, flush.bytes, &batch));
-            for folded in std::mem::take(&mut self.fold).finish() {
-                spill.push(&folded?)?;
-            }
+            let begun = self.spill.take();
+            let spill = begun.unwrap_or_else(|| Spill::new(options, flush.bytes, &batch, cancel));
+            self.spill = Some(spill.take(std::mem::take(&mut self.fold)).await?);
             self.bytes = 0;
         }
         self.boundary = None;
@@ -82,14 +86,11 @@ impl Gathered {
     }
 
     /// Each key once.
-    fn folded(self) -> Result<Batches> {
-        let Some(mut spill) = self.spill else {
-            return Ok(Box::pin(futures::stream::iter(self.fold.finish())));
-        };
-        for folded in self.fold.finish() {
-            spill.push(&folded?)?;
+    async fn folded(self) -> Result<Batches> {
+        match self.spill {
+            None => Ok(Box::pin(futures::stream::iter(self.fold.finish()))),
+            Some(spill) => Ok(spill.take(self.fold).await?.into_stream()),
         }
-        Ok(Box::pin(futures::stream::iter(spill.finish())))
     }
 }
 
@@ -123,7 +124,7 @@ impl TableRun<'_> {
                 SourceEvent::LeftOut { times, rows, refused } => {
                     self.left_out(&session.schema, &times, &rows, refused)?;
                 }
-                SourceEvent::Changes(batch) => self.gather(&mut gathered, batch)?,
+                SourceEvent::Changes(batch) => self.gather(&mut gathered, batch).await?,
                 SourceEvent::Boundary { at } => {
                     reached = at.clone();
                     gathered.boundary = Some(at);
@@ -157,12 +158,13 @@ impl TableRun<'_> {
         }
     }
 
-    fn gather(&self, gathered: &mut Gathered, batch: ChangeBatch) -> Result<()> {
+    async fn gather(&self, gathered: &mut Gathered, batch: ChangeBatch) -> Result<()> {
         self.hear(&ProgressEvent::Read {
             rows: batch.len() as u64,
             bytes: batch.rows.get_array_memory_size() as u64,
         });
-        gathered.push(batch, &self.sync.flush, &self.runner.spill)
+        let (flush, spill) = (&self.sync.flush, &self.runner.spill);
+        gathered.push(batch, flush, spill, self.cancel).await
     }
 
     /// Stages and commits what was gathered, if anything of it is new to the target.
@@ -180,7 +182,7 @@ impl TableRun<'_> {
             return Err(Error::internal("the source's changes ended without a boundary")
                 .with("table", &self.sync.source_table));
         };
-        let folded = gathered.folded()?;
+        let folded = gathered.folded().await?;
         let staged = self
             .cancellable(self.sync.sink.stage(
                 &self.sync.sync,

@@ -8,6 +8,7 @@ use sqlserver_client::{ConnectOptions, Connection, Permission};
 use sqlserver_import::{missing_rights, needed_rights};
 
 use super::Answer;
+use super::run::spill;
 use super::status::outlook;
 use crate::arguments::Tables;
 use crate::config::Selected;
@@ -67,6 +68,10 @@ pub(crate) async fn run(parts: &Parts, tables: &Tables) -> Result<Answer> {
             Err(error) => probes.push(Probe::failed("tables", 0, &error)),
         }
     }
+    timed(&mut probes, "spill", async {
+        spill(parts).check().map(|()| vec![passed("can be written")])
+    })
+    .await;
     answer(&probes)
 }
 

@@ -110,15 +110,19 @@ pub(crate) fn runner(parts: &Parts, progress: Arc<dyn Progress>) -> Runner {
     let mut runner = Runner::new(parts.store().clone(), parts.clock().clone(), parts.ids().clone());
     runner.parallel = settings.parallel_tables;
     runner.memory = Memory::new(settings.memory.bytes());
-    if let Some(directory) = settings.spill.clone() {
-        runner.spill = SpillOptions { directory };
-    }
+    runner.spill = spill(parts);
     runner.retry = RetryPolicy {
         attempts: settings.attempts,
         ..RetryPolicy::default()
     };
     runner.progress = progress;
     runner
+}
+
+/// Where changes wait that do not fit into memory.
+pub(crate) fn spill(parts: &Parts) -> SpillOptions {
+    let directory = parts.config().run.spill.clone();
+    directory.map_or_else(SpillOptions::default, |directory| SpillOptions { directory })
 }
 
 /// Each table's way through all directions.

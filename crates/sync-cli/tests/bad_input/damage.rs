@@ -157,3 +157,15 @@ async fn session(world: &World) -> Connection {
     options.application_name = "an application".into();
     Connection::open(&options).await.unwrap()
 }
+
+#[test]
+fn a_spill_directory_that_cannot_be_used_is_found_by_check() {
+    let world = copied();
+    let run = "run: { attempts: 1";
+    world.configure_but(
+        ONLY_CUSTOMERS,
+        &[(run, &format!("{run}, spill: /dev/null/spill"))],
+    );
+    let says = ["/dev/null/spill", "run.spill", "can be written"];
+    world.call(&["check"]).expect(exit::FAILURE, &says);
+}
