@@ -1,5 +1,7 @@
 //! INSERT BULK: rows arrive from the wire after the statement, and are written in groups.
 
+use std::sync::Arc;
+
 use super::bind_query::result_column;
 use super::output::unknown_object;
 use super::run::Run;
@@ -52,6 +54,7 @@ impl Run<'_> {
                 columns: columns.collect(),
             },
             table: id,
+            definition: table,
             places,
             keep_nulls: bulk.keep_nulls,
             check_constraints: bulk.check_constraints,
@@ -95,8 +98,8 @@ impl Run<'_> {
 
     /// Writes the rows gathered so far.
     pub(crate) fn write_bulk(&mut self, load: &mut BulkLoad) -> SqlResult<()> {
-        if let Some(data) = self.session.engine.store().lock().tables.get(&load.table) {
-            load.rows.unpack_unless_kept_as(data.forms());
+        if !Arc::ptr_eq(&load.definition, &self.session.table_definition(load.table)?) {
+            load.rows.leave_fast_path();
         }
         let rows = std::mem::take(&mut load.rows.values);
         let writer = self.bind(|binder| TableWriter::prepare(binder, load.table, load.check_constraints))?;
@@ -119,6 +122,7 @@ impl Run<'_> {
         }
         if !load.check_constraints {
             self.distrust(&writer);
+            load.definition = self.session.table_definition(load.table)?;
         }
         let packed = std::mem::take(&mut load.rows.packed);
         load.written += packed.len() as u64;
@@ -146,7 +150,7 @@ impl Run<'_> {
         table.checks.iter_mut().for_each(|check| check.trusted = false);
         table.foreign_keys.iter_mut().for_each(|key| key.trusted = false);
         if let Some(data) = self.session.engine.store().lock().tables.get_mut(&writer.id) {
-            data.definition = std::sync::Arc::new(table);
+            data.definition = Arc::new(table);
         }
     }
 }

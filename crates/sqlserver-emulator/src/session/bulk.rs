@@ -6,7 +6,7 @@ use super::{BulkTarget, Session, SessionState};
 use crate::error::{SqlError, SqlResult};
 use crate::exec::{BulkColumn, Run};
 use crate::outcome::{Command, Discard, Done, EnvChange, Output};
-use crate::store::{Form, Packed, RowBuilder, Stored, TableId, TxId};
+use crate::store::{Packed, RowBuilder, Stored, Table, TableId, TxId};
 use crate::value::Value;
 
 /// Rows written at a time.
@@ -17,6 +17,8 @@ const GROUP: usize = 2048;
 pub(crate) struct BulkLoad {
     pub(crate) target: BulkTarget,
     pub(crate) table: TableId,
+    /// The table as its columns were looked at.
+    pub(crate) definition: Arc<Table>,
     /// By bulk column: the table's column.
     pub(crate) places: Vec<usize>,
     pub(crate) keep_nulls: bool,
@@ -84,13 +86,11 @@ impl BulkRows {
         self.unfit = self.columns.is_none().then(Vec::new);
     }
 
-    /// Turns what is made to be kept in these forms into values, if a table's rows are kept in others by now.
-    pub(crate) fn unpack_unless_kept_as(&mut self, forms: &[Option<Form>]) {
-        let own = self.columns.iter().flatten().map(|column| column.form);
-        if !own.eq(forms.iter().copied()) {
-            self.columns = None;
-            self.unpack();
-        }
+    /// Every row is values from now on: the columns ask for something else by now.
+    pub(crate) fn leave_fast_path(&mut self) {
+        self.columns = None;
+        self.unfit = Some(Vec::new());
+        self.unpack();
     }
 
     fn unpack(&mut self) {
@@ -122,9 +122,9 @@ impl Session {
         self.bulk_row_end()
     }
 
-    /// The next value of a bulk row.
+    /// The next value of a bulk row. After an error nothing is kept.
     pub(crate) fn bulk_value(&mut self, value: Stored<'_>) {
-        if let Some(load) = &mut self.state.bulk {
+        if let Some(load) = self.state.bulk.as_mut().filter(|load| load.error.is_none()) {
             load.rows.push(value);
         }
     }
@@ -137,6 +137,9 @@ impl Session {
                 "The incoming tabular data stream (TDS) protocol stream is incorrect. No INSERT BULK statement awaits rows.",
             ));
         };
+        if let Some(error) = &load.error {
+            return Err(error.clone());
+        }
         load.rows.end_row();
         if load.rows.len() < GROUP {
             Ok(())

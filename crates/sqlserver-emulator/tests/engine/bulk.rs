@@ -40,6 +40,39 @@ fn a_bulk_load_takes_defaults_and_leaves_checks_alone() {
 }
 
 #[test]
+fn a_refused_bulk_load_takes_no_more_rows() {
+    let engine = engine();
+    let mut s = connect(&engine);
+    query(&mut s, "CREATE TABLE t (id int NOT NULL PRIMARY KEY)");
+    run(&mut s, "INSERT BULK t (id int)");
+    let mut loaded = (0..10_000).map(|_| s.bulk_row(vec![Value::Int(1)]));
+    let taken = loaded.by_ref().take_while(Result::is_ok).count();
+    assert!(taken < 5000, "{taken}");
+    assert!(loaded.all(|row| row.is_err()));
+    let mut out = Collected::default();
+    s.bulk_end(&mut out);
+    assert_eq!(out.errors(), [2627]);
+}
+
+#[test]
+fn a_constraint_that_came_after_the_statement_is_asked() {
+    let engine = engine();
+    let (mut s, mut other) = (connect(&engine), connect(&engine));
+    query(&mut s, "CREATE TABLE t (id int NOT NULL PRIMARY KEY)");
+    for (id, errors) in [(-1, vec![547]), (1, vec![])] {
+        run(&mut s, "INSERT BULK t (id int) WITH (CHECK_CONSTRAINTS)");
+        query(
+            &mut other,
+            "IF OBJECT_ID('positive') IS NULL ALTER TABLE t ADD CONSTRAINT positive CHECK (id > 0)",
+        );
+        let _ = s.bulk_row(vec![Value::Int(id)]);
+        let mut out = Collected::default();
+        s.bulk_end(&mut out);
+        assert_eq!(out.errors(), errors, "{id}");
+    }
+}
+
+#[test]
 fn a_bulk_load_that_fails_leaves_nothing() {
     let engine = engine();
     let mut s = connect(&engine);
