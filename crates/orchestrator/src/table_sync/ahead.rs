@@ -5,8 +5,8 @@ use model::{Error, Result};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-/// Events that wait at most: a few batches.
-const WAITING: usize = 4;
+/// Events that wait at most. What waits is in no budget of memory, and one is enough to keep both sides at work.
+const WAITING: usize = 1;
 
 /// The items of `stream`, which is read by a task of its own. Dropping the result ends that.
 pub(super) fn ahead<T: Send + 'static>(
