@@ -453,15 +453,6 @@ pub struct CaptureService {
     pub scan: Sight<Option<CaptureScan>>,
 }
 
-/// How much Change Data Capture has of a table between two places in the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CapturedAmount {
-    /// Changes of the table.
-    pub changes: u64,
-    /// Transactions, of others as well.
-    pub transactions: u64,
-}
-
 /// What is known of a database and its server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DatabaseInfo {

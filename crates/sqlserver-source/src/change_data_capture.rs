@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures::TryStreamExt;
 use futures::stream::{StreamExt, once, try_unfold};
 use model::{Cut, Error, ErrorKind, Finding, Position, Severity, SourceEvent, TableSchema};
-use sqlserver_client::{CaptureInstance, CapturedAmount, Connection, Lsn, TableInfo, quote};
+use sqlserver_client::{CaptureInstance, ColumnType, Connection, Lsn, SqlType, TableInfo, quote};
 
 use crate::change_tracking::close_call;
 use crate::changes::Changes;
@@ -163,7 +163,6 @@ pub(crate) async fn changes(
     let Some(instance) = instance(from, &instances).cloned() else {
         return Err(forgotten(plan, from));
     };
-    let amount = connection.captured_amount(&instance.name, from, to).await?;
     pool.put(connection);
     let parts = Parts {
         pool: pool.clone(),
@@ -172,20 +171,41 @@ pub(crate) async fn changes(
         instance,
         end: upto.clone(),
         to,
-        transactions: transactions_of_a_part(amount, plan.options.batch_size as u64),
+        most: has_one_spelling(plan, schema).then_some(plan.options.batch_size.max(1) as u64),
         reached: Some(from),
     };
     Ok(try_unfold(parts, Parts::next).try_flatten().boxed())
 }
 
-/// How many transactions have about `part` changes; `None` if all together have no more.
-fn transactions_of_a_part(amount: CapturedAmount, part: u64) -> Option<u64> {
-    let CapturedAmount {
-        changes,
-        transactions,
-    } = amount;
-    (changes > part)
-        .then(|| (u128::from(transactions) * u128::from(part) / u128::from(changes)).max(1) as u64)
+/// Whether equal keys of the table are always the same bytes. Where they are not, as `abc` and `ABC`, `a` and `a` with a blank, or 0x01 and
+/// 0x0100, only one reading tells each key once: a part that is read later may call a key otherwise.
+fn has_one_spelling(plan: &TablePlan, schema: &TableSchema) -> bool {
+    use SqlType::{
+        BigInt, Binary, Bit, Date, DateTime, DateTime2, Decimal, Int, Money, SmallDateTime, SmallInt,
+        SmallMoney, Time, TinyInt, UniqueIdentifier,
+    };
+    schema.key_names().into_iter().all(|name| {
+        let column = plan.table.column(name).map(|column| &column.ty);
+        matches!(
+            column,
+            Some(ColumnType::Mapped(
+                Bit | TinyInt
+                    | SmallInt
+                    | Int
+                    | BigInt
+                    | Decimal { .. }
+                    | Money
+                    | SmallMoney
+                    | Date
+                    | Time { .. }
+                    | SmallDateTime
+                    | DateTime
+                    | DateTime2 { .. }
+                    | Binary { .. }
+                    | UniqueIdentifier
+            ))
+        )
+    })
 }
 
 /// An increment that is read in parts, each of whole transactions and with a boundary of its own: what is gathered of a key is bounded,
@@ -199,8 +219,8 @@ struct Parts {
     end: Position,
     /// and its place.
     to: Lsn,
-    /// Of how many a part consists; `None`: of all.
-    transactions: Option<u64>,
+    /// After how many changes a part ends, with the transaction of the last; `None`: after all.
+    most: Option<u64>,
     /// Where the last part ended; `None` after the last one.
     reached: Option<Lsn>,
 }
@@ -210,13 +230,14 @@ impl Parts {
         let Some(from) = self.reached else {
             return Ok(None);
         };
-        let to = match self.transactions {
+        let to = match self.most {
             None => self.to,
-            Some(transactions) => {
+            Some(most) => {
                 let mut connection = self.pool.take().await?;
-                let after = connection.captured_after(from, self.to, transactions).await?;
+                let name = &self.instance.name;
+                let last = connection.captured_after(name, from, self.to, most).await?;
                 self.pool.put(connection);
-                after.filter(|after| *after > from).unwrap_or(self.to)
+                last.unwrap_or(self.to)
             }
         };
         self.reached = (to < self.to).then_some(to);
@@ -377,27 +398,6 @@ fn enable(seen: &Seen<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_part_has_whole_transactions() {
-        for (changes, transactions, expected) in [
-            (0, 0, None),
-            (100, 1, None),
-            (101, 1, Some(1)),
-            (400, 1_000, Some(250)),
-            (100_000, 10, Some(1)),
-        ] {
-            let amount = CapturedAmount {
-                changes,
-                transactions,
-            };
-            assert_eq!(
-                transactions_of_a_part(amount, 100),
-                expected,
-                "{changes} {transactions}"
-            );
-        }
-    }
 
     #[test]
     fn the_newest_instance_that_reaches_back_is_read() {

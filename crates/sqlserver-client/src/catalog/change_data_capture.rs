@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use model::{Error, Result};
 
-use crate::{
-    CaptureInstance, CaptureProgress, CapturedAmount, Connection, Lsn, Param, Row, SqlType, TableInfo, quote,
-};
+use crate::{CaptureInstance, CaptureProgress, Connection, Lsn, Param, Row, SqlType, TableInfo, quote};
 
 impl Connection {
     /// The capture instances of a table, the oldest first. The database must have Change Data Capture switched on.
@@ -64,46 +62,35 @@ SELECT sys.fn_cdc_get_max_lsn() AS greatest_lsn, \
         })
     }
 
-    /// How many changes of an instance, and transactions of all, lie above `from` up to `to`.
+    /// The place of the `number`th change of an instance above `from` up to `to`; `None` if there are fewer.
     ///
     /// # Errors
     ///
     /// As [`Connection::query`].
-    pub async fn captured_amount(&mut self, instance: &str, from: Lsn, to: Lsn) -> Result<CapturedAmount> {
+    pub async fn captured_after(
+        &mut self,
+        instance: &str,
+        from: Lsn,
+        to: Lsn,
+        number: u64,
+    ) -> Result<Option<Lsn>> {
         let function = quote::identifier(&format!("fn_cdc_get_all_changes_{instance}"));
         let sql = format!(
-            "SELECT (SELECT COUNT_BIG(*) FROM cdc.{function}(sys.fn_cdc_increment_lsn(@from), @to, N'all')) AS changes, \
-             (SELECT COUNT_BIG(*) FROM cdc.lsn_time_mapping WHERE start_lsn > @from AND start_lsn <= @to) AS transactions"
+            "SELECT COUNT_BIG(*) AS changes, MAX(c.place) AS upto FROM (SELECT TOP (@most) __$start_lsn AS place \
+             FROM cdc.{function}(sys.fn_cdc_increment_lsn(@from), @to, N'all') ORDER BY __$start_lsn) AS c"
         );
-        let rows = self.query(&sql, &[from.param("from"), to.param("to")]).await?;
-        let row = rows.one()?;
-        let number = |column| -> Result<u64> {
-            let number = row.i64(column)?.unwrap_or(0);
-            Ok(u64::try_from(number).unwrap_or(0))
-        };
-        Ok(CapturedAmount {
-            changes: number("changes")?,
-            transactions: number("transactions")?,
-        })
-    }
-
-    /// The place of the last of the first `transactions` above `from` up to `to`; `None` if there are none.
-    ///
-    /// # Errors
-    ///
-    /// As [`Connection::query`].
-    pub async fn captured_after(&mut self, from: Lsn, to: Lsn, transactions: u64) -> Result<Option<Lsn>> {
-        const AFTER: &str = "\
-SELECT MAX(m.start_lsn) AS upto FROM (SELECT TOP (@most) start_lsn FROM cdc.lsn_time_mapping \
- WHERE start_lsn > @from AND start_lsn <= @to ORDER BY start_lsn) AS m";
-        let most = i64::try_from(transactions).unwrap_or(i64::MAX);
+        let most = i64::try_from(number).unwrap_or(i64::MAX);
         let params = [
             Param::typed("most", most, SqlType::BigInt),
             from.param("from"),
             to.param("to"),
         ];
-        let rows = self.query(AFTER, &params).await?;
-        lsn(&rows.one()?, "upto")
+        let rows = self.query(&sql, &params).await?;
+        let row = rows.one()?;
+        match row.i64("changes")? {
+            Some(changes) if changes >= most => lsn(&row, "upto"),
+            _ => Ok(None),
+        }
     }
 }
 
