@@ -89,6 +89,17 @@ const TRIGGER: Mode = Mode {
     sees_deletes: true,
 };
 
+/// The query asks again for rows without a time and with one that will not come, as the mode of timestamps does by itself.
+const POLLING: Mode = Mode {
+    name: "polling",
+    capture: r#"{"mode":"polling","tracking":{"column":"updated_at"},"window":{"settle_seconds":0},
+        "query":"SELECT id, updated_at FROM dbo.T WHERE (updated_at >= :last_sync AND updated_at < :this_sync) OR updated_at IS NULL OR updated_at > '9000-01-01'"}"#,
+    setup: "",
+    appends: false,
+    steady: false,
+    sees_deletes: false,
+};
+
 /// How many histories each test plays.
 fn seeds() -> u64 {
     let asked = std::env::var("ADVERSARY_SEEDS").ok();
@@ -197,6 +208,11 @@ modes! {
         MarkWithRows as the_mark_is_in_the_commit,
         AskTheTarget as the_target_is_asked,
         MarkOutlivesSnapshots as an_expired_mark_is_no_first_run;
+    polling: POLLING, without
+        Tolerance as the_clock_may_step_back,
+        OpenTransactions as open_transactions_hold_the_cut,
+        MarkWithRows as the_mark_is_in_the_commit,
+        AskTheTarget as the_target_is_asked;
     cdc: CDC, without
         Replay as what_changes_during_the_copy_is_replayed,
         CutFirst as the_cut_is_taken_before_rows_are_read,

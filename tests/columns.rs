@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::world::{SHOP, World};
 
 /// Each mode of capture of `dbo.Orders`: its configuration, and the T-SQL that switches it on.
-pub(crate) const MODES: [(&str, &str); 6] = [
+pub(crate) const MODES: [(&str, &str); 7] = [
     (
         r#"{"tracking":{"column":"updated_at"},"window":{"settle_seconds":0}}"#,
         "",
@@ -36,6 +36,11 @@ pub(crate) const MODES: [(&str, &str); 6] = [
         r#"{"mode":"cdc"}"#,
         "EXEC sys.sp_cdc_enable_db;
          EXEC sys.sp_cdc_enable_table @source_schema = N'dbo', @source_name = N'Orders', @role_name = NULL",
+    ),
+    (
+        r#"{"mode":"polling","tracking":{"column":"updated_at"},"window":{"settle_seconds":0},
+            "query":"SELECT id, updated_at FROM dbo.Orders WHERE updated_at >= :last_sync AND updated_at < :this_sync"}"#,
+        "",
     ),
 ];
 

@@ -30,9 +30,8 @@ fn table(number: usize) -> TableName {
 
 /// Tables of three rows, followed in this mode, and their source.
 async fn shop((capture, setup): (&str, &str), record: &Path) -> (World, Arc<dyn ChangeSource>) {
-    let mut world = World::recorded(Some(record.to_owned())).await;
+    let world = World::recorded(Some(record.to_owned())).await;
     world.emulator.clock().freeze();
-    world.capture = serde_json::from_str(capture).unwrap();
     let (of_database, of_table) = setup.split_once(';').unwrap_or_default();
     world.sql(of_database);
     for number in 0..TABLES {
@@ -45,7 +44,10 @@ async fn shop((capture, setup): (&str, &str), record: &Path) -> (World, Arc<dyn 
         insert(&world, number);
     }
     pass(&world);
-    let tables = (0..TABLES).map(|number| (table(number), world.capture.clone()));
+    let tables = (0..TABLES).map(|number| {
+        let capture = capture.replace("Orders", &format!("T{number:02}"));
+        (table(number), serde_json::from_str(&capture).unwrap())
+    });
     let source = SqlServerSource::new(world.connect_options(SHOP), tables);
     (world, Arc::new(source))
 }

@@ -5,6 +5,7 @@
 mod capture_service;
 mod change_data_capture;
 mod change_tracking;
+mod result_columns;
 mod table;
 mod triggers;
 

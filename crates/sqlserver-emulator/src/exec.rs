@@ -24,6 +24,7 @@ mod ddl;
 mod define;
 mod draft;
 mod faults;
+mod first_result;
 mod insert;
 mod joins;
 mod keys;

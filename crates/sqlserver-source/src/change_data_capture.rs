@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 use futures::stream::{StreamExt, once, try_unfold};
-use model::{Cut, Error, ErrorKind, Finding, Position, Severity, SourceEvent, TableSchema};
+use model::{Cut, Error, ErrorKind, Finding, Position, Presence, Severity, SourceEvent, TableSchema};
 use sqlserver_client::{CaptureInstance, ColumnType, Connection, Lsn, SqlType, TableInfo, quote};
 
 use crate::change_tracking::close_call;
@@ -247,11 +247,13 @@ impl Parts {
         };
         let function = quote::identifier(&format!("fn_cdc_get_all_changes_{}", self.instance.name));
         let feed = KeyFeed {
+            with: String::new(),
             keys: format!(
                 "(SELECT DISTINCT {} FROM cdc.{function}(sys.fn_cdc_increment_lsn(@from), @to, N'all'))",
                 quote::list(self.schema.key_names())
             ),
             params: vec![from.param("from"), to.param("to")],
+            presence: Presence::Unknown,
         };
         let events = feed.events(&self.pool, &self.plan, &self.schema).await?;
         let kept = still_kept(

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{StreamExt, once};
-use model::{Cut, Error, ErrorKind, Finding, Position, Result, Severity, SourceEvent, TableSchema};
+use model::{Cut, Error, ErrorKind, Finding, Position, Presence, Result, Severity, SourceEvent, TableSchema};
 use sqlserver_client::{ChangeTrackingInfo, Connection, Param, Permission, SqlType, TableInfo, quote};
 
 use crate::changes::Changes;
@@ -135,8 +135,10 @@ pub(crate) async fn changes(
 ) -> Result<Changes> {
     let version = ChangeTrackingPosition::read(after)?.version;
     let feed = KeyFeed {
+        with: String::new(),
         keys: format!("CHANGETABLE(CHANGES {}, @after)", plan.from()),
         params: vec![Param::typed("after", version, SqlType::BigInt)],
+        presence: Presence::Unknown,
     };
     let events = feed.events(pool, plan, schema).await?;
     Ok(events

@@ -19,7 +19,7 @@ use crate::pool::Pool;
 use crate::read::{Select, run};
 use crate::tracker::Tracker;
 use crate::window::Window;
-use crate::{added_columns, change_data_capture, change_tracking, declared_key, trigger};
+use crate::{added_columns, change_data_capture, change_tracking, declared_key, polling, trigger};
 
 /// So many rows of each kind are named that an increment leaves out.
 const LEFT_OUT_NAMED: usize = 1_000;
@@ -40,6 +40,7 @@ pub(crate) async fn changes(
         Tracker::ChangeTracking => change_tracking::changes(pool, plan, schema, after, upto).await?,
         Tracker::Cdc => change_data_capture::changes(pool, plan, schema, after, upto).await?,
         Tracker::Trigger => trigger::changes(pool, plan, schema, after, upto).await?,
+        Tracker::Polling { .. } => polling::changes(pool, plan, schema, after, upto).await?,
         _ => by_column(pool, plan, schema, after, upto, lacking.is_empty()).await?,
     };
     if lacking.is_empty() {

@@ -28,7 +28,7 @@ pub(crate) async fn cut(
 ) -> Result<Cut> {
     match &plan.tracked.tracker {
         Tracker::Full => full(connection, plan).await,
-        Tracker::Timestamp { column, clock } => {
+        Tracker::Timestamp { column, clock } | Tracker::Polling { column, clock, .. } => {
             let after = match continued::<TimestampPosition>(plan, after, |p| &p.column, column)? {
                 Continued::Gap(gap) => return Ok(gap),
                 Continued::From(after) => after,

@@ -80,10 +80,14 @@ pub(crate) fn least_rights(plan: &TablePlan) -> Result<Vec<Permission>> {
     let table = || plan.table.name.clone();
     let mut rights = vec![Permission::Select(table())];
     match plan.tracked.tracker {
-        Tracker::Timestamp { .. } | Tracker::Id(_) if plan.database.engine_edition == AZURE_SQL_DATABASE => {
+        Tracker::Timestamp { .. } | Tracker::Polling { .. } | Tracker::Id(_)
+            if plan.database.engine_edition == AZURE_SQL_DATABASE =>
+        {
             rights.push(Permission::ViewDatabaseState);
         }
-        Tracker::Timestamp { .. } | Tracker::Id(_) => rights.push(Permission::ViewServerState),
+        Tracker::Timestamp { .. } | Tracker::Polling { .. } | Tracker::Id(_) => {
+            rights.push(Permission::ViewServerState)
+        }
         Tracker::ChangeTracking => rights.push(Permission::ViewChangeTracking(table())),
         Tracker::Cdc => rights.push(Permission::RowsOfSchema("SELECT", "cdc".into())),
         Tracker::Trigger => {
@@ -98,8 +102,10 @@ pub(crate) fn least_rights(plan: &TablePlan) -> Result<Vec<Permission>> {
 /// Whether increments are known or assumed to be complete.
 async fn complete(connection: &mut Connection, plan: &TablePlan) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
-    if matches!(plan.tracked.tracker, Tracker::Timestamp { .. } | Tracker::Id(_))
-        && let Writers::Unseen { why } = writers_of(connection, plan, None).await?
+    if matches!(
+        plan.tracked.tracker,
+        Tracker::Timestamp { .. } | Tracker::Polling { .. } | Tracker::Id(_)
+    ) && let Writers::Unseen { why } = writers_of(connection, plan, None).await?
     {
         let lag = plan.options.window.lag_seconds;
         let grant = why

@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::column_time::value;
 use crate::plan::TablePlan;
+use crate::polling;
 use crate::pool::Pool;
 use crate::position::{
     CapturePosition, ChangeTrackingPosition, IdColumnPosition, Kind, RowVersionPosition, TimestampPosition,
@@ -52,6 +53,8 @@ const LOCKED: u32 = 1222;
 
 /// Rows of which there is one if something is new.
 struct Question {
+    /// What has to stand before the statement.
+    with: String,
     from: String,
     /// Where the table's position is compared.
     params: Vec<Param>,
@@ -128,7 +131,7 @@ pub(crate) async fn looks<'a>(
                 place,
                 table: table.clone(),
                 together,
-                sql: sql(&plan, &question.from),
+                sql: sql(&plan, &question),
                 question,
             }),
             Ok(_) => {}
@@ -156,8 +159,8 @@ fn failed(error: &Error) -> Look {
 }
 
 /// What a table is asked.
-fn sql(plan: &TablePlan, from: &str) -> String {
-    let select = format!("SELECT @changed = CASE WHEN EXISTS (SELECT 1 FROM {from}) THEN 1 ELSE 0 END");
+fn sql(plan: &TablePlan, Question { with, from, .. }: &Question) -> String {
+    let select = format!("{with}SELECT @changed = CASE WHEN EXISTS (SELECT 1 FROM {from}) THEN 1 ELSE 0 END");
     plan.at_one_moment(&select)
 }
 
@@ -277,6 +280,7 @@ fn numbered(name: &str, at: usize) -> String {
 fn question(plan: &TablePlan, after: &Position) -> Result<Option<Question>> {
     let sought = |from: String, after: Param| {
         Some(Question {
+            with: String::new(),
             from,
             params: vec![after],
             scans: 0,
@@ -285,6 +289,7 @@ fn question(plan: &TablePlan, after: &Position) -> Result<Option<Question>> {
     let in_column = |column: &TrackingColumn, comparison: &str, after: Param| {
         let scans = scans(column.leads_index, plan.table.approximate_rows)?;
         Some(Question {
+            with: String::new(),
             from: format!(
                 "{} AS t WHERE t.{} {comparison} @after",
                 plan.from(),
@@ -333,6 +338,16 @@ fn question(plan: &TablePlan, after: &Position) -> Result<Option<Question>> {
             let watermark = value(column.ty, position.watermark)?;
             in_column(column, ">", Param::typed("after", watermark, column.ty))
         }
+        Tracker::Polling { .. } if after.kind == TimestampPosition::NAME => {
+            let (query, params) = polling::asked(plan, after, None)?;
+            Some(Question {
+                with: query.with.clone(),
+                from: query.rows(),
+                params,
+                // Nobody knows how much it reads; taken for a scan of the table.
+                scans: plan.table.approximate_rows.unwrap_or(0),
+            })
+        }
         Tracker::Id(column) if after.kind == IdColumnPosition::NAME => {
             let ids = IdColumnPosition::read(after)?.ids;
             // Below the greatest id some are still to come.
@@ -377,6 +392,7 @@ mod tests {
             together: TOGETHER,
             sql: String::new(),
             question: Question {
+                with: String::new(),
                 from: String::new(),
                 params: vec![Param::typed("after", 1_i64, SqlType::BigInt)],
                 scans,

@@ -25,10 +25,14 @@ pub(crate) const THERE: &str = "sync$there";
 
 /// The keys that changed.
 pub(crate) struct KeyFeed {
+    /// What has to stand before the statement that selects from `keys`: common table expressions, or nothing.
+    pub(crate) with: String,
     /// A row source of T-SQL that has the key columns, each key once.
     pub(crate) keys: String,
     /// Its parameters.
     pub(crate) params: Vec<Param>,
+    /// Whether keys may be named that did not change.
+    pub(crate) presence: Presence,
 }
 
 impl KeyFeed {
@@ -44,10 +48,10 @@ impl KeyFeed {
             params: self.params,
             shape: shape(schema),
         };
-        let (table, schema) = (plan.table.name.clone(), schema.clone());
+        let (table, schema, presence) = (plan.table.name.clone(), schema.clone(), self.presence);
         let events = run(pool, plan, select)
             .await?
-            .map(move |rows| told(&table, &schema, &rows?))
+            .map(move |rows| told(&table, &schema, &rows?, presence))
             .map_ok(|batches| futures::stream::iter(batches.into_iter().map(Ok)))
             .try_flatten();
         Ok(events.boxed())
@@ -76,8 +80,9 @@ impl KeyFeed {
             format!(" WHERE {flag} = 1 OR NOT ({ignored})")
         });
         Ok(format!(
-            "SELECT {list}, {flag} FROM (SELECT {columns}, CAST(CASE WHEN t.{first} IS NULL THEN 0 ELSE 1 END AS bit) AS {flag} \
+            "{with}SELECT {list}, {flag} FROM (SELECT {columns}, CAST(CASE WHEN t.{first} IS NULL THEN 0 ELSE 1 END AS bit) AS {flag} \
              FROM {keys} AS c LEFT JOIN (SELECT {names} FROM {table}{filter}) AS t ON {equal}) AS changed{told}",
+            with = self.with,
             list = plan.table.select_list(schema)?,
             names = quote::list(schema.arrow().fields().iter().map(|field| field.name().as_str())),
             keys = self.keys,
@@ -96,7 +101,12 @@ fn shape(schema: &TableSchema) -> SchemaRef {
 }
 
 /// Rows that are there and rows that are not, each in a batch of its own.
-fn told(table: &TableName, schema: &Arc<TableSchema>, rows: &RecordBatch) -> Result<Vec<SourceEvent>> {
+fn told(
+    table: &TableName,
+    schema: &Arc<TableSchema>,
+    rows: &RecordBatch,
+    presence: Presence,
+) -> Result<Vec<SourceEvent>> {
     let columns = schema.arrow().fields().len();
     let there = rows.column(columns).as_boolean().clone();
     let gone = BooleanArray::from_iter(there.values().iter().map(|there| Some(!there)));
@@ -107,7 +117,7 @@ fn told(table: &TableName, schema: &Arc<TableSchema>, rows: &RecordBatch) -> Res
         }
         let kept = filter_record_batch(rows, &wanted)
             .map_err(|e| Error::internal("rows that changed do not fit their schema").caused_by(e))?;
-        let batch = images(table, schema, &kept, op, Presence::Unknown)?;
+        let batch = images(table, schema, &kept, op, presence)?;
         events.push(SourceEvent::Changes(batch));
     }
     Ok(events)

@@ -1,5 +1,5 @@
 //! A SQL Server database as a [`model::ChangeSource`]: the copy in key ranges, and increments by a column of times, of
-//! growing ids or of rowversions, by Change Tracking, by Change Data Capture or by triggers of ours.
+//! growing ids or of rowversions, by Change Tracking, by Change Data Capture, by triggers of ours or by a query of the operator's.
 //!
 //! # Invariants
 //!
@@ -29,6 +29,8 @@ mod key_feed;
 mod keyset;
 mod options;
 mod plan;
+mod polling;
+mod polling_query;
 mod pool;
 mod position;
 mod read;

@@ -8,12 +8,17 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sqlserver_client::TypePolicy;
 
+use crate::polling_query::PollingQuery;
+
 /// How the rows and changes of a table are read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CaptureOptions {
     /// What a run reads, and by what changes are told.
     pub mode: Mode,
+    /// Of `mode: polling`: one SELECT over whatever tells of changes, which returns the table's key columns and the column that
+    /// `tracking` names, of rows that changed from `:last_sync` on and before `:this_sync`.
+    pub query: Option<String>,
     /// How changes are told. Left out, it is detected.
     pub tracking: Option<TrackingOptions>,
     /// The columns that tell rows apart, for a table or view without a primary key or a unique index that says so; they must be NOT NULL.
@@ -43,6 +48,7 @@ impl Default for CaptureOptions {
     fn default() -> Self {
         Self {
             mode: Mode::default(),
+            query: None,
             tracking: None,
             key: Vec::new(),
             batch_size: 100_000,
@@ -72,6 +78,8 @@ pub enum Mode {
     Cdc,
     /// What changed, deletes among it, by a trigger of ours and its change table, see `trigger`.
     Trigger,
+    /// What changed, by a query of your own, see `query`.
+    Polling,
     /// What changed, by the best way that is open: Change Tracking, else Change Data Capture, else a column of the table; else the
     /// whole table.
     Auto,
@@ -304,8 +312,9 @@ impl CaptureOptions {
                 self.mode,
                 Mode::Full | Mode::ChangeTracking | Mode::Cdc | Mode::Trigger
             ) && self.tracking.is_some(),
-            "`capture.tracking` has an effect with `mode: incremental` and `mode: auto` only; remove one of them",
+            "`capture.tracking` has an effect with `mode: incremental`, `mode: polling` and `mode: auto` only; remove one of them",
         )?;
+        self.validate_polling()?;
         rule(
             matches!(self.mode, Mode::ChangeTracking | Mode::Cdc) && !self.key.is_empty(),
             "`capture.key` has no effect with `mode: change_tracking` and `mode: cdc`, which name changes by keys of the server's; remove one of them",
@@ -360,6 +369,40 @@ impl CaptureOptions {
             "`capture.window.future_after_seconds` must be at least 3600",
         )
     }
+
+    fn validate_polling(&self) -> Result<()> {
+        let rule = |broken: bool, message: &'static str| match broken {
+            true => Err(Error::new(ErrorKind::Config, message)),
+            false => Ok(()),
+        };
+        if self.mode != Mode::Polling {
+            return rule(
+                self.query.is_some(),
+                "`capture.query` has an effect with `mode: polling` only; add that, or remove it",
+            );
+        }
+        let Some(query) = &self.query else {
+            return rule(true, "`capture.query` is missing, which `mode: polling` needs");
+        };
+        PollingQuery::parse(query)?;
+        rule(
+            self.tracking.is_none(),
+            "`capture.tracking.column` is missing: with `mode: polling` it names the column that the query compares with `:last_sync`",
+        )?;
+        rule(
+            self.tracking
+                .as_ref()
+                .is_some_and(|tracking| !matches!(tracking.kind, None | Some(KindOption::Timestamp))),
+            "`capture.tracking.kind` must be `timestamp` with `mode: polling`, or be left out",
+        )?;
+        let WindowOptions {
+            nulls, future, late, ..
+        } = &self.window;
+        rule(
+            (*nulls, *future, *late) != (Undated::Accept, Undated::Accept, Late::Accept),
+            "`capture.window.nulls`, `future` and `late` have no effect with `mode: polling`, whose query decides; remove them",
+        )
+    }
 }
 
 #[cfg(test)]
@@ -404,6 +447,24 @@ mod tests {
                 "tracking",
             ),
             (r#"{"mode":"cdc","key":["id"]}"#, "key"),
+            (r#"{"mode":"polling"}"#, "query"),
+            (r#"{"query":"SELECT id FROM t WHERE c > :last_sync"}"#, "query"),
+            (
+                r#"{"mode":"polling","query":"DELETE t WHERE c > :last_sync"}"#,
+                "query",
+            ),
+            (
+                r#"{"mode":"polling","query":"SELECT id FROM t WHERE c > :last_sync"}"#,
+                "tracking",
+            ),
+            (
+                r#"{"mode":"polling","query":"SELECT id FROM t WHERE c > :last_sync","tracking":{"column":"c","kind":"id"}}"#,
+                "kind",
+            ),
+            (
+                r#"{"mode":"polling","query":"SELECT id FROM t WHERE c > :last_sync","tracking":{"column":"c"},"window":{"late":"fail"}}"#,
+                "late",
+            ),
             (r#"{"where":" "}"#, "where"),
             (r#"{"trigger":{"install":true}}"#, "trigger"),
             (r#"{"deletes":{"ignore_where":"id < 5"}}"#, "ignore_where"),

@@ -9,7 +9,8 @@ use sqlserver_client::{CaptureInstance, ColumnInfo, Connection, DatabaseInfo, Ta
 use crate::declared_key;
 use crate::deletes;
 use crate::incarnation::Incarnation;
-use crate::options::CaptureOptions;
+use crate::options::{CaptureOptions, Mode};
+use crate::polling;
 use crate::tracker::{Seen, Tracked, track};
 
 /// A table, looked at.
@@ -62,12 +63,17 @@ impl TablePlan {
         } else {
             Vec::new()
         };
+        let polled = match options.mode {
+            Mode::Polling => Some(polling::tracked(connection, &table, &schema, &options).await?),
+            _ => None,
+        };
         let seen = Seen {
             table: &table,
             database: &database,
             schema: &schema,
             change_tracking: change_tracking.as_ref(),
             instances: &instances,
+            polled: polled.as_ref(),
         };
         let tracked = track(&seen, &options)?;
         let unmarked = deletes::unmarked(&table, &options)?;

@@ -13,7 +13,7 @@ use crate::plan::TablePlan;
 use crate::pool::Pool;
 use crate::tracker::Tracker;
 use crate::window::Window;
-use crate::{deletes, trigger};
+use crate::{deletes, polling, trigger};
 
 /// Rows of one Arrow batch.
 const BATCH_ROWS: usize = 16_384;
@@ -88,6 +88,9 @@ pub(crate) async fn read(
         Selection::Keys(keys) => by_keys(pool, plan, schema, &keyset, keys).await?,
         Selection::ChangedAfter(cut) if plan.tracked.tracker == Tracker::Trigger => {
             return trigger::changed_after(pool, plan, schema, &cut).await;
+        }
+        Selection::ChangedAfter(cut) if matches!(plan.tracked.tracker, Tracker::Polling { .. }) => {
+            return polling::changed_after(pool, plan, schema, &cut).await;
         }
         Selection::ChangedAfter(cut) => {
             let (condition, params) = Window::new(plan, &cut, &cut)?.beyond()?;

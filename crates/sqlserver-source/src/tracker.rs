@@ -9,6 +9,7 @@ use sqlserver_client::{
 use crate::clock::ColumnClock;
 use crate::column_time::grain;
 use crate::options::{CaptureOptions, Mode};
+use crate::polling_query::PollingQuery;
 use crate::{change_data_capture, change_tracking};
 
 /// How changes are told.
@@ -31,6 +32,12 @@ pub(crate) enum Tracker {
     Cdc,
     /// By a trigger of ours.
     Trigger,
+    /// By a query of the operator's own, between values of a column that it returns; the column's name is that of the query as well.
+    Polling {
+        query: PollingQuery,
+        column: TrackingColumn,
+        clock: ColumnClock,
+    },
 }
 
 impl Tracker {
@@ -79,6 +86,7 @@ impl Tracked {
             Tracker::ChangeTracking => "change_tracking".to_owned(),
             Tracker::Cdc => "cdc".to_owned(),
             Tracker::Trigger => "trigger".to_owned(),
+            Tracker::Polling { .. } => "polling".to_owned(),
         };
         Tracking::Incremental {
             how,
@@ -96,6 +104,8 @@ pub(crate) struct Seen<'a> {
     pub(crate) schema: &'a TableSchema,
     pub(crate) change_tracking: Option<&'a ChangeTrackingInfo>,
     pub(crate) instances: &'a [CaptureInstance],
+    /// How a query of the operator's tells of changes, if there is one.
+    pub(crate) polled: Option<&'a Tracked>,
 }
 
 /// Finds out how the changes of `table` are told.
@@ -147,6 +157,10 @@ pub(crate) fn track(seen: &Seen<'_>, options: &CaptureOptions) -> Result<Tracked
             });
             Ok(tracked)
         }
+        Mode::Polling => seen
+            .polled
+            .cloned()
+            .ok_or_else(|| Error::internal("the query of `mode: polling` has not been looked at")),
         Mode::Incremental => by_column(seen, options),
     }
 }

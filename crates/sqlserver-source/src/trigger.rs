@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use futures::stream::{StreamExt, TryStreamExt, once};
-use model::{Batches, Cut, Error, ErrorKind, Position, Result, SourceEvent, TableSchema};
+use model::{Batches, Cut, Error, ErrorKind, Position, Presence, Result, SourceEvent, TableSchema};
 use sqlserver_client::{Connection, Param, SqlType, quote};
 
 use crate::changes::Changes;
@@ -136,6 +136,7 @@ fn feed(objects: &Objects, schema: &TableSchema, from: u64, to: Option<u64>) -> 
         params.push(row_version::param("next", to));
     }
     KeyFeed {
+        with: String::new(),
         keys: format!(
             "(SELECT DISTINCT {} FROM {} WHERE {version} >= @from{below} AND {} IS NOT NULL)",
             quote::list(schema.key_names()),
@@ -143,6 +144,7 @@ fn feed(objects: &Objects, schema: &TableSchema, from: u64, to: Option<u64>) -> 
             objects.first_key()
         ),
         params,
+        presence: Presence::Unknown,
     }
 }
 

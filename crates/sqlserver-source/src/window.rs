@@ -47,7 +47,11 @@ impl Window {
     pub(crate) fn new(plan: &TablePlan, after: &Position, upto: &Position) -> Result<Self> {
         let options = &plan.options.window;
         let (column, reach) = match &plan.tracked.tracker {
-            Tracker::Full | Tracker::ChangeTracking | Tracker::Cdc | Tracker::Trigger => {
+            Tracker::Full
+            | Tracker::ChangeTracking
+            | Tracker::Cdc
+            | Tracker::Trigger
+            | Tracker::Polling { .. } => {
                 return Err(Error::new(
                     ErrorKind::Unsupported,
                     "the table's changes are told by no column",
@@ -326,7 +330,8 @@ impl Window {
     }
 }
 
-fn timestamp_window(
+/// What is read between two positions.
+pub(crate) fn timestamp_window(
     after: &TimestampPosition,
     upto: &TimestampPosition,
     rules: &CutRules,

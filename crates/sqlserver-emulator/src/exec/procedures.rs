@@ -26,6 +26,18 @@ pub(crate) struct Given {
     pub(crate) output: bool,
 }
 
+impl Given {
+    /// NULL, by position.
+    pub(super) fn null() -> Self {
+        Self {
+            name: String::new(),
+            value: Some(Value::Null),
+            info: TypeInfo::new(SqlType::NVarChar { len: Length::Max }),
+            output: false,
+        }
+    }
+}
+
 impl From<Param> for Given {
     fn from(param: Param) -> Self {
         let info = TypeInfo {
@@ -48,10 +60,10 @@ pub(crate) struct Finished {
     pub(crate) outputs: Vec<(usize, String, TypeInfo, Value)>,
 }
 
-type Called = Result<Finished, Failure>;
+pub(super) type Called = Result<Finished, Failure>;
 
 impl Run<'_> {
-    fn fail(&self, error: SqlError) -> Failure {
+    pub(super) fn fail(&self, error: SqlError) -> Failure {
         Failure::Error {
             error,
             scope: self.session.nest_level,
@@ -194,6 +206,7 @@ impl Run<'_> {
                     outputs: Vec::new(),
                 })
                 .map_err(|error| self.fail(error)),
+            "sp_describe_first_result_set" => self.describe_first_result(&given),
             "sp_set_session_context" => {
                 let text = |at: usize| {
                     given
@@ -261,7 +274,7 @@ impl Run<'_> {
         })
     }
 
-    fn sp_executesql(&mut self, given: Vec<Given>) -> Called {
+    pub(super) fn sp_executesql(&mut self, given: Vec<Given>) -> Called {
         let mut given = given.into_iter();
         let sql = text_of(given.next());
         let declarations = text_of(given.next());

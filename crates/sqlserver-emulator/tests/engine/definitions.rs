@@ -26,6 +26,43 @@ fn ids_do_not_run_out() {
     ]);
 }
 
+/// Columns as documented: hidden, ordinal, name, nullable, type, collation. Nothing is changed, and what is wrong is told.
+#[test]
+fn a_query_is_described_and_not_run() {
+    let engine = engine();
+    let mut session = connect(&engine);
+    for (sql, expect) in [
+        (
+            "CREATE TABLE t (id int PRIMARY KEY, d decimal(9,2) NULL, n nvarchar(max) COLLATE Latin1_General_BIN2 NULL, v rowversion)",
+            "",
+        ),
+        (
+            "EXEC sys.sp_describe_first_result_set @tsql = N'SELECT id, d, n, v FROM t WHERE id > @a; SELECT 1 AS other', \
+             @params = N'@a int', @browse_information_mode = 0",
+            "0|1|id|0|int|NULL;0|2|d|1|decimal(9,2)|NULL;0|3|n|1|nvarchar(max)|Latin1_General_BIN2;0|4|v|0|timestamp|NULL",
+        ),
+        (
+            "EXEC sp_describe_first_result_set N'DELETE t; SELECT GETDATE()'",
+            "0|1|NULL|0|datetime|NULL",
+        ),
+        (
+            "INSERT t (id) VALUES (1); EXEC sp_describe_first_result_set N'DELETE t'",
+            "",
+        ),
+        ("SELECT COUNT(*) FROM t", "1"),
+    ] {
+        assert_eq!(query(&mut session, sql), expect, "{sql}");
+    }
+    for (sql, error) in [
+        ("SELECT x FROM t", 207),
+        ("SELECT id FROM nobody", 208),
+        ("SELECT id FROM t WHERE", 102),
+    ] {
+        let describe = format!("EXEC sp_describe_first_result_set N'{sql}'");
+        assert_eq!(errors(&mut session, &describe), [error], "{sql}");
+    }
+}
+
 #[test]
 fn columns_come_and_go_with_their_rows() {
     check(&[

@@ -94,6 +94,13 @@ async fn triggers_keep_the_contract() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_polled_source_keeps_the_contract() {
+    let query = "SELECT id, updated_at FROM dbo.T WHERE updated_at >= :last_sync AND updated_at < :this_sync";
+    let options = format!(r#"{{"mode":"polling","query":"{query}","tracking":{{"column":"updated_at"}}}}"#);
+    source_conformance(|| Sample::open(&options)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_source_that_is_read_whole_keeps_the_contract() {
     source_conformance(|| Sample::open(r#"{"mode":"full"}"#)).await;
 }

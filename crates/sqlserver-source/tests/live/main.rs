@@ -10,6 +10,7 @@ mod copy;
 mod deletes;
 mod describe;
 mod ids;
+mod polling;
 mod rowversions;
 mod shop;
 mod timestamps;
