@@ -1,7 +1,7 @@
 //! Table sources: what FROM and USING may name, their hints and joins.
 
 use super::Parser;
-use crate::ast::{ChangeTableRequest, JoinKind, TableHint, TableSource};
+use crate::ast::{ChangeTableRequest, JoinKind, Query, QueryBody, TableHint, TableSource};
 use crate::error::{SqlError, SqlResult};
 use crate::lexer::TokenKind;
 
@@ -123,7 +123,9 @@ impl Parser<'_> {
             .iter()
             .any(|word| self.word_at(ahead, word));
         if query && (ahead == 1 || self.alias_follows_parentheses()) {
+            let line = self.line();
             let query = Box::new(self.parenthesized_query()?);
+            refuse_as_table(&query).map_err(|error| error.at_line(line))?;
             let Some(alias) = self.table_alias()? else {
                 return Err(self.unexpected());
             };
@@ -260,6 +262,26 @@ impl Parser<'_> {
             hint => hint,
         })
     }
+}
+
+/// What a query must not have in a derived table: errors 156 and 1033.
+fn refuse_as_table(query: &Query) -> SqlResult<()> {
+    let error = |number, message: &str| Err(SqlError::new(number, 15, 1, message));
+    let select = match &query.body {
+        QueryBody::Select(select) => Some(select),
+        _ => None,
+    };
+    if select.is_some_and(|select| select.into.is_some()) {
+        return error(156, "Incorrect syntax near the keyword 'INTO'.");
+    }
+    let cut = select.is_some_and(|select| select.top.is_some()) || query.offset.is_some();
+    if !query.order_by.is_empty() && !cut && query.for_clause.is_none() {
+        return error(
+            1033,
+            "The ORDER BY clause is invalid in views, inline functions, derived tables, subqueries, and common table expressions, unless TOP, OFFSET or FOR XML is also specified.",
+        );
+    }
+    Ok(())
 }
 
 fn known_hint(word: &str) -> TableHint {

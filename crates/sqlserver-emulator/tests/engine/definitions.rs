@@ -57,6 +57,8 @@ fn a_query_is_described_and_not_run() {
         ("SELECT x FROM t", 207),
         ("SELECT id FROM nobody", 208),
         ("SELECT id FROM t WHERE", 102),
+        ("SELECT id FROM (SELECT id FROM t ORDER BY id) AS x", 1033),
+        ("SELECT id FROM (SELECT id INTO y FROM t) AS x", 156),
     ] {
         let describe = format!("EXEC sp_describe_first_result_set N'{sql}'");
         assert_eq!(errors(&mut session, &describe), [error], "{sql}");
