@@ -248,7 +248,8 @@ pub(crate) async fn writers_of(
     plan: &TablePlan,
     fall: Option<Fall>,
 ) -> Result<Writers> {
-    if let Tracker::Timestamp { column, clock } = &plan.tracked.tracker
+    if let Tracker::Timestamp { column, clock } | Tracker::Polling { column, clock, .. } =
+        &plan.tracked.tracker
         && let ColumnClock::Zoned {
             zone,
             of_server: false,

@@ -120,7 +120,8 @@ async fn complete(connection: &mut Connection, plan: &TablePlan) -> Result<Vec<F
             remedy: grant,
         });
     }
-    if let Tracker::Timestamp { column, clock } = &plan.tracked.tracker
+    if let Tracker::Timestamp { column, clock } | Tracker::Polling { column, clock, .. } =
+        &plan.tracked.tracker
         && matches!(clock, ColumnClock::Zoned { .. })
     {
         let server = ServerClock::ask(connection).await?;

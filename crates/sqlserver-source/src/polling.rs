@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use cdc::Zone;
 use futures::stream::{StreamExt, TryStreamExt, once};
 use model::{
     Batches, Error, ErrorKind, Finding, Position, Presence, Result, Severity, SourceEvent, TableSchema,
@@ -83,7 +84,8 @@ pub(crate) async fn tracked(
             tracking.column
         )));
     }
-    let clock = ColumnClock::of(ty, tracking.clock, None);
+    let zone = tracking.zone.as_deref().and_then(Zone::named);
+    let clock = ColumnClock::of(ty, tracking.clock, zone, None);
     let findings = findings(tracking, clock);
     let column = TrackingColumn {
         name: format!("{} of {}", tracking.column, query.name()),
@@ -215,7 +217,13 @@ pub(crate) fn asked<'a>(
     let window = timestamp_window(&after, upto.as_ref().unwrap_or(&after), &rules);
     let (last, this) = match upto {
         Some(_) => (window.lo, window.hi),
-        None => (after.watermark, window.future),
+        // Of an hour that local time repeats, more may come.
+        None => {
+            let open = after
+                .repeated_from
+                .map_or(after.watermark, |from| from.min(after.watermark));
+            (open, window.future)
+        }
     };
     let bound = |name, moment| Ok::<_, Error>(Param::typed(name, value(column.ty, moment)?, column.ty));
     Ok((query, vec![bound(LAST, last)?, bound(THIS, this)?]))
