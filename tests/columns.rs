@@ -38,7 +38,7 @@ pub(crate) const MODES: [(&str, &str); 7] = [
          EXEC sys.sp_cdc_enable_table @source_schema = N'dbo', @source_name = N'Orders', @role_name = NULL",
     ),
     (
-        r#"{"mode":"polling","tracking":{"column":"updated_at"},"window":{"settle_seconds":0},
+        r#"{"mode":"polling","tracking":{"column":"updated_at","clock":"utc"},"window":{"settle_seconds":0},
             "query":"SELECT id, updated_at FROM dbo.Orders WHERE updated_at >= :last_sync AND updated_at < :this_sync"}"#,
         "",
     ),
