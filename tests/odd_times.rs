@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use model::{OddTime, RunReport};
 use orchestrator::{Reconcile, Reconciled};
-use sqlserver_source::{Late, Undated};
+use sqlserver_source::{Late, TrackingOptions, Undated};
 
 use crate::play::{HOUR, Play, SECOND};
 
@@ -170,4 +170,56 @@ async fn a_row_that_comes_late_stops_the_table_until_it_is_let_in() {
     play.world.repair(&play.table()).await;
     assert_eq!(told(&play.sync().await), []);
     play.end().await;
+}
+
+#[tokio::test]
+async fn rows_that_nobody_has_updated_yet_are_told_by_the_time_of_their_making() {
+    let mut play = Play::begin(None).await;
+    play.sql("ALTER TABLE dbo.Orders ADD created_at datetime2(3) NOT NULL DEFAULT SYSUTCDATETIME()");
+    play.sql("UPDATE dbo.Orders SET updated_at = NULL WHERE id = 1");
+    play.later(HOUR);
+    play.world.capture.window.nulls = Undated::Hold;
+    play.world.capture.tracking = Some(TrackingOptions {
+        column: "updated_at".into(),
+        kind: None,
+        clock: None,
+        zone: None,
+        fallback: Some("created_at".into()),
+    });
+    play.sync().await;
+    // The row of the watermark is read again, and no other.
+    for (id, processed) in [(10, 1), (11, 2)] {
+        play.sql(&format!(
+            "INSERT INTO dbo.Orders (id, name, updated_at) VALUES ({id}, N'new', NULL)"
+        ));
+        play.later(30 * SECOND);
+        let report = play.sync().await;
+        assert_eq!(told(&report), []);
+        let read = &report.tables[0].statistics;
+        let counts = (read.records_processed, read.records_inserted);
+        assert_eq!(counts, (processed, 1), "{report:#?}");
+    }
+    play.sql("UPDATE dbo.Orders SET name = N'changed', updated_at = SYSUTCDATETIME() WHERE id IN (1, 10)");
+    play.later(30 * SECOND);
+    let report = play.sync().await;
+    assert_eq!(report.tables[0].statistics.records_updated, 2, "{report:#?}");
+    // A last row, so that none of the others has the time of the watermark.
+    play.insert(12);
+    play.later(30 * SECOND);
+    play.sync().await;
+    play.end().await;
+}
+
+#[tokio::test]
+async fn a_fallback_of_another_type_is_refused() {
+    let mut play = Play::begin(None).await;
+    play.world.capture.tracking = Some(TrackingOptions {
+        column: "updated_at".into(),
+        kind: None,
+        clock: None,
+        zone: None,
+        fallback: Some("name".into()),
+    });
+    let report = play.fails().await;
+    assert!(report.errors[0].message.contains("fallback"), "{report:#?}");
 }

@@ -24,6 +24,9 @@ use crate::{added_columns, change_data_capture, change_tracking, declared_key, p
 /// So many rows of each kind are named that an increment leaves out.
 const LEFT_OUT_NAMED: usize = 1_000;
 
+/// The column that holds a row's time where two of the table's hold it; named so that no table has it by chance.
+const TIME: &str = "sync$time";
+
 /// Events as they are read.
 pub(crate) type Changes = Pin<Box<dyn Stream<Item = Result<SourceEvent>> + Send>>;
 
@@ -60,7 +63,7 @@ async fn by_column(
     in_time: bool,
 ) -> Result<Changes> {
     let window = Window::new(plan, after, upto)?;
-    let shape = Shape::new(plan, schema, window.column())?;
+    let shape = Shape::new(plan, schema, &window)?;
     let (condition, params) = window.conditions()?;
     let conditions: Vec<_> = [condition]
         .into_iter()
@@ -82,7 +85,9 @@ async fn by_column(
         shape: shape.arrow.clone(),
     };
     let is_synced = schema.arrow().index_of(window.column()).is_ok();
-    let expected = window.expected().filter(|_| is_synced && in_time);
+    // Which rows came late is told by the column itself.
+    let by_column = window.coalesced().is_none();
+    let expected = window.expected().filter(|_| is_synced && in_time && by_column);
     let mut ready: VecDeque<_> = expected.map(SourceEvent::Expected).into_iter().collect();
     ready.extend(left_out(pool, plan, schema, &window).await?);
     let increment = Increment {
@@ -157,16 +162,24 @@ struct Shape {
 }
 
 impl Shape {
-    fn new(plan: &TablePlan, schema: &TableSchema, tracking: &str) -> Result<Self> {
+    fn new(plan: &TablePlan, schema: &TableSchema, window: &Window) -> Result<Self> {
+        let tracking = window.column();
         let mut list = plan.table.select_list(schema)?;
         let mut fields = schema.arrow().fields().to_vec();
-        let tracking = match schema.arrow().index_of(tracking) {
-            Ok(index) => index,
-            Err(_) => {
-                let column = plan
+        let tracking = match (schema.arrow().index_of(tracking), window.coalesced()) {
+            (_, Some(time)) => {
+                let ty = plan
                     .table
                     .column(tracking)
-                    .ok_or_else(|| Error::internal(format!("the tracking column {tracking:?} is gone")))?;
+                    .map(|column| column.ty.mapped(tracking));
+                let ty = ty.transpose()?.ok_or_else(|| gone(tracking))?.arrow();
+                fields.push(Arc::new(Field::new(TIME, ty, true)));
+                list = format!("{list}, {time} AS {}", quote::identifier(TIME));
+                fields.len() - 1
+            }
+            (Ok(index), None) => index,
+            (Err(_), None) => {
+                let column = plan.table.column(tracking).ok_or_else(|| gone(tracking))?;
                 let ty = column.ty.mapped(tracking)?.arrow();
                 fields.push(Arc::new(Field::new(tracking, ty, column.nullable)));
                 list = format!("{list}, {}", column.select());
@@ -187,6 +200,10 @@ impl Shape {
             there,
         })
     }
+}
+
+fn gone(tracking: &str) -> Error {
+    Error::internal(format!("the tracking column {tracking:?} is gone"))
 }
 
 struct Increment {

@@ -291,9 +291,9 @@ fn question(plan: &TablePlan, after: &Position) -> Result<Option<Question>> {
         Some(Question {
             with: String::new(),
             from: format!(
-                "{} AS t WHERE t.{} {comparison} @after",
+                "{} AS t WHERE {}",
                 plan.from(),
-                column.quoted()
+                column.time(|column| format!("t.{column} {comparison} @after"))
             ),
             params: vec![after],
             scans,

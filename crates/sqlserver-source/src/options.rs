@@ -101,6 +101,9 @@ pub struct TrackingOptions {
     /// `clock: local` it is the server's own; else applications set the column, and `window.lag_seconds` is kept.
     #[serde(default)]
     pub zone: Option<String>,
+    /// The column of the same type that holds a row's time as long as `column` is NULL, such as `created_at`.
+    #[serde(default)]
+    pub fallback: Option<String>,
 }
 
 impl TrackingOptions {
@@ -357,6 +360,10 @@ impl CaptureOptions {
         )?;
         if let Some(tracking) = &self.tracking {
             tracking.validate_zone()?;
+            rule(
+                tracking.fallback.is_some() && self.window.late == Late::Fail,
+                "`capture.window.late: fail` cannot be told with `capture.tracking.fallback`; remove one of them",
+            )?;
         }
         let both = self
             .columns
@@ -445,6 +452,10 @@ mod tests {
             (
                 r#"{"mode":"change_tracking","tracking":{"column":"c"}}"#,
                 "tracking",
+            ),
+            (
+                r#"{"tracking":{"column":"c","fallback":"d"},"window":{"late":"fail"}}"#,
+                "fallback",
             ),
             (r#"{"mode":"cdc","key":["id"]}"#, "key"),
             (r#"{"mode":"polling"}"#, "query"),

@@ -1,14 +1,14 @@
 //! How one table's changes are told: the tracking column with what its use needs to know of it.
 
 use cdc::{ColumnFacts, ColumnKind, TrackingChoice, TrackingKind, Zone, choose_tracking, detect_tracking};
-use model::{Error, Finding, Result, Severity, TableSchema, Tracking};
+use model::{Error, ErrorKind, Finding, Result, Severity, TableSchema, Tracking};
 use sqlserver_client::{
     CaptureInstance, ChangeTrackingInfo, ColumnInfo, ColumnType, DatabaseInfo, SqlType, TableInfo, quote,
 };
 
 use crate::clock::ColumnClock;
 use crate::column_time::grain;
-use crate::options::{CaptureOptions, Mode};
+use crate::options::{CaptureOptions, Mode, TrackingOptions};
 use crate::polling_query::PollingQuery;
 use crate::{change_data_capture, change_tracking};
 
@@ -54,12 +54,43 @@ pub(crate) struct TrackingColumn {
     pub(crate) ty: SqlType,
     /// Whether an index begins with it, so that the server can deliver rows in its order without sorting.
     pub(crate) leads_index: bool,
+    /// The column of the same type that holds a row's time where this one is NULL.
+    pub(crate) fallback: Option<String>,
 }
 
 impl TrackingColumn {
     /// Its name, quoted.
     pub(crate) fn quoted(&self) -> String {
         quote::identifier(&self.name)
+    }
+
+    /// The fallback's name, quoted.
+    fn quoted_fallback(&self) -> Option<String> {
+        self.fallback.as_deref().map(quote::identifier)
+    }
+
+    /// That a row's time meets a condition, which `on` writes for a column; in a form that indexes of both columns serve.
+    pub(crate) fn time(&self, on: impl Fn(&str) -> String) -> String {
+        let (column, own) = (self.quoted(), on(&self.quoted()));
+        match self.quoted_fallback() {
+            Some(fallback) => format!("({own} OR ({column} IS NULL AND {}))", on(&fallback)),
+            None => own,
+        }
+    }
+
+    /// That a row has no time.
+    pub(crate) fn no_time(&self) -> String {
+        let column = self.quoted();
+        match self.quoted_fallback() {
+            Some(fallback) => format!("({column} IS NULL AND {fallback} IS NULL)"),
+            None => format!("{column} IS NULL"),
+        }
+    }
+
+    /// A row's time, if it is not in the column alone.
+    pub(crate) fn coalesced(&self) -> Option<String> {
+        let fallback = self.quoted_fallback()?;
+        Some(format!("COALESCE({}, {fallback})", self.quoted()))
     }
 }
 
@@ -182,6 +213,18 @@ fn by_column(seen: &Seen<'_>, options: &CaptureOptions) -> Result<Tracked> {
     }
     let table = seen.table;
     let mut facts = facts(table);
+    if let Some(TrackingOptions {
+        column,
+        fallback: Some(fallback),
+        ..
+    }) = &options.tracking
+    {
+        // A row has a time if one of the two columns has.
+        let may_be_null = table.column(fallback).is_none_or(|info| info.nullable);
+        for fact in facts.iter_mut().filter(|fact| fact.name == *column) {
+            fact.nullable &= may_be_null;
+        }
+    }
     if options.tracking.is_none() && !seen.database.writable {
         facts.retain(|column| column.kind != ColumnKind::RowVersion);
     }
@@ -214,7 +257,12 @@ fn tracked(table: &TableInfo, options: &CaptureOptions, choice: TrackingChoice) 
         name: choice.column.clone(),
         ty: info.ty.mapped(&choice.column)?,
         leads_index: leads_index(table, &choice.column),
+        fallback: options
+            .tracking
+            .as_ref()
+            .and_then(|tracking| tracking.fallback.clone()),
     };
+    check_fallback(table, &column, choice.kind)?;
     let mut findings = choice.findings;
     let tracker = match choice.kind {
         TrackingKind::Id => Tracker::Id(column),
@@ -234,6 +282,26 @@ fn tracked(table: &TableInfo, options: &CaptureOptions, choice: TrackingChoice) 
         reason: choice.reason,
         findings,
     })
+}
+
+fn check_fallback(table: &TableInfo, column: &TrackingColumn, kind: TrackingKind) -> Result<()> {
+    let Some(fallback) = &column.fallback else {
+        return Ok(());
+    };
+    let ty = table
+        .column(fallback)
+        .and_then(|info| info.ty.mapped(fallback).ok());
+    if kind == TrackingKind::Timestamp && ty == Some(column.ty) && *fallback != column.name {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Config,
+        format!(
+            "`capture.tracking.fallback` must be another column of times of the same type as {} ({})",
+            column.name, column.ty
+        ),
+    )
+    .with("table", &table.name))
 }
 
 fn facts(table: &TableInfo) -> Vec<ColumnFacts> {

@@ -118,7 +118,12 @@ impl Window {
 
     /// Whether rows are asked for in the column's order, which an index gives for nothing.
     pub(crate) fn is_ordered(&self) -> bool {
-        self.column.leads_index
+        self.column.leads_index && self.column.fallback.is_none()
+    }
+
+    /// A row's time, if it is not in the tracking column alone.
+    pub(crate) fn coalesced(&self) -> Option<String> {
+        self.column.coalesced()
     }
 
     /// The condition on rows, with its parameters.
@@ -127,14 +132,17 @@ impl Window {
         let (mut any, mut params) = (Vec::new(), Vec::new());
         match &self.reach {
             Reach::Timestamp { window, policy, .. } => {
-                any.push(format!("({column} >= @lo AND {column} < @hi)"));
+                any.push(
+                    self.column
+                        .time(|column| format!("({column} >= @lo AND {column} < @hi)")),
+                );
                 params.push(self.moment("lo", window.lo)?);
                 params.push(self.moment("hi", window.hi)?);
                 if policy.nulls == Undated::Accept {
-                    any.push(format!("{column} IS NULL"));
+                    any.push(self.column.no_time());
                 }
                 if policy.future == Undated::Accept {
-                    any.push(format!("{column} > @future"));
+                    any.push(self.column.time(|column| format!("{column} > @future")));
                     params.push(self.moment("future", window.future)?);
                 }
             }
@@ -169,12 +177,13 @@ impl Window {
             } => {
                 // Of an hour that local time repeats, more may come.
                 let open = upto.repeated_from.map_or(window.hi, |from| from.min(window.hi));
-                let mut any = vec![format!("({column} >= @hi AND {column} <= @future)")];
+                let open_ahead = |column: &str| format!("({column} >= @hi AND {column} <= @future)");
+                let mut any = vec![self.column.time(open_ahead)];
                 if policy.nulls == Undated::Hold {
-                    any.push(format!("{column} IS NULL"));
+                    any.push(self.column.no_time());
                 }
                 if policy.future == Undated::Hold {
-                    any.push(format!("{column} > @future"));
+                    any.push(self.column.time(|column| format!("{column} > @future")));
                 }
                 let params = vec![self.moment("hi", open)?, self.moment("future", window.future)?];
                 (format!("({})", any.join(" OR ")), params)
@@ -203,15 +212,15 @@ impl Window {
     pub(crate) fn left_out(&self) -> Result<Vec<(String, Vec<Param>, bool)>> {
         let mut left_out = Vec::new();
         if let Reach::Timestamp { window, policy, .. } = &self.reach {
-            let column = self.column.quoted();
             if policy.nulls != Undated::Accept {
                 let refused = policy.nulls == Undated::Fail;
-                left_out.push((format!("{column} IS NULL"), Vec::new(), refused));
+                left_out.push((self.column.no_time(), Vec::new(), refused));
             }
             if policy.future != Undated::Accept {
                 let future = self.moment("future", window.future)?;
                 let refused = policy.future == Undated::Fail;
-                left_out.push((format!("{column} > @future"), vec![future], refused));
+                let ahead = self.column.time(|column| format!("{column} > @future"));
+                left_out.push((ahead, vec![future], refused));
             }
         }
         Ok(left_out)
