@@ -22,8 +22,8 @@ use crate::options::WriterOptions;
 use crate::partitioned_writer::PartitionedWriter;
 use crate::staged::{Located, StagedFile, StagedFiles};
 
-/// Keys that are looked up together at most; they are held in memory.
-const KEYS_AT_ONCE: usize = 1 << 20;
+/// Keys that are looked up together at most; each takes some 450 bytes in memory with what is found.
+const KEYS_AT_ONCE: usize = 1 << 18;
 
 /// So many rows of unknown presence in a batch are worth a sample.
 const MANY: usize = 4_096;
