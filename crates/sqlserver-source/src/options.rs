@@ -402,6 +402,12 @@ impl CaptureOptions {
                 .is_some_and(|tracking| !matches!(tracking.kind, None | Some(KindOption::Timestamp))),
             "`capture.tracking.kind` must be `timestamp` with `mode: polling`, or be left out",
         )?;
+        rule(
+            self.tracking
+                .as_ref()
+                .is_some_and(|tracking| tracking.fallback.is_some()),
+            "`capture.tracking.fallback` has no effect with `mode: polling`; let the query name both columns",
+        )?;
         let WindowOptions {
             nulls, future, late, ..
         } = &self.window;
@@ -459,6 +465,10 @@ mod tests {
             ),
             (r#"{"mode":"cdc","key":["id"]}"#, "key"),
             (r#"{"mode":"polling"}"#, "query"),
+            (
+                r#"{"mode":"polling","query":"SELECT id FROM t WHERE c > :last_sync","tracking":{"column":"c","fallback":"d"}}"#,
+                "fallback",
+            ),
             (r#"{"query":"SELECT id FROM t WHERE c > :last_sync"}"#, "query"),
             (
                 r#"{"mode":"polling","query":"DELETE t WHERE c > :last_sync"}"#,

@@ -91,6 +91,7 @@ pub(crate) async fn tracked(
         name: format!("{} of {}", tracking.column, query.name()),
         ty,
         leads_index: false,
+        fallback: None,
     };
     Ok(Tracked {
         tracker: Tracker::Polling { query, column, clock },
