@@ -340,12 +340,15 @@ fn question(plan: &TablePlan, after: &Position) -> Result<Option<Question>> {
         }
         Tracker::Polling { .. } if after.kind == TimestampPosition::NAME => {
             let (query, params) = polling::asked(plan, after, None)?;
+            // Nobody knows how much it reads; taken for a scan of the table.
+            let Some(scans) = scans(false, plan.table.approximate_rows) else {
+                return Ok(None);
+            };
             Some(Question {
                 with: query.with.clone(),
                 from: query.rows(),
                 params,
-                // Nobody knows how much it reads; taken for a scan of the table.
-                scans: plan.table.approximate_rows.unwrap_or(0),
+                scans,
             })
         }
         Tracker::Id(column) if after.kind == IdColumnPosition::NAME => {

@@ -199,6 +199,12 @@ fn check(tokens: &[Token<'_>]) -> Result<()> {
     if depth > 0 {
         return Err(wrong("does not close a parenthesis"));
     }
+    if let Some(limit) = limit(tokens) {
+        return Err(wrong(format!(
+            "names a part of the changes only, by {}; the others would never be asked for again",
+            limit.text
+        )));
+    }
     let asks = tokens.iter().any(|token| token.kind == Kind::Placeholder(LAST));
     if !asks {
         return Err(wrong(format!(
@@ -206,6 +212,15 @@ fn check(tokens: &[Token<'_>]) -> Result<()> {
         )));
     }
     Ok(())
+}
+
+/// What leaves out rows of the query itself, not of a subquery: `TOP`, or `OFFSET … FETCH`.
+fn limit<'a>(tokens: &[Token<'a>]) -> Option<Token<'a>> {
+    let mut depth = 0_i32;
+    tokens.iter().copied().find(|token| {
+        depth += i32::from(token.is("(")) - i32::from(token.is(")"));
+        depth == 0 && (token.is("TOP") || token.is("OFFSET"))
+    })
 }
 
 /// The place of the SELECT, behind the common table expressions if there are any: `WITH name (columns) AS (query), …`.
@@ -297,6 +312,11 @@ mod tests {
             ("SELECT id FROM t -- :last_sync", ":last_sync"),
             ("SELECT id FROM t WHERE c > :lastsync", ":lastsync"),
             ("SELECT id FROM t WHERE c > : last_sync", "has :;"),
+            ("SELECT TOP (9) id FROM t WHERE c > :last_sync", "by TOP"),
+            (
+                "SELECT id FROM t WHERE c > :last_sync ORDER BY c OFFSET 0 ROWS FETCH NEXT 9 ROWS ONLY",
+                "by OFFSET",
+            ),
             ("UPDATE t SET c = :last_sync", "one SELECT"),
             ("EXEC p :last_sync", "one SELECT"),
             ("(SELECT id FROM t WHERE c > :last_sync)", "one SELECT"),

@@ -3,21 +3,6 @@
 use crate::world::{World, exit};
 
 #[test]
-fn a_type_that_is_not_mapped_is_named_with_its_column() {
-    let world = World::with("CREATE TABLE dbo.T (id int NOT NULL PRIMARY KEY, odd sql_variant NULL)");
-    world.sql("shop", "INSERT dbo.T VALUES (1, 5)");
-    world.configure("- table: dbo.T");
-    let says = ["odd", "sql_variant", "dbo.T"];
-    for command in ["plan", "run", "check"] {
-        world.call(&[command]).expect(exit::FAILURE, &says);
-    }
-    world.expect_nothing_done();
-    world.configure("- table: dbo.T\n  capture: { columns: { exclude: [odd] } }");
-    world.call(&["run"]).expect(exit::SUCCESS, &[]);
-    assert_eq!(world.target_rows("dbo.T").len(), 1);
-}
-
-#[test]
 fn a_loss_is_refused_with_the_lines_that_would_allow_it() {
     for (ty, value, loss) in [
         ("datetime2(7)", "'2026-11-21T12:00:00.1234567'", "datetime2_7"),
