@@ -1,4 +1,4 @@
-//! Types that Iceberg cannot hold.
+//! Types that Iceberg cannot hold without a loss.
 
 use crate::world::{World, exit};
 
