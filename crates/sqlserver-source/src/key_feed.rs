@@ -11,7 +11,7 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use arrow_select::filter::filter_record_batch;
 use futures::TryStreamExt;
 use futures::stream::StreamExt;
-use model::{ChangeBatch, Error, Op, Presence, Result, SourceEvent, TableName, TableSchema};
+use model::{Batches, ChangeBatch, Error, Op, Presence, Result, SourceEvent, TableName, TableSchema};
 use sqlserver_client::{Param, quote};
 
 use crate::changes::Changes;
@@ -55,6 +55,23 @@ impl KeyFeed {
             .map_ok(|batches| futures::stream::iter(batches.into_iter().map(Ok)))
             .try_flatten();
         Ok(events.boxed())
+    }
+
+    /// The changes alone.
+    pub(crate) async fn batches(
+        self,
+        pool: &Arc<Pool>,
+        plan: &TablePlan,
+        schema: &Arc<TableSchema>,
+    ) -> Result<Batches> {
+        let events = self.events(pool, plan, schema).await?;
+        let batches = events.try_filter_map(async |event| {
+            Ok(match event {
+                SourceEvent::Changes(batch) => Some(batch),
+                _ => None,
+            })
+        });
+        Ok(batches.boxed())
     }
 
     /// Every key, with its row where there is one. A row that the configured filter does not let through is none.

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use cdc::Zone;
-use futures::stream::{StreamExt, TryStreamExt, once};
+use futures::stream::{StreamExt, once};
 use model::{
     Batches, Error, ErrorKind, Finding, Position, Presence, Result, Severity, SourceEvent, TableSchema,
 };
@@ -171,14 +171,7 @@ pub(crate) async fn changed_after(
     schema: &Arc<TableSchema>,
     cut: &Position,
 ) -> Result<Batches> {
-    let events = feed(plan, schema, cut, None)?.events(pool, plan, schema).await?;
-    let batches = events.try_filter_map(async |event| {
-        Ok(match event {
-            SourceEvent::Changes(batch) => Some(batch),
-            _ => None,
-        })
-    });
-    Ok(batches.boxed())
+    feed(plan, schema, cut, None)?.batches(pool, plan, schema).await
 }
 
 fn feed(

@@ -116,14 +116,7 @@ pub(crate) async fn changed_after(
 ) -> Result<Batches> {
     let objects = Objects::of(&plan.table, &plan.schema)?;
     let feed = feed(&objects, schema, TriggerPosition::read(cut)?.next, None);
-    let events = feed.events(pool, plan, schema).await?;
-    let batches = events.try_filter_map(async |event| {
-        Ok(match event {
-            SourceEvent::Changes(batch) => Some(batch),
-            _ => None,
-        })
-    });
-    Ok(batches.boxed())
+    feed.batches(pool, plan, schema).await
 }
 
 /// The keys with a version at and above `from`, and below `to`.
