@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 const KIND: &str = "snapshot";
 
 /// Which snapshot of a table is read.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum SnapshotChoice {
     /// The head of the main branch.
     #[default]
@@ -18,18 +18,28 @@ pub enum SnapshotChoice {
     Id(i64),
     /// The one that was the head at this time, by the table's snapshot log.
     AsOf(Timestamp),
+    /// The one that the tag or branch of this name points to.
+    Named(String),
 }
 
 impl SnapshotChoice {
+    /// A snapshot by its id, or by the name of a tag or branch.
+    pub fn parse(text: &str) -> Self {
+        match text.parse() {
+            Ok(id) => Self::Id(id),
+            Err(_) => Self::Named(text.to_owned()),
+        }
+    }
+
     /// The chosen snapshot; `None` if the table has none yet.
     ///
     /// # Errors
     ///
-    /// `NotFound` if the table has no such snapshot (any more).
-    pub fn resolve(self, table: &TableHandle) -> Result<Option<SnapshotRef>> {
+    /// `NotFound` if the table has no such snapshot, tag or branch (any more).
+    pub fn resolve(&self, table: &TableHandle) -> Result<Option<SnapshotRef>> {
         match self {
             Self::Current => Ok(table.head().cloned()),
-            Self::Id(id) => by_id(table, id).map(Some),
+            Self::Id(id) => by_id(table, *id).map(Some),
             Self::AsOf(time) => {
                 let log = table.metadata().history();
                 let entry = log.iter().rfind(|entry| entry.timestamp_ms() <= time.0);
@@ -44,6 +54,14 @@ impl SnapshotChoice {
                 })?;
                 by_id(table, entry.snapshot_id).map(Some)
             }
+            Self::Named(name) => match table.metadata().snapshot_for_ref(name) {
+                Some(snapshot) => Ok(Some(snapshot.clone())),
+                None => Err(
+                    Error::new(ErrorKind::NotFound, "the table has no such tag or branch")
+                        .with("table", table.name())
+                        .with("name", name),
+                ),
+            },
         }
     }
 }

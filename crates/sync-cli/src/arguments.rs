@@ -194,9 +194,9 @@ pub struct Run {
     /// Copy everything again and replace what is there, in one commit per table.
     #[arg(long)]
     pub full: bool,
-    /// Apply this Iceberg snapshot to the target instead of the newest; needs exactly one table.
-    #[arg(long, value_name = "ID")]
-    pub snapshot: Option<i64>,
+    /// Apply this Iceberg snapshot, by its id or by the name of a tag or branch, to the target instead of the newest; needs exactly one table.
+    #[arg(long, value_name = "ID|NAME")]
+    pub snapshot: Option<String>,
 }
 
 /// What to show of an Iceberg table.
@@ -204,9 +204,9 @@ pub struct Run {
 pub struct Inspect {
     /// The table, by its name in the source.
     pub table: String,
-    /// As of this snapshot.
-    #[arg(long, value_name = "ID")]
-    pub snapshot: Option<i64>,
+    /// As of this snapshot, by its id or by the name of a tag or branch.
+    #[arg(long, value_name = "ID|NAME")]
+    pub snapshot: Option<String>,
     /// As of this time, in RFC 3339.
     #[arg(long, value_name = "TIME", conflicts_with = "snapshot")]
     pub at: Option<String>,

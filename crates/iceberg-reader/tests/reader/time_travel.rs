@@ -33,7 +33,7 @@ async fn cut(lake: &Lake, source: &IcebergSource) -> Position {
 }
 
 #[tokio::test]
-async fn any_snapshot_can_be_read_by_id_time_or_position() {
+async fn any_snapshot_can_be_read_by_id_time_name_or_position() {
     let lake = Lake::new(sample_schema(true), 1).await;
     let empty = cut(&lake, &lake.source()).await;
     let first = append(&lake, 1).await;
@@ -49,7 +49,19 @@ async fn any_snapshot_can_be_read_by_id_time_or_position() {
     assert_eq!(ids(&lake, &lake.source(), None).await, [1, 2]);
     assert_eq!(ids(&lake, &lake.source(), Some(&position)).await, [1]);
     assert!(ids(&lake, &lake.source(), Some(&empty)).await.is_empty());
-    assert_eq!(ids(&lake, &pinned(SnapshotChoice::Id(first)), None).await, [1]);
+    let tagging = lake.source().holding("yesterday");
+    tagging.acknowledge(&lake.table(), &position).await.unwrap();
+    for (choice, rows) in [
+        (SnapshotChoice::parse(&first.to_string()), &[1][..]),
+        (SnapshotChoice::parse("yesterday"), &[1]),
+        (SnapshotChoice::parse("main"), &[1, 2]),
+    ] {
+        assert_eq!(
+            ids(&lake, &pinned(choice.clone()), None).await,
+            rows,
+            "{choice:?}"
+        );
+    }
     assert_eq!(
         ids(
             &lake,
@@ -63,8 +75,12 @@ async fn any_snapshot_can_be_read_by_id_time_or_position() {
     for choice in [
         SnapshotChoice::Id(4711),
         SnapshotChoice::AsOf(just_before(made_first)),
+        SnapshotChoice::Named("tomorrow".into()),
     ] {
-        let refused = pinned(choice).cut(&[lake.table()], None).await.unwrap_err();
+        let refused = pinned(choice.clone())
+            .cut(&[lake.table()], None)
+            .await
+            .unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::NotFound, "{choice:?}");
     }
 }

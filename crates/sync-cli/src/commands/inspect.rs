@@ -34,7 +34,7 @@ struct Inspected {
 pub(crate) async fn run(parts: &Parts, inspect: &Inspect) -> Result<Answer> {
     let table = load(parts, &inspect.table).await?;
     let choice = match (&inspect.snapshot, &inspect.at) {
-        (Some(id), _) => SnapshotChoice::Id(*id),
+        (Some(snapshot), _) => SnapshotChoice::parse(snapshot),
         (None, Some(time)) => SnapshotChoice::AsOf(parse_time(time)?),
         (None, None) => SnapshotChoice::Current,
     };

@@ -127,9 +127,9 @@ pub(crate) fn spill(parts: &Parts) -> SpillOptions {
 
 /// Each table's way through all directions.
 pub(crate) fn routes(parts: &Parts, tables: &[Selected], options: &arguments::Run) -> Result<Vec<Route>> {
-    let choice = match (options.snapshot, tables.len(), parts.has(Direction::Apply)) {
+    let choice = match (&options.snapshot, tables.len(), parts.has(Direction::Apply)) {
         (None, ..) => SnapshotChoice::Current,
-        (Some(id), 1, true) => SnapshotChoice::Id(id),
+        (Some(snapshot), 1, true) => SnapshotChoice::parse(snapshot),
         (Some(_), _, false) => {
             return Err(Error::new(
                 ErrorKind::Config,
