@@ -9,7 +9,9 @@ use iceberg::io::{FileIO, FileMetadata};
 use iceberg::spec::DataFile;
 use model::{Error, ErrorKind, Result};
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowSelectionPolicy};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, RowSelection, RowSelectionPolicy,
+};
 use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
 use parquet::bloom_filter::Sbbf;
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
@@ -152,22 +154,19 @@ impl DataFileReader {
             .map(|group| rows_per_batch(group, &file.mask))
             .min()
             .unwrap_or(1);
-        let policy = if selection.row_count() > selection.skipped_row_count() {
-            RowSelectionPolicy::Auto {
-                threshold: FILTERED_BELOW,
-            }
-        } else {
-            RowSelectionPolicy::default()
-        };
         let reader = file_reader(&self.file_io, &self.path, self.size).await?;
-        let batches = ParquetRecordBatchStreamBuilder::new_with_metadata(reader, self.metadata.clone())
+        let mut builder = ParquetRecordBatchStreamBuilder::new_with_metadata(reader, self.metadata.clone())
             .with_projection(file.mask.clone())
             .with_row_groups(row_groups)
-            .with_row_selection(selection)
-            .with_row_selection_policy(policy)
-            .with_batch_size(batch_rows)
-            .build()
-            .map_err(|error| damaged(&self.path, error))?;
+            .with_batch_size(batch_rows);
+        // Whole row groups are read without a selection, which would fetch and look for each page.
+        if selection.skipped_row_count() > 0 {
+            let policy = policy_for(&selection);
+            builder = builder
+                .with_row_selection(selection)
+                .with_row_selection_policy(policy);
+        }
+        let batches = builder.build().map_err(|error| damaged(&self.path, error))?;
         let mut positions = rows.into_positions();
         let path = self.path.clone();
         Ok(batches
@@ -178,6 +177,16 @@ impl DataFileReader {
                 Ok(FileRows { rows, positions })
             })
             .boxed())
+    }
+}
+
+fn policy_for(selection: &RowSelection) -> RowSelectionPolicy {
+    if selection.row_count() > selection.skipped_row_count() {
+        RowSelectionPolicy::Auto {
+            threshold: FILTERED_BELOW,
+        }
+    } else {
+        RowSelectionPolicy::default()
     }
 }
 
