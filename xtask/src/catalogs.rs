@@ -30,11 +30,20 @@ enum Kind {
     Rest,
     /// The filesystem catalog in a bucket.
     S3,
+    /// The filesystem catalog in a container of Azurite.
+    Azure,
     /// A mock of S3 Tables: the REST service behind signed requests.
     S3Tables,
 }
 
-const ALL: [Kind; 5] = [Kind::Sqlite, Kind::Postgres, Kind::Rest, Kind::S3, Kind::S3Tables];
+const ALL: [Kind; 6] = [
+    Kind::Sqlite,
+    Kind::Postgres,
+    Kind::Rest,
+    Kind::S3,
+    Kind::Azure,
+    Kind::S3Tables,
+];
 
 /// Runs the suite; ends with an error if a catalog does not keep the contract, or cannot be run.
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -77,6 +86,10 @@ impl Kind {
             Self::S3 => {
                 let server = servers::s3(directory)?;
                 test("s3::", python, Some(("CATALOG_S3", &server)))
+            }
+            Self::Azure => {
+                let server = servers::azure(directory, python)?;
+                test("azure::", python, Some(("CATALOG_AZURE", &server)))
             }
             Self::S3Tables => {
                 let service = servers::rest(directory)?;

@@ -7,13 +7,11 @@
 //! Locations are compared without what does not tell files apart: `file:/x`, `file:///x` and `/x` are one file, and so are `s3://b/x`
 //! and `s3a://b/x`.
 
-use std::collections::{BTreeSet, HashSet};
-use std::io::ErrorKind as Io;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, HashSet};
 
 use iceberg::spec::TableMetadata;
-use iceberg_table::{Catalog, TableHandle, io_error, remove_files};
-use model::{Clock, Error, ErrorKind, Result, TableName, Timestamp};
+use iceberg_table::{Catalog, StoredFile, TableHandle, remove_files};
+use model::{Clock, Error, ErrorKind, Result, TableName};
 use serde::Serialize;
 
 use crate::reachable::{Entries, Reachable, files_of};
@@ -61,12 +59,12 @@ pub struct Orphans {
     pub removed: bool,
 }
 
-/// Looks for the orphans of a table on a local or mounted file system, and removes them if told to.
+/// Looks for the orphans of a table, and removes them if told to.
 ///
 /// # Errors
 ///
-/// `NotFound` without such a table; `Unsupported` if it is elsewhere, or its property `gc.enabled` is `false`; as the storage says if
-/// anything could not be read: then nothing is removed.
+/// `NotFound` without such a table; `Unsupported` if its property `gc.enabled` is `false`; as the storage says if anything could not be
+/// read: then nothing is removed.
 ///
 /// # Cancel safety
 ///
@@ -80,20 +78,13 @@ pub async fn remove_orphans(
     // The directory is read first: what is committed afterwards is in the metadata that is read then.
     let before = load(catalog, name).await?;
     refuse_without_garbage_collection(&before)?;
-    let directories = directories(before.metadata()).ok_or_else(|| {
-        Error::new(ErrorKind::Unsupported, "orphans are found on file systems only")
-            .with("table", name)
-            .with("location", before.metadata().location())
-    })?;
-    let listed = tokio::task::spawn_blocking(move || list(directories))
-        .await
-        .map_err(|e| Error::internal("listing a directory did not finish").caused_by(e))??;
+    let listed = listed(&before).await?;
     let table = load(catalog, name).await?;
     refuse_without_garbage_collection(&table)?;
     let referenced = referenced(&table).await?;
     let mut orphans = Orphans::default();
     for file in listed {
-        if is_metadata_of_catalog(&file.path) || referenced.contains(&normalised(&file.path)) {
+        if is_metadata_of_catalog(&file.location) || referenced.contains(&normalised(&file.location)) {
             continue;
         }
         if file.modified.0 > clock.now().0 - options.older_than_ms {
@@ -101,7 +92,7 @@ pub async fn remove_orphans(
             continue;
         }
         orphans.bytes += file.bytes;
-        orphans.files.push(file.path);
+        orphans.files.push(file.location);
     }
     orphans.files.sort();
     if !options.dry_run {
@@ -164,106 +155,62 @@ fn normalised(location: &str) -> String {
     normal
 }
 
-fn local(location: &str) -> Option<PathBuf> {
-    let path = match location.split_once(':') {
-        Some(("file", rest)) => rest.strip_prefix("//").unwrap_or(rest),
-        Some((scheme, _)) if !scheme.contains('/') => return None,
-        _ => location,
-    };
-    Some(PathBuf::from(path))
-}
-
-struct Listed {
-    path: String,
-    bytes: u64,
-    modified: Timestamp,
-}
-
-/// Where the files of a table are, if that is on a file system.
-fn directories(metadata: &TableMetadata) -> Option<BTreeSet<PathBuf>> {
-    let root = local(metadata.location())?;
+/// The directories of a table's files, none of which is in another one.
+fn directories(metadata: &TableMetadata) -> Vec<String> {
+    let root = metadata.location().trim_end_matches('/');
+    let inside = |path: &str| path.starts_with(&format!("{}/", normalised(root)));
     let named = WRITE_PATHS
         .iter()
         .filter_map(|name| metadata.properties().get(*name));
-    let named = named.filter_map(|location| local(location));
-    let named = named.filter(|path| path.starts_with(&root) && *path != root);
-    Some(
-        named
-            .chain(["data", "metadata"].map(|name| root.join(name)))
-            .collect(),
-    )
-}
-
-/// Whether a directory is a table's, as far as its metadata is on the same file system.
-fn is_of_table(directory: &Path) -> std::io::Result<bool> {
-    let entries = match std::fs::read_dir(directory.join("metadata")) {
-        Ok(entries) => entries,
-        Err(e) if matches!(e.kind(), Io::NotFound | Io::NotADirectory) => return Ok(false),
-        Err(e) => return Err(e),
-    };
-    for entry in entries {
-        if is_metadata_of_catalog(&entry?.file_name().to_string_lossy()) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-/// All files below these directories, as far as they are there, without those of other tables. Whatever cannot be read is an error;
-/// links are not followed.
-fn list(roots: BTreeSet<PathBuf>) -> Result<Vec<Listed>> {
-    let mut files = Vec::new();
-    let exists = |root: &PathBuf| std::fs::symlink_metadata(root).is_ok_and(|found| found.is_dir());
-    let is_inner = |root: &PathBuf| root.ancestors().skip(1).any(|outer| roots.contains(outer));
-    let mut directories: Vec<_> = roots
-        .iter()
-        .filter(|root| exists(root) && !is_inner(root))
+    let own = ["data", "metadata"].map(|name| format!("{root}/{name}"));
+    let by_path: BTreeMap<String, String> = named
         .cloned()
+        .chain(own)
+        .map(|directory| (normalised(&directory), directory))
+        .filter(|(path, _)| inside(path))
         .collect();
-    while let Some(directory) = directories.pop() {
-        let failed = |e| {
-            io_error(
-                "cannot list the table's directory, so nothing is taken for an orphan",
-                &directory,
-                e,
-            )
-        };
-        if is_of_table(&directory).map_err(failed)? {
-            continue;
-        }
-        for entry in std::fs::read_dir(&directory).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            let metadata = entry.metadata().map_err(failed)?;
-            if metadata.is_dir() {
-                directories.push(entry.path());
-            } else if metadata.is_file() {
-                let path = entry.path();
-                let path = path.to_str().ok_or_else(|| {
-                    Error::new(
-                        ErrorKind::Unsupported,
-                        "a file's name is not Unicode, so nothing is taken for an orphan",
-                    )
-                    .with("file", path.display())
-                })?;
-                files.push(Listed {
-                    path: format!("file://{path}"),
-                    bytes: metadata.len(),
-                    modified: modified(&metadata).map_err(failed)?,
-                });
-            }
-        }
+    let outermost = by_path
+        .iter()
+        .filter(|(path, _)| !outer(path).any(|outer| by_path.contains_key(outer)));
+    outermost.map(|(_, directory)| directory.clone()).collect()
+}
+
+/// The directories that a normalised location is in, from the innermost.
+fn outer(path: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(parent(path), |path| parent(path))
+}
+
+fn parent(path: &str) -> Option<&str> {
+    path.rsplit_once('/').map(|(parent, _)| parent)
+}
+
+/// The files in a table's directories, without those of other tables there.
+async fn listed(table: &TableHandle) -> Result<Vec<StoredFile>> {
+    let mut files = Vec::new();
+    for directory in directories(table.metadata()) {
+        let found = table.files_below(&directory).await.map_err(|e| {
+            e.with("directory", &directory)
+                .hint("what cannot be listed hides what is there, so nothing was taken for an orphan")
+        })?;
+        files.extend(without_other_tables(found, &normalised(&directory)));
     }
     Ok(files)
 }
 
-fn modified(metadata: &std::fs::Metadata) -> std::io::Result<Timestamp> {
-    let since_1970 = metadata
-        .modified()?
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap_or_default();
-    Ok(Timestamp(
-        i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX),
-    ))
+/// Without files in a directory of a table, which may be `root` itself.
+fn without_other_tables(files: Vec<StoredFile>, root: &str) -> impl Iterator<Item = StoredFile> {
+    let paths = files.iter().map(|file| normalised(&file.location));
+    let tables = paths
+        .filter(|path| is_metadata_of_catalog(path))
+        .filter_map(|path| {
+            let table = parent(&path)?.strip_suffix("/metadata")?;
+            (table == root || outer(table).any(|outer| outer == root)).then(|| table.to_owned())
+        });
+    let tables: HashSet<String> = tables.collect();
+    files.into_iter().filter(move |file| {
+        let path = normalised(&file.location);
+        !outer(&path).any(|outer| tables.contains(outer))
+    })
 }
 
 #[cfg(test)]

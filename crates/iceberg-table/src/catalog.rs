@@ -14,18 +14,20 @@ use iceberg::{TableRequirement, TableUpdate};
 use model::{Result, TableName, TableSchema};
 
 use crate::schema::table_schema;
+use crate::storage::{Storage, StoredFile};
 
 /// A table as it was when it was loaded. Nothing in it changes; load again to see what others committed.
 #[derive(Debug, Clone)]
 pub struct TableHandle {
     name: TableName,
     table: Table,
+    storage: Storage,
 }
 
 impl TableHandle {
     /// Wraps a table that a catalog has loaded.
-    pub fn new(name: TableName, table: Table) -> Self {
-        Self { name, table }
+    pub(crate) fn new(name: TableName, table: Table, storage: Storage) -> Self {
+        Self { name, table, storage }
     }
 
     /// The name, by which the catalog knows it.
@@ -36,6 +38,20 @@ impl TableHandle {
     /// The iceberg library's view: metadata, file access, manifest lists.
     pub fn table(&self) -> &Table {
         &self.table
+    }
+
+    /// How the table's files are reached.
+    pub(crate) fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
+    /// All files below a location that is reached like the table's own, in no order; none if nothing is there.
+    ///
+    /// # Errors
+    ///
+    /// As the storage says, if any of them cannot be listed; `Unsupported` if a name is not Unicode.
+    pub async fn files_below(&self, location: &str) -> Result<Vec<StoredFile>> {
+        self.storage.list(location).await
     }
 
     /// The metadata.

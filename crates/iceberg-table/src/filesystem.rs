@@ -78,7 +78,7 @@ impl FileSystemCatalog {
     }
 
     async fn open(&self, name: &TableName, location: String) -> Result<TableHandle> {
-        let read = metadata::read(name, location, self.storage.file_io()).await;
+        let read = metadata::read(name, location, &self.storage).await;
         read.map_err(|e| e.hint("restore the file, or remove it so that the version before it is the newest"))
     }
 
@@ -167,7 +167,7 @@ impl Catalog for FileSystemCatalog {
             Publication::Published => {
                 self.prune(&versions, &metadata).await;
                 let file = versions.file(version + 1);
-                let opened = metadata::open(base.name(), metadata, file, self.storage.file_io());
+                let opened = metadata::open(base.name(), metadata, file, &self.storage);
                 Ok(opened.map_or_else(
                     |e| CatalogCommit::Unknown { why: e.to_string() },
                     |table| CatalogCommit::Done(Box::new(table)),

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use iceberg::io::FileIO;
 use iceberg::spec::{Operation, Snapshot, Summary, TableMetadata, TableMetadataBuilder};
 use iceberg::table::Table;
 use iceberg::{NamespaceIdent, Runtime, TableIdent, TableUpdate};
@@ -11,6 +10,7 @@ use uuid::Uuid;
 
 use crate::catalog::{MetadataChange, NewTable, TableHandle};
 use crate::error::iceberg_error;
+use crate::storage::Storage;
 
 /// The property that switches pruning of old metadata files on; catalogs that prune set it on tables that they create.
 pub(crate) const DELETE_AFTER_COMMIT: &str = "write.metadata.delete-after-commit.enabled";
@@ -28,32 +28,32 @@ pub(crate) fn open(
     name: &TableName,
     metadata: TableMetadata,
     location: String,
-    file_io: FileIO,
+    storage: &Storage,
 ) -> Result<TableHandle> {
     let namespace = NamespaceIdent::new(name.schema().to_owned());
     let runtime =
         Runtime::try_current().map_err(iceberg_error("cannot open a table outside of a runtime"))?;
     let table = Table::builder()
         .identifier(TableIdent::new(namespace, name.name().to_owned()))
-        .file_io(file_io)
+        .file_io(storage.file_io())
         .metadata(metadata)
         .metadata_location(location)
         .runtime(runtime)
         .build()
         .map_err(iceberg_error("cannot open the table"))?;
-    Ok(TableHandle::new(name.clone(), table))
+    Ok(TableHandle::new(name.clone(), table, storage.clone()))
 }
 
 /// A table whose metadata is at `location`.
-pub(crate) async fn read(name: &TableName, location: String, file_io: FileIO) -> Result<TableHandle> {
-    let metadata = TableMetadata::read_from(&file_io, &location)
+pub(crate) async fn read(name: &TableName, location: String, storage: &Storage) -> Result<TableHandle> {
+    let metadata = TableMetadata::read_from(&storage.file_io(), &location)
         .await
         .map_err(|error| {
             iceberg_error("cannot read the table's metadata file")(error)
                 .with("file", &location)
                 .with("table", name)
         })?;
-    open(name, metadata, location, file_io)
+    open(name, metadata, location, storage)
 }
 
 /// The metadata of a new table.

@@ -53,7 +53,7 @@ impl RestCatalog {
     async fn handle(&self, name: &TableName, loaded: LoadedTable) -> Result<TableHandle> {
         let location = loaded.metadata_location.clone().unwrap_or_default();
         let storage = self.grants.storage(&self.storage, name, &loaded).await;
-        metadata::open(name, loaded.metadata, location, storage.file_io())
+        metadata::open(name, loaded.metadata, location, &storage)
     }
 
     async fn create_namespace(&self, name: &str) -> Result<()> {
@@ -169,8 +169,7 @@ impl Catalog for RestCatalog {
         };
         match self.service.post::<Committed>(url, &body).await? {
             Answer::Good(done) => {
-                let file_io = base.table().file_io().clone();
-                let opened = metadata::open(name, done.metadata, done.metadata_location, file_io);
+                let opened = metadata::open(name, done.metadata, done.metadata_location, base.storage());
                 Ok(opened.map_or_else(
                     |e| CatalogCommit::Unknown { why: e.to_string() },
                     |table| CatalogCommit::Done(Box::new(table)),

@@ -108,9 +108,7 @@ impl SqlCatalog {
 impl Catalog for SqlCatalog {
     async fn load(&self, table: &TableName) -> Result<Option<TableHandle>> {
         match self.pointers.get(table).await? {
-            Some(file) => metadata::read(table, file, self.storage.file_io())
-                .await
-                .map(Some),
+            Some(file) => metadata::read(table, file, &self.storage).await.map(Some),
             None => Ok(None),
         }
     }
@@ -124,7 +122,7 @@ impl Catalog for SqlCatalog {
         let metadata = metadata::create(table, new, location, self.ids.as_ref())?;
         let file = self.write(&metadata, 0).await?;
         if self.pointers.insert(table, &file).await? {
-            return metadata::open(table, metadata, file, self.storage.file_io()).map(Some);
+            return metadata::open(table, metadata, file, &self.storage).map(Some);
         }
         self.remove(&file).await;
         Ok(None)
@@ -144,7 +142,7 @@ impl Catalog for SqlCatalog {
         match self.pointers.swap(name, before, &file).await {
             Ok(Swap::Done) => {
                 self.prune(base.metadata(), &metadata).await;
-                let opened = metadata::open(name, metadata, file, self.storage.file_io());
+                let opened = metadata::open(name, metadata, file, &self.storage);
                 Ok(opened.map_or_else(
                     |e| CatalogCommit::Unknown { why: e.to_string() },
                     |table| CatalogCommit::Done(Box::new(table)),

@@ -1,8 +1,10 @@
-//! Where files are: on local disks, and in S3.
+//! Where files are: on local disks, in S3, in Google Cloud Storage and in Azure.
 //!
-//! Locations are taken byte by byte, as metadata holds them: `file:` and plain paths, `s3:`, `s3a:` and `s3n:`. What may be reached
-//! under a prefix, and with which credentials, is an [`Access`]; the one with the longest prefix counts.
+//! Locations are taken byte by byte, as metadata holds them: `file:` and plain paths, `s3:`, `s3a:` and `s3n:`, `gs:`, and `abfss:` and its kin.
+//! What may be reached in S3 under a prefix, and with which credentials, is an [`Access`]; the one with the longest prefix counts.
 
+mod bucket;
+mod listing;
 mod local;
 mod object;
 mod options;
@@ -18,9 +20,11 @@ use object_store::ObjectStore;
 use object_store::aws::AwsCredentialProvider;
 use object_store::path::Path as ObjectPath;
 
+pub use listing::StoredFile;
 pub(crate) use local::sync_up;
-pub use options::{S3Options, StorageOptions};
+pub use options::{AzureOptions, GcsOptions, S3Options, StorageOptions};
 
+use bucket::Bucket;
 use object::Files;
 
 /// Files by their locations. Cheap to clone.
@@ -30,10 +34,13 @@ pub struct Storage(Arc<Inner>);
 struct Inner {
     /// Longest prefix first.
     accesses: Vec<Access>,
-    stores: Mutex<HashMap<(usize, String), Arc<dyn ObjectStore>>>,
+    gcs: GcsOptions,
+    azure: AzureOptions,
+    /// By the access, which is the first for all that are not in S3.
+    stores: Mutex<HashMap<(usize, Bucket), Arc<dyn ObjectStore>>>,
 }
 
-/// How objects below a prefix are reached.
+/// How objects of S3 below a prefix are reached.
 #[derive(Debug, Clone)]
 pub(crate) struct Access {
     /// What the locations begin with.
@@ -51,7 +58,7 @@ pub(crate) struct Located {
 }
 
 impl Default for Storage {
-    /// Local disks, and S3 with what the environment says of it.
+    /// Local disks, and services with what the environment says of them.
     fn default() -> Self {
         Self::new(&StorageOptions::default())
     }
@@ -60,23 +67,26 @@ impl Default for Storage {
 impl Storage {
     /// Nothing is connected to yet.
     pub fn new(options: &StorageOptions) -> Self {
-        Self::with(vec![Access {
+        let s3 = Access {
             prefix: String::new(),
             s3: options.s3.clone(),
             credentials: None,
-        }])
+        };
+        Self::with(vec![s3], options.gcs.clone(), options.azure.clone())
     }
 
     /// The same storage, with other credentials below some prefixes.
     pub(crate) fn granted(&self, mut accesses: Vec<Access>) -> Self {
         accesses.extend(self.0.accesses.iter().cloned());
-        Self::with(accesses)
+        Self::with(accesses, self.0.gcs.clone(), self.0.azure.clone())
     }
 
-    fn with(mut accesses: Vec<Access>) -> Self {
+    fn with(mut accesses: Vec<Access>, gcs: GcsOptions, azure: AzureOptions) -> Self {
         accesses.sort_by_key(|access| std::cmp::Reverse(access.prefix.len()));
         Self(Arc::new(Inner {
             accesses,
+            gcs,
+            azure,
             stores: Mutex::default(),
         }))
     }
@@ -101,10 +111,10 @@ impl Storage {
         if local_path(location).is_some() {
             return Ok(None);
         }
-        let (bucket, key) = bucket_and_key(location).ok_or_else(|| {
+        let (bucket, key) = Bucket::of(location).ok_or_else(|| {
             Error::new(ErrorKind::Unsupported, "there is no access to files of this kind")
                 .with("location", location)
-                .hint("local paths and s3: are supported")
+                .hint("local paths, s3:, gs: and abfss: are supported")
         })?;
         let path = ObjectPath::parse(key).map_err(|e| {
             Error::new(ErrorKind::Unsupported, "this is not the name of an object")
@@ -117,20 +127,35 @@ impl Storage {
         }))
     }
 
-    fn store(&self, location: &str, bucket: &str) -> Result<Arc<dyn ObjectStore>> {
-        let found = self.0.accesses.iter().enumerate();
-        let mut found = found.filter(|(_, access)| same_scheme(location).starts_with(&access.prefix));
-        let (number, access) = found
-            .next()
-            .ok_or_else(|| Error::internal("a storage without access to anything"))?;
+    fn store(&self, location: &str, bucket: Bucket) -> Result<Arc<dyn ObjectStore>> {
+        let number = match &bucket {
+            Bucket::S3(_) => self.access(location)?,
+            Bucket::Gcs(_) | Bucket::Azure { .. } => 0,
+        };
         let mut stores = self.0.stores.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (number, bucket.to_owned());
+        let key = (number, bucket);
         if let Some(store) = stores.get(&key) {
             return Ok(store.clone());
         }
-        let store = access.open(bucket)?;
+        let store = match &key {
+            (number, Bucket::S3(bucket)) => {
+                let access = &self.0.accesses[*number];
+                bucket::open_s3(bucket, &access.s3, access.credentials.clone())?
+            }
+            (_, Bucket::Gcs(bucket)) => bucket::open_gcs(bucket, &self.0.gcs)?,
+            (_, Bucket::Azure { container, host }) => bucket::open_azure(container, host, &self.0.azure)?,
+        };
         stores.insert(key, store.clone());
         Ok(store)
+    }
+
+    /// The number of the access to a location in S3.
+    fn access(&self, location: &str) -> Result<usize> {
+        let location = same_scheme(location);
+        let mut accesses = self.0.accesses.iter();
+        accesses
+            .position(|access| location.starts_with(&access.prefix))
+            .ok_or_else(|| Error::internal("a storage without access to anything"))
     }
 }
 
@@ -139,22 +164,6 @@ impl Debug for Storage {
         f.debug_list()
             .entries(self.0.accesses.iter().map(|access| &access.prefix))
             .finish()
-    }
-}
-
-impl Access {
-    fn open(&self, bucket: &str) -> Result<Arc<dyn ObjectStore>> {
-        let mut builder = self.s3.builder().with_bucket_name(bucket);
-        if let Some(credentials) = &self.credentials {
-            builder = builder.with_credentials(credentials.clone());
-        }
-        let store = builder.build().map_err(|e| {
-            Error::new(ErrorKind::Config, "cannot reach S3 with these options")
-                .with("bucket", bucket)
-                .with("cause", &e)
-                .caused_by(e)
-        })?;
-        Ok(Arc::new(store))
     }
 }
 
@@ -189,12 +198,6 @@ pub(crate) fn local_path(location: &str) -> Option<&str> {
     }
 }
 
-fn bucket_and_key(location: &str) -> Option<(&str, &str)> {
-    let (scheme, rest) = location.split_once("://")?;
-    let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
-    (matches!(scheme, "s3" | "s3a" | "s3n") && !bucket.is_empty()).then_some((bucket, key))
-}
-
 /// A location with the scheme that prefixes have.
 fn same_scheme(location: &str) -> std::borrow::Cow<'_, str> {
     match location.split_once("://") {
@@ -209,20 +212,44 @@ mod tests {
 
     #[test]
     fn locations_are_told_apart() {
-        for (location, local, object) in [
-            ("/a/b", Some("/a/b"), None),
-            ("file:/a/b", Some("/a/b"), None),
-            ("file:///a b/%20", Some("/a b/%20"), None),
-            ("s3://bucket/a/~2e/b", None, Some(("bucket", "a/~2e/b"))),
-            ("s3a://bucket/a%20b", None, Some(("bucket", "a%20b"))),
-            ("s3://bucket", None, Some(("bucket", ""))),
-            ("s3://", None, None),
-            ("gs://bucket/a", None, None),
+        let s3 = |name: &str| Some(Bucket::S3(name.into()));
+        let gcs = |name: &str| Some(Bucket::Gcs(name.into()));
+        let azure = |container: &str, host: &str| {
+            let (container, host) = (container.into(), host.into());
+            Some(Bucket::Azure { container, host })
+        };
+        for (location, local, bucket, key) in [
+            ("/a/b", Some("/a/b"), None, ""),
+            ("file:/a/b", Some("/a/b"), None, ""),
+            ("file:///a b/%20", Some("/a b/%20"), None, ""),
+            ("s3://bucket/a/~2e/b", None, s3("bucket"), "a/~2e/b"),
+            ("s3a://bucket/a%20b", None, s3("bucket"), "a%20b"),
+            ("s3://bucket", None, s3("bucket"), ""),
+            ("s3://", None, None, ""),
+            ("gs://bucket/a", None, gcs("bucket"), "a"),
+            (
+                "abfss://c@acc.dfs.core.windows.net/a/b",
+                None,
+                azure("c", "acc.dfs.core.windows.net"),
+                "a/b",
+            ),
+            (
+                "wasbs://c@acc.blob.core.windows.net/a",
+                None,
+                azure("c", "acc.blob.core.windows.net"),
+                "a",
+            ),
+            ("abfss://container/a", None, None, ""),
+            ("hdfs://host/a", None, None, ""),
         ] {
             assert_eq!(local_path(location), local, "{location}");
-            assert_eq!(bucket_and_key(location), object, "{location}");
+            assert_eq!(
+                Bucket::of(location),
+                bucket.map(|bucket| (bucket, key)),
+                "{location}"
+            );
         }
-        let refused = Storage::default().object("gs://bucket/a").err().map(|e| e.kind());
+        let refused = Storage::default().object("hdfs://host/a").err().map(|e| e.kind());
         assert_eq!(refused, Some(ErrorKind::Unsupported));
     }
 

@@ -163,6 +163,40 @@ pub(super) fn s3(directory: &Path) -> Result<Process> {
     Process::start(&mut command, "s3", directory, port, url)
 }
 
+/// Azurite, which Microsoft has made to test against, with the container `suite`.
+pub(super) fn azure(directory: &Path, python: &Python) -> Result<Process> {
+    const PACKAGE: &str = "azurite@3.37.0";
+    let modules = root().join("target/catalogs/azurite");
+    let program = modules.join("node_modules/.bin/azurite-blob");
+    if !program.exists() {
+        std::fs::create_dir_all(&modules)?;
+        quietly(
+            Command::new("npm")
+                .args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"])
+                .arg(&modules)
+                .arg(PACKAGE),
+        )
+        .context("Azurite needs Node.js 20 or later with npm")?;
+    }
+    let port = free_port()?;
+    let mut command = Command::new(program);
+    command
+        .args(["--blobHost", "127.0.0.1", "--blobPort", &port.to_string()])
+        .args([
+            "--silent",
+            "--disableTelemetry",
+            "--skipApiVersionCheck",
+            "--location",
+        ])
+        .arg(directory.join("azure"));
+    let url = format!("http://127.0.0.1:{port}");
+    let server = Process::start(&mut command, "azure", directory, port, url)?;
+    let mut create = python.script("tests/catalogs/azure_container.py");
+    create.args([&format!("{}/devstoreaccount1", server.url), "suite"]);
+    quietly(&mut create)?;
+    Ok(server)
+}
+
 /// Where `initdb` and `postgres` are: Debian keeps them out of the search path.
 fn postgres_programs() -> Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();

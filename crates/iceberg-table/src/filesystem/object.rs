@@ -12,8 +12,8 @@ use super::versions::{Creation, HINT, Version, VersionFiles, hinted, version_of}
 use crate::storage::{Located, Storage, object_error};
 
 /// The attribute of a version by which its writer knows it again: a request that the client repeated after its answer was lost
-/// ends as a lost race against itself.
-const WRITER: Attribute = Attribute::Metadata(std::borrow::Cow::Borrowed("sync-writer"));
+/// ends as a lost race against itself. In Azure it must be the name of a variable.
+const WRITER: Attribute = Attribute::Metadata(std::borrow::Cow::Borrowed("syncwriter"));
 
 /// The metadata prefix of one table.
 #[derive(Debug)]

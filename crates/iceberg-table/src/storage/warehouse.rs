@@ -16,7 +16,7 @@ impl Storage {
         let Some(path) = local_path(text) else {
             self.object(text).map_err(|e| {
                 config("tables cannot be kept there")
-                    .hint("give a path on a local or mounted file system, or s3://bucket/prefix")
+                    .hint("give a path on a local or mounted file system, or s3://bucket/prefix, gs://bucket/prefix or abfss://container@account.dfs.core.windows.net/prefix")
                     .caused_by(e)
             })?;
             return Ok(text.trim_end_matches('/').to_owned());

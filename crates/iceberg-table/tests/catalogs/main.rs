@@ -7,6 +7,8 @@
     reason = "a test fails by panicking"
 )]
 
+mod azure;
+mod bucket;
 mod faults;
 mod faulty_disk;
 mod filesystem;

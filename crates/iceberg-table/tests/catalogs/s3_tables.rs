@@ -39,7 +39,10 @@ impl TableBucket {
             secret_access_key: Some(Secret::new(secret)),
             ..S3Options::default()
         };
-        let storage = Storage::new(&StorageOptions { s3 });
+        let storage = Storage::new(&StorageOptions {
+            s3,
+            ..StorageOptions::default()
+        });
         Arc::new(RestCatalog::new(&options, storage, Arc::new(SimClock::default())).unwrap())
     }
 }

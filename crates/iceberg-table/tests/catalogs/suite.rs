@@ -24,6 +24,7 @@ pub(crate) async fn run(place: &dyn Place) {
     writers_do_not_lose_each_other(place).await;
     of_two_owners_with_one_epoch_one_wins(place).await;
     tags_are_set_beside_writers(place).await;
+    the_files_of_a_table_are_listed(place).await;
     a_fault_at_any_call_loses_nothing(place).await;
     a_fault_at_any_request_loses_nothing(place).await;
 }
@@ -256,6 +257,38 @@ const FAULTS: [Fault; 6] = [
     Fault::Late(3),
     Fault::ConflictWithItself,
 ];
+
+async fn the_files_of_a_table_are_listed(place: &dyn Place) {
+    let name = new_table(place).await;
+    let writer = Writer::new(place.catalog(), &name, "lister");
+    let commit = writer.one_row(&writer.load().await).await;
+    let written = writer.send_until_known(&commit).await;
+    let table = writer.load().await;
+    let list = table.head().unwrap().manifest_list();
+    let found: Vec<_> = table
+        .files_below(table.metadata().location())
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|file| (without_scheme(&file.location).to_owned(), file.bytes))
+        .collect();
+    let size = commit.data_files[0].file_size_in_bytes();
+    assert!(
+        found.contains(&(without_scheme(&written).to_owned(), size)),
+        "{written}: {found:?}"
+    );
+    assert!(
+        found.iter().any(|(path, _)| path == without_scheme(list)),
+        "{list}: {found:?}"
+    );
+    let elsewhere = format!("{}/dat", table.metadata().location());
+    assert_eq!(table.files_below(&elsewhere).await.unwrap(), []);
+}
+
+/// Services write the location of a local file in different ways.
+fn without_scheme(location: &str) -> &str {
+    location.trim_start_matches("file:").trim_start_matches("//")
+}
 
 /// Every call of a short history fails once, in every way; each lost commit is sent again until its end is known.
 async fn a_fault_at_any_call_loses_nothing(place: &dyn Place) {

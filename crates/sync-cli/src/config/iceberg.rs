@@ -66,8 +66,8 @@ impl Default for Expiry {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Filesystem {
-    /// The directory, on one machine's local disk or on a file system with atomic hard links; or `s3://bucket/prefix`, in a service that
-    /// has conditional writes (`If-None-Match`).
+    /// The directory, on one machine's local disk or on a file system with atomic hard links; or `s3://bucket/prefix`, `gs://bucket/prefix` or
+    /// `abfss://container@account.dfs.core.windows.net/prefix`, in a service that has conditional writes (`If-None-Match`).
     pub warehouse: String,
 }
 

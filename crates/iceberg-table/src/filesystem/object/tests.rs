@@ -24,7 +24,7 @@ async fn bucket(writes: Vec<u16>, (look, writer): (u16, &'static str)) -> Object
             };
             let answer = format!(
                 "HTTP/1.1 {status} X\r\nContent-Length: 0\r\nConnection: close\r\nETag: \"1\"\r\n\
-                 Last-Modified: Thu, 01 Jan 1970 00:00:00 GMT\r\nx-amz-meta-sync-writer: {writer}\r\n\r\n"
+                 Last-Modified: Thu, 01 Jan 1970 00:00:00 GMT\r\nx-amz-meta-syncwriter: {writer}\r\n\r\n"
             );
             client.write_all(answer.as_bytes()).await.unwrap();
         }
@@ -38,7 +38,10 @@ async fn bucket(writes: Vec<u16>, (look, writer): (u16, &'static str)) -> Object
         ..S3Options::default()
     };
     ObjectVersions::new(
-        Storage::new(&StorageOptions { s3 }),
+        Storage::new(&StorageOptions {
+            s3,
+            ..StorageOptions::default()
+        }),
         "s3://bucket/dbo/T/metadata".into(),
     )
 }
