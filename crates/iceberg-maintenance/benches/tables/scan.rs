@@ -1,5 +1,4 @@
-//! Reading everything: without deletes against a bare Parquet reader, with one row of a hundred deleted against that, and by one thread against
-//! as many as there are cores.
+//! Reading everything: without deletes against a bare Parquet reader, and with one row of a hundred deleted against that.
 
 use std::fs::File;
 
@@ -7,7 +6,7 @@ use model::{Op, Presence};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::lake::Lake;
-use crate::measure::{Cost, measured, median};
+use crate::measure::{measured, median};
 use crate::rows::{BATCH, Key, batch, batches};
 
 const ROUNDS: usize = 7;
@@ -35,45 +34,16 @@ pub(crate) async fn run(rows: u64) {
             }
         }
         let [bare, whole, with_deletes] = costs.map(median);
-        let (one, all) = by_threads(&lake, rows);
         bare.print("bare Parquet reader, one core");
         whole.print("scan");
         with_deletes.print("scan with 1 % of rows deleted");
-        one.print("scan by one thread");
-        all.print("scan by a thread for each core");
         println!(
-            "rows a CPU second against bare {:.2}; with deletes against without {:.2}; rows a second by all threads against one {:.2}",
+            "rows a CPU second against bare {:.2}; with deletes against without {:.2}; cores in use {:.2}",
             bare.cpu / whole.cpu,
             whole.cpu / with_deletes.cpu * left as f64 / rows as f64,
-            one.seconds / all.seconds
+            whole.cpu / whole.seconds
         );
     }
-}
-
-/// The same scan by one worker thread, and by as many as there are cores, in turn: what each took at best, because other work only adds to
-/// it.
-fn by_threads(lake: &Lake, rows: u64) -> (Cost, Cost) {
-    let cores = std::thread::available_parallelism().unwrap().get();
-    let runtimes = [1, cores].map(|threads| {
-        let mut runtime = tokio::runtime::Builder::new_multi_thread();
-        runtime.worker_threads(threads).enable_all().build().unwrap()
-    });
-    let mut best = [None::<Cost>; 2];
-    tokio::task::block_in_place(|| {
-        for _ in 0..ROUNDS {
-            for (runtime, best) in runtimes.iter().zip(&mut best) {
-                let (read, cost) = runtime.block_on(measured(lake.scan()));
-                assert_eq!(read, rows);
-                if best.is_none_or(|best| cost.seconds < best.seconds) {
-                    *best = Some(cost);
-                }
-            }
-        }
-        // Not within the other runtime, where it may not wait for its threads.
-        drop(runtimes);
-    });
-    let [one, all] = best.map(Option::unwrap);
-    (one, all)
 }
 
 async fn filled(rows: u64, format: u8) -> Lake {
