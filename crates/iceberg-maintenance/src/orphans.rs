@@ -5,13 +5,14 @@
 //! location: everything else there, and every directory that is itself a table's, may be somebody else's.
 //!
 //! Locations are compared without what does not tell files apart: `file:/x`, `file:///x` and `/x` are one file, and so are `s3://b/x`
-//! and `s3a://b/x`.
+//! and `s3a://b/x`. In Azure an account has two hosts, and Hadoop's client decodes names that Iceberg has encoded, so that one blob goes by both.
 
 use std::collections::{BTreeMap, HashSet};
 
 use iceberg::spec::TableMetadata;
 use iceberg_table::{Catalog, StoredFile, TableHandle, remove_files};
 use model::{Clock, Error, ErrorKind, Result, TableName};
+use percent_encoding::percent_decode_str;
 use serde::Serialize;
 
 use crate::reachable::{Entries, Reachable, files_of};
@@ -146,7 +147,12 @@ fn normalised(location: &str) -> String {
         "gcs" => "gs",
         other => other,
     };
-    let path = rest.trim_start_matches('/');
+    let path = match scheme {
+        "abfss" => percent_decode_str(rest)
+            .decode_utf8_lossy()
+            .replacen(".blob.", ".dfs.", 1),
+        _ => rest.to_owned(),
+    };
     let mut normal = format!("{scheme}:");
     for part in path.split('/').filter(|part| !part.is_empty()) {
         normal.push('/');
@@ -226,6 +232,22 @@ mod tests {
             ("s3n://b/t/a", "s3://b/t/a", true),
             ("s3://b/t/a", "s3://c/t/a", false),
             ("s3://b/t/a", "gs://b/t/a", false),
+            (
+                "abfss://c@acc.dfs.core.windows.net/t/a",
+                "wasbs://c@acc.blob.core.windows.net/t/a",
+                true,
+            ),
+            (
+                "abfs://c@acc.dfs.core.windows.net/t/p=a%20b",
+                "abfss://c@acc.dfs.core.windows.net/t/p=a b",
+                true,
+            ),
+            (
+                "abfss://c@acc.dfs.core.windows.net/t/a",
+                "abfss://c@bcc.dfs.core.windows.net/t/a",
+                false,
+            ),
+            ("s3://b/t/p=a%20b", "s3://b/t/p=a b", false),
             ("/w/a:b", "file:///w/a:b", true),
             ("/w/A", "/w/a", false),
         ] {

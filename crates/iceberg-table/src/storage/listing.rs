@@ -40,7 +40,8 @@ impl Storage {
 async fn list_objects(directory: Located, location: &str) -> Result<Vec<StoredFile>> {
     let bucket = location
         .trim_end_matches('/')
-        .strip_suffix(directory.path.as_ref());
+        .strip_suffix(directory.path.as_ref())
+        .map(|bucket| bucket.trim_end_matches('/'));
     let bucket = bucket.ok_or_else(|| {
         Error::new(
             ErrorKind::Unsupported,
@@ -52,7 +53,7 @@ async fn list_objects(directory: Located, location: &str) -> Result<Vec<StoredFi
         .store
         .list(Some(&directory.path))
         .map_ok(|found| StoredFile {
-            location: format!("{bucket}{}", found.location),
+            location: format!("{bucket}/{}", found.location),
             bytes: found.size,
             modified: Timestamp(found.last_modified.timestamp_millis()),
         });
