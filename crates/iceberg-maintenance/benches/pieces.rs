@@ -17,7 +17,9 @@ use std::hint::black_box;
 use arrow_array::RecordBatch;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use futures::TryStreamExt;
-use iceberg_table::{DataFileReader, DeletedRows, Projection, live_files, locate};
+use iceberg_table::{
+    DataFileReader, DeletedRows, Projection, RowLocation, live_files, locate, locate_and_compare,
+};
 use iceberg_writer::{FileShape, PartitionedWriter};
 use model::{Op, Presence, RowEncoder, RowHasher};
 use tokio::runtime::Runtime;
@@ -87,7 +89,7 @@ fn encode(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// A data file into Arrow, and keys found in it, with and without the hashes of their rows.
+/// A data file into Arrow, and keys found in it, and changed rows found and compared.
 fn decode_and_locate(criterion: &mut Criterion) {
     let runtime = Runtime::new().unwrap();
     let schema = schema(Key::Number);
@@ -127,16 +129,21 @@ fn decode_and_locate(criterion: &mut Criterion) {
         .collect();
     let uniform: Vec<u64> = (0..KEYS).map(|index| mixed(index) % ROWS).collect();
     for (name, numbers) in [("newest 1 %", newest), ("uniform", uniform)] {
-        let keys = batch(Key::Number, &numbers, 0).project(schema.key()).unwrap();
-        for hashes in [false, true] {
-            let id = BenchmarkId::new(name, if hashes { "hashed" } else { "found" });
-            group.bench_function(id, |bencher| {
-                bencher.iter(|| {
-                    let found = runtime.block_on(locate(table.table(), head, &schema, &keys, hashes));
-                    assert!(found.unwrap().iter().all(|found| found.len() == 1));
-                });
+        let changed = [batch(Key::Number, &numbers, 1)];
+        let keys = changed[0].project(schema.key()).unwrap();
+        let is_one = |found: Vec<Vec<RowLocation>>| found.iter().all(|found| found.len() == 1);
+        group.bench_function(BenchmarkId::new(name, "found"), |bencher| {
+            bencher.iter(|| {
+                let found = runtime.block_on(locate(table.table(), head, &schema, &keys));
+                assert!(is_one(found.unwrap()));
             });
-        }
+        });
+        group.bench_function(BenchmarkId::new(name, "compared"), |bencher| {
+            bencher.iter(|| {
+                let found = runtime.block_on(locate_and_compare(table.table(), head, &schema, &changed));
+                assert!(is_one(found.unwrap()));
+            });
+        });
     }
     group.finish();
 }

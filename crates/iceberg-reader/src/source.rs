@@ -338,7 +338,7 @@ async fn keyed(
     schema: &TableSchema,
     keys: &RecordBatch,
 ) -> Result<Vec<FilePart>> {
-    let located = locate_in(handle.table(), files, schema, keys, false).await?;
+    let located = locate_in(handle.table(), files, schema, keys).await?;
     let mut by_path = BTreeMap::new();
     for row in located.into_iter().flatten() {
         let (_, positions) = by_path

@@ -29,6 +29,7 @@ mod position_delete;
 mod read;
 mod rest;
 mod rewrite;
+mod row_comparison;
 mod schema;
 mod segment;
 mod snapshot;
@@ -47,7 +48,7 @@ pub use error::{iceberg_error, io_error};
 pub use filesystem::FileSystemCatalog;
 pub use key::{KeyFold, KeyHash};
 pub use layout::{TableLayout, refuse_what_is_not_understood};
-pub use locate::{RowLocation, locate, locate_in};
+pub use locate::{RowLocation, locate, locate_and_compare, locate_in};
 pub use manifests::remove_files;
 pub use marks::{
     CREATED_BY, RowCounts, SYNC_BATCH, SYNC_EPOCH, SYNC_ID, SYNC_MARK, Stamp, committed, marked_snapshots,

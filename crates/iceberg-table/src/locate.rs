@@ -8,18 +8,21 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
+use arrow_schema::{ArrowError, Schema};
+use arrow_select::concat::concat_batches;
 use futures::TryStreamExt;
 use iceberg::io::FileIO;
 use iceberg::spec::{SnapshotRef, TableMetadataRef};
 use iceberg::table::Table;
-use model::{Error, Result, RowEncoder, RowHash, RowHasher, TableSchema};
+use model::{Error, Result, RowHash, TableSchema};
 use tokio::task::JoinSet;
 
 use crate::key::{KeyFold, KeyHash};
 use crate::key_blooms::without_absent_keys;
 use crate::key_bounds::KeyBounds;
 use crate::partition::KeyPartitions;
-use crate::read::{DataFileReader, DeletedRows, LiveFile, Projection, RowRanges, live_files};
+use crate::read::{DataFileReader, DeletedRows, LiveFile, Projection, live_files};
+use crate::row_comparison::{Pair, RowComparison};
 
 /// Files that are searched at the same time.
 const FILES_AT_ONCE: usize = 4;
@@ -31,13 +34,12 @@ pub struct RowLocation {
     pub file: Arc<LiveFile>,
     /// The row's position in it.
     pub position: u64,
-    /// The row's hash over the columns of the schema that it was located with, if it was asked for.
-    pub hash: Option<RowHash>,
+    /// Whether it is the delivered row byte for byte, if it was compared.
+    pub is_same: Option<bool>,
 }
 
 /// Finds the rows of `snapshot` with these keys: for each row of `keys`, which holds the key columns of `schema` in key order, its
-/// locations in no order; more than one if the table holds the key more than once. With `hashes` the matching rows are read
-/// and hashed.
+/// locations in no order; more than one if the table holds the key more than once.
 ///
 /// # Errors
 ///
@@ -51,10 +53,9 @@ pub async fn locate(
     snapshot: &SnapshotRef,
     schema: &TableSchema,
     keys: &RecordBatch,
-    hashes: bool,
 ) -> Result<Vec<Vec<RowLocation>>> {
     let files = live_files(table, snapshot).await?;
-    locate_in(table, &files, schema, keys, hashes).await
+    locate_in(table, &files, schema, keys).await
 }
 
 /// Finds rows as [`locate`] does, but only in these files.
@@ -67,10 +68,40 @@ pub async fn locate_in(
     files: &[Arc<LiveFile>],
     schema: &TableSchema,
     keys: &RecordBatch,
-    hashes: bool,
 ) -> Result<Vec<Vec<RowLocation>>> {
-    let search = Search::new(table.file_io(), table.metadata_ref(), schema, keys, hashes)?;
+    let search = Search::new(table.file_io(), table.metadata_ref(), schema, keys)?;
     search.run(files).await
+}
+
+/// Finds the rows of `snapshot` with the keys of `rows`, batches of `schema`, as [`locate`] does, and compares them.
+///
+/// # Errors
+///
+/// As [`locate`].
+///
+/// # Cancel safety
+///
+/// As [`locate`].
+pub async fn locate_and_compare(
+    table: &Table,
+    snapshot: &SnapshotRef,
+    schema: &TableSchema,
+    rows: &[RecordBatch],
+) -> Result<Vec<Vec<RowLocation>>> {
+    let files = live_files(table, snapshot).await?;
+    let keys = keys_of(schema, rows)
+        .map_err(|e| Error::internal("rows do not have the columns of their key").caused_by(e))?;
+    let search = Search::new(table.file_io(), table.metadata_ref(), schema, &keys)?;
+    search.comparing(rows, schema)?.run(&files).await
+}
+
+fn keys_of(schema: &TableSchema, rows: &[RecordBatch]) -> std::result::Result<RecordBatch, ArrowError> {
+    let keys = rows.iter().map(|batch| batch.project(schema.key()));
+    let shape: Schema = schema.arrow().project(schema.key())?;
+    concat_batches(
+        &Arc::new(shape),
+        &keys.collect::<std::result::Result<Vec<_>, _>>()?,
+    )
 }
 
 struct Search {
@@ -84,7 +115,7 @@ struct Search {
     wanted: Vec<KeyHash>,
     /// The indexes of the keys with a folded form.
     by_folded: HashMap<RowHash, Vec<usize>>,
-    hashes: bool,
+    comparison: Option<RowComparison>,
 }
 
 /// A row that has the folded form of a key.
@@ -100,7 +131,6 @@ impl Search {
         metadata: TableMetadataRef,
         schema: &TableSchema,
         keys: &RecordBatch,
-        hashes: bool,
     ) -> Result<Self> {
         let rows = Projection::of_table(&metadata, schema)?;
         let key_columns = rows.only(schema.key())?;
@@ -121,8 +151,14 @@ impl Search {
             fold,
             wanted,
             by_folded,
-            hashes,
+            comparison: None,
         })
+    }
+
+    /// A search that compares what it finds with `rows`.
+    fn comparing(mut self, rows: &[RecordBatch], schema: &TableSchema) -> Result<Self> {
+        self.comparison = Some(RowComparison::new(rows, schema, &self.rows)?);
+        Ok(self)
     }
 
     async fn run(self, files: &[Arc<LiveFile>]) -> Result<Vec<Vec<RowLocation>>> {
@@ -176,34 +212,38 @@ impl Search {
                         location: RowLocation {
                             file: file.clone(),
                             position,
-                            hash: None,
+                            is_same: None,
                         },
                     });
                 }
             }
         }
-        if self.hashes {
-            self.hash_rows(&reader, &mut matches).await?;
+        if let Some(comparison) = &self.comparison {
+            compare(comparison, &reader, &mut matches).await?;
         }
         Ok(matches)
     }
+}
 
-    /// Reads the matching rows, whose positions ascend, and notes their hashes.
-    async fn hash_rows(&self, reader: &DataFileReader, matches: &mut [Match]) -> Result<()> {
-        let positions = RowRanges::of_sorted(matches.iter().map(|matched| matched.location.position));
-        let mut rest = matches.iter_mut().peekable();
-        let mut batches = reader.read(&self.rows, positions).await?;
-        while let Some(batch) = batches.try_next().await? {
-            let mut hasher = RowHasher::new(RowEncoder::whole(&batch.rows)?);
-            for (row, position) in batch.positions.into_iter().enumerate() {
-                let hash = hasher.hash(row);
-                while let Some(matched) = rest.next_if(|matched| matched.location.position == position) {
-                    matched.location.hash = Some(hash);
-                }
-            }
-        }
-        Ok(())
+/// Notes of the matching rows, whose positions ascend, which are the same as those that they are compared with.
+async fn compare(comparison: &RowComparison, file: &DataFileReader, matches: &mut [Match]) -> Result<()> {
+    // A row with other bytes in its key is another one.
+    for matched in matches.iter_mut() {
+        matched.location.is_same = Some(false);
     }
+    let exact: Vec<&mut Match> = matches.iter_mut().filter(|matched| matched.is_exact).collect();
+    let pairs: Vec<Pair> = exact
+        .iter()
+        .map(|matched| Pair {
+            position: matched.location.position,
+            delivered: matched.key,
+        })
+        .collect();
+    let same = comparison.compare(file, &pairs).await?;
+    for (matched, same) in exact.into_iter().zip(same) {
+        matched.location.is_same = Some(same);
+    }
+    Ok(())
 }
 
 fn prefer_exact(matches: Vec<Match>) -> Vec<RowLocation> {

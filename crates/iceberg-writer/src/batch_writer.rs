@@ -10,11 +10,8 @@ use std::sync::Arc;
 use arrow_array::{BooleanArray, RecordBatch};
 use arrow_select::filter::filter_record_batch;
 use futures::StreamExt;
-use iceberg_table::{RowLocation, TableHandle, remove_files};
-use model::{
-    Batches, ChangeBatch, Error, ErrorKind, Ids, Op, Presence, Result, RowEncoder, RowHash, RowHasher,
-    StageOutcome, TableSchema,
-};
+use iceberg_table::{RowLocation, TableHandle, locate_and_compare, remove_files};
+use model::{Batches, ChangeBatch, Error, ErrorKind, Ids, Op, Presence, Result, StageOutcome, TableSchema};
 
 use crate::data_file::FileShape;
 use crate::key_batch::KeyBatch;
@@ -61,11 +58,9 @@ struct BatchWriter<'a> {
     files: PartitionedWriter,
     /// Keys whose rows are written, or are not written because they are deleted.
     keys: KeyBatch<Op>,
-    /// Rows that are perhaps what is there,
+    /// Rows that are perhaps what is there.
     held: Vec<Held>,
     held_bytes: usize,
-    /// and their hashes.
-    held_keys: KeyBatch<RowHash>,
     /// Whether rows of unknown presence are written without a look at what is there, once a sample has told.
     unread: Option<bool>,
     staged: StagedFiles,
@@ -98,7 +93,6 @@ impl<'a> BatchWriter<'a> {
             keys: KeyBatch::new(schema),
             held: Vec::new(),
             held_bytes: 0,
-            held_keys: KeyBatch::new(schema),
             // A row that is written again loses what it has in columns that are not delivered any more.
             unread: (!is_whole).then_some(false),
             staged: StagedFiles::new(table),
@@ -186,12 +180,6 @@ impl<'a> BatchWriter<'a> {
                 .look_up(&rows, std::iter::repeat_n(Op::Upsert, rows.num_rows()))
                 .await;
         }
-        let mut hasher = RowHasher::new(RowEncoder::whole(&rows)?);
-        self.held_keys.push(
-            self.schema,
-            &rows,
-            (0..rows.num_rows()).map(|row| hasher.hash(row)),
-        )?;
         self.held_bytes += rows.get_array_memory_size();
         self.held.push(Held { rows, again });
         if self.held_bytes >= self.options.lookup_bytes {
@@ -212,16 +200,9 @@ impl<'a> BatchWriter<'a> {
         let step = rows.num_rows() / SAMPLE;
         let sampled: BooleanArray = (0..rows.num_rows()).map(|row| Some(row % step == 0)).collect();
         let sample = filtered(rows, &sampled)?;
-        let mut hasher = RowHasher::new(RowEncoder::whole(&sample)?);
-        let mut keys = KeyBatch::new(self.schema);
-        keys.push(
-            self.schema,
-            &sample,
-            (0..sample.num_rows()).map(|row| hasher.hash(row)),
-        )?;
-        let located = keys.locate(self.table, self.schema, true).await?;
-        let equal = located.iter().filter(|(hash, there)| is_only(there, *hash));
-        let unread = equal.count() * SELDOM <= located.len();
+        let located = compare(self.table, self.schema, &[sample]).await?;
+        let equal = located.iter().filter(|there| is_same(there)).count();
+        let unread = equal * SELDOM <= located.len();
         self.unread = Some(unread);
         Ok(unread)
     }
@@ -234,7 +215,7 @@ impl<'a> BatchWriter<'a> {
         self.staged.located_at = Some(Located {
             snapshot: self.table.metadata().current_snapshot_id(),
         });
-        for (op, locations) in self.keys.locate(self.table, self.schema, false).await? {
+        for (op, locations) in self.keys.locate(self.table, self.schema).await? {
             match (op, locations.is_empty()) {
                 (Op::Delete, true) => {}
                 (Op::Delete, false) => self.staged.rows.deleted += 1,
@@ -248,36 +229,42 @@ impl<'a> BatchWriter<'a> {
 
     /// Writes those of the held rows that differ from what is there.
     async fn settle_held(&mut self) -> Result<()> {
-        if self.held_keys.len() == 0 {
+        let held = std::mem::take(&mut self.held);
+        self.held_bytes = 0;
+        if held.is_empty() {
             return Ok(());
         }
         self.staged.located_at = Some(Located {
             snapshot: self.table.metadata().current_snapshot_id(),
         });
-        let mut differs = Vec::with_capacity(self.held_keys.len());
-        for (hash, locations) in self.held_keys.locate(self.table, self.schema, true).await? {
-            let is_same = is_only(&locations, hash);
-            differs.push(!is_same);
-            match (is_same, locations.is_empty()) {
-                (true, _) => self.unchanged += 1,
-                (false, true) => self.staged.rows.inserted += 1,
-                (false, false) => {
-                    self.staged.rows.updated += 1;
-                    self.delete(locations);
-                }
-            }
-        }
-        let mut differs = differs.into_iter();
-        self.held_bytes = 0;
-        for Held { rows, again } in std::mem::take(&mut self.held) {
-            let wanted: BooleanArray = differs.by_ref().take(rows.num_rows()).map(Some).collect();
-            let rows = filtered(&rows, &wanted)?;
+        let rows: Vec<RecordBatch> = held.iter().map(|held| held.rows.clone()).collect();
+        let mut located = compare(self.table, self.schema, &rows).await?.into_iter();
+        for Held { rows, again } in held {
+            let located = located.by_ref().take(rows.num_rows());
+            let differs: BooleanArray = located
+                .map(|locations| Some(self.settle_row(locations)))
+                .collect();
+            let rows = filtered(&rows, &differs)?;
             self.files.write(&rows).await?;
             if again && rows.num_rows() > 0 {
                 self.not_identical.push(rows);
             }
         }
         Ok(())
+    }
+
+    /// Whether a held row differs from what is there, which is deleted then.
+    fn settle_row(&mut self, locations: Vec<RowLocation>) -> bool {
+        let is_same = is_same(&locations);
+        match (is_same, locations.is_empty()) {
+            (true, _) => self.unchanged += 1,
+            (false, true) => self.staged.rows.inserted += 1,
+            (false, false) => {
+                self.staged.rows.updated += 1;
+                self.delete(locations);
+            }
+        }
+        !is_same
     }
 
     fn delete(&mut self, locations: Vec<RowLocation>) {
@@ -307,9 +294,20 @@ impl<'a> BatchWriter<'a> {
     }
 }
 
-/// Whether one row is there, with this hash.
-fn is_only(there: &[RowLocation], hash: RowHash) -> bool {
-    matches!(there, [only] if only.hash == Some(hash))
+/// Whether one row is there, and equal to the one that it was compared with.
+fn is_same(there: &[RowLocation]) -> bool {
+    matches!(there, [only] if only.is_same == Some(true))
+}
+
+/// Finds the rows with the keys of `rows`, and compares them.
+async fn compare(table: &TableHandle, schema: &TableSchema, rows: &[RecordBatch]) -> Result<Vec<Vec<RowLocation>>> {
+    match table.head() {
+        Some(head) => locate_and_compare(table.table(), head, schema, rows).await,
+        None => {
+            let count = rows.iter().map(RecordBatch::num_rows).sum();
+            Ok((0..count).map(|_| Vec::new()).collect())
+        }
+    }
 }
 
 fn filtered(rows: &RecordBatch, wanted: &BooleanArray) -> Result<RecordBatch> {

@@ -57,14 +57,13 @@ impl<T> KeyBatch<T> {
         &mut self,
         table: &TableHandle,
         schema: &TableSchema,
-        hashes: bool,
     ) -> Result<Vec<(T, Vec<RowLocation>)>> {
         let (parts, notes) = (std::mem::take(&mut self.parts), std::mem::take(&mut self.notes));
         let locations = match table.head() {
             Some(head) if !notes.is_empty() => {
                 let keys = concat_batches(&self.schema, &parts)
                     .map_err(|e| Error::internal("keys cannot be looked up together").caused_by(e))?;
-                locate(table.table(), head, schema, &keys, hashes).await?
+                locate(table.table(), head, schema, &keys).await?
             }
             _ => notes.iter().map(|_| Vec::new()).collect(),
         };

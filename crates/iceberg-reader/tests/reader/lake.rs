@@ -148,9 +148,7 @@ impl Lake {
         let Some(head) = table.head() else {
             return by_path;
         };
-        let located = locate(table.table(), head, &self.schema, keys, false)
-            .await
-            .unwrap();
+        let located = locate(table.table(), head, &self.schema, keys).await.unwrap();
         for row in located.into_iter().flatten() {
             let positions = by_path.entry(row.file.path.to_string()).or_default();
             positions.insert(row.position);

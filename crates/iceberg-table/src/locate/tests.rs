@@ -24,6 +24,17 @@ use crate::schema::iceberg_schema;
 
 /// The column that makes rows with equal keys differ.
 const PAYLOAD: &str = "payload";
+/// A column that many rows have in common.
+const MARK: &str = "mark";
+
+/// The payload of the row with this number, counted over all files.
+fn payload_of(number: i32) -> i64 {
+    i64::from(number)
+}
+
+fn mark_of(payload: i64) -> Option<&'static str> {
+    [Some("x"), None, Some("")][payload.rem_euclid(3) as usize]
+}
 
 /// Data files in memory, and what was written into them.
 struct Files {
@@ -43,6 +54,7 @@ impl Files {
             .map(|(name, ty, _)| Field::new(*name, ty.clone(), false))
             .collect();
         fields.push(Field::new(PAYLOAD, DataType::Int64, false));
+        fields.push(Field::new(MARK, DataType::Utf8, true));
         let declare = |name: &str, collation: Option<&str>| DeclaredType {
             declared: name.into(),
             collation: collation.map(str::to_owned),
@@ -54,7 +66,7 @@ impl Files {
                 _ => collation.map(|_| declare("nvarchar(20)", *collation)),
             })
             .collect();
-        declared.push(None);
+        declared.extend([None, None]);
         let schema =
             TableSchema::new(Arc::new(Schema::new(fields)), (0..key.len()).collect(), declared).unwrap();
         let metadata = TableMetadataBuilder::new(
@@ -82,9 +94,9 @@ impl Files {
     /// Adds a file with these keys, of which those at `deleted` are deleted.
     async fn add(&mut self, mut columns: Vec<ArrayRef>, deleted: &[u64]) {
         let first = self.rows.iter().map(RecordBatch::num_rows).sum::<usize>() as i64;
-        columns.push(Arc::new(Int64Array::from_iter_values(
-            first..first + columns[0].len() as i64,
-        )));
+        let payloads = first..first + columns[0].len() as i64;
+        columns.push(Arc::new(Int64Array::from_iter_values(payloads.clone())));
+        columns.push(Arc::new(payloads.map(mark_of).collect::<StringArray>()));
         let rows = RecordBatch::try_new(self.schema.arrow().clone(), columns.clone()).unwrap();
         let path = self.path("data");
         let iceberg = self.metadata.current_schema().clone();
@@ -132,19 +144,13 @@ impl Files {
         Arc::new(DeleteFile::new(0, 2, &file).unwrap())
     }
 
-    fn search(&self, keys: &RecordBatch, hashes: bool) -> Search {
-        Search::new(
-            &self.file_io,
-            Arc::new(self.metadata.clone()),
-            &self.schema,
-            keys,
-            hashes,
-        )
-        .unwrap()
+    fn search(&self, keys: &RecordBatch) -> Search {
+        let metadata = Arc::new(self.metadata.clone());
+        Search::new(&self.file_io, metadata, &self.schema, keys).unwrap()
     }
 
     async fn locate(&self, keys: &RecordBatch) -> Vec<Vec<(usize, u64)>> {
-        let located = self.search(keys, false).run(&self.files).await.unwrap();
+        let located = self.search(keys).run(&self.files).await.unwrap();
         let index = |path: &str| self.files.iter().position(|file| file.path.as_ref() == path);
         let places = |rows: Vec<RowLocation>| {
             let mut places: Vec<_> = rows
@@ -317,26 +323,87 @@ fn ints(files: &Files, keys: &[i32]) -> RecordBatch {
     RecordBatch::try_new(Arc::new(schema), vec![Arc::new(Int32Array::from(keys.to_vec()))]).unwrap()
 }
 
+/// Rows that differ in the column that tells most are told by it alone, and a few differ only in the other one.
 #[tokio::test]
-async fn the_hash_is_that_of_the_whole_row() {
-    let mut files = Files::new(&[("key", DataType::Int32, None)]);
+async fn rows_are_the_same_only_if_every_column_is() {
+    const ROWS: i32 = 100;
+    for (payloads_differ, marks_differ) in [
+        (0.0, 0.0),
+        (1.0, 0.0),
+        (0.9, 0.1),
+        (0.5, 0.5),
+        (0.0, 0.1),
+        (0.1, 0.0),
+    ] {
+        for seed in 0..4 {
+            let mut rng = StdRng::seed_from_u64(seed);
+            let mut files = Files::new(&[("key", DataType::Int32, None)]);
+            for first in [0, ROWS / 2] {
+                let keys = Int32Array::from_iter_values(first..first + ROWS / 2);
+                files.add(vec![Arc::new(keys)], &[7]).await;
+            }
+            let mut numbers: Vec<i32> = (0..ROWS).collect();
+            numbers.shuffle(&mut rng);
+            let changed: Vec<(bool, bool)> = numbers
+                .iter()
+                .map(|_| (rng.random_bool(payloads_differ), rng.random_bool(marks_differ)))
+                .collect();
+            let payloads = numbers
+                .iter()
+                .zip(&changed)
+                .map(|(n, (payload, _))| payload_of(*n) + i64::from(*payload));
+            let marks = numbers.iter().zip(&changed).map(|(n, (_, mark))| match mark {
+                true => None,
+                false => mark_of(payload_of(*n)),
+            });
+            let columns: Vec<ArrayRef> = vec![
+                Arc::new(Int32Array::from(numbers.clone())),
+                Arc::new(Int64Array::from_iter_values(payloads)),
+                Arc::new(marks.collect::<StringArray>()),
+            ];
+            let delivered = RecordBatch::try_new(files.schema.arrow().clone(), columns).unwrap();
+            let batches = [delivered.slice(0, 30), delivered.slice(30, 70)];
+            let search = files.search(&delivered.project(&[0]).unwrap());
+            let search = search.comparing(&batches, &files.schema).unwrap();
+            let found = search.run(&files.files).await.unwrap();
+            let same: Vec<Vec<_>> = found
+                .into_iter()
+                .map(|rows| rows.into_iter().map(|row| row.is_same).collect())
+                .collect();
+            let is_deleted = |number: i32| number % (ROWS / 2) == 7;
+            let expected: Vec<Vec<_>> = numbers
+                .iter()
+                .zip(&changed)
+                .map(|(number, (payload, mark))| {
+                    // The mark of some is NULL before and after.
+                    let mark = *mark && mark_of(payload_of(*number)).is_some();
+                    let is_same = (!is_deleted(*number)).then_some(Some(!payload && !mark));
+                    is_same.into_iter().collect()
+                })
+                .collect();
+            assert_eq!(
+                same, expected,
+                "{payloads_differ} and {marks_differ}, seed {seed}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_row_with_other_bytes_in_its_key_is_not_the_same() {
+    let collation = Some("Latin1_General_CI_AS");
+    let mut files = Files::new(&[("key", DataType::Utf8, collation)]);
     files
-        .add(vec![Arc::new(Int32Array::from_iter_values(0..40))], &[7])
+        .add(vec![Arc::new(StringArray::from(vec!["a", "b"]))], &[])
         .await;
-    let found = files
-        .search(&ints(&files, &[39, 7, 11]), true)
-        .run(&files.files)
-        .await
-        .unwrap();
-    let hash = |position| {
-        let rows = &files.rows[0];
-        RowHasher::new(RowEncoder::whole(rows).unwrap()).hash(position)
-    };
-    let hashes: Vec<Vec<_>> = found
-        .into_iter()
-        .map(|rows| rows.into_iter().map(|row| row.hash).collect())
-        .collect();
-    assert_eq!(hashes, [vec![Some(hash(39))], vec![], vec![Some(hash(11))]]);
+    let mut columns = files.rows[0].columns().to_vec();
+    columns[0] = Arc::new(StringArray::from(vec!["A", "b"]));
+    let delivered = RecordBatch::try_new(files.schema.arrow().clone(), columns).unwrap();
+    let search = files.search(&delivered.project(&[0]).unwrap());
+    let search = search.comparing(&[delivered], &files.schema).unwrap();
+    let found = search.run(&files.files).await.unwrap();
+    let same: Vec<_> = found.into_iter().flatten().map(|row| row.is_same).collect();
+    assert_eq!(same, [Some(false), Some(true)]);
 }
 
 #[tokio::test]
@@ -351,11 +418,11 @@ async fn only_pages_that_can_hold_a_key_are_read() {
         .await
         .unwrap();
     for (keys, most) in [(vec![17], 3), (vec![0, 399], 6), (vec![-1, 1_000], 0)] {
-        let search = files.search(&ints(&files, &keys), false);
+        let search = files.search(&ints(&files, &keys));
         let rows = search.bounds.may_be_at(reader.metadata()).count();
         assert!(rows <= most, "{rows} rows are read for {keys:?}");
     }
-    let outside = files.search(&ints(&files, &[400]), false);
+    let outside = files.search(&ints(&files, &[400]));
     assert!(!outside.bounds.may_be_in(&file.data_file));
 }
 
@@ -376,7 +443,7 @@ async fn row_groups_that_surely_lack_a_key_are_not_read() {
     let schema = files.schema.arrow().project(files.schema.key()).unwrap();
     for (wanted, least, most) in [(3..4, 1, 40), (1_000..1_001, 0, 40), (0..400, 400, 400)] {
         let keys = RecordBatch::try_new(Arc::new(schema.clone()), vec![uuids(wanted)]).unwrap();
-        let search = files.search(&keys, false);
+        let search = files.search(&keys);
         let by_bounds = search.bounds.may_be_at(reader.metadata());
         let left = without_absent_keys(&search.bounds, &reader, by_bounds.clone())
             .await
