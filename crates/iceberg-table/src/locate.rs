@@ -5,6 +5,7 @@
 //! row with the very bytes of the key wins alone; without one, all are returned.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -114,8 +115,28 @@ struct Search {
     partitions: KeyPartitions,
     wanted: Vec<KeyHash>,
     /// The indexes of the keys with a folded form.
-    by_folded: HashMap<RowHash, Vec<usize>>,
+    by_folded: HashMap<RowHash, Vec<usize>, BuildHasherDefault<AlreadyHashed>>,
     comparison: Option<RowComparison>,
+}
+
+/// Takes the hash of a row for what it is: every row of a page is looked up by it.
+#[derive(Debug, Default)]
+struct AlreadyHashed(u64);
+
+impl Hasher for AlreadyHashed {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u128(&mut self, hash: u128) {
+        self.0 = hash as u64;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 /// A row that has the folded form of a key.
@@ -136,7 +157,8 @@ impl Search {
         let key_columns = rows.only(schema.key())?;
         let fold = KeyFold::of(schema);
         let wanted = fold.hashes(keys)?;
-        let mut by_folded: HashMap<_, Vec<_>> = HashMap::with_capacity(wanted.len());
+        let mut by_folded: HashMap<_, Vec<_>, _> =
+            HashMap::with_capacity_and_hasher(wanted.len(), BuildHasherDefault::default());
         for (index, key) in wanted.iter().enumerate() {
             by_folded.entry(key.folded).or_default().push(index);
         }
