@@ -300,7 +300,11 @@ fn is_same(there: &[RowLocation]) -> bool {
 }
 
 /// Finds the rows with the keys of `rows`, and compares them.
-async fn compare(table: &TableHandle, schema: &TableSchema, rows: &[RecordBatch]) -> Result<Vec<Vec<RowLocation>>> {
+async fn compare(
+    table: &TableHandle,
+    schema: &TableSchema,
+    rows: &[RecordBatch],
+) -> Result<Vec<Vec<RowLocation>>> {
     match table.head() {
         Some(head) => locate_and_compare(table.table(), head, schema, rows).await,
         None => {

@@ -1,7 +1,9 @@
 //! `run --follow` as a process: signals, a second process, new tables, tables that fail.
 
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use sqlserver_emulator::Value;
@@ -16,22 +18,46 @@ fn until(what: &str, mut there: impl FnMut() -> bool) {
     let began = Instant::now();
     while !there() {
         assert!(began.elapsed() < Duration::from_secs(60), "{what} has not come");
-        std::thread::sleep(Duration::from_millis(20));
+        thread::sleep(Duration::from_millis(20));
     }
 }
 
-/// A process that goes on.
+/// A process that goes on, and what it has printed so far.
 struct Following {
     process: Child,
+    out: Arc<Mutex<String>>,
+    printing: JoinHandle<()>,
 }
 
 impl Following {
     fn start(world: &World, arguments: &[&str]) -> Self {
         let mut all = vec!["run", "--follow"];
         all.extend(arguments);
+        let mut process = world.spawn(&all);
+        let printed = BufReader::new(process.stdout.take().unwrap());
+        let out = Arc::new(Mutex::new(String::new()));
+        let lines = out.clone();
+        let printing = thread::spawn(move || {
+            for line in printed.lines() {
+                let mut lines = lines.lock().unwrap();
+                lines.push_str(&line.unwrap());
+                lines.push('\n');
+            }
+        });
         Self {
-            process: world.spawn(&all),
+            process,
+            out,
+            printing,
         }
+    }
+
+    /// Waits for the end of cycles that moved rows of a table. What they moved is there some time before.
+    #[track_caller]
+    fn until_cycles(&self, count: usize, table: &str) {
+        until("the end of the cycle", || {
+            let out = self.out.lock().unwrap();
+            out.lines().filter(|line| line.contains(table)).count() >= count
+        });
     }
 
     fn signal(&self, name: &str) {
@@ -45,20 +71,14 @@ impl Following {
     /// Asks it to stop, and returns how it ended and what it printed.
     fn stop(mut self, signal: &str) -> (Ended, String) {
         self.signal(signal);
-        let (mut out, mut err) = (String::new(), String::new());
-        self.process
-            .stdout
-            .take()
-            .unwrap()
-            .read_to_string(&mut out)
-            .unwrap();
-        self.process
-            .stderr
-            .take()
-            .unwrap()
-            .read_to_string(&mut err)
-            .unwrap();
+        let mut err = String::new();
+        let mut stderr = self.process.stderr.take().unwrap();
+        stderr.read_to_string(&mut err).unwrap();
         let code = self.process.wait().unwrap().code().unwrap();
+        while !self.printing.is_finished() {
+            thread::sleep(Duration::from_millis(1));
+        }
+        let out = self.out.lock().unwrap().clone();
         let text = format!("{out}{err}");
         (Ended { code, text }, out)
     }
@@ -100,6 +120,8 @@ fn it_goes_on_until_a_signal_and_prints_a_line_per_cycle() {
 
     world.sql("shop", &CUSTOMERS.replace("Customers", "Later"));
     until("the new table", || names(&world, "dbo.Later").len() == 2);
+    following.until_cycles(1, "dbo.Later");
+    following.until_cycles(2, "dbo.Customers");
 
     let (ended, out) = following.stop("TERM");
     ended.expect(exit::SUCCESS, &[]);
@@ -137,13 +159,10 @@ fn a_table_that_fails_is_shown_and_decides_the_exit_code_while_the_others_go_on(
     let following = Following::start(&world, &[]);
     until("the copy", || names(&world, "dbo.Customers").len() == 2);
     world.sql("shop", "INSERT dbo.Customers (id, name) VALUES (3, N'Edsger')");
-    until("the new row", || names(&world, "dbo.Customers").len() == 3);
-    let (ended, out) = following.stop("INT");
+    following.until_cycles(2, " dbo.Customers: source → iceberg ");
+    assert_eq!(names(&world, "dbo.Customers").len(), 3);
+    let (ended, _) = following.stop("INT");
     ended.expect(exit::FAILURE, &["dbo.Keyless", "mode: full"]);
-    let of_customers = out
-        .lines()
-        .filter(|line| line.contains(" dbo.Customers: source → iceberg "));
-    assert!(of_customers.count() >= 2, "{out}");
 }
 
 #[test]
