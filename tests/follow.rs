@@ -12,13 +12,13 @@ use model::{
     Batches, Bound, ChangeSource, Chunk, Cut, Description, Look, Position, Result, RunReport, RunStatus,
     Selection, SourceEvent, TableName, TableSchema,
 };
-use orchestrator::{Follow, Following, Route, RunOutcome};
+use orchestrator::{Following, Route};
 use sqlserver_emulator::Value;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use crate::columns::MODES;
-use crate::world::{World, run_of};
+use crate::world::World;
 
 /// So often the source is asked in vain.
 const LOOKS: u64 = 2_000;
@@ -171,24 +171,8 @@ async fn follow(
         Arc::new(world.iceberg_sink()),
         Arc::new(world.target_sink()),
     );
-    let at_once = Follow {
-        interval: Duration::ZERO,
-        max_interval: Duration::ZERO,
-        ..Follow::default()
-    };
-    let outcome = world
-        .runner()
-        .follow(&run_of(vec![route]), &at_once, then, cancel)
-        .await;
-    let RunOutcome::Finished(report) = outcome else {
-        panic!("the sync is held by another process");
-    };
-    assert_eq!(
-        report.metadata.status,
-        RunStatus::Succeeded,
-        "{:#?}",
-        report.errors
-    );
+    let no_pause = (Duration::ZERO, Duration::ZERO);
+    world.follow(vec![route], no_pause, then, cancel).await;
 }
 
 #[tokio::test]

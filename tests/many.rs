@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use model::{ChangeSource, Cut, Look, Position, RunReport, RunStatus, TableName};
-use orchestrator::{Follow, Following, Route, RunOutcome, TableSync};
+use model::{ChangeSource, Cut, Look, Position, RunReport, TableName};
+use orchestrator::{Route, TableSync};
 use sqlserver_client::{Connection, Encrypt, Isolation};
 use sqlserver_source::SqlServerSource;
 use tempfile::TempDir;
@@ -78,28 +78,8 @@ fn routes(world: &World, source: &Arc<dyn ChangeSource>) -> Vec<Route> {
     (0..TABLES).map(route).collect()
 }
 
-async fn follow(
-    world: &World,
-    source: Arc<dyn ChangeSource>,
-    then: &dyn Following,
-    cancel: &CancellationToken,
-) {
-    let often = Follow {
-        interval: Duration::from_millis(50),
-        max_interval: Duration::from_millis(200),
-        ..Follow::default()
-    };
-    let run = run_of(routes(world, &source));
-    let RunOutcome::Finished(report) = world.runner().follow(&run, &often, then, cancel).await else {
-        panic!("the sync is held by another process");
-    };
-    assert_eq!(
-        report.metadata.status,
-        RunStatus::Succeeded,
-        "{:#?}",
-        report.errors
-    );
-}
+/// The pauses between looks.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(200));
 
 #[tokio::test]
 async fn looks_at_many_quiet_tables_are_one_request() {
@@ -140,7 +120,8 @@ async fn looks_at_many_quiet_tables_are_one_request() {
                 _ => {}
             }
         });
-        follow(&world, Arc::new(counted), &quiet, &cancel).await;
+        let routes = routes(&world, &(Arc::new(counted) as _));
+        world.follow(routes, PAUSES, &quiet, &cancel).await;
         let sent = last.load(Ordering::SeqCst) - first.load(Ordering::SeqCst);
         assert_eq!(
             sent,

@@ -7,8 +7,12 @@ use std::time::Duration;
 use iceberg_reader::IcebergSource;
 use iceberg_table::{Catalog, FileSystemCatalog};
 use iceberg_writer::{IcebergSink, WriterOptions};
-use model::{ChangeSink, ChangeSource, Committed, RunReport, StateStore, SyncId, TableName, VerifyReport};
-use orchestrator::{Repair, Route, Run, RunOutcome, Runner, Side, TableSync, Upstream, Verify};
+use model::{
+    ChangeSink, ChangeSource, Committed, RunReport, RunStatus, StateStore, SyncId, TableName, VerifyReport,
+};
+use orchestrator::{
+    Follow, Following, Repair, Route, Run, RunOutcome, Runner, Side, TableSync, Upstream, Verify,
+};
 use sqlserver_client::{ConnectOptions, Secret, TypePolicy};
 use sqlserver_emulator::{Emulator, EmulatorConfig, EngineConfig, ResultSet, Value};
 use sqlserver_import::{ApplyOptions, SqlServerSink};
@@ -220,6 +224,31 @@ impl World {
             RunOutcome::Finished(report) => *report,
             RunOutcome::Busy { holder } => panic!("the sync is held by {holder}"),
         }
+    }
+
+    /// Follows the routes until it is cancelled, with pauses between these.
+    pub(crate) async fn follow(
+        &self,
+        routes: Vec<Route>,
+        (interval, max_interval): (Duration, Duration),
+        then: &dyn Following,
+        cancel: &CancellationToken,
+    ) {
+        let follow = Follow {
+            interval,
+            max_interval,
+            ..Follow::default()
+        };
+        let outcome = self.runner().follow(&run_of(routes), &follow, then, cancel).await;
+        let RunOutcome::Finished(report) = outcome else {
+            panic!("the sync is held by another process");
+        };
+        assert_eq!(
+            report.metadata.status,
+            RunStatus::Succeeded,
+            "{:#?}",
+            report.errors
+        );
     }
 
     /// Compares source, Iceberg and target.

@@ -197,8 +197,17 @@ fn encoder<'a>(ty: SqlType, array: &'a dyn Array, code_page: Option<&'a CodePage
                 Ok(())
             })
         }
-        // Refused above.
-        _ => return None,
+        SqlType::Text
+        | SqlType::NText
+        | SqlType::Image
+        | SqlType::RowVersion
+        | SqlType::SqlVariant
+        | SqlType::HierarchyId
+        | SqlType::Geometry
+        | SqlType::Geography
+        | SqlType::Clr
+        | SqlType::Json
+        | SqlType::Vector { .. } => return None,
     })
 }
 

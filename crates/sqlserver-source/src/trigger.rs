@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use futures::stream::{StreamExt, TryStreamExt, once};
+use futures::stream::{StreamExt, once};
 use model::{Batches, Cut, Error, ErrorKind, Position, Presence, Result, SourceEvent, TableSchema};
 use sqlserver_client::{Connection, Param, SqlType, quote};
 
