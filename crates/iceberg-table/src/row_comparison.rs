@@ -142,7 +142,11 @@ impl RowComparison {
                 }
             }
         }
-        Ok(differing)
+        match rest.next() {
+            // It would count as one whose rows are the same.
+            Some(_) => Err(Error::internal("a row that is to be compared was not read")),
+            None => Ok(differing),
+        }
     }
 
     /// Encodes one column of a delivered row.

@@ -8,11 +8,11 @@ use arrow_schema::{DataType, Field, Schema, TimeUnit};
 use iceberg::arrow::schema_to_arrow_schema;
 use iceberg::io::FileIO;
 use iceberg::spec::{
-    DataContentType, DataFile, FormatVersion, NestedField, PartitionSpec, PrimitiveType, SortOrder, Struct,
-    TableMetadata, TableMetadataBuilder, Type,
+    DataContentType, DataFile, FormatVersion, Literal, NestedField, PartitionSpec, PrimitiveType, SortOrder,
+    Struct, TableMetadata, TableMetadataBuilder, Type,
 };
 use iceberg::writer::file_writer::{FileWriter, FileWriterBuilder, ParquetWriterBuilder};
-use model::DeclaredType;
+use model::{DeclaredType, ErrorKind};
 use parquet::file::properties::WriterProperties;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
@@ -404,6 +404,122 @@ async fn a_row_with_other_bytes_in_its_key_is_not_the_same() {
     let found = search.run(&files.files).await.unwrap();
     let same: Vec<_> = found.into_iter().flatten().map(|row| row.is_same).collect();
     assert_eq!(same, [Some(false), Some(true)]);
+}
+
+/// A column that a file is older than tells most, and costs nothing. Two delivered rows are compared with each row of the file.
+#[tokio::test]
+async fn a_column_that_is_younger_than_the_file_is_compared_too() {
+    const ROWS: i32 = 40;
+    for default in [None, Some("y")] {
+        let mut files = Files::new(&[("key", DataType::Int32, None)]);
+        let schema = files.metadata.current_schema().as_ref().clone();
+        let fields = schema.as_struct().fields().iter().map(|field| {
+            let mut field = field.as_ref().clone();
+            if field.name == MARK {
+                field.initial_default = default.map(Literal::string);
+            }
+            Arc::new(field)
+        });
+        let fields: Vec<_> = fields.collect();
+        let older: Vec<_> = fields
+            .iter()
+            .filter(|field| field.name != MARK)
+            .cloned()
+            .collect();
+        let schema = |fields: Vec<_>| {
+            iceberg::spec::Schema::builder()
+                .with_fields(fields)
+                .build()
+                .unwrap()
+        };
+        let metadata = TableMetadataBuilder::new(
+            schema(fields),
+            PartitionSpec::unpartition_spec(),
+            SortOrder::unsorted_order(),
+            "memory://t".into(),
+            FormatVersion::V3,
+            Default::default(),
+        );
+        files.metadata = metadata.unwrap().build().unwrap().metadata;
+        let keys: ArrayRef = Arc::new(Int32Array::from_iter_values(0..ROWS));
+        let payloads: ArrayRef = Arc::new(Int64Array::from_iter_values((0..ROWS).map(payload_of)));
+        let written = write(
+            &files.file_io,
+            "memory://t/older.parquet",
+            Arc::new(schema(older)),
+            vec![keys, payloads],
+            DataContentType::Data,
+        )
+        .await;
+        let size = written.file_size_in_bytes();
+        let reader = DataFileReader::open(&files.file_io, &"memory://t/older.parquet".into(), size)
+            .await
+            .unwrap();
+
+        // The first of two has another mark. The second has the one that the file is read with, and every third has another payload.
+        let delivered = |row: i32| {
+            let (key, is_second) = (row / 2, row % 2 == 1);
+            let mark = if is_second { default } else { Some("x") };
+            (key, payload_of(key) + i64::from(is_second && key % 3 == 0), mark)
+        };
+        let rows: Vec<_> = (0..2 * ROWS).map(delivered).collect();
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(Int32Array::from_iter_values(rows.iter().map(|row| row.0))),
+            Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.1))),
+            Arc::new(rows.iter().map(|row| row.2).collect::<StringArray>()),
+        ];
+        let batch = RecordBatch::try_new(files.schema.arrow().clone(), columns).unwrap();
+        let projection = Projection::of_table(&files.metadata, &files.schema).unwrap();
+        let comparison = RowComparison::new(&[batch], &files.schema, &projection).unwrap();
+        let pair = |row: i32| Pair {
+            position: row as u64 / 2,
+            delivered: row as usize,
+        };
+        let pairs: Vec<_> = (0..2 * ROWS).map(pair).collect();
+        let same = comparison.compare(&reader, &pairs).await.unwrap();
+        let expected: Vec<_> = (0..2 * ROWS)
+            .map(|row| row % 2 == 1 && (row / 2) % 3 != 0)
+            .collect();
+        assert_eq!(same, expected, "default {default:?}");
+    }
+}
+
+/// A pair that reading does not reach is never one whose rows are the same.
+#[tokio::test]
+async fn every_pair_is_compared_or_an_error() {
+    let mut files = Files::new(&[("key", DataType::Int32, None)]);
+    files
+        .add(vec![Arc::new(Int32Array::from_iter_values(0..8))], &[])
+        .await;
+    let file = &files.files[0];
+    let size = file.data_file.file_size_in_bytes();
+    let reader = DataFileReader::open(&files.file_io, &file.path, size)
+        .await
+        .unwrap();
+    let projection = Projection::of_table(&files.metadata, &files.schema).unwrap();
+    let comparison = RowComparison::new(&files.rows, &files.schema, &projection).unwrap();
+    for (positions, kind) in [
+        (vec![3, 5], None),
+        (vec![3, 3, 5], None),
+        (vec![5, 3], Some(ErrorKind::Internal)),
+        (vec![5, 8], Some(ErrorKind::Corrupt)),
+    ] {
+        let pair = |position: &u64| Pair {
+            position: *position,
+            delivered: 3,
+        };
+        let pairs: Vec<_> = positions.iter().map(pair).collect();
+        let compared = comparison.compare(&reader, &pairs).await;
+        assert_eq!(
+            compared.as_ref().err().map(|error| error.kind()),
+            kind,
+            "{positions:?}"
+        );
+        if let Ok(same) = compared {
+            let expected: Vec<_> = positions.iter().map(|position| *position == 3).collect();
+            assert_eq!(same, expected, "{positions:?}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -139,10 +139,11 @@ impl DataFileReader {
     ///
     /// # Errors
     ///
-    /// As [`DataFileReader::open`]; `Unsupported` if a column is stored in a way that Iceberg does not allow.
+    /// As [`DataFileReader::open`]; `Unsupported` if a column is stored in a way that Iceberg does not allow. The stream ends with `Corrupt`
+    /// if the file does not hold all the rows.
     pub async fn read(&self, projection: &Projection, rows: RowRanges) -> Result<FileRowsStream> {
         let (row_groups, selection) = rows.selection(self.metadata());
-        if row_groups.is_empty() {
+        if rows.is_empty() {
             return Ok(stream::empty().boxed());
         }
         let file = projection
@@ -169,13 +170,21 @@ impl DataFileReader {
         let batches = builder.build().map_err(|error| damaged(&self.path, error))?;
         let mut positions = rows.into_positions();
         let path = self.path.clone();
-        Ok(batches
-            .map(move |batch| {
-                let batch = batch.map_err(|error| damaged(&path, error))?;
-                let rows = file.convert(&batch).map_err(|error| error.with("file", &path))?;
-                let positions = positions.by_ref().take(rows.num_rows()).collect();
-                Ok(FileRows { rows, positions })
-            })
+        let batches = batches.map(Some).chain(stream::iter([None]));
+        let rows = batches.map(move |batch| {
+            let Some(batch) = batch else {
+                return match positions.next() {
+                    Some(position) => Err(short(&path, position)),
+                    None => Ok(None),
+                };
+            };
+            let batch = batch.map_err(|error| damaged(&path, error))?;
+            let rows = file.convert(&batch).map_err(|error| error.with("file", &path))?;
+            let positions = positions.by_ref().take(rows.num_rows()).collect();
+            Ok(Some(FileRows { rows, positions }))
+        });
+        Ok(rows
+            .filter_map(|rows| std::future::ready(rows.transpose()))
             .boxed())
     }
 }
@@ -217,6 +226,16 @@ fn row_bytes(group: &RowGroupMetaData, mask: &ProjectionMask) -> u64 {
         })
         .sum();
     (bytes / group.num_rows().max(1) as u64).max(1)
+}
+
+/// A column can hold fewer rows than the footer says.
+fn short(path: &str, position: u64) -> Error {
+    Error::new(
+        ErrorKind::Corrupt,
+        "a data file holds fewer rows than its footer says",
+    )
+    .with("file", path)
+    .with("first row that is not there", position)
 }
 
 /// Storage errors keep their kind; everything else means that the file is damaged.

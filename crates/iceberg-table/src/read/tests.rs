@@ -8,6 +8,9 @@ use iceberg::io::FileIO;
 use iceberg::spec::{FormatVersion, PartitionSpec, SortOrder, TableMetadata, TableMetadataBuilder};
 use model::{ErrorKind, Result, TableSchema};
 use parquet::arrow::{ArrowWriter, PARQUET_FIELD_ID_META_KEY};
+use parquet::file::metadata::{
+    FileMetaData, ParquetMetaDataBuilder, ParquetMetaDataReader, ParquetMetaDataWriter,
+};
 
 use super::*;
 use crate::schema::iceberg_schema;
@@ -146,6 +149,68 @@ async fn a_file_that_is_not_parquet_is_damaged() {
         .unwrap();
     let opened = DataFileReader::open(&file_io, &PATH.into(), 100).await;
     assert_eq!(opened.unwrap_err().kind(), ErrorKind::Corrupt);
+}
+
+/// The same file, whose footer tells of `more` rows than its columns hold.
+fn with_more_rows(parquet: Vec<u8>, more: i64) -> Vec<u8> {
+    let parquet = bytes::Bytes::from(parquet);
+    let footer = ParquetMetaDataReader::new().parse_and_finish(&parquet).unwrap();
+    let file = footer.file_metadata();
+    let file = FileMetaData::new(
+        file.version(),
+        file.num_rows() + more,
+        None,
+        None,
+        file.schema_descr_ptr(),
+        None,
+    );
+    let group = footer.row_group(0).clone().into_builder();
+    let group = group.set_num_rows(footer.row_group(0).num_rows() + more);
+    let groups = vec![group.build().unwrap()];
+    let mut written = parquet.to_vec();
+    let footer = ParquetMetaDataBuilder::new(file).set_row_groups(groups).build();
+    ParquetMetaDataWriter::new(&mut written, &footer)
+        .finish()
+        .unwrap();
+    written
+}
+
+/// Whoever goes on without them takes them for deleted, or for unchanged.
+#[tokio::test]
+async fn rows_that_a_column_does_not_hold_are_missed() {
+    let table = table(&[]);
+    let file_io = FileIO::new_with_memory();
+    let columns = vec![
+        ("id", Some(1), ints(&[1, 2, 3])),
+        ("label", Some(2), texts(&["a", "b", "c"])),
+    ];
+    file(&file_io, columns).await;
+    let parquet = file_io.new_input(PATH).unwrap().read().await.unwrap();
+    let parquet = with_more_rows(parquet.to_vec(), 2);
+    let size = parquet.len() as u64;
+    let output = file_io.new_output(PATH).unwrap();
+    output.write(parquet.into()).await.unwrap();
+    let reader = DataFileReader::open(&file_io, &PATH.into(), size).await.unwrap();
+    assert_eq!(reader.row_count(), 5);
+    let projection = Projection::of_table(&table.0, &table.1).unwrap();
+    for (rows, are_there) in [
+        (vec![], true),
+        (vec![0, 2], true),
+        (vec![0, 1, 2, 3], false),
+        (vec![0, 1, 2, 3, 4], false),
+        (vec![1, 4], false),
+        (vec![4], false),
+        (vec![0, 5], false),
+        (vec![5], false),
+    ] {
+        let batches = reader
+            .read(&projection, RowRanges::of_sorted(rows.clone()))
+            .await
+            .unwrap();
+        let read: Result<Vec<_>> = batches.try_collect().await;
+        let refused = read.err().map(|error| error.kind());
+        assert_eq!(refused, (!are_there).then_some(ErrorKind::Corrupt), "{rows:?}");
+    }
 }
 
 /// Wide values come in small batches, also where a dictionary makes them look small.
