@@ -14,7 +14,7 @@ pub enum SnapshotChoice {
     /// The head of the main branch.
     #[default]
     Current,
-    /// The one with this id, whether or not it is an ancestor of the head.
+    /// The one with this id, whether or not it is an ancestor of the head, or else the one that a tag or branch of this name points to.
     Id(i64),
     /// The one that was the head at this time, by the table's snapshot log.
     AsOf(Timestamp),
@@ -25,9 +25,9 @@ pub enum SnapshotChoice {
 impl SnapshotChoice {
     /// A snapshot by its id, or by the name of a tag or branch.
     pub fn parse(text: &str) -> Self {
-        match text.parse() {
-            Ok(id) => Self::Id(id),
-            Err(_) => Self::Named(text.to_owned()),
+        match text.parse::<i64>() {
+            Ok(id) if id.to_string() == text => Self::Id(id),
+            _ => Self::Named(text.to_owned()),
         }
     }
 
@@ -39,7 +39,13 @@ impl SnapshotChoice {
     pub fn resolve(&self, table: &TableHandle) -> Result<Option<SnapshotRef>> {
         match self {
             Self::Current => Ok(table.head().cloned()),
-            Self::Id(id) => by_id(table, *id).map(Some),
+            Self::Id(id) => match by_id(table, *id) {
+                Ok(snapshot) => Ok(Some(snapshot)),
+                Err(missing) => match table.metadata().snapshot_for_ref(&id.to_string()) {
+                    Some(snapshot) => Ok(Some(snapshot.clone())),
+                    None => Err(missing),
+                },
+            },
             Self::AsOf(time) => {
                 let log = table.metadata().history();
                 let entry = log.iter().rfind(|entry| entry.timestamp_ms() <= time.0);

@@ -49,11 +49,18 @@ async fn any_snapshot_can_be_read_by_id_time_name_or_position() {
     assert_eq!(ids(&lake, &lake.source(), None).await, [1, 2]);
     assert_eq!(ids(&lake, &lake.source(), Some(&position)).await, [1]);
     assert!(ids(&lake, &lake.source(), Some(&empty)).await.is_empty());
-    let tagging = lake.source().holding("yesterday");
-    tagging.acknowledge(&lake.table(), &position).await.unwrap();
+    let head = made_second.id.to_string();
+    for tag in ["yesterday", "20240131", "007", &head] {
+        let tagging = lake.source().holding(tag);
+        tagging.acknowledge(&lake.table(), &position).await.unwrap();
+    }
     for (choice, rows) in [
         (SnapshotChoice::parse(&first.to_string()), &[1][..]),
         (SnapshotChoice::parse("yesterday"), &[1]),
+        (SnapshotChoice::parse("20240131"), &[1]),
+        (SnapshotChoice::parse("007"), &[1]),
+        // An id is rather that of a snapshot than the name of a tag.
+        (SnapshotChoice::parse(&head), &[1, 2]),
         (SnapshotChoice::parse("main"), &[1, 2]),
     ] {
         assert_eq!(
@@ -74,6 +81,7 @@ async fn any_snapshot_can_be_read_by_id_time_name_or_position() {
     assert_eq!(cut(&lake, &pinned(SnapshotChoice::Id(first))).await, position);
     for choice in [
         SnapshotChoice::Id(4711),
+        SnapshotChoice::parse("7"),
         SnapshotChoice::AsOf(just_before(made_first)),
         SnapshotChoice::Named("tomorrow".into()),
     ] {
