@@ -63,5 +63,5 @@ pub use rest::{OAuth2Options, RestCatalog, RestOptions, SigV4Options};
 pub use rewrite::{Rewrite, RewriteOutcome, RewrittenGroup, commit_rewrite, merge_manifests};
 pub use schema::{KEY, SOURCE_SCHEMA, field_ids, iceberg_schema, schema_properties, table_schema};
 pub use sql::{SqlCatalog, SqlOptions};
-pub use storage::{AzureOptions, GcsOptions, S3Options, Storage, StorageOptions, StoredFile};
+pub use storage::{AzureOptions, GcsOptions, S3Options, Storage, StorageOptions, StoredFile, same_scheme};
 pub use tags::set_tag;

@@ -3,7 +3,9 @@
 //! Locations are taken byte by byte, as metadata holds them: `file:` and plain paths, `s3:`, `s3a:` and `s3n:`, `gs:`, and `abfss:` and its kin.
 //! What may be reached in S3 under a prefix, and with which credentials, is an [`Access`]; the one with the longest prefix counts.
 
+mod azure;
 mod bucket;
+mod environment;
 mod listing;
 mod local;
 mod object;
@@ -16,14 +18,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use iceberg::io::{FileIO, FileIOBuilder};
 use model::{Error, ErrorKind, Result};
-use object_store::ObjectStore;
 use object_store::aws::AwsCredentialProvider;
 use object_store::path::Path as ObjectPath;
+use object_store::{GetOptions, GetResult, ObjectStore};
 
+pub use bucket::same_scheme;
 pub use listing::StoredFile;
 pub(crate) use local::sync_up;
 pub use options::{AzureOptions, GcsOptions, S3Options, StorageOptions};
 
+use azure::Azure;
 use bucket::Bucket;
 use object::Files;
 
@@ -35,7 +39,7 @@ struct Inner {
     /// Longest prefix first.
     accesses: Vec<Access>,
     gcs: GcsOptions,
-    azure: AzureOptions,
+    azure: Arc<Azure>,
     /// By the access, which is the first for all that are not in S3.
     stores: Mutex<HashMap<(usize, Bucket), Arc<dyn ObjectStore>>>,
 }
@@ -55,6 +59,22 @@ pub(crate) struct Access {
 pub(crate) struct Located {
     pub(crate) store: Arc<dyn ObjectStore>,
     pub(crate) path: ObjectPath,
+    /// What Azure's client for Java makes of the name, if that is another one: it decodes names that it is given, and Iceberg encodes
+    /// the values of partitions in them.
+    decoded: Option<ObjectPath>,
+}
+
+impl Located {
+    /// Gets the object; by its decoded name if there is none by the one in its location.
+    pub(crate) async fn get(&self, options: GetOptions) -> object_store::Result<GetResult> {
+        let found = self.store.get_opts(&self.path, options.clone()).await;
+        match (&found, &self.decoded) {
+            (Err(object_store::Error::NotFound { .. }), Some(decoded)) => {
+                self.store.get_opts(decoded, options).await.or(found)
+            }
+            _ => found,
+        }
+    }
 }
 
 impl Default for Storage {
@@ -72,7 +92,11 @@ impl Storage {
             s3: options.s3.clone(),
             credentials: None,
         };
-        Self::with(vec![s3], options.gcs.clone(), options.azure.clone())
+        Self::with(
+            vec![s3],
+            options.gcs.clone(),
+            Arc::new(Azure::new(options.azure.clone())),
+        )
     }
 
     /// The same storage, with other credentials below some prefixes.
@@ -81,7 +105,7 @@ impl Storage {
         Self::with(accesses, self.0.gcs.clone(), self.0.azure.clone())
     }
 
-    fn with(mut accesses: Vec<Access>, gcs: GcsOptions, azure: AzureOptions) -> Self {
+    fn with(mut accesses: Vec<Access>, gcs: GcsOptions, azure: Arc<Azure>) -> Self {
         accesses.sort_by_key(|access| std::cmp::Reverse(access.prefix.len()));
         Self(Arc::new(Inner {
             accesses,
@@ -114,15 +138,20 @@ impl Storage {
         let (bucket, key) = Bucket::of(location).ok_or_else(|| {
             Error::new(ErrorKind::Unsupported, "there is no access to files of this kind")
                 .with("location", location)
-                .hint("local paths, s3:, gs: and abfss: are supported")
+                .hint("give a local path, s3://bucket/…, gs://bucket/… or abfss://container@account.dfs.core.windows.net/…")
         })?;
         let path = ObjectPath::parse(key).map_err(|e| {
             Error::new(ErrorKind::Unsupported, "this is not the name of an object")
                 .with("location", location)
                 .caused_by(e)
         })?;
+        let decoded = match bucket {
+            Bucket::Azure { .. } => ObjectPath::from_url_path(key).ok(),
+            Bucket::S3(_) | Bucket::Gcs(_) => None,
+        };
         Ok(Some(Located {
             store: self.store(location, bucket)?,
+            decoded: decoded.filter(|decoded| *decoded != path),
             path,
         }))
     }
@@ -143,7 +172,7 @@ impl Storage {
                 bucket::open_s3(bucket, &access.s3, access.credentials.clone())?
             }
             (_, Bucket::Gcs(bucket)) => bucket::open_gcs(bucket, &self.0.gcs)?,
-            (_, Bucket::Azure { container, host }) => bucket::open_azure(container, host, &self.0.azure)?,
+            (_, Bucket::Azure { container, host }) => self.0.azure.open(container, host)?,
         };
         stores.insert(key, store.clone());
         Ok(store)
@@ -156,6 +185,17 @@ impl Storage {
         accesses
             .position(|access| location.starts_with(&access.prefix))
             .ok_or_else(|| Error::internal("a storage without access to anything"))
+    }
+}
+
+#[cfg(test)]
+impl Storage {
+    /// A storage with this store for what is in the bucket of `location`.
+    fn with_store(location: &str, store: Arc<dyn ObjectStore>) -> Self {
+        let storage = Self::default();
+        let (bucket, _) = Bucket::of(location).unwrap();
+        storage.0.stores.lock().unwrap().insert((0, bucket), store);
+        storage
     }
 }
 
@@ -198,14 +238,6 @@ pub(crate) fn local_path(location: &str) -> Option<&str> {
     }
 }
 
-/// A location with the scheme that prefixes have.
-fn same_scheme(location: &str) -> std::borrow::Cow<'_, str> {
-    match location.split_once("://") {
-        Some(("s3a" | "s3n", rest)) => format!("s3://{rest}").into(),
-        _ => location.into(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -226,6 +258,11 @@ mod tests {
             ("s3a://bucket/a%20b", None, s3("bucket"), "a%20b"),
             ("s3://bucket", None, s3("bucket"), ""),
             ("s3://", None, None, ""),
+            ("gcs://bucket/a", None, gcs("bucket"), "a"),
+            ("s3://attacker.example#/a", None, None, ""),
+            ("s3://attacker.example?/a", None, None, ""),
+            ("s3://attacker.example\\/a", None, None, ""),
+            ("gs://me@attacker.example:/a", None, None, ""),
             ("gs://bucket/a", None, gcs("bucket"), "a"),
             (
                 "abfss://c@acc.dfs.core.windows.net/a/b",

@@ -12,7 +12,7 @@ use tokio::sync::Mutex;
 use super::client::{Answer, Service};
 use super::gone;
 use super::protocol::LoadedTable;
-use crate::storage::{Access, S3Options, Storage};
+use crate::storage::{Access, S3Options, Storage, same_scheme};
 
 /// Credentials are renewed so long before they expire.
 const EARLY_MS: i64 = 300_000;
@@ -216,7 +216,7 @@ fn offer(prefix: &str, config: &HashMap<String, String>) -> Offer {
     let get = |name: &str| config.get(name).cloned();
     let key = get("s3.access-key-id").zip(get("s3.secret-access-key"));
     Offer {
-        prefix: prefix.replacen("s3a://", "s3://", 1),
+        prefix: same_scheme(prefix).into_owned(),
         s3: S3Options {
             endpoint: get("s3.endpoint"),
             region: get("client.region").or_else(|| get("s3.region")),

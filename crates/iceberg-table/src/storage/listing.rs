@@ -21,7 +21,7 @@ pub struct StoredFile {
 }
 
 impl Storage {
-    /// All files below a location, in no order; none if there is no such directory. Links are not followed.
+    /// All files below a location, in no order; none if there is no such directory. Links are not followed. Empty objects are no files.
     ///
     /// # Errors
     ///
@@ -52,6 +52,8 @@ async fn list_objects(directory: Located, location: &str) -> Result<Vec<StoredFi
     let found = directory
         .store
         .list(Some(&directory.path))
+        // Programs mark directories so, with a slash at the end that is not in these paths. No file of a table is empty.
+        .try_filter(|found| std::future::ready(found.size > 0))
         .map_ok(|found| StoredFile {
             location: format!("{bucket}/{}", found.location),
             bytes: found.size,
@@ -100,4 +102,51 @@ fn modified(metadata: &std::fs::Metadata) -> std::io::Result<Timestamp> {
     Ok(Timestamp(
         i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use object_store::memory::InMemory;
+    use object_store::path::Path as ObjectPath;
+    use object_store::{ObjectStore, ObjectStoreExt};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn objects_are_listed_below_any_location_without_marks_of_directories() {
+        let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        for (path, content) in [
+            ("t/data", &b""[..]),
+            ("t/data/p=1", b""),
+            ("t/data/p=1/a b%20.parquet", b"12345"),
+            ("t/data/p=2", b""),
+            ("t/metadata/v1.metadata.json", b"{}"),
+            ("tt/data/b.parquet", b"1"),
+        ] {
+            let path = ObjectPath::parse(path).unwrap();
+            store.put(&path, content.into()).await.unwrap();
+        }
+        let data = "t/data/p=1/a b%20.parquet";
+        let metadata = "t/metadata/v1.metadata.json";
+        let other = "tt/data/b.parquet";
+        for (bucket, directory, expected) in [
+            ("s3://b", "", &[data, metadata, other][..]),
+            ("s3://b", "/", &[data, metadata, other]),
+            ("s3a://b", "/t", &[data, metadata]),
+            ("gs://b", "/t/data", &[data]),
+            ("gs://b", "/t/data/", &[data]),
+            ("abfss://c@acc.dfs.core.windows.net", "", &[data, metadata, other]),
+            ("abfss://c@acc.dfs.core.windows.net", "/t/data/p=2", &[]),
+        ] {
+            let storage = Storage::with_store(bucket, store.clone());
+            let location = format!("{bucket}{directory}");
+            let found = storage.list(&location).await.unwrap();
+            let mut found: Vec<_> = found.into_iter().map(|file| file.location).collect();
+            found.sort();
+            let expected: Vec<_> = expected.iter().map(|path| format!("{bucket}/{path}")).collect();
+            assert_eq!(found, expected, "{location}");
+        }
+    }
 }

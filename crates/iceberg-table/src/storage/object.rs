@@ -13,7 +13,7 @@ use iceberg::io::{
 };
 use iceberg::{Error, ErrorKind, Result};
 use object_store::buffered::BufWriter;
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::{GetOptions, ObjectStore, ObjectStoreExt};
 use tokio::io::AsyncWriteExt;
 
 use super::{Located, Storage};
@@ -62,7 +62,7 @@ impl IcebergStorage for Files {
         let Some(object) = self.object(path)? else {
             return self.local.exists(path).await;
         };
-        match object.store.head(&object.path).await {
+        match object.get(GetOptions::new().with_head(true)).await {
             Ok(_) => Ok(true),
             Err(object_store::Error::NotFound { .. }) => Ok(false),
             Err(error) => Err(failed("cannot look for", path)(error)),
@@ -73,8 +73,8 @@ impl IcebergStorage for Files {
         let Some(object) = self.object(path)? else {
             return self.local.metadata(path).await;
         };
-        let found = object.store.head(&object.path).await;
-        let size = found.map_err(failed("cannot look at", path))?.size;
+        let found = object.get(GetOptions::new().with_head(true)).await;
+        let size = found.map_err(failed("cannot look at", path))?.meta.size;
         Ok(FileMetadata { size })
     }
 
@@ -82,7 +82,7 @@ impl IcebergStorage for Files {
         let Some(object) = self.object(path)? else {
             return self.local.read(path).await;
         };
-        let read = async { object.store.get(&object.path).await?.bytes().await };
+        let read = async { object.get(GetOptions::new()).await?.bytes().await };
         read.await.map_err(failed("cannot read", path))
     }
 
@@ -190,8 +190,9 @@ struct ObjectRead {
 #[async_trait]
 impl FileRead for ObjectRead {
     async fn read(&self, range: Range<u64>) -> Result<Bytes> {
-        let read = self.object.store.get_range(&self.object.path, range).await;
-        read.map_err(failed("cannot read", &self.location))
+        let range = GetOptions::new().with_range(Some(range));
+        let read = async { self.object.get(range).await?.bytes().await };
+        read.await.map_err(failed("cannot read", &self.location))
     }
 }
 
@@ -215,5 +216,64 @@ impl FileWrite for ObjectWrite {
             )
             .with_source(error)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::memory::InMemory;
+    use object_store::path::Path;
+
+    use super::*;
+
+    /// As Azure's client for Java has written them, and as ours has.
+    #[tokio::test]
+    async fn names_that_a_client_has_decoded_are_found_in_azure() {
+        const AZURE: &str = "abfss://c@acc.dfs.core.windows.net";
+        for (bucket, name, stored, is_found) in [
+            (AZURE, "data/ts=10%3A00/a", "data/ts=10:00/a", true),
+            (AZURE, "data/p=50%2520x/a", "data/p=50%20x/a", true),
+            (AZURE, "data/ts=10%3A00/a", "data/ts=10%3A00/a", true),
+            (AZURE, "data/p=50%2520x/a", "data/p=50 x/a", false),
+            (AZURE, "data/100%/a", "data/100%/a", true),
+            (AZURE, "data/a", "data/b", false),
+            ("s3://b", "data/ts=10%3A00/a", "data/ts=10:00/a", false),
+        ] {
+            let store = Arc::new(InMemory::new());
+            let path = Path::parse(stored).unwrap();
+            store
+                .put(&path, Bytes::from_static(b"12345").into())
+                .await
+                .unwrap();
+            let files = Files::new(Storage::with_store(bucket, store));
+            let location = format!("{bucket}/{name}");
+            assert_eq!(files.exists(&location).await.unwrap(), is_found, "{location}");
+            let size = files.metadata(&location).await.ok().map(|found| found.size);
+            assert_eq!(size, is_found.then_some(5), "{location}");
+            let read = files.read(&location).await.ok();
+            assert_eq!(read.as_deref(), is_found.then_some(&b"12345"[..]), "{location}");
+            let part = files.reader(&location).await.unwrap().read(1..3).await;
+            assert_eq!(part.ok().as_deref(), is_found.then_some(&b"23"[..]), "{location}");
+        }
+    }
+
+    /// Where both are there, they are two files.
+    #[tokio::test]
+    async fn a_name_is_taken_as_it_is_first() {
+        let store = Arc::new(InMemory::new());
+        for (path, content) in [("a:b", &b"decoded"[..]), ("a%3Ab", b"as it is")] {
+            let path = Path::parse(path).unwrap();
+            store
+                .put(&path, Bytes::from_static(content).into())
+                .await
+                .unwrap();
+        }
+        let bucket = "abfss://c@acc.dfs.core.windows.net";
+        let files = Files::new(Storage::with_store(bucket, store));
+        let location = format!("{bucket}/a%3Ab");
+        assert_eq!(files.read(&location).await.unwrap().as_ref(), b"as it is");
+        files.delete(&location).await.unwrap();
+        files.delete(&location).await.unwrap();
+        assert_eq!(files.read(&location).await.unwrap().as_ref(), b"decoded");
     }
 }
