@@ -4,13 +4,14 @@
 //! could be read. Looked at are `data` and `metadata`, and where properties tell writers to put files, if that is below the table's
 //! location: everything else there, and every directory that is itself a table's, may be somebody else's.
 //!
-//! Locations are compared without what does not tell files apart: `file:/x`, `file:///x` and `/x` are one file, and so are `s3://b/x`
-//! and `s3a://b/x`. In Azure an account has two hosts, and Hadoop's client decodes names that Iceberg has encoded, so that one blob goes by both.
+//! Files are known by their names alone, the last parts of their locations: one file has many locations (`s3a:` for `s3:`, the two hosts of
+//! an account in Azure, a bucket by its URL, names that a client has decoded), and not all of them can be known. Writers put a random part
+//! into names; where somebody has not, an orphan that has the name of a file in use stays.
 
 use std::collections::{BTreeMap, HashSet};
 
 use iceberg::spec::TableMetadata;
-use iceberg_table::{Catalog, StoredFile, TableHandle, remove_files};
+use iceberg_table::{Catalog, StoredFile, TableHandle, remove_files, same_scheme};
 use model::{Clock, Error, ErrorKind, Result, TableName};
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
@@ -85,7 +86,7 @@ pub async fn remove_orphans(
     let referenced = referenced(&table).await?;
     let mut orphans = Orphans::default();
     for file in listed {
-        if is_metadata_of_catalog(&file.location) || referenced.contains(&normalised(&file.location)) {
+        if is_metadata_of_catalog(&file.location) || referenced.contains(&name_of(&file.location)) {
             continue;
         }
         if file.modified.0 > clock.now().0 - options.older_than_ms {
@@ -110,7 +111,7 @@ async fn load(catalog: &dyn Catalog, name: &TableName) -> Result<TableHandle> {
         .ok_or_else(|| Error::new(ErrorKind::NotFound, "there is no such Iceberg table").with("table", name))
 }
 
-/// All files that any snapshot refers to, normalised.
+/// The names of all files that any snapshot refers to.
 async fn referenced(table: &TableHandle) -> Result<HashSet<String>> {
     let metadata = table.metadata();
     let reachable = Reachable::of(table.table(), metadata.snapshots()).await?;
@@ -127,7 +128,7 @@ async fn referenced(table: &TableHandle) -> Result<HashSet<String>> {
             .partition_statistics_iter()
             .map(|file| file.statistics_path.clone()),
     );
-    Ok(files.iter().map(|file| normalised(file)).collect())
+    Ok(files.iter().map(|file| name_of(file)).collect())
 }
 
 /// The metadata itself is the catalog's to prune.
@@ -135,28 +136,34 @@ fn is_metadata_of_catalog(path: &str) -> bool {
     path.contains(".metadata.json") || path.ends_with("version-hint.text")
 }
 
-/// A location without what does not tell files apart.
+/// The last part of a location, as it is if whatever can be decoded in it was: how often clients did that cannot be told.
+fn name_of(location: &str) -> String {
+    let location = location.trim_end_matches('/');
+    let mut name = location.rsplit('/').next().unwrap_or(location).to_owned();
+    loop {
+        let decoded = percent_decode_str(&name).decode_utf8_lossy().into_owned();
+        if decoded == name {
+            return name;
+        }
+        name = decoded;
+    }
+}
+
+/// A directory's location without what does not tell directories apart.
 fn normalised(location: &str) -> String {
+    let location = same_scheme(location);
     let (scheme, rest) = match location.split_once(':') {
         Some((scheme, rest)) if !scheme.contains('/') => (scheme, rest),
-        _ => ("file", location),
-    };
-    let scheme = match scheme {
-        "s3a" | "s3n" => "s3",
-        "abfs" | "wasb" | "wasbs" => "abfss",
-        "gcs" => "gs",
-        other => other,
-    };
-    let path = match scheme {
-        "abfss" => percent_decode_str(rest)
-            .decode_utf8_lossy()
-            .replacen(".blob.", ".dfs.", 1),
-        _ => rest.to_owned(),
+        _ => ("file", location.as_ref()),
     };
     let mut normal = format!("{scheme}:");
-    for part in path.split('/').filter(|part| !part.is_empty()) {
+    for (number, part) in rest.split('/').filter(|part| !part.is_empty()).enumerate() {
         normal.push('/');
-        normal.push_str(part);
+        match (scheme, number) {
+            // An account has two hosts.
+            ("abfss", 0) => normal.push_str(&part.replacen(".blob.", ".dfs.", 1)),
+            _ => normal.push_str(part),
+        }
     }
     normal
 }
@@ -221,15 +228,18 @@ fn without_other_tables(files: Vec<StoredFile>, root: &str) -> impl Iterator<Ite
 
 #[cfg(test)]
 mod tests {
+    use iceberg::spec::{FormatVersion, PartitionSpec, Schema, SortOrder, TableMetadataBuilder};
+
     use super::*;
 
     #[test]
-    fn locations_of_one_file_are_the_same() {
+    fn locations_of_one_directory_are_the_same() {
         for (a, b, same) in [
             ("file:///w/t/a", "/w/t/a", true),
             ("file:/w/t/a", "file:///w//t/a", true),
             ("s3://b/t/a", "s3a://b/t/a", true),
             ("s3n://b/t/a", "s3://b/t/a", true),
+            ("gcs://b/t/a", "gs://b/t/a", true),
             ("s3://b/t/a", "s3://c/t/a", false),
             ("s3://b/t/a", "gs://b/t/a", false),
             (
@@ -238,9 +248,9 @@ mod tests {
                 true,
             ),
             (
-                "abfs://c@acc.dfs.core.windows.net/t/p=a%20b",
-                "abfss://c@acc.dfs.core.windows.net/t/p=a b",
-                true,
+                "abfss://c@acc.dfs.core.windows.net/t.dfs.a",
+                "abfss://c@acc.dfs.core.windows.net/t.blob.a",
+                false,
             ),
             (
                 "abfss://c@acc.dfs.core.windows.net/t/a",
@@ -252,6 +262,68 @@ mod tests {
             ("/w/A", "/w/a", false),
         ] {
             assert_eq!(normalised(a) == normalised(b), same, "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn a_file_has_one_name_however_it_is_located() {
+        for (a, b, same) in [
+            (
+                "abfss://c@acc.dfs.core.windows.net/t/p=50%2520x/a.parquet",
+                "abfss://c@acc.dfs.core.windows.net/t/p=50%20x/a.parquet",
+                true,
+            ),
+            (
+                "abfss://c@acc.dfs.core.windows.net/t/a.parquet",
+                "abfss://c/t/a.parquet",
+                true,
+            ),
+            (
+                "az://c/t/a.parquet",
+                "https://acc.blob.core.windows.net/c/t/a.parquet",
+                true,
+            ),
+            ("s3://b/t/10%253A00.parquet", "s3://b/t/10:00.parquet", true),
+            ("s3://b/t/100%.parquet", "s3://b/t/100%25.parquet", true),
+            ("s3://b/t/a.parquet", "s3://b/t/b.parquet", false),
+            ("s3://b/t/A.parquet", "s3://b/t/a.parquet", false),
+        ] {
+            assert_eq!(name_of(a) == name_of(b), same, "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn directories_are_those_below_the_tables_location() {
+        for (location, written, expected) in [
+            ("s3://b", None, vec!["s3://b/data", "s3://b/metadata"]),
+            ("s3://b/", None, vec!["s3://b/data", "s3://b/metadata"]),
+            (
+                "s3://b/t",
+                Some("s3a://b/t/files"),
+                vec!["s3://b/t/data", "s3a://b/t/files", "s3://b/t/metadata"],
+            ),
+            (
+                "s3://b/t",
+                Some("s3://b/t/data/more"),
+                vec!["s3://b/t/data", "s3://b/t/metadata"],
+            ),
+            (
+                "s3://b/t",
+                Some("s3://b/tt/data"),
+                vec!["s3://b/t/data", "s3://b/t/metadata"],
+            ),
+        ] {
+            let properties = written.map(|path| ("write.data.path".to_owned(), path.to_owned()));
+            let metadata = TableMetadataBuilder::new(
+                Schema::builder().build().unwrap(),
+                PartitionSpec::unpartition_spec(),
+                SortOrder::unsorted_order(),
+                location.to_owned(),
+                FormatVersion::V2,
+                properties.into_iter().collect(),
+            );
+            let metadata = metadata.unwrap().build().unwrap().metadata;
+            assert_eq!(directories(&metadata), expected, "{location} {written:?}");
         }
     }
 }

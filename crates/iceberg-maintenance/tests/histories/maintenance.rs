@@ -510,6 +510,21 @@ async fn delete_by_value(lake: &Lake, keys: &[i64]) {
 
 /// Commits a file of these keys, as other engines write them; its manifest entry is completed.
 async fn commit_keys(lake: &Lake, keys: &[i64], file: &mut DataFileBuilder) {
+    let path = format!(
+        "{}/data/foreign.parquet",
+        lake.table().await.metadata().location()
+    );
+    commit_located_keys(lake, keys, file, &path, &path).await;
+}
+
+/// The same for a file that is at `path`, and `located` elsewhere by its manifest.
+async fn commit_located_keys(
+    lake: &Lake,
+    keys: &[i64],
+    file: &mut DataFileBuilder,
+    path: &str,
+    located: &str,
+) {
     let table = lake.table().await;
     let field = Field::new("id", DataType::Int32, false)
         .with_metadata([(PARQUET_FIELD_ID_META_KEY.to_owned(), "1".to_owned())].into());
@@ -519,12 +534,11 @@ async fn commit_keys(lake: &Lake, keys: &[i64], file: &mut DataFileBuilder) {
     let mut writer = ArrowWriter::try_new(&mut parquet, rows.schema(), None).unwrap();
     writer.write(&rows).unwrap();
     writer.close().unwrap();
-    let path = format!("{}/data/foreign.parquet", table.metadata().location());
     let file_io = table.table().file_io();
     let output = |path: &str| file_io.new_output(path).unwrap();
-    output(&path).write(parquet.clone().into()).await.unwrap();
+    output(path).write(parquet.clone().into()).await.unwrap();
     let file = file
-        .file_path(path)
+        .file_path(located.to_owned())
         .file_format(DataFileFormat::Parquet)
         .file_size_in_bytes(parquet.len() as u64)
         .partition(Struct::empty())
@@ -722,6 +736,38 @@ async fn files_of_tables_within_a_tables_directory_are_no_orphans() {
     let catalog = lake.catalog.as_ref();
     let found = remove_orphans(catalog, &lake.name, OrphanOptions::default(), lake.clock.as_ref()).await;
     assert_eq!(found.unwrap().files, orphans);
+}
+
+/// As clients that decode names leave them, or programs that have files of others added by another URL.
+#[tokio::test]
+async fn a_file_that_is_located_otherwise_is_no_orphan() {
+    for (path, located) in [
+        ("data/p=50%20x/live.parquet", "data/p=50%2520x/live.parquet"),
+        ("data/p=10:00/live.parquet", "data/p=10%3A00/live.parquet"),
+        ("data/50%20x.parquet", "data/50%2520x.parquet"),
+        ("data/live.parquet", "abfss://c/t/data/live.parquet"),
+        (
+            "data/live.parquet",
+            "https://acc.blob.core.windows.net/c/t/data/live.parquet",
+        ),
+    ] {
+        let table = Table::new(0, 2).await;
+        let lake = table.lake();
+        let root = lake.table().await.metadata().location().to_owned();
+        let in_table = |path: &str| format!("{root}/{path}");
+        let located = if located.contains("://") {
+            located.to_owned()
+        } else {
+            in_table(located)
+        };
+        let mut file = DataFileBuilder::default();
+        file.content(DataContentType::Data).record_count(1);
+        commit_located_keys(lake, &[1_001], &mut file, &in_table(path), &located).await;
+        lake.clock.advance(CENTURY_MS);
+        let (catalog, clock) = (lake.catalog.as_ref(), lake.clock.as_ref());
+        let found = remove_orphans(catalog, &lake.name, OrphanOptions::default(), clock).await;
+        assert_eq!(found.unwrap().files, Vec::<String>::new(), "{path} as {located}");
+    }
 }
 
 #[tokio::test]
