@@ -100,9 +100,9 @@ impl Kind {
     }
 }
 
-/// The tests of one catalog, with the server's URL in the environment.
+/// The tests of one catalog, and of maintenance of tables in it, with the server's URL in the environment.
 fn test(filter: &str, python: &Python, server: Option<(&str, &Process)>) -> Result<()> {
-    let mut command = crate::cargo::test_program(&["catalogs"]);
+    let mut command = crate::cargo::test_program(&["catalogs", "histories"]);
     command
         .args(["--", "--include-ignored", "--nocapture", filter])
         .env("READERS_PYTHON", python.program());

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use iceberg_table::{Catalog, FileSystemCatalog, TableHandle};
+use iceberg_table::{Catalog, FileSystemCatalog, Storage, TableHandle};
 use iceberg_writer::{IcebergSink, SchemaPolicy, TableOptions, WriterOptions};
 use model::{SyncId, TableName};
 use test_support::{SeededIds, SimClock};
@@ -51,8 +51,13 @@ pub(crate) struct Lake {
 
 impl Lake {
     pub(crate) fn new(directory: &Path, kind: TableKind, seed: u64) -> Self {
+        Self::on(Storage::default(), directory.to_str().unwrap(), kind, seed)
+    }
+
+    /// In a warehouse of this storage.
+    pub(crate) fn on(storage: Storage, warehouse: &str, kind: TableKind, seed: u64) -> Self {
         let (clock, ids) = (Arc::new(SimClock::default()), Arc::new(SeededIds::new(seed)));
-        let catalog = FileSystemCatalog::new(directory.to_str().unwrap(), clock.clone(), ids.clone());
+        let catalog = FileSystemCatalog::on(storage, warehouse, clock.clone(), ids.clone());
         let name = format!("v{}_{}_{seed}", kind.format, kind.label);
         let later = SimClock::default();
         later.advance(CENTURY_MS);

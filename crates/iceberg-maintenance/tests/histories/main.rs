@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what supports a test fails it by panicking")]
 
+mod buckets;
 mod foreign;
 mod history;
 mod lake;
