@@ -15,7 +15,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use libfuzzer_sys::fuzz_target;
-use sqlserver_emulator::{Emulator, EmulatorConfig, Encryption};
+use sqlserver_emulator::{Emulator, EmulatorConfig, Encryption, Engine};
 
 #[global_allocator]
 static ALLOCATIONS: allocations::Counted = allocations::Counted;
@@ -149,6 +149,18 @@ fuzz_target!(|data: &[u8]| {
     converse(&mut socket, data);
     drop(socket);
     drop(emulator);
-    world::abandoned(&engine);
+    abandoned(&engine);
     allocations::end();
 });
+
+/// Waits until nobody but the caller has the engine.
+fn abandoned(engine: &Arc<Engine>) {
+    let begun = Instant::now();
+    while Arc::strong_count(engine) > 1 {
+        assert!(
+            begun.elapsed().as_secs() < 10,
+            "a session outlives its connection"
+        );
+        std::thread::sleep(Duration::from_micros(100));
+    }
+}
