@@ -71,7 +71,10 @@ impl Binder<'_> {
         match source {
             LeafSource::Rows(rows) => Ok((Source::Rows { rows, filter }, false)),
             LeafSource::Query(query) => Ok((Source::Derived { query, filter }, false)),
-            LeafSource::Function(function) => Ok((Source::Function { function, filter }, false)),
+            LeafSource::Function(function) => {
+                let presorted = wanted.is_some_and(|wanted| function.gives_order(wanted));
+                Ok((Source::Function { function, filter }, presorted))
+            }
             LeafSource::Table {
                 id,
                 read,

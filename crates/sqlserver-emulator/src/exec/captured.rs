@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::access::WantedOrder;
 use super::draft::{Draft, LeafSource};
 use super::output::unknown_object;
 use super::plan::{CapturedRange, ReadPlan, RowFunction, ScanPlan};
@@ -120,6 +121,13 @@ impl Binder<'_> {
             columns: columns.collect(),
             conditions: Vec::new(),
         }))
+    }
+}
+
+impl RowFunction {
+    /// Whether its rows come in this order of its columns: all changes come by their LSN, which is the first.
+    pub(super) fn gives_order(&self, wanted: &WantedOrder) -> bool {
+        matches!(self, Self::Captured(range) if !range.net) && matches!(wanted.as_slice(), [(0, false)])
     }
 }
 
