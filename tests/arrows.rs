@@ -19,6 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["iceberg-table", "iceberg-writer", "iceberg-reader", "model"],
     ),
     ("orchestrator", &["model", "cdc"]),
+    ("observability", &["model", "orchestrator"]),
     (
         "sync-cli",
         &[
@@ -33,6 +34,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "iceberg-maintenance",
             "state-store",
             "orchestrator",
+            "observability",
         ],
     ),
     ("sqlserver-emulator", &[]),

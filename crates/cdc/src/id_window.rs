@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Ticks, Writers};
+use crate::{OldestWriter, Ticks, Writers};
 
 /// Ids that were seen before every smaller one was known to be there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,7 +45,11 @@ impl IdLook {
     /// The position up to which ids are delivered after `after`, and who holds its completeness back. `tolerance` is the
     /// largest step that the source's clock takes back. If writers cannot be seen, everything is taken for complete; the
     /// caller reads an overlap again and says so.
-    pub fn position(&self, after: Option<&IdPosition>, tolerance: Duration) -> (IdPosition, Option<String>) {
+    pub fn position(
+        &self,
+        after: Option<&IdPosition>,
+        tolerance: Duration,
+    ) -> (IdPosition, Option<OldestWriter>) {
         let before = after.copied().unwrap_or(IdPosition {
             complete: None,
             seen: None,
@@ -71,7 +75,7 @@ impl IdLook {
             seen,
             pending: waiting.or(newest),
         };
-        let holder = (complete < seen).then(|| oldest.who.clone());
+        let holder = (complete < seen).then(|| oldest.clone());
         (position, holder)
     }
 }
@@ -105,7 +109,6 @@ impl IdWindow {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::OldestWriter;
 
     const SECOND: i64 = 10_000_000;
 

@@ -57,7 +57,7 @@ pub struct TimestampCut {
     /// Every value below this one is visible, or never will be set.
     pub hi: Ticks,
     /// Who holds the cut back by more than the margin.
-    pub holding: Option<String>,
+    pub holding: Option<OldestWriter>,
     /// Why completeness is assumed rather than known.
     pub assumed: Option<String>,
 }
@@ -71,7 +71,7 @@ pub fn timestamp_cut(now0: Ticks, writers: &Writers, rules: &CutRules) -> Timest
             let holder = oldest.as_ref().filter(|writer| writer.age > margin);
             TimestampCut {
                 hi: now0.before(age).before(margin),
-                holding: holder.map(|writer| writer.who.clone()),
+                holding: holder.cloned(),
                 assumed: None,
             }
         }

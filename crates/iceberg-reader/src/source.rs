@@ -207,6 +207,7 @@ impl ChangeSource for IcebergSource {
             holding: None,
             assumed: None,
             warning: None,
+            keeps: None,
         })
     }
 

@@ -40,5 +40,7 @@ pub use secret::Secret;
 pub use sink::{
     ChangeSink, Commit, CommitOutcome, Committed, Prepare, Prepared, Receipt, Replace, StageOutcome, Staged,
 };
-pub use source::{ChangeSource, Chunk, Cut, Description, Finding, Look, Selection, Severity, Tracking};
+pub use source::{
+    ChangeSource, Chunk, Cut, Description, Finding, Holder, Look, Selection, Severity, Tracking,
+};
 pub use store::{Lease, LeaseOutcome, Loaded, SaveOutcome, StateStore, StoredState, TableState};

@@ -139,6 +139,9 @@ pub struct TableReport {
     pub reference: Option<String>,
     /// When this table's last successful run ended.
     pub last_sync_timestamp: Option<String>,
+    /// How long this table took; in the report of several cycles, the last one.
+    #[serde(default)]
+    pub duration_seconds: f64,
     /// How it ended.
     pub status: RunStatus,
 }

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow_array::RecordBatch;
 use async_trait::async_trait;
@@ -65,6 +66,15 @@ pub struct Description {
     pub findings: Vec<Finding>,
 }
 
+/// Whom a cut waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// Who it is, for people: a transaction with its session, login, host and age.
+    pub who: String,
+    /// How long it has been at it, if that is known.
+    pub age: Option<Duration>,
+}
+
 /// Up to where a source is known to be complete.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cut {
@@ -72,12 +82,14 @@ pub enum Cut {
     Complete {
         /// The position.
         upto: Position,
-        /// Who holds the cut back, if somebody does: a transaction with its session and age.
-        holding: Option<String>,
+        /// Who holds the cut back, if somebody does.
+        holding: Option<Holder>,
         /// Whether completeness is assumed (for want of a right) and not known; the text says why.
         assumed: Option<String>,
         /// What else an operator should know before it is too late: that the source forgets soon what was not read yet.
         warning: Option<String>,
+        /// How long the source keeps changes, where it says so along with the cut.
+        keeps: Option<Duration>,
     },
     /// The history after the given position is lost.
     Gap {

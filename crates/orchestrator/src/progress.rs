@@ -1,9 +1,10 @@
 //! What a run tells while it goes on, for a progress bar or a log.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt;
-use model::{Batches, Receipt, RunStatus, SyncId};
+use model::{Batches, ErrorReport, Holder, Look, Receipt, SyncId, TableReport};
 
 /// Hears of a run's progress. Called from several tasks at once, so it must not block.
 pub trait Progress: Send + Sync {
@@ -12,7 +13,7 @@ pub trait Progress: Send + Sync {
 }
 
 /// Something that happened in a table sync.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum ProgressEvent {
     /// It began.
@@ -27,10 +28,35 @@ pub enum ProgressEvent {
         /// What they take in memory.
         bytes: u64,
     },
+    /// A cut was taken.
+    Cut {
+        /// Whom it waits for.
+        holding: Option<Holder>,
+        /// Whether that it is complete is assumed.
+        assumed: bool,
+        /// How long the source keeps changes, where it says so.
+        keeps: Option<Duration>,
+    },
+    /// Changes of one transaction did not fit into memory and went into files.
+    Spilled {
+        /// What they took in memory.
+        bytes: u64,
+    },
+    /// A step failed and will be repeated.
+    Repeating,
     /// The target committed.
     Committed(Receipt),
     /// It ended.
-    Ended(RunStatus),
+    Ended {
+        /// What it did.
+        report: Box<TableReport>,
+        /// What it failed of.
+        error: Option<ErrorReport>,
+        /// Whether this was a comparison with the source, after an ordinary run.
+        reconciles: bool,
+    },
+    /// In a run that goes on: between two cycles its source was looked at.
+    Looked(Look),
 }
 
 /// Hears nothing.
@@ -39,6 +65,14 @@ pub struct NoProgress;
 
 impl Progress for NoProgress {
     fn hear(&self, _sync: &SyncId, _event: &ProgressEvent) {}
+}
+
+impl Progress for Vec<Arc<dyn Progress>> {
+    fn hear(&self, sync: &SyncId, event: &ProgressEvent) {
+        for progress in self {
+            progress.hear(sync, event);
+        }
+    }
 }
 
 /// Tells of each batch as it passes.

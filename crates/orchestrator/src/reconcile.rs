@@ -130,7 +130,7 @@ impl Runner {
                 )),
             }
         }
-        Some(outcome)
+        Some(outcome.lasting(now, self.clock.now()))
     }
 
     async fn compared(

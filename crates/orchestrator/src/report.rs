@@ -144,6 +144,7 @@ impl TableOutcome {
             watermark: tally.position.as_ref().or(mark).map(ToString::to_string),
             reference: tally.reference,
             last_sync_timestamp: tally.last_success.map(rfc3339),
+            duration_seconds: 0.0,
             status,
         };
         Self {
@@ -179,6 +180,12 @@ impl TableOutcome {
     pub(crate) fn of_reconciliation(mut self) -> Self {
         self.report.mode = "reconcile".into();
         self.reconciles = true;
+        self
+    }
+
+    /// The outcome with the time that it took.
+    pub(crate) fn lasting(mut self, began: Timestamp, ended: Timestamp) -> Self {
+        self.report.duration_seconds = seconds(began, ended);
         self
     }
 
@@ -251,7 +258,7 @@ pub(crate) fn run_report(
             destination: run.destination.clone(),
             started_at: rfc3339(started),
             completed_at: rfc3339(completed),
-            duration_seconds: (completed.0 - started.0) as f64 / 1_000.0,
+            duration_seconds: seconds(started, completed),
             status: worst(tables.iter().map(|table| table.report.status)),
             peak_memory_bytes: None,
             cycle: None,
@@ -313,6 +320,10 @@ fn error_report(sync: &TableSync, error: &Error) -> ErrorReport {
         message,
         advice: error.advice().to_owned(),
     }
+}
+
+fn seconds(from: Timestamp, until: Timestamp) -> f64 {
+    (until.0 - from.0) as f64 / 1_000.0
 }
 
 fn rfc3339(time: Timestamp) -> String {

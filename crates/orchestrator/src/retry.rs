@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use model::{Error, Ids, Result, Retry};
+use model::{Error, Ids, Result, Retry, SyncId};
 use tokio_util::sync::CancellationToken;
+
+use crate::progress::{Progress, ProgressEvent};
 
 /// How often and after which pauses a step is repeated whose error says that repeating it is safe.
 ///
@@ -58,12 +60,12 @@ impl Failures {
 }
 
 /// Decides after each failure whether and when a step is repeated.
-#[derive(Debug)]
 pub(crate) struct Backoff<'a> {
     policy: &'a RetryPolicy,
     ids: &'a dyn Ids,
     cancel: &'a CancellationToken,
     failures: Failures,
+    told: Option<(&'a dyn Progress, &'a SyncId)>,
 }
 
 impl<'a> Backoff<'a> {
@@ -78,7 +80,14 @@ impl<'a> Backoff<'a> {
             ids,
             cancel,
             failures,
+            told: None,
         }
+    }
+
+    /// Tells of each repetition.
+    pub(crate) fn telling(mut self, progress: &'a dyn Progress, sync: &'a SyncId) -> Self {
+        self.told = Some((progress, sync));
+        self
     }
 
     /// Waits until the step may be repeated.
@@ -90,6 +99,9 @@ impl<'a> Backoff<'a> {
         let Some(pause) = self.next(&error) else {
             return Err(error);
         };
+        if let Some((progress, sync)) = self.told {
+            progress.hear(sync, &ProgressEvent::Repeating);
+        }
         tracing::warn!(error = %error, pause_ms = pause.as_millis() as u64, "a step failed and will be repeated");
         let slept = self.cancel.run_until_cancelled(tokio::time::sleep(pause)).await;
         slept.ok_or_else(Error::cancelled)

@@ -149,14 +149,18 @@ impl Runner {
 
     /// Runs a route in a task of its own, so that a defect in it is its own failure.
     pub(crate) async fn spawn(self, route: Route, cancel: CancellationToken) -> Vec<TableOutcome> {
-        let spawned = route.clone();
+        let (spawned, progress) = (route.clone(), self.progress.clone());
         let task = tokio::spawn(async move { self.run_route(&spawned, &cancel).await });
         match AbortOnDropHandle::new(task).await {
             Ok(outcomes) => outcomes,
             Err(error) => {
                 let defect = Error::internal("a table's task ended early").caused_by(error);
                 let outcomes = route.0.iter().map(|sync| TableOutcome::defect(sync, &defect));
-                outcomes.collect()
+                let outcomes: Vec<_> = outcomes.collect();
+                for (sync, outcome) in route.0.iter().zip(&outcomes) {
+                    hear_end(&*progress, sync, outcome);
+                }
+                outcomes
             }
         }
     }
@@ -171,11 +175,15 @@ impl Runner {
             } else {
                 TableOutcome::skipped(sync)
             };
+            hear_end(&*self.progress, sync, &outcome);
             succeeded = outcome.report.status == RunStatus::Succeeded;
             let reconciled = match succeeded {
                 true => self.reconcile(sync, &outcome, cancel).await,
                 false => None,
             };
+            if let Some(reconciled) = &reconciled {
+                hear_end(&*self.progress, sync, reconciled);
+            }
             outcomes.push(outcome);
             outcomes.extend(reconciled);
         }
@@ -204,13 +212,21 @@ impl Runner {
     }
 
     async fn run_table(&self, sync: &TableSync, cancel: &CancellationToken) -> TableOutcome {
+        let began = self.clock.now();
         let mut table = TableRun::new(self, sync, cancel);
         let ended = table.run().await;
         let outcome = TableOutcome::new(sync, table.tally, ended);
-        self.progress
-            .hear(&sync.sync, &ProgressEvent::Ended(outcome.report.status));
-        outcome
+        outcome.lasting(began, self.clock.now())
     }
+}
+
+fn hear_end(progress: &dyn Progress, sync: &TableSync, outcome: &TableOutcome) {
+    let ended = ProgressEvent::Ended {
+        report: Box::new(outcome.report.clone()),
+        error: outcome.error.clone(),
+        reconciles: outcome.reconciles,
+    };
+    progress.hear(&sync.sync, &ended);
 }
 
 #[cfg(test)]

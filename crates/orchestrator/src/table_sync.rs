@@ -396,14 +396,20 @@ impl<'a> TableRun<'a> {
                 holding,
                 assumed,
                 warning,
+                keeps,
             } => {
+                self.hear(&ProgressEvent::Cut {
+                    holding: holding.clone(),
+                    assumed: assumed.is_some(),
+                    keeps,
+                });
                 if let Some(assumed) = assumed {
                     self.tally
                         .warn(format!("that the source is complete is assumed: {assumed}"));
                 }
                 if let Some(holding) = holding {
                     self.tally
-                        .warn(format!("changes after {upto} wait for {holding}"));
+                        .warn(format!("changes after {upto} wait for {}", holding.who));
                 }
                 if let Some(warning) = warning {
                     self.tally.warn(warning);
@@ -449,6 +455,7 @@ impl<'a> TableRun<'a> {
             self.cancel,
             self.failures.clone(),
         )
+        .telling(&*self.runner.progress, &self.sync.sync)
     }
 
     /// Repeats a call that changes nothing, or the same when it is repeated.

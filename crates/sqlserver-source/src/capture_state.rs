@@ -42,6 +42,15 @@ pub struct CaptureSigns {
     pub job_running: Option<bool>,
     /// Why the log could not be truncated.
     pub log_reuse_wait: String,
+    /// How long the clean-up job keeps what has been captured.
+    pub retention_seconds: Option<u64>,
+}
+
+impl CaptureSigns {
+    /// Whether the log cannot be truncated before replication or the capture has read it. Under load that is usual for a while.
+    pub fn holds_log(&self) -> bool {
+        self.log_reuse_wait == AWAITED
+    }
 }
 
 /// Looks at the capture of the database; `None` if the login may not read what it has captured.
@@ -67,6 +76,9 @@ pub(crate) async fn look(
         agent_running: service.agent.seen().copied().flatten(),
         job_running: service.capturing.seen().copied().flatten(),
         log_reuse_wait: service.log_reuse_wait.clone(),
+        retention_seconds: job(&service, "cleanup")
+            .and_then(|job| job.retention)
+            .map(|retention| retention.as_secs()),
     };
     Ok(Some((signs, findings(&service, behind, has_jobs(database)))))
 }

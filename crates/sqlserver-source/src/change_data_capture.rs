@@ -70,6 +70,7 @@ pub(crate) async fn cut(
             None => nearly_forgotten(connection, plan, progress.since).await?,
             said => said,
         },
+        keeps: None,
     })
 }
 

@@ -61,6 +61,7 @@ pub(crate) async fn cut(
         holding: None,
         assumed: None,
         warning,
+        keeps: info.retention,
     })
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cdc::{IdLook, OldestWriter, TimestampCut, Writers, timestamp_cut};
-use model::{Cut, Error, ErrorKind, Position, Result};
+use model::{Cut, Error, ErrorKind, Holder, Position, Result};
 use sqlserver_client::{Connection, LocalFall, OpenWork, SqlType};
 use tokio::time::Instant;
 
@@ -93,6 +93,7 @@ async fn full(connection: &mut Connection, plan: &TablePlan) -> Result<Cut> {
         holding: None,
         assumed: None,
         warning: None,
+        keeps: None,
     })
 }
 
@@ -129,9 +130,10 @@ async fn timestamp(
     let assumed = after.and_then(|after| stepped_back(&after, &upto, rules.tolerance));
     Ok(Cut::Complete {
         upto: upto.position(&plan.incarnation().to_string())?,
-        holding: taken.holding,
+        holding: taken.holding.map(holder),
         assumed: assumed.or(taken.assumed),
         warning: None,
+        keeps: None,
     })
 }
 
@@ -219,9 +221,10 @@ async fn id(
     };
     Ok(Cut::Complete {
         upto: upto.position(&plan.incarnation().to_string())?,
-        holding,
+        holding: holding.map(holder),
         assumed,
         warning: None,
+        keeps: None,
     })
 }
 
@@ -285,6 +288,14 @@ pub(crate) async fn writers(
             why: format!("the login may not see other sessions' transactions; {grant}"),
         },
     })
+}
+
+/// Whom a cut waits for, as reports have it.
+pub(crate) fn holder(writer: OldestWriter) -> Holder {
+    Holder {
+        age: Some(writer.age).filter(|age| *age != Duration::MAX),
+        who: writer.who,
+    }
 }
 
 fn local_fall(fall: Fall) -> Result<LocalFall> {

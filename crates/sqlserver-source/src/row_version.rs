@@ -8,10 +8,10 @@
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef};
 use cdc::Writers;
-use model::{Cut, Error, Result};
+use model::{Cut, Error, Holder, Result};
 use sqlserver_client::{Connection, Param, SqlType, Value};
 
-use crate::cut::{LOOK_AGAIN, Settle, writers};
+use crate::cut::{self, LOOK_AGAIN, Settle, writers};
 use crate::plan::TablePlan;
 use crate::position::{Kind, RowVersionPosition};
 use crate::tracker::TrackingColumn;
@@ -34,6 +34,7 @@ pub(crate) async fn cut(
         holding,
         assumed: None,
         warning: None,
+        keeps: None,
     })
 }
 
@@ -49,7 +50,7 @@ pub(crate) async fn complete_below(
     connection: &mut Connection,
     plan: &TablePlan,
     settle: Settle,
-) -> Result<(u64, Option<String>)> {
+) -> Result<(u64, Option<Holder>)> {
     let mut began = None;
     loop {
         let counter = Counter::ask(connection).await?;
@@ -86,11 +87,12 @@ impl Counter {
 }
 
 /// Who has been writing longest.
-async fn holder(connection: &mut Connection, plan: &TablePlan) -> Result<String> {
+async fn holder(connection: &mut Connection, plan: &TablePlan) -> Result<Holder> {
+    let unseen = |who| Holder { who, age: None };
     Ok(match writers(connection, plan, None).await? {
-        Writers::Known(Some(oldest)) => oldest.who,
-        Writers::Known(None) => "a transaction that has ended meanwhile".to_owned(),
-        Writers::Unseen { why } => format!("an open transaction ({why})"),
+        Writers::Known(Some(oldest)) => cut::holder(oldest),
+        Writers::Known(None) => unseen("a transaction that has ended meanwhile".to_owned()),
+        Writers::Unseen { why } => unseen(format!("an open transaction ({why})")),
     })
 }
 

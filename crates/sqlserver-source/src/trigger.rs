@@ -71,6 +71,7 @@ pub(crate) async fn cut(
         holding,
         assumed: None,
         warning: None,
+        keeps: None,
     })
 }
 

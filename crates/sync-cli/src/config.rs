@@ -5,6 +5,7 @@
 
 mod iceberg;
 mod load;
+mod observability;
 mod period;
 mod select;
 mod size;
@@ -22,6 +23,7 @@ use sqlserver_source::CaptureOptions;
 
 pub use iceberg::{Expiry, Filesystem, Iceberg};
 pub use load::load;
+pub use observability::Observability;
 pub use period::Period;
 pub(crate) use select::{Selected, select};
 pub use size::Size;
@@ -49,6 +51,9 @@ pub struct Config {
     /// How a run goes about it.
     #[serde(default)]
     pub run: Run,
+    /// What an operator watches runs by.
+    #[serde(default)]
+    pub observability: Observability,
     /// Which tables, and how each is treated. A table belongs to the first entry whose name matches it exactly, else to the first
     /// pattern that does.
     pub tables: Vec<Table>,
@@ -282,6 +287,7 @@ impl Config {
             );
         }
         self.run.validate()?;
+        self.observability.validate(self.run.follow.max_interval)?;
         for (section, database) in [("source", &self.source), ("target", &self.target)] {
             if let Some(database) = database {
                 database

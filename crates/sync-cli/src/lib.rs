@@ -12,6 +12,7 @@ mod commands;
 pub mod config;
 mod edge;
 mod exit;
+mod observed;
 mod parts;
 mod progress;
 mod report;

@@ -24,8 +24,8 @@ pub(crate) enum Direction {
 }
 
 impl Direction {
-    /// Its part of a [`SyncId`].
-    fn id(self) -> &'static str {
+    /// Its part of a [`SyncId`], and its name in metrics.
+    pub(crate) fn id(self) -> &'static str {
         match self {
             Self::Capture => "capture",
             Self::Apply => "apply",

@@ -50,7 +50,7 @@ impl Progress for Bars {
                 bar.set_style(style("{msg} {spinner} {human_pos} rows, {per_sec}"))
             }
             ProgressEvent::Read { rows, .. } => bar.inc(*rows),
-            ProgressEvent::Ended(_) => bar.finish_and_clear(),
+            ProgressEvent::Ended { .. } => bar.finish_and_clear(),
             _ => bar.tick(),
         }
     }

@@ -11,8 +11,8 @@ use arrow_array::types::Int32Type;
 use async_trait::async_trait;
 use futures::{Stream, StreamExt, stream};
 use model::{
-    Batches, Bound, ChangeBatch, ChangeSource, Chunk, Clock, Cut, Description, Error, ErrorKind, Look, Op,
-    Position, Presence, Result, Selection, SourceEvent, TableName, TableSchema, Tracking,
+    Batches, Bound, ChangeBatch, ChangeSource, Chunk, Clock, Cut, Description, Error, ErrorKind, Holder,
+    Look, Op, Position, Presence, Result, Selection, SourceEvent, TableName, TableSchema, Tracking,
 };
 use tokio::task::yield_now;
 
@@ -459,9 +459,10 @@ impl ChangeSource for MemorySource {
 fn complete(upto: Position, holding: Option<String>) -> Cut {
     Cut::Complete {
         upto,
-        holding,
+        holding: holding.map(|who| Holder { who, age: None }),
         assumed: None,
         warning: None,
+        keeps: None,
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::lookout::Lookout;
 use super::pace::{IN_ANY_CASE, Pace, Seen};
 use super::{Cycle, Shared, succeeded};
+use crate::progress::ProgressEvent;
 use crate::report::TableOutcome;
 use crate::run::Route;
 
@@ -106,6 +107,10 @@ impl Followed {
             }
         }))
         .await;
+        for (sync, look) in self.route.0.iter().zip(&looks) {
+            let looked = ProgressEvent::Looked(look.clone());
+            self.shared.runner.progress.hear(&sync.sync, &looked);
+        }
         let failed = looks.iter().find_map(|look| match look {
             Look::Failed { why } => Some(why.clone()),
             Look::Quiet | Look::Perhaps => None,

@@ -179,7 +179,14 @@ async fn progress_tells_rows_and_receipts() {
         .sum();
     assert_eq!((read, inserted), (10, 10));
     assert_eq!(heard.first(), Some(&ProgressEvent::Started { rows: Some(10) }));
-    assert_eq!(heard.last(), Some(&ProgressEvent::Ended(RunStatus::Succeeded)));
+    let Some(ProgressEvent::Ended { report, error, .. }) = heard.last() else {
+        panic!("the end is not told: {heard:?}");
+    };
+    assert_eq!(
+        (report.status, report.statistics.records_inserted),
+        (RunStatus::Succeeded, 10)
+    );
+    assert_eq!(*error, None);
 }
 
 #[tokio::test(start_paused = true)]

@@ -64,25 +64,27 @@ impl Gathered {
         self.boundary.is_some() && full
     }
 
-    /// Takes the next changes.
+    /// Takes the next changes. Returns how many bytes of those before went into files.
     async fn push(
         &mut self,
         batch: ChangeBatch,
         flush: &Flush,
         options: &SpillOptions,
         cancel: &CancellationToken,
-    ) -> Result<()> {
+    ) -> Result<usize> {
+        let mut spilled = 0;
         if self.bytes >= flush.bytes && !self.fold.is_empty() {
             let begun = self.spill.take();
             let spill = begun.unwrap_or_else(|| Spill::new(options, flush.bytes, &batch, cancel));
             self.spill = Some(spill.take(std::mem::take(&mut self.fold)).await?);
-            self.bytes = 0;
+            spilled = std::mem::take(&mut self.bytes);
         }
         self.boundary = None;
         self.rows += batch.len() as u64;
         self.bytes += weight(&batch);
         self.since.get_or_insert_with(Instant::now);
-        self.fold.push(batch)
+        self.fold.push(batch)?;
+        Ok(spilled)
     }
 
     /// Each key once.
@@ -164,7 +166,15 @@ impl TableRun<'_> {
             bytes: batch.rows.get_array_memory_size() as u64,
         });
         let (flush, spill) = (&self.sync.flush, &self.runner.spill);
-        gathered.push(batch, flush, spill, self.cancel).await
+        let spilled = gathered.push(batch, flush, spill, self.cancel).await?;
+        self.hear_spilled(spilled);
+        Ok(())
+    }
+
+    fn hear_spilled(&self, bytes: usize) {
+        if bytes > 0 {
+            self.hear(&ProgressEvent::Spilled { bytes: bytes as u64 });
+        }
     }
 
     /// Stages and commits what was gathered, if anything of it is new to the target.
@@ -182,6 +192,9 @@ impl TableRun<'_> {
             return Err(Error::internal("the source's changes ended without a boundary")
                 .with("table", &self.sync.source_table));
         };
+        if gathered.spill.is_some() {
+            self.hear_spilled(gathered.bytes);
+        }
         let folded = gathered.folded().await?;
         let staged = self
             .cancellable(self.sync.sink.stage(

@@ -87,7 +87,8 @@ impl Stager {
             &*self.runner.ids,
             &self.cancel,
             Failures::default(),
-        );
+        )
+        .telling(&*self.runner.progress, &self.sync.sync);
         loop {
             let ended = self.cancel.run_until_cancelled(self.read_and_stage(chunk)).await;
             let error = match ended.unwrap_or_else(|| Err(Error::cancelled())) {

@@ -287,7 +287,7 @@ pub(crate) fn complete(cut: Cut) -> (Position, Option<String>, Option<String>) {
             holding,
             assumed,
             ..
-        } => (upto, holding, assumed),
+        } => (upto, holding.map(|holder| holder.who), assumed),
         Cut::Gap { why, .. } => panic!("gap: {why}"),
     }
 }

@@ -13,6 +13,7 @@ use super::status::outlook;
 use crate::arguments::Tables;
 use crate::config::Selected;
 use crate::exit::Exit;
+use crate::observed;
 use crate::parts::{Direction, Parts};
 use crate::report;
 
@@ -72,7 +73,26 @@ pub(crate) async fn run(parts: &Parts, tables: &Tables) -> Result<Answer> {
         spill(parts).check().map(|()| vec![passed("can be written")])
     })
     .await;
+    timed(&mut probes, "metrics", async { metrics(parts) }).await;
     answer(&probes)
+}
+
+/// What an operator should know of the way in which metrics are told, if they are.
+fn metrics(parts: &Parts) -> Result<Vec<Found>> {
+    let mut found = Vec::new();
+    let settings = &parts.config().observability;
+    if let Some(written) = observed::check(parts) {
+        written?;
+        found.push(passed("their file can be written"));
+    }
+    if let Some(address) = settings.listen.filter(|_| settings.is_open_to_others()) {
+        found.push(Found {
+            verdict: Verdict::Warned,
+            detail: format!("whoever can reach {address} can read the names and counts of tables: there is no login and no TLS"),
+            hint: Some("listen on 127.0.0.1, or let only the Prometheus server through to the port".into()),
+        });
+    }
+    Ok(found)
 }
 
 async fn for_tables(parts: &Parts, tables: &[Selected], probes: &mut Vec<Probe>) {

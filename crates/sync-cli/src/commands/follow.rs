@@ -2,19 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use model::{Result, RunReport, TableName};
-use orchestrator::{Follow, Following, NoProgress, Route, RunOutcome};
+use orchestrator::{Follow, Following, Route, RunOutcome};
 
 use super::Answer;
 use super::maintain::expire_if_due;
-use super::run::{busy, exit, of, routes, runner, until_signalled};
+use super::run::{busy, exit, leave_metrics, of, routes, runner, until_signalled};
 use crate::arguments::{self, Output};
 use crate::config::Selected;
 use crate::edge::peak_memory;
 use crate::exit::Exit;
+use crate::observed::Observed;
 use crate::parts::{Direction, Parts};
 use crate::report;
 
@@ -25,7 +26,9 @@ pub(crate) async fn follow(
     routes: Vec<Route>,
     options: &arguments::Run,
     output: Output,
+    observed: &Observed<'_>,
 ) -> Result<Answer> {
+    let serving = observed.serve().await?;
     let settings = &parts.config().run.follow;
     let follow = Follow {
         interval: settings.interval.duration(),
@@ -37,6 +40,7 @@ pub(crate) async fn follow(
         parts,
         options,
         output,
+        observed,
         tables: Mutex::new(
             tables
                 .iter()
@@ -44,11 +48,21 @@ pub(crate) async fn follow(
                 .collect(),
         ),
     };
-    let (run, runner) = (of(parts, routes), runner(parts, Arc::new(NoProgress)));
-    let followed = until_signalled(async |cancel| runner.follow(&run, &follow, &teller, &cancel).await);
+    let (run, runner) = (of(parts, routes), runner(parts, observed.progress()));
+    let followed = until_signalled(async |cancel| {
+        let going_on = runner.follow(&run, &follow, &teller, &cancel);
+        if serving.is_none() {
+            return going_on.await;
+        }
+        tokio::select! {
+            ended = going_on => ended,
+            never = observed.look_at_capture(|| teller.followed()) => match never {},
+        }
+    });
     match followed.await {
         RunOutcome::Finished(mut report) => {
             report.metadata.peak_memory_bytes = peak_memory();
+            leave_metrics(parts, options, &teller.followed(), observed, &mut report).await;
             let answer = Answer::new(report::run(&report), &report)?.last_line();
             Ok(answer.ending(match exit(&report) {
                 // That is how it ends.
@@ -81,12 +95,18 @@ struct Teller<'a> {
     parts: &'a Parts,
     options: &'a arguments::Run,
     output: Output,
+    observed: &'a Observed<'a>,
     tables: Mutex<BTreeMap<TableName, Followed>>,
 }
 
 impl Teller<'_> {
     fn tables(&self) -> MutexGuard<'_, BTreeMap<TableName, Followed>> {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn followed(&self) -> Vec<Selected> {
+        let tables = self.tables();
+        tables.values().map(|followed| followed.table.clone()).collect()
     }
 
     /// The tables that changes have been captured into since this was last asked.
@@ -142,6 +162,7 @@ impl Following for Teller<'_> {
             return Ok(Vec::new());
         }
         let routes = routes(self.parts, &tables, self.options)?;
+        self.observed.count(&tables);
         for table in &tables {
             tracing::info!(table = %table.name, "a new table is followed");
             self.tables().insert(table.name.clone(), Followed::new(table));

@@ -18,6 +18,7 @@ use crate::arguments::{self, Output};
 use crate::config::{ReconcileWhat, Selected};
 use crate::edge::peak_memory;
 use crate::exit::Exit;
+use crate::observed::Observed;
 use crate::parts::{Direction, Parts};
 use crate::progress::Bars;
 use crate::report;
@@ -34,17 +35,37 @@ pub(crate) async fn run(parts: &Parts, options: &arguments::Run, output: Output)
         );
     }
     let routes = routes(parts, &tables, options)?;
+    let observed = Observed::new(parts, &tables);
     if options.follow {
-        return follow(parts, &tables, routes, options, output).await;
+        return follow(parts, &tables, routes, options, output, &observed).await;
     }
-    match run_routes(parts, routes, output).await {
+    let progress: Arc<dyn Progress> = Arc::new(vec![bars(output), observed.progress()]);
+    match run_routes(parts, routes, progress).await {
         RunOutcome::Finished(mut report) => {
             let expire = expire_after(parts, &tables, &mut report);
             until_signalled(async |cancel| cancel.run_until_cancelled(expire).await).await;
             report.metadata.peak_memory_bytes = peak_memory();
+            leave_metrics(parts, options, &tables, &observed, &mut report).await;
             answer(&report)
         }
         RunOutcome::Busy { holder } => busy(parts, &holder),
+    }
+}
+
+/// Leaves the metrics where they are collected. It is not what the run was for, so a failure is a warning.
+pub(crate) async fn leave_metrics(
+    parts: &Parts,
+    options: &arguments::Run,
+    tables: &[Selected],
+    observed: &Observed<'_>,
+    report: &mut RunReport,
+) {
+    if parts.config().observability.textfile.is_none() {
+        return;
+    }
+    observed.look_at_capture_once(tables).await;
+    if let Err(error) = observed.write(options.tables.tables.is_empty()) {
+        report.warnings.push(report::chain(&error));
     }
 }
 
@@ -56,13 +77,17 @@ pub(crate) fn busy(parts: &Parts, holder: &str) -> Result<Answer> {
 }
 
 /// Runs these routes, until a signal ends them.
-pub(crate) async fn run_routes(parts: &Parts, routes: Vec<Route>, output: Output) -> RunOutcome {
-    let progress: Arc<dyn Progress> = match output {
-        Output::Human => Arc::new(Bars::new()),
-        Output::Json => Arc::new(NoProgress),
-    };
+pub(crate) async fn run_routes(parts: &Parts, routes: Vec<Route>, progress: Arc<dyn Progress>) -> RunOutcome {
     let (run, runner) = (of(parts, routes), runner(parts, progress));
     until_signalled(async |cancel| runner.run(&run, &cancel).await).await
+}
+
+/// What a person sees of the progress.
+pub(crate) fn bars(output: Output) -> Arc<dyn Progress> {
+    match output {
+        Output::Human => Arc::new(Bars::new()),
+        Output::Json => Arc::new(NoProgress),
+    }
 }
 
 /// What to run.

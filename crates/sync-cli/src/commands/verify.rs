@@ -10,7 +10,7 @@ use orchestrator::{
 use tokio_util::sync::CancellationToken;
 
 use super::Answer;
-use super::run::{busy, routes, run_routes};
+use super::run::{bars, busy, routes, run_routes};
 use crate::arguments::{self, Output};
 use crate::config::Selected;
 use crate::exit::Exit;
@@ -31,7 +31,7 @@ pub(crate) async fn run(parts: &Parts, options: &arguments::Verify, output: Outp
         return Ok(Answer::new(report::verify(&reports), &reports)?.ending(verdict(&reports)));
     }
     let routes = repairs(parts, &tables, &found, options.confirm_deletes)?;
-    let repair = match run_routes(parts, routes, output).await {
+    let repair = match run_routes(parts, routes, bars(output)).await {
         RunOutcome::Finished(report) => *report,
         RunOutcome::Busy { holder } => return busy(parts, &holder),
     };
