@@ -96,6 +96,7 @@ impl Suite<'_> {
         succeed(load.args(self.server.arguments("flights")))?;
         self.sync.must(&["run"])?;
         self.sync.must(&["verify"])?;
+        self.metrics()?;
         self.compare()
     }
 
@@ -117,6 +118,7 @@ impl Suite<'_> {
         );
         self.sync.must(&["run", "--table", "dbo.flights", "--full"])?;
         self.sync.must(&["verify"])?;
+        self.metrics()?;
         self.compare()
     }
 
@@ -201,6 +203,16 @@ impl Suite<'_> {
             "verify should find two rows that differ in the target: {raw}"
         );
         Ok(())
+    }
+
+    /// What the runs so far have left for node_exporter, as Prometheus' client reads it, against the state store.
+    fn metrics(&self) -> Result<()> {
+        let (_, status) = self.sync.json(&["status"])?;
+        let mut read = self.python.script("tests/readers/metrics.py");
+        succeed(
+            read.arg(self.directory.join("sync_flights.prom"))
+                .arg(status.to_string()),
+        )
     }
 
     /// Every row, sorted, against DuckDB and PyIceberg: of the source, and of the target.

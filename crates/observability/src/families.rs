@@ -204,7 +204,7 @@ const TABLES: &[OfTable] = &[
     OfTable {
         name: "sync_history_retention_seconds",
         kind: Kind::Gauge,
-        help: "How long the source keeps changes, where it says so: Change Tracking, Change Data Capture, Iceberg's tags have none.",
+        help: "How long the source keeps changes, where it says so: by Change Tracking and Change Data Capture.",
         values: |counts| some(counts.keeps.as_ref().map(Duration::as_secs_f64)),
     },
 ];

@@ -96,7 +96,7 @@ impl Metrics {
         families.push(gauge(
             "sync_build_info",
             "The version that runs.",
-            [("version", self.version)].as_slice(),
+            &[("sync", &self.sync), ("version", self.version)],
             Some(1.0),
         ));
         families.push(gauge(

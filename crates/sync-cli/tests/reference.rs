@@ -230,6 +230,21 @@ fn a_mistake_is_named_with_its_line_and_never_with_the_password() {
             vec!["go together"],
         ),
         ("tables:\n  - table: dbo.*", "tables: []", vec!["`tables`"]),
+        (
+            "sync: s",
+            "sync: s\nobservability: { textfile: metrics.txt }",
+            vec!["`observability.textfile`", ".prom"],
+        ),
+        (
+            "sync: s",
+            "sync: s\nobservability: { listen: 9464 }",
+            vec!["line 2", "socket address"],
+        ),
+        (
+            "sync: s",
+            "sync: s\nobservability: { listen: \"127.0.0.1:1\", stale_after: 30s }",
+            vec!["`observability.stale_after`", "`run.follow.max_interval`"],
+        ),
         ("    host: h", "    host: ''", vec!["`host`"]),
     ] {
         let error = load(&SMALL.replace(from, to)).expect_err(to);

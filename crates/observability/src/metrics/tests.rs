@@ -147,7 +147,7 @@ fn what_the_loop_tells_is_counted() {
     }
     let text = shop.metrics.text();
     assert!(
-        text.contains("\nsync_build_info{version=\"1.2.3\"} 1\n"),
+        text.contains("\nsync_build_info{sync=\"shop\",version=\"1.2.3\"} 1\n"),
         "{text}"
     );
     assert!(text.contains("\nprocess_resident_memory_bytes 4096\n"), "{text}");

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ const EVERY_TABLE: &str = "- table: dbo.*";
 
 /// Waits for something that another process does.
 #[track_caller]
-fn until(what: &str, mut there: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut there: impl FnMut() -> bool) {
     let began = Instant::now();
     while !there() {
         assert!(began.elapsed() < Duration::from_secs(60), "{what} has not come");
@@ -22,40 +22,76 @@ fn until(what: &str, mut there: impl FnMut() -> bool) {
     }
 }
 
-/// A process that goes on, and what it has printed so far.
-struct Following {
-    process: Child,
-    out: Arc<Mutex<String>>,
+/// What a process has printed so far to one of its two outputs.
+struct Printed {
+    text: Arc<Mutex<String>>,
     printing: JoinHandle<()>,
 }
 
-impl Following {
-    fn start(world: &World, arguments: &[&str]) -> Self {
-        let mut all = vec!["run", "--follow"];
-        all.extend(arguments);
-        let mut process = world.spawn(&all);
-        let printed = BufReader::new(process.stdout.take().unwrap());
-        let out = Arc::new(Mutex::new(String::new()));
-        let lines = out.clone();
+impl Printed {
+    fn of(output: impl Read + Send + 'static) -> Self {
+        let text = Arc::new(Mutex::new(String::new()));
+        let lines = text.clone();
         let printing = thread::spawn(move || {
-            for line in printed.lines() {
+            for line in BufReader::new(output).lines() {
                 let mut lines = lines.lock().unwrap();
                 lines.push_str(&line.unwrap());
                 lines.push('\n');
             }
         });
-        Self {
-            process,
-            out,
-            printing,
+        Self { text, printing }
+    }
+
+    fn so_far(&self) -> MutexGuard<'_, String> {
+        self.text.lock().unwrap()
+    }
+
+    /// All of it, once the process has ended.
+    fn all(&self) -> String {
+        while !self.printing.is_finished() {
+            thread::sleep(Duration::from_millis(1));
         }
+        self.so_far().clone()
+    }
+}
+
+/// A process that goes on.
+pub(crate) struct Following {
+    process: Child,
+    out: Printed,
+    err: Printed,
+}
+
+impl Following {
+    pub(crate) fn start(world: &World, arguments: &[&str]) -> Self {
+        let mut all = vec!["run", "--follow"];
+        all.extend(arguments);
+        let mut process = world.spawn(&all);
+        Self {
+            out: Printed::of(process.stdout.take().unwrap()),
+            err: Printed::of(process.stderr.take().unwrap()),
+            process,
+        }
+    }
+
+    /// Waits until it has logged something after `text`, and returns that up to the next blank.
+    #[track_caller]
+    pub(crate) fn logged(&self, text: &str) -> String {
+        let mut logged = None;
+        until(text, || {
+            let err = self.err.so_far();
+            let rest = err.split_once(text).map(|(_, rest)| rest);
+            logged = rest.and_then(|rest| rest.split_whitespace().next().map(str::to_owned));
+            logged.is_some()
+        });
+        logged.unwrap()
     }
 
     /// Waits for the end of cycles that moved rows of a table. What they moved is there some time before.
     #[track_caller]
-    fn until_cycles(&self, count: usize, table: &str) {
+    pub(crate) fn until_cycles(&self, count: usize, table: &str) {
         until("the end of the cycle", || {
-            let out = self.out.lock().unwrap();
+            let out = self.out.so_far();
             out.lines().filter(|line| line.contains(table)).count() >= count
         });
     }
@@ -69,17 +105,11 @@ impl Following {
     }
 
     /// Asks it to stop, and returns how it ended and what it printed.
-    fn stop(mut self, signal: &str) -> (Ended, String) {
+    pub(crate) fn stop(mut self, signal: &str) -> (Ended, String) {
         self.signal(signal);
-        let mut err = String::new();
-        let mut stderr = self.process.stderr.take().unwrap();
-        stderr.read_to_string(&mut err).unwrap();
         let code = self.process.wait().unwrap().code().unwrap();
-        while !self.printing.is_finished() {
-            thread::sleep(Duration::from_millis(1));
-        }
-        let out = self.out.lock().unwrap().clone();
-        let text = format!("{out}{err}");
+        let out = self.out.all();
+        let text = format!("{out}{}", self.err.all());
         (Ended { code, text }, out)
     }
 }
@@ -91,12 +121,14 @@ impl Drop for Following {
     }
 }
 
+pub(crate) const FOLLOW: &str =
+    "run: { attempts: 1, follow: { interval: 50ms, max_interval: 200ms, new_tables: 1s } }";
+
 fn quickly(world: &World, tables: &str) {
-    let follow = "run: { attempts: 1, follow: { interval: 50ms, max_interval: 200ms, new_tables: 1s } }";
-    world.configure_but(tables, &[("run: { attempts: 1 }", follow)]);
+    world.configure_but(tables, &[("run: { attempts: 1 }", FOLLOW)]);
 }
 
-fn names(world: &World, table: &str) -> Vec<Vec<Value>> {
+pub(crate) fn names(world: &World, table: &str) -> Vec<Vec<Value>> {
     let there = world
         .emulator
         .execute("mirror", &format!("SELECT name FROM {table} ORDER BY 1"));

@@ -10,6 +10,8 @@ mod disk;
 #[cfg(unix)]
 mod follow;
 mod maintenance;
+#[cfg(unix)]
+mod metrics;
 mod names;
 mod servers;
 mod tables;
