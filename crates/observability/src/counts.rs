@@ -18,7 +18,7 @@ pub(crate) struct Counts {
     pub(crate) unchanged_rows: u64,
     pub(crate) commits: u64,
     pub(crate) spilled_bytes: u64,
-    pub(crate) repetitions: u64,
+    pub(crate) retries: u64,
     pub(crate) late_rows: u64,
     pub(crate) rows_without_time: u64,
     pub(crate) rows_ahead: u64,
@@ -106,7 +106,7 @@ impl Counts {
                 self.keeps = keeps.or(self.keeps);
             }
             ProgressEvent::Spilled { bytes } => self.spilled_bytes += bytes,
-            ProgressEvent::Repeating => self.repetitions += 1,
+            ProgressEvent::Repeating => self.retries += 1,
             ProgressEvent::Committed(receipt) => self.committed(receipt),
             ProgressEvent::Ended {
                 report,

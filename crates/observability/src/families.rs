@@ -80,10 +80,10 @@ const TABLES: &[OfTable] = &[
         values: |counts| count(counts.spilled_bytes),
     },
     OfTable {
-        name: "sync_repetitions_total",
+        name: "sync_retries_total",
         kind: Kind::Counter,
         help: "Steps that failed for a passing reason and were repeated.",
-        values: |counts| count(counts.repetitions),
+        values: |counts| count(counts.retries),
     },
     OfTable {
         name: "sync_odd_time_rows_total",

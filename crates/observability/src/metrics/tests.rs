@@ -126,7 +126,7 @@ fn what_the_loop_tells_is_counted() {
         ("sync_commits_total", &[1.0]),
         ("sync_committed_bytes_total", &[500.0]),
         ("sync_spilled_bytes_total", &[77.0]),
-        ("sync_repetitions_total", &[1.0]),
+        ("sync_retries_total", &[1.0]),
         ("sync_odd_time_rows_total", &[1.0, 2.0, 3.0]),
         ("sync_held_rows", &[4.0]),
         ("sync_cycles_total", &[1.0, 0.0, 0.0, 0.0, 0.0]),
@@ -255,14 +255,14 @@ fn a_table_that_was_not_told_of_is_not_counted() {
     let other = SyncId::new("other");
     shop.metrics.hear(&other, &ProgressEvent::Repeating);
     shop.metrics.keeps(&other, Duration::ZERO);
-    shop.expect("sync_repetitions_total", &[0.0]);
+    shop.expect("sync_retries_total", &[0.0]);
     shop.expect("sync_history_retention_seconds", &[]);
     // Told of once more, it goes on.
     shop.hear(ProgressEvent::Repeating);
     shop.metrics
         .count(&shop.sync, &TableName::new("dbo", "A"), "capture");
     shop.metrics.keeps(&shop.sync, Duration::from_secs(7));
-    shop.expect("sync_repetitions_total", &[1.0]);
+    shop.expect("sync_retries_total", &[1.0]);
     shop.expect("sync_history_retention_seconds", &[7.0]);
 }
 

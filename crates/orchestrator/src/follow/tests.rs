@@ -1,13 +1,14 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use model::{Epoch, ErrorKind, StateStore, SyncId, TableName};
+use model::{Epoch, ErrorKind, Look, StateStore, SyncId, TableName};
 use test_support::{
     Fault, Faults, FaultySink, FaultySource, FaultyStore, MemorySink, MemorySource, MemoryStore,
     MemoryTracking, SampleRow, SeededIds, SimClock, kill_after,
 };
 
 use super::*;
+use crate::progress::{Progress, ProgressEvent};
 use crate::reconcile::{Reconcile, Reconciled};
 use crate::table_sync::TableSync;
 
@@ -201,6 +202,35 @@ async fn changes_arrive_until_it_is_cancelled_and_quiet_cycles_tell_nothing() {
         commits,
         "a cycle without changes commits nothing"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn looks_between_cycles_are_told() {
+    #[derive(Default)]
+    struct Looks(Mutex<Vec<Look>>);
+    impl Progress for Looks {
+        fn hear(&self, _sync: &SyncId, event: &ProgressEvent) {
+            if let ProgressEvent::Looked(look) = event {
+                self.0.lock().unwrap().push(look.clone());
+            }
+        }
+    }
+    let shop = Shop::new(&["A"]);
+    let (cancel, looks) = (CancellationToken::new(), Arc::new(Looks::default()));
+    let mut runner = shop.runner();
+    runner.progress = looks.clone();
+    let watch = Watch::new(|_: &RunReport| {});
+    let change = async {
+        tokio::time::sleep(100 * SECOND).await;
+        shop.put("A", 0..3, "changed");
+        tokio::time::sleep(100 * SECOND).await;
+        cancel.cancel();
+    };
+    tokio::join!(follow(&runner, vec![shop.plain("A")], &watch, &cancel), change);
+    let looks = looks.0.lock().unwrap();
+    let changed = looks.iter().filter(|look| **look == Look::Perhaps).count();
+    assert_eq!(changed, 1, "{looks:?}");
+    assert!(looks.contains(&Look::Quiet), "{looks:?}");
 }
 
 #[tokio::test(start_paused = true)]

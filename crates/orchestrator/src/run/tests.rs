@@ -148,15 +148,85 @@ async fn a_store_that_is_away_costs_warnings_only() {
     }
 }
 
+#[derive(Default)]
+struct Heard(Mutex<Vec<ProgressEvent>>);
+
+impl Heard {
+    /// How each table sync ended, and of what.
+    fn ends(&self) -> Vec<(RunStatus, Option<String>)> {
+        let heard = self.0.lock().unwrap();
+        let ends = heard.iter().filter_map(|event| match event {
+            ProgressEvent::Ended { report, error, .. } => {
+                Some((report.status, error.as_ref().map(|error| error.kind.clone())))
+            }
+            _ => None,
+        });
+        ends.collect()
+    }
+}
+
+impl Progress for Heard {
+    fn hear(&self, _sync: &SyncId, event: &ProgressEvent) {
+        self.0.lock().unwrap().push(event.clone());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn progress_tells_every_end_and_every_repetition() {
+    let shop = Shop::new(&["A", "B"]);
+    let heard = Arc::new(Heard::default());
+    let mut runner = shop.runner();
+    runner.progress = Arc::new(vec![heard.clone() as Arc<dyn Progress>, heard.clone()]);
+    let next = shop.export("A", Faults::never());
+    finished(&runner, vec![Route(vec![shop.export("A", broken()), next])]).await;
+    let failed = (RunStatus::Failed, Some("denied".to_owned()));
+    let skipped = (RunStatus::Skipped, None);
+    assert_eq!(heard.ends(), [failed.clone(), failed, skipped.clone(), skipped]);
+
+    let heard = Arc::new(Heard::default());
+    runner.progress = heard.clone();
+    let passing = Faults::scripted(vec![Some(Fault::Before(ErrorKind::Unavailable)); 3]);
+    finished(&runner, vec![Route(vec![shop.export("B", passing)])]).await;
+    assert_eq!(heard.ends(), [(RunStatus::Succeeded, None)]);
+    let heard = heard.0.lock().unwrap();
+    let repeated = heard.iter().filter(|event| **event == ProgressEvent::Repeating);
+    assert_eq!(repeated.count(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn progress_tells_cuts_and_what_does_not_fit() {
+    let shop = Shop::new(&["A"]);
+    let export = TableSync {
+        flush: crate::Flush {
+            bytes: 1,
+            ..crate::Flush::default()
+        },
+        ..shop.export("A", Faults::never())
+    };
+    finished(&shop.runner(), vec![Route(vec![export.clone()])]).await;
+    let table = TableName::new("dbo", "A");
+    shop.source
+        .put(&table, (0..10).map(|id| SampleRow::new(id, "changed", 2)));
+    let heard = Arc::new(Heard::default());
+    let mut runner = shop.runner();
+    runner.progress = heard.clone();
+    finished(&runner, vec![Route(vec![export])]).await;
+    let heard = heard.0.lock().unwrap();
+    let cut = ProgressEvent::Cut {
+        holding: None,
+        assumed: false,
+        keeps: None,
+    };
+    assert!(heard.contains(&cut), "{heard:?}");
+    let spilled = heard.iter().map(|event| match event {
+        ProgressEvent::Spilled { bytes } => *bytes,
+        _ => 0,
+    });
+    assert!(spilled.sum::<u64>() > 0, "{heard:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn progress_tells_rows_and_receipts() {
-    #[derive(Default)]
-    struct Heard(Mutex<Vec<ProgressEvent>>);
-    impl Progress for Heard {
-        fn hear(&self, _sync: &SyncId, event: &ProgressEvent) {
-            self.0.lock().unwrap().push(event.clone());
-        }
-    }
     let shop = Shop::new(&["A"]);
     let heard = Arc::new(Heard::default());
     let mut runner = shop.runner();
@@ -266,19 +336,26 @@ async fn of_two_runs_that_both_hold_the_lease_one_copies() {
 
 #[tokio::test(start_paused = true)]
 async fn a_defect_in_one_table_is_that_tables_failure() {
-    struct Defect;
+    #[derive(Default)]
+    struct Defect(Heard);
     impl Progress for Defect {
-        fn hear(&self, sync: &SyncId, _event: &ProgressEvent) {
-            assert!(!sync.as_str().contains("dbo.B"), "the test's defect");
+        fn hear(&self, sync: &SyncId, event: &ProgressEvent) {
+            if sync.as_str().contains("dbo.B") {
+                let started = matches!(event, ProgressEvent::Started { .. });
+                assert!(!started, "the test's defect");
+                self.0.hear(sync, event);
+            }
         }
     }
     let shop = Shop::new(&["A", "B"]);
     let mut runner = shop.runner();
-    runner.progress = Arc::new(Defect);
+    let heard = Arc::new(Defect::default());
+    runner.progress = heard.clone();
     let routes = ["A", "B"].map(|table| Route(vec![shop.export(table, Faults::never())]));
     let report = finished(&runner, routes.into()).await;
     let statuses: Vec<_> = report.tables.iter().map(|table| table.status).collect();
     assert_eq!(statuses, [RunStatus::Succeeded, RunStatus::Failed]);
     assert_eq!(report.errors[0].table.as_deref(), Some("dbo.B"));
     assert_eq!(report.errors[0].kind, "internal");
+    assert_eq!(heard.0.ends(), [(RunStatus::Failed, Some("internal".to_owned()))]);
 }

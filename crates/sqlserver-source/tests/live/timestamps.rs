@@ -138,6 +138,12 @@ async fn work_from_before_autumns_hour_is_as_old_as_it_is() {
         shop.pass(30);
         let holding = target.increment().await.0.unwrap();
         assert!(holding.contains(" 30.0 s"), "{column}: {holding}");
+        let cut = target.source.cut(&[table()], Some(&target.position)).await;
+        let Cut::Complete { holding, .. } = cut.unwrap() else {
+            panic!("a gap");
+        };
+        let age = holding.and_then(|holder| holder.age);
+        assert_eq!(age.map(|age| age.as_secs()), Some(30), "{column}");
         winter.commit().await;
         shop.pass(60);
         target.increment().await;
