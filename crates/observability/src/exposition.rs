@@ -38,7 +38,10 @@ impl Sample {
             .iter()
             .map(|(label, value)| format!("{label}=\"{}\"", Escaped(value)))
             .collect();
-        let series = format!("{name}{{{}}}", labels.join(","));
+        let series = match labels.is_empty() {
+            true => name.to_owned(),
+            false => format!("{name}{{{}}}", labels.join(",")),
+        };
         Self { series, value }
     }
 }
