@@ -118,7 +118,9 @@ impl<'a> Observed<'a> {
             tracing::warn!(%error, "the source does not tell how its capture stands");
             None
         });
-        if let (Some(state), Some(seconds)) = (&state, state.as_ref().and_then(retention)) {
+        if let Some(state) = &state
+            && let Some(seconds) = state.signs.retention_seconds
+        {
             for table in &state.tables {
                 let sync = self.parts.sync_id(table, Direction::Capture);
                 self.metrics.keeps(&sync, Duration::from_secs(seconds));
@@ -142,10 +144,6 @@ pub(crate) fn check(parts: &Parts) -> Option<Result<()>> {
 fn captured(tables: &[Selected]) -> Vec<Selected> {
     let may_be = |table: &&Selected| matches!(table.entry.capture.mode, Mode::Cdc | Mode::Auto);
     tables.iter().filter(may_be).cloned().collect()
-}
-
-fn retention(state: &CaptureState) -> Option<u64> {
-    state.signs.retention_seconds
 }
 
 fn capture(state: &CaptureState) -> Capture {
