@@ -13,6 +13,8 @@ mod maintenance;
 #[cfg(unix)]
 mod metrics;
 mod names;
+#[cfg(unix)]
+mod scrape;
 mod servers;
 mod tables;
 mod types;
