@@ -29,11 +29,10 @@ pub(crate) enum Request {
 pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Result<Request> {
     let mut head = Vec::with_capacity(1 << 10);
     loop {
-        if let Some(end) = head.windows(4).position(|end| end == b"\r\n\r\n") {
-            return Ok(parse(&head[..end]));
-        }
-        if head.len() > LONGEST_HEAD {
-            return Ok(Request::Bad);
+        match head.windows(4).position(|end| end == b"\r\n\r\n") {
+            Some(end) if end <= LONGEST_HEAD => return Ok(parse(&head[..end])),
+            None if head.len() <= LONGEST_HEAD => {}
+            _ => return Ok(Request::Bad),
         }
         if stream.read_buf(&mut head).await.map_err(lost)? == 0 {
             return Err(Error::new(
