@@ -23,7 +23,8 @@ pub(crate) struct Counts {
     pub(crate) rows_without_time: u64,
     pub(crate) rows_ahead: u64,
     pub(crate) cycles: Outcomes,
-    pub(crate) reconciliations: Outcomes,
+    /// Whether the last comparison with the source succeeded that was not cancelled.
+    pub(crate) reconciled: Option<bool>,
     /// By the kind of error.
     pub(crate) errors: BTreeMap<String, u64>,
     pub(crate) looks: Looks,
@@ -138,7 +139,9 @@ impl Counts {
         }
         if reconciles {
             // It has a rhythm of its own, and says nothing of how far the table has got.
-            self.reconciliations.add(report.status);
+            if report.status != RunStatus::Cancelled {
+                self.reconciled = Some(report.status == RunStatus::Succeeded);
+            }
             return;
         }
         self.cycles.add(report.status);

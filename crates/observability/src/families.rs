@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use model::{RunStatus, Timestamp};
 
-use crate::counts::{Counts, Outcomes};
+use crate::counts::Counts;
 use crate::exposition::{Exposition, Family, Kind, Sample};
 use crate::metrics::Capture;
 
@@ -70,8 +70,14 @@ const TABLES: &[OfTable] = &[
     OfTable {
         name: "sync_committed_bytes_total",
         kind: Kind::Counter,
-        help: "Bytes of new files of the commits; 0 where the target has none.",
-        values: |counts| count(counts.written.bytes),
+        help: "Bytes of new files of the commits, where the target has files.",
+        values: |counts| {
+            some(
+                Some(counts.written.bytes)
+                    .filter(|bytes| *bytes > 0)
+                    .map(|bytes| bytes as f64),
+            )
+        },
     },
     OfTable {
         name: "sync_spilled_bytes_total",
@@ -110,13 +116,19 @@ const TABLES: &[OfTable] = &[
         name: "sync_cycles_total",
         kind: Kind::Counter,
         help: "Cycles by how they ended.",
-        values: |counts| outcomes(&counts.cycles),
-    },
-    OfTable {
-        name: "sync_reconciliations_total",
-        kind: Kind::Counter,
-        help: "Comparisons with the source after a cycle, by how they ended.",
-        values: |counts| outcomes(&counts.reconciliations),
+        values: |counts| {
+            let cycles = &counts.cycles;
+            labelled(
+                "outcome",
+                [
+                    ("succeeded", cycles.succeeded),
+                    ("failed", cycles.failed),
+                    ("gap", cycles.gap),
+                    ("cancelled", cycles.cancelled),
+                    ("skipped", cycles.skipped),
+                ],
+            )
+        },
     },
     OfTable {
         name: "sync_errors_total",
@@ -158,6 +170,12 @@ const TABLES: &[OfTable] = &[
         kind: Kind::Gauge,
         help: "How long the last cycle took.",
         values: |counts| some(counts.last.as_ref().map(|last| last.seconds)),
+    },
+    OfTable {
+        name: "sync_last_reconciliation_succeeded",
+        kind: Kind::Gauge,
+        help: "Whether the last comparison with the source succeeded, where reconcile asks for them.",
+        values: |counts| some(counts.reconciled.map(flag)),
     },
     OfTable {
         name: "sync_last_success_timestamp_seconds",
@@ -259,19 +277,6 @@ fn labelled<const N: usize>(label: &'static str, values: [(&'static str, u64); N
     let values = values.into_iter();
     let values = values.map(|(value, count)| (Some((label, value)), count as f64));
     values.collect()
-}
-
-fn outcomes(outcomes: &Outcomes) -> Vec<Labelled<'static>> {
-    labelled(
-        "outcome",
-        [
-            ("succeeded", outcomes.succeeded),
-            ("failed", outcomes.failed),
-            ("gap", outcomes.gap),
-            ("cancelled", outcomes.cancelled),
-            ("skipped", outcomes.skipped),
-        ],
-    )
 }
 
 fn flag(is: bool) -> f64 {

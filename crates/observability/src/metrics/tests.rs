@@ -130,7 +130,7 @@ fn what_the_loop_tells_is_counted() {
         ("sync_odd_time_rows_total", &[1.0, 2.0, 3.0]),
         ("sync_held_rows", &[4.0]),
         ("sync_cycles_total", &[1.0, 0.0, 0.0, 0.0, 0.0]),
-        ("sync_reconciliations_total", &[0.0; 5]),
+        ("sync_last_reconciliation_succeeded", &[]),
         ("sync_errors_total", &[]),
         ("sync_looks_total", &[0.0, 1.0, 1.0]),
         ("sync_last_cycle_succeeded", &[1.0]),
@@ -193,7 +193,11 @@ fn failures_are_counted_by_kind_and_leave_the_last_success_alone() {
     assert_eq!(shop.samples("sync_last_success_timestamp_seconds"), success);
     assert_eq!(shop.samples("sync_in_step_timestamp_seconds").len(), 1);
     shop.expect("sync_cycles_total", &[1.0, 1.0, 1.0, 1.0, 0.0]);
-    shop.expect("sync_reconciliations_total", &[0.0, 1.0, 0.0, 0.0, 0.0]);
+    shop.expect("sync_last_reconciliation_succeeded", &[0.0]);
+    shop.ended_with(RunStatus::Cancelled, None, true);
+    shop.expect("sync_last_reconciliation_succeeded", &[0.0]);
+    shop.ended_with(RunStatus::Succeeded, None, true);
+    shop.expect("sync_last_reconciliation_succeeded", &[1.0]);
     shop.expect("sync_last_cycle_succeeded", &[0.0]);
     shop.expect("sync_gap", &[1.0]);
     let errors = shop.samples("sync_errors_total");
