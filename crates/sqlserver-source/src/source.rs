@@ -59,22 +59,28 @@ impl SqlServerSource {
         table: &TableName,
         described: Option<&TablePlan>,
     ) -> Result<Arc<TablePlan>> {
-        let options = self.options.get(table).cloned().unwrap_or_default();
-        let mut plan = TablePlan::load(connection, table, options).await?;
+        let mut plan = self.load(connection, table).await?;
         if let Some(described) = described {
             plan.columns
                 .retain(|name, id| described.columns.get(name) == Some(id));
         }
         let plan = Arc::new(plan);
-        let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
-        plans.insert(table.clone(), plan.clone());
+        self.plans().insert(table.clone(), plan.clone());
         Ok(plan)
+    }
+
+    async fn load(&self, connection: &mut Connection, table: &TableName) -> Result<TablePlan> {
+        let options = self.options.get(table).cloned().unwrap_or_default();
+        TablePlan::load(connection, table, options).await
     }
 
     /// What was last seen of a table.
     fn known(&self, table: &TableName) -> Option<Arc<TablePlan>> {
-        let plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
-        plans.get(table).cloned()
+        self.plans().get(table).cloned()
+    }
+
+    fn plans(&self) -> MutexGuard<'_, HashMap<TableName, Arc<TablePlan>>> {
+        self.plans.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn starts(&self) -> MutexGuard<'_, HashMap<TableName, Position>> {
@@ -142,14 +148,17 @@ impl SqlServerSource {
     ///
     /// # Errors
     ///
-    /// As [`ChangeSource::describe`].
+    /// As [`ChangeSource::describe`]; a table that cannot be described is passed over, unless the server is away.
     pub async fn capture_state(&self, tables: &[TableName]) -> Result<Option<CaptureState>> {
         let mut followed = Vec::new();
         let mut database = None;
         for table in tables {
-            // A table that cannot be looked at is told of by itself.
-            let Ok(plan) = self.plan(table).await else {
-                continue;
+            let plan = match self.plan(table).await {
+                Ok(plan) => plan,
+                // The other tables would each wait for the server in vain.
+                Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
+                // A table that cannot be looked at is told of by itself.
+                Err(_) => continue,
             };
             if plan.tracked.tracker == Tracker::Cdc && plan.database.cdc {
                 followed.push(table.clone());
@@ -175,9 +184,10 @@ impl SqlServerSource {
             Some(plan) => Ok(plan),
             None => {
                 let mut connection = self.pool.take().await?;
-                let plan = self.look(&mut connection, table, None).await?;
+                let plan = Arc::new(self.load(&mut connection, table).await?);
                 self.pool.put(connection);
-                Ok(plan)
+                // Whoever has described the table meanwhile reads it as it was described.
+                Ok(self.plans().entry(table.clone()).or_insert(plan).clone())
             }
         }
     }

@@ -1,14 +1,14 @@
 //! What a run is observed by, as far as the configuration asks for it.
 
-use std::collections::BTreeSet;
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use model::{Result, Severity, TableName};
 use observability::{Capture, Metrics, Server, check_textfile, write_textfile};
 use orchestrator::Progress;
 use sqlserver_source::{CaptureState, Mode, SqlServerSource};
+use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::Selected;
@@ -18,37 +18,51 @@ use crate::parts::{Direction, Parts};
 /// How often the source is asked how its capture stands.
 const LOOK_AT_CAPTURE: Duration = Duration::from_secs(60);
 
+/// How long it may take to answer. It is not what a run is for, and what is told of the capture is to be true now.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// The metrics of a run. A run that nobody watches is counted all the same: counting costs nothing.
 pub(crate) struct Observed<'a> {
     parts: &'a Parts,
     metrics: Arc<Metrics>,
+    /// Those that the run reads from, each with its tables that Change Data Capture may be chosen for.
+    captured: Mutex<Vec<(Arc<SqlServerSource>, Vec<TableName>)>>,
 }
 
 impl<'a> Observed<'a> {
-    /// Counts these tables from now on.
-    pub(crate) fn new(parts: &'a Parts, tables: &[Selected]) -> Self {
+    /// Nothing is counted yet.
+    pub(crate) fn new(parts: &'a Parts) -> Self {
         let metrics = Metrics::new(
             &parts.config().sync,
             env!("CARGO_PKG_VERSION"),
             parts.clock().clone(),
             resident_memory,
         );
-        let observed = Self {
+        Self {
             parts,
             metrics: Arc::new(metrics),
-        };
-        observed.count(tables);
-        observed
+            captured: Mutex::default(),
+        }
     }
 
-    /// Counts these tables as well.
-    pub(crate) fn count(&self, tables: &[Selected]) {
+    /// Counts these tables from now on. `source` is what the run reads them from.
+    pub(crate) fn count(&self, tables: &[Selected], source: Option<Arc<SqlServerSource>>) {
         for table in tables {
             for direction in self.parts.directions() {
                 let sync = self.parts.sync_id(&table.name, direction);
                 self.metrics.count(&sync, &table.name, direction.id());
             }
         }
+        let may_be = |table: &&Selected| matches!(table.entry.capture.mode, Mode::Cdc | Mode::Auto);
+        let names = tables.iter().filter(may_be).map(|table| table.name.clone());
+        let names: Vec<_> = names.collect();
+        if let Some(source) = source.filter(|_| !names.is_empty()) {
+            self.captured().push((source, names));
+        }
+    }
+
+    fn captured(&self) -> MutexGuard<'_, Vec<(Arc<SqlServerSource>, Vec<TableName>)>> {
+        self.captured.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What hears of the run's progress.
@@ -84,49 +98,50 @@ impl<'a> Observed<'a> {
         }
     }
 
-    /// Keeps the metrics of Change Data Capture up to date, if any of the tables may be followed by it. `tables` tells which there are by now.
-    pub(crate) async fn look_at_capture(&self, tables: impl Fn() -> Vec<Selected>) -> Infallible {
-        let mut watched = BTreeSet::new();
-        let mut source = None;
+    /// Keeps the metrics of Change Data Capture up to date.
+    pub(crate) async fn keep_looking_at_capture(&self) -> Infallible {
         loop {
-            let tables = captured(&tables());
-            let names: BTreeSet<TableName> = tables.iter().map(|table| table.name.clone()).collect();
-            if names != watched {
-                source = self.parts.source_database(&tables);
-                watched = names;
-            }
-            if let Some(source) = source.as_ref().filter(|_| !watched.is_empty()) {
-                self.look_once(source, &watched).await;
-            }
-            tokio::time::sleep(LOOK_AT_CAPTURE).await;
+            self.look_at_capture().await;
+            sleep(LOOK_AT_CAPTURE).await;
         }
     }
 
-    /// Looks at the capture once, as before the end of a run.
-    pub(crate) async fn look_at_capture_once(&self, tables: &[Selected]) {
-        let tables = captured(tables);
-        let source = self.parts.source_database(&tables);
-        if let Some(source) = source.filter(|_| !tables.is_empty()) {
-            let names = tables.iter().map(|table| table.name.clone()).collect();
-            self.look_once(&source, &names).await;
-        }
-    }
-
-    async fn look_once(&self, source: &SqlServerSource, names: &BTreeSet<TableName>) {
-        let names: Vec<_> = names.iter().cloned().collect();
-        let state = source.capture_state(&names).await.unwrap_or_else(|error| {
-            tracing::warn!(%error, "the source does not tell how its capture stands");
-            None
-        });
-        if let Some(state) = &state
-            && let Some(seconds) = state.signs.retention_seconds
-        {
+    /// Looks at the capture. What was seen before does not outlive a look that fails.
+    pub(crate) async fn look_at_capture(&self) {
+        let states = match timeout(PATIENCE, self.capture_states()).await {
+            Ok(Ok(states)) => states,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the source does not tell how its capture stands");
+                Vec::new()
+            }
+            Err(_) => {
+                tracing::warn!(
+                    seconds = PATIENCE.as_secs(),
+                    "the source does not tell in time how its capture stands"
+                );
+                Vec::new()
+            }
+        };
+        for state in &states {
+            let Some(seconds) = state.signs.retention_seconds else {
+                continue;
+            };
             for table in &state.tables {
                 let sync = self.parts.sync_id(table, Direction::Capture);
                 self.metrics.keeps(&sync, Duration::from_secs(seconds));
             }
         }
-        self.metrics.capture(state.as_ref().map(capture));
+        // It is one database.
+        self.metrics.capture(states.first().map(capture));
+    }
+
+    async fn capture_states(&self) -> Result<Vec<CaptureState>> {
+        let captured = self.captured().clone();
+        let mut states = Vec::new();
+        for (source, tables) in &captured {
+            states.extend(source.capture_state(tables).await?);
+        }
+        Ok(states)
     }
 }
 
@@ -138,12 +153,6 @@ impl<'a> Observed<'a> {
 pub(crate) fn check(parts: &Parts) -> Option<Result<()>> {
     let file = parts.config().observability.textfile.as_ref()?;
     Some(check_textfile(file))
-}
-
-/// The tables that Change Data Capture may be chosen for.
-fn captured(tables: &[Selected]) -> Vec<Selected> {
-    let may_be = |table: &&Selected| matches!(table.entry.capture.mode, Mode::Cdc | Mode::Auto);
-    tables.iter().filter(may_be).cloned().collect()
 }
 
 fn capture(state: &CaptureState) -> Capture {

@@ -135,16 +135,16 @@ impl Parts {
 
     /// The source database; `None` if the sync starts in Iceberg.
     pub(crate) fn source(&self, tables: &[Selected]) -> Option<Arc<dyn ChangeSource>> {
-        Some(Arc::new(self.source_database(tables)?))
+        Some(self.source_database(tables)?)
     }
 
     /// The same, with what only SQL Server has.
-    pub(crate) fn source_database(&self, tables: &[Selected]) -> Option<SqlServerSource> {
+    pub(crate) fn source_database(&self, tables: &[Selected]) -> Option<Arc<SqlServerSource>> {
         let options = tables
             .iter()
             .map(|table| (table.name.clone(), table.entry.capture.clone()));
         let connect = self.source_options()?.clone();
-        Some(SqlServerSource::new(connect, options))
+        Some(Arc::new(SqlServerSource::new(connect, options)))
     }
 
     /// The target database as something to read, for `verify`.

@@ -341,6 +341,30 @@ async fn state(source: &SqlServerSource) -> (Vec<Finding>, CaptureSigns) {
     (state.findings, state.signs)
 }
 
+/// Many tables would each wait for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_away_is_asked_once_how_the_capture_stands() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let shop = captured().await;
+    let mut connect = shop.connect("sa", "source");
+    connect.port = listener.local_addr().unwrap().port();
+    let source = SqlServerSource::new(connect, []);
+    let closing = async {
+        let mut asked = 0;
+        loop {
+            drop(listener.accept().await.unwrap());
+            asked += 1;
+            assert_eq!(asked, 1, "it is asked again");
+        }
+    };
+    let tables = [table(), table(), table()];
+    let error = tokio::select! {
+        state = source.capture_state(&tables) => state.unwrap_err(),
+        () = closing => unreachable!("it has no end"),
+    };
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_drives_the_capture_is_seen_to_fail_and_its_remedy_mends_it() {
     let shop = captured().await;

@@ -56,13 +56,13 @@ pub(crate) async fn follow(
         }
         tokio::select! {
             ended = going_on => ended,
-            never = observed.look_at_capture(|| teller.followed()) => match never {},
+            never = observed.keep_looking_at_capture() => match never {},
         }
     });
     match followed.await {
         RunOutcome::Finished(mut report) => {
             report.metadata.peak_memory_bytes = peak_memory();
-            leave_metrics(parts, options, &teller.followed(), observed, &mut report).await;
+            leave_metrics(parts, options, observed, &mut report).await;
             let answer = Answer::new(report::run(&report), &report)?.last_line();
             Ok(answer.ending(match exit(&report) {
                 // That is how it ends.
@@ -102,11 +102,6 @@ struct Teller<'a> {
 impl Teller<'_> {
     fn tables(&self) -> MutexGuard<'_, BTreeMap<TableName, Followed>> {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn followed(&self) -> Vec<Selected> {
-        let tables = self.tables();
-        tables.values().map(|followed| followed.table.clone()).collect()
     }
 
     /// The tables that changes have been captured into since this was last asked.
@@ -161,8 +156,9 @@ impl Following for Teller<'_> {
         if tables.is_empty() {
             return Ok(Vec::new());
         }
-        let routes = routes(self.parts, &tables, self.options)?;
-        self.observed.count(&tables);
+        let source = self.parts.source_database(&tables);
+        let routes = routes(self.parts, &tables, source.clone(), self.options)?;
+        self.observed.count(&tables, source);
         for table in &tables {
             tracing::info!(table = %table.name, "a new table is followed");
             self.tables().insert(table.name.clone(), Followed::new(table));

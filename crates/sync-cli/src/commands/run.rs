@@ -8,6 +8,7 @@ use orchestrator::{
     Flush, Memory, NoProgress, Progress, Reconcile, Reconciled, RetryPolicy, Route, Run, RunOutcome, Runner,
     SpillOptions, TableSync,
 };
+use sqlserver_source::SqlServerSource;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -34,8 +35,10 @@ pub(crate) async fn run(parts: &Parts, options: &arguments::Run, output: Output)
                 .hint("set `enabled: true`"),
         );
     }
-    let routes = routes(parts, &tables, options)?;
-    let observed = Observed::new(parts, &tables);
+    let source = parts.source_database(&tables);
+    let routes = routes(parts, &tables, source.clone(), options)?;
+    let observed = Observed::new(parts);
+    observed.count(&tables, source);
     if options.follow {
         return follow(parts, &tables, routes, options, output, &observed).await;
     }
@@ -45,7 +48,7 @@ pub(crate) async fn run(parts: &Parts, options: &arguments::Run, output: Output)
             let expire = expire_after(parts, &tables, &mut report);
             until_signalled(async |cancel| cancel.run_until_cancelled(expire).await).await;
             report.metadata.peak_memory_bytes = peak_memory();
-            leave_metrics(parts, options, &tables, &observed, &mut report).await;
+            leave_metrics(parts, options, &observed, &mut report).await;
             answer(&report)
         }
         RunOutcome::Busy { holder } => busy(parts, &holder),
@@ -56,14 +59,13 @@ pub(crate) async fn run(parts: &Parts, options: &arguments::Run, output: Output)
 pub(crate) async fn leave_metrics(
     parts: &Parts,
     options: &arguments::Run,
-    tables: &[Selected],
     observed: &Observed<'_>,
     report: &mut RunReport,
 ) {
     if parts.config().observability.textfile.is_none() {
         return;
     }
-    observed.look_at_capture_once(tables).await;
+    until_signalled(async |cancel| cancel.run_until_cancelled(observed.look_at_capture()).await).await;
     if let Err(error) = observed.write(options.tables.tables.is_empty()) {
         report.warnings.push(report::chain(&error));
     }
@@ -150,8 +152,13 @@ pub(crate) fn spill(parts: &Parts) -> SpillOptions {
     directory.map_or_else(SpillOptions::default, |directory| SpillOptions { directory })
 }
 
-/// Each table's way through all directions.
-pub(crate) fn routes(parts: &Parts, tables: &[Selected], options: &arguments::Run) -> Result<Vec<Route>> {
+/// Each table's way through all directions, from the source of all of them.
+pub(crate) fn routes(
+    parts: &Parts,
+    tables: &[Selected],
+    source: Option<Arc<SqlServerSource>>,
+    options: &arguments::Run,
+) -> Result<Vec<Route>> {
     let choice = match (&options.snapshot, tables.len(), parts.has(Direction::Apply)) {
         (None, ..) => SnapshotChoice::Current,
         (Some(snapshot), 1, true) => SnapshotChoice::parse(snapshot),
@@ -168,8 +175,8 @@ pub(crate) fn routes(parts: &Parts, tables: &[Selected], options: &arguments::Ru
             );
         }
     };
-    let capture = parts
-        .source(tables)
+    let capture = source
+        .map(|source| source as Arc<dyn ChangeSource>)
         .zip(Some(parts.iceberg_sink(tables)))
         .filter(|_| choice == SnapshotChoice::Current);
     let iceberg = parts.iceberg_source(choice);

@@ -95,7 +95,7 @@ fn repairs(
         full: false,
         snapshot: None,
     };
-    let mut routes = routes(parts, tables, &everything)?;
+    let mut routes = routes(parts, tables, parts.source_database(tables), &everything)?;
     for (route, verified) in routes.iter_mut().zip(found) {
         let ends = verified.report.columns.iter().zip(&verified.differing);
         for (sync, (column, differing)) in route.0.iter_mut().zip(ends) {

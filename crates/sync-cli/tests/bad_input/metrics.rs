@@ -1,7 +1,10 @@
 //! What an operator watches: metrics and health over HTTP beside `run --follow`, and a file after a run that ends.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use serde_json::Value as Json;
 
@@ -10,6 +13,9 @@ use crate::scrape::Scrape;
 use crate::world::{CUSTOMERS, ONLY_CUSTOMERS, World, exit};
 
 const TRACKED: &str = "- table: dbo.Customers\n  capture: { mode: change_tracking }";
+const CAPTURING: &str = "EXEC sys.sp_cdc_enable_db;
+     EXEC sys.sp_cdc_enable_table @source_schema = N'dbo', @source_name = N'Customers', @role_name = NULL;";
+const CAPTURED: &str = "- table: dbo.Customers\n  capture: { mode: cdc }";
 const TRACKING: &str = "ALTER DATABASE CURRENT SET CHANGE_TRACKING = ON (CHANGE_RETENTION = 2 DAYS); \
      ALTER TABLE dbo.Customers ENABLE CHANGE_TRACKING";
 
@@ -210,11 +216,9 @@ fn a_capture_that_stands_still_is_seen() {
     let world = World::with(CUSTOMERS);
     world.sql(
         "shop",
-        "EXEC sys.sp_cdc_enable_db;
-         EXEC sys.sp_cdc_enable_table @source_schema = N'dbo', @source_name = N'Customers', @role_name = NULL;
-         EXEC sys.sp_cdc_stop_job @job_type = N'capture'",
+        &format!("{CAPTURING} EXEC sys.sp_cdc_stop_job @job_type = N'capture'"),
     );
-    let watched = Watched::start(&world, "- table: dbo.Customers\n  capture: { mode: cdc }");
+    let watched = Watched::start(&world, CAPTURED);
     until("the look at the capture", || {
         watched.scrape().find("sync_capture_job_running", &[]).is_some()
     });
@@ -232,6 +236,87 @@ fn a_capture_that_stands_still_is_seen() {
         259_200.0
     );
     drop(watched);
+}
+
+/// What is between the program and the server. Once it is still nothing passes any more, and nothing is closed.
+struct Between {
+    address: SocketAddr,
+    still: Arc<AtomicBool>,
+}
+
+impl Between {
+    fn to(server: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let between = Self {
+            address: listener.local_addr().unwrap(),
+            still: Arc::default(),
+        };
+        let still = between.still.clone();
+        thread::spawn(move || {
+            for client in listener.incoming() {
+                let (client, server) = (client.unwrap(), TcpStream::connect(server).unwrap());
+                let back = (server.try_clone().unwrap(), client.try_clone().unwrap());
+                for (from, to) in [(client, server), back] {
+                    let still = still.clone();
+                    thread::spawn(move || pass(from, to, &still));
+                }
+            }
+        });
+        between
+    }
+}
+
+fn pass(mut from: TcpStream, mut to: TcpStream, still: &AtomicBool) {
+    let mut buffer = [0; 1 << 14];
+    while let Ok(read @ 1..) = from.read(&mut buffer) {
+        while still.load(Ordering::SeqCst) {
+            thread::park();
+        }
+        if to.write_all(&buffer[..read]).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(Shutdown::Both);
+}
+
+/// The source is asked at the end of a run how its capture stands. It does not answer.
+#[test]
+fn a_source_that_falls_silent_keeps_no_run_from_its_end_and_what_it_said_is_not_told_any_more() {
+    let world = World::with(CUSTOMERS);
+    world.sql("shop", CAPTURING);
+    let between = Between::to(world.emulator.address());
+    let file = world.path("sync_bad.prom");
+    let port = format!("port: {}", world.emulator.address().port());
+    let settings = format!(
+        "run: {{ attempts: 1, follow: {{ interval: 50ms, max_interval: 200ms, stop_within: 1s }} }}\n\
+         observability: {{ listen: 127.0.0.1:0, textfile: {} }}",
+        file.display()
+    );
+    let between_port = format!("port: {}", between.address.port());
+    world.configure_but(
+        CAPTURED,
+        &[("run: { attempts: 1 }", &settings), (&port, &between_port)],
+    );
+    let following = Following::start(&world, &["-v"]);
+    let address = following.logged("metrics are served address=");
+    let watched = Watched { following, address };
+    until("the look at the capture", || {
+        watched.scrape().find("sync_capture_job_running", &[]) == Some(1.0)
+    });
+    until("the copy", || names(&world, "dbo.Customers").len() == 2);
+    between.still.store(true, Ordering::SeqCst);
+    let (ended, _) = watched.following.stop("TERM");
+    assert!(
+        ended
+            .text
+            .contains("does not tell in time how its capture stands"),
+        "{}",
+        ended.text
+    );
+    let scrape = Scrape::read(&std::fs::read_to_string(&file).unwrap());
+    assert_eq!(scrape.find("sync_capture_job_running", &[]), None);
+    let capture = [("table", "dbo.Customers"), ("direction", "capture")];
+    assert!(scrape.value("sync_last_success_timestamp_seconds", &capture) > 1.7e9);
 }
 
 #[test]
