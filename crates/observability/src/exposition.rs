@@ -2,7 +2,7 @@
 //!
 //! <https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 /// What a metric's value does.
@@ -12,6 +12,8 @@ pub(crate) enum Kind {
     Counter,
     /// It goes up and down.
     Gauge,
+    /// A gauge of what was last found: it holds until a run finds something else.
+    Lasting,
 }
 
 /// A metric with its samples.
@@ -65,8 +67,8 @@ impl fmt::Display for Escaped<'_> {
 pub(crate) struct Exposition(pub(crate) Vec<Family>);
 
 impl Exposition {
-    /// Counters go on from where they stood in `earlier`, which an exposition like this one was printed to. `others` says whether series
-    /// stay as they were that are in it and not in this one.
+    /// Counters go on from where they stood in `earlier`, which an exposition like this one was printed to. What has no sample this time
+    /// stays as it was if it lasts; of table syncs that are not told of at all, and of the source, everything does if `others` is set.
     pub(crate) fn go_on_from(&mut self, earlier: &str, others: bool) {
         let mut stood: HashMap<&str, f64> = earlier.lines().filter_map(sample).collect();
         for family in &mut self.0 {
@@ -79,20 +81,38 @@ impl Exposition {
                 }
             }
         }
-        if !others {
-            return;
-        }
+        let samples = self.0.iter().flat_map(|family| &family.samples);
+        let told: HashSet<String> = samples
+            .filter_map(|sample| table_sync(&sample.series).map(str::to_owned))
+            .collect();
         let mut left: Vec<_> = stood.into_iter().collect();
         left.sort_by_key(|(series, _)| *series);
         for (series, value) in left {
             let name = series.split('{').next();
             // What this version does not know any more is left behind.
-            if let Some(family) = self.0.iter_mut().find(|family| Some(family.name) == name) {
+            let Some(family) = self.0.iter_mut().find(|family| Some(family.name) == name) else {
+                continue;
+            };
+            let stays = match table_sync(series) {
+                Some(table) if told.contains(table) => family.kind != Kind::Gauge,
+                _ => others,
+            };
+            if stays {
                 let series = series.to_owned();
                 family.samples.push(Sample { series, value });
             }
         }
     }
+}
+
+/// Those labels of a series that say of which table sync it is; the direction is the last of them. Quotes in a label's value are escaped, so
+/// that none looks like this.
+fn table_sync(series: &str) -> Option<&str> {
+    const DIRECTION: &str = "\",direction=\"";
+    let (_, labels) = series.split_once('{')?;
+    let direction = labels.find(DIRECTION)? + DIRECTION.len();
+    let length = labels[direction..].find('"')?;
+    Some(&labels[..direction + length])
 }
 
 /// A line of samples. Label values hold no line feed, and the value no blank.
@@ -107,7 +127,7 @@ impl fmt::Display for Exposition {
         for family in &self.0 {
             let kind = match family.kind {
                 Kind::Counter => "counter",
-                Kind::Gauge => "gauge",
+                Kind::Gauge | Kind::Lasting => "gauge",
             };
             writeln!(f, "# HELP {} {}", family.name, family.help)?;
             writeln!(f, "# TYPE {} {kind}", family.name)?;
@@ -162,6 +182,63 @@ mod tests {
         let mut next = exposition(2.0, 7.0);
         next.go_on_from(&exposition(3.0, 1.5).to_string(), true);
         assert_eq!(next.to_string(), exposition(5.0, 7.0).to_string());
+    }
+
+    #[test]
+    fn what_stays_without_a_sample_is_decided_by_kind_and_table() {
+        fn of(table: &str) -> [(&str, &str); 3] {
+            [("sync", "shop"), ("table", table), ("direction", "capture")]
+        }
+        // It looks as if the label ended in it.
+        let hostile = "dbo.A\",direction=\"capture\",x=\"";
+        let family = |name, kind, tables: &[&str]| Family {
+            name,
+            kind,
+            help: "What it is.",
+            samples: tables
+                .iter()
+                .map(|table| Sample::new(name, &of(table), 1.0))
+                .collect(),
+        };
+        let exposition = |told: &[&str], all: &[&str]| {
+            Exposition(vec![
+                family("told_total", Kind::Counter, told),
+                family("errors_total", Kind::Counter, all),
+                family("age_seconds", Kind::Gauge, all),
+                family("success_seconds", Kind::Lasting, all),
+            ])
+        };
+        let tables = ["dbo.A", "dbo.B", hostile];
+        let earlier = exposition(&tables, &tables).to_string() + "behind_seconds{sync=\"shop\"} 5\n";
+        for others in [true, false] {
+            let mut next = exposition(&["dbo.A"], &[]);
+            next.0.push(family("behind_seconds", Kind::Gauge, &[]));
+            next.go_on_from(&earlier, others);
+            let text = next.to_string();
+            for (name, table, stays) in [
+                ("told_total", "dbo.A", true),
+                ("errors_total", "dbo.A", true),
+                ("success_seconds", "dbo.A", true),
+                ("age_seconds", "dbo.A", false),
+                ("errors_total", "dbo.B", others),
+                ("age_seconds", "dbo.B", others),
+                ("success_seconds", "dbo.B", others),
+                ("errors_total", hostile, others),
+                ("success_seconds", hostile, others),
+            ] {
+                let series = Sample::new(name, &of(table), 1.0).series;
+                assert_eq!(
+                    text.contains(&format!("\n{series} ")),
+                    stays,
+                    "{series} in:\n{text}"
+                );
+            }
+            assert_eq!(
+                text.contains("\nbehind_seconds{sync=\"shop\"} 5\n"),
+                others,
+                "{text}"
+            );
+        }
     }
 
     #[test]

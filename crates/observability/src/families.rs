@@ -108,7 +108,7 @@ const TABLES: &[OfTable] = &[
     },
     OfTable {
         name: "sync_held_rows",
-        kind: Kind::Gauge,
+        kind: Kind::Lasting,
         help: "Rows that the last cycle left out because of their time, as the policy says.",
         values: |counts| some(counts.last.as_ref().map(|last| last.held_rows as f64)),
     },
@@ -158,7 +158,7 @@ const TABLES: &[OfTable] = &[
     },
     OfTable {
         name: "sync_last_cycle_succeeded",
-        kind: Kind::Gauge,
+        kind: Kind::Lasting,
         help: "Whether the last cycle succeeded.",
         values: |counts| {
             let last = counts.last.as_ref();
@@ -167,31 +167,31 @@ const TABLES: &[OfTable] = &[
     },
     OfTable {
         name: "sync_last_cycle_duration_seconds",
-        kind: Kind::Gauge,
+        kind: Kind::Lasting,
         help: "How long the last cycle took.",
         values: |counts| some(counts.last.as_ref().map(|last| last.seconds)),
     },
     OfTable {
         name: "sync_last_reconciliation_succeeded",
-        kind: Kind::Gauge,
+        kind: Kind::Lasting,
         help: "Whether the last comparison with the source succeeded, where reconcile asks for them.",
         values: |counts| some(counts.reconciled.map(flag)),
     },
     OfTable {
         name: "sync_last_success_timestamp_seconds",
-        kind: Kind::Gauge,
+        kind: Kind::Lasting,
         help: "When the last cycle ended that succeeded.",
         values: |counts| some(counts.last_success.map(unix)),
     },
     OfTable {
         name: "sync_in_step_timestamp_seconds",
-        kind: Kind::Gauge,
+        kind: Kind::Lasting,
         help: "When the last cycle that succeeded began, or a later look that found nothing: the target holds what could be captured then.",
         values: |counts| some(counts.in_step.map(unix)),
     },
     OfTable {
         name: "sync_gap",
-        kind: Kind::Gauge,
+        kind: Kind::Lasting,
         help: "Whether the source has lost the history that the table would continue from.",
         values: |counts| {
             let last = counts.last.as_ref();
@@ -221,7 +221,7 @@ const TABLES: &[OfTable] = &[
     },
     OfTable {
         name: "sync_history_retention_seconds",
-        kind: Kind::Gauge,
+        kind: Kind::Lasting,
         help: "How long the source keeps changes, where it says so: by Change Tracking and Change Data Capture.",
         values: |counts| some(counts.keeps.as_ref().map(Duration::as_secs_f64)),
     },

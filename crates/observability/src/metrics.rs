@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use model::{Clock, SyncId, TableName};
+use model::{Clock, SyncId, TableName, Timestamp};
 use orchestrator::{Progress, ProgressEvent};
 
 use crate::counts::Counts;
@@ -87,6 +87,13 @@ impl Metrics {
     pub fn keeps(&self, sync: &SyncId, keeps: Duration) {
         if let Some(counts) = self.tables().get_mut(sync) {
             counts.keeps = Some(keeps);
+        }
+    }
+
+    /// Takes note of when a table sync last succeeded before this process began.
+    pub fn succeeded_before(&self, sync: &SyncId, at: Timestamp) {
+        if let Some(counts) = self.tables().get_mut(sync) {
+            counts.last_success = counts.last_success.max(Some(at));
         }
     }
 

@@ -10,8 +10,8 @@ use model::{Error, ErrorKind, Result};
 
 use crate::metrics::Metrics;
 
-/// Replaces the file at once, so that no reader sees a part of it. Counters go on from what it held. `others` says whether table syncs
-/// stay in it that were not counted this time.
+/// Replaces the file at once, so that no reader sees a part of it. Counters go on from what it held, and what was last found of a table stays in
+/// it until a run finds something else. `others` says whether table syncs stay in it that were not counted this time.
 ///
 /// # Errors
 ///
@@ -66,7 +66,7 @@ fn failed(what: &str, path: &Path, error: io::Error) -> Error {
 mod tests {
     use std::sync::Arc;
 
-    use model::{Receipt, SyncId, TableName};
+    use model::{ErrorReport, Receipt, RunStatus, SyncId, TableName, TableReport};
     use orchestrator::{Progress, ProgressEvent};
     use test_support::SimClock;
 
@@ -85,6 +85,55 @@ mod tests {
             metrics.hear(&sync, &ProgressEvent::Committed(receipt));
         }
         metrics
+    }
+
+    /// The metrics of a run of one table that ended so.
+    fn ended(status: RunStatus, error: Option<&str>) -> Metrics {
+        let metrics = run(&["A"], 0);
+        let error = error.map(|kind| ErrorReport {
+            kind: kind.to_owned(),
+            ..ErrorReport::default()
+        });
+        let ended = ProgressEvent::Ended {
+            report: Box::new(TableReport {
+                status,
+                ..TableReport::default()
+            }),
+            error,
+            reconciles: false,
+        };
+        metrics.hear(&SyncId::new("A"), &ended);
+        metrics
+    }
+
+    #[test]
+    fn what_a_run_did_not_find_stays_as_it_was_last_found() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("sync_shop.prom");
+        for (status, error, (succeeded, gap, errors)) in [
+            (RunStatus::Succeeded, None, ("1", "0", None)),
+            (RunStatus::Failed, Some("data"), ("0", "0", Some("1"))),
+            (RunStatus::Gap, Some("gap"), ("0", "1", Some("1"))),
+            // It found nothing.
+            (RunStatus::Cancelled, None, ("0", "1", Some("1"))),
+            (RunStatus::Failed, Some("data"), ("0", "0", Some("2"))),
+        ] {
+            write_textfile(&path, &ended(status, error), false).unwrap();
+            let text = fs::read_to_string(&path).unwrap();
+            let value = |name: &str, label: &str| {
+                let series = format!("{name}{{sync=\"shop\",table=\"dbo.A\",direction=\"capture\"{label}}} ");
+                text.lines().find_map(|line| line.strip_prefix(&series))
+            };
+            assert_eq!(value("sync_last_cycle_succeeded", ""), Some(succeeded), "{text}");
+            assert_eq!(value("sync_gap", ""), Some(gap), "{text}");
+            assert_eq!(value("sync_errors_total", ",kind=\"data\""), errors, "{text}");
+            for name in [
+                "sync_last_success_timestamp_seconds",
+                "sync_in_step_timestamp_seconds",
+            ] {
+                assert!(value(name, "").is_some(), "{name} is gone: {text}");
+            }
+        }
     }
 
     fn inserted(text: &str, table: &str) -> Option<u64> {

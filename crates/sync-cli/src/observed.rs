@@ -46,11 +46,16 @@ impl<'a> Observed<'a> {
     }
 
     /// Counts these tables from now on. `source` is what the run reads them from.
-    pub(crate) fn count(&self, tables: &[Selected], source: Option<Arc<SqlServerSource>>) {
+    pub(crate) async fn count(&self, tables: &[Selected], source: Option<Arc<SqlServerSource>>) {
         for table in tables {
             for direction in self.parts.directions() {
                 let sync = self.parts.sync_id(&table.name, direction);
                 self.metrics.count(&sync, &table.name, direction.id());
+                // A damaged state is left to the run, which tells of it.
+                let kept = self.parts.store().history(&sync).await.unwrap_or_default();
+                if let Some(at) = kept.first().and_then(|newest| newest.state.last_success) {
+                    self.metrics.succeeded_before(&sync, at);
+                }
             }
         }
         let may_be = |table: &&Selected| matches!(table.entry.capture.mode, Mode::Cdc | Mode::Auto);

@@ -209,6 +209,26 @@ fn failures_are_counted_by_kind_and_leave_the_last_success_alone() {
 }
 
 #[test]
+fn a_table_that_fails_from_the_start_has_its_last_success_of_before() {
+    let shop = Shop::with("A");
+    let name = "sync_last_success_timestamp_seconds";
+    shop.clock.advance(100_000);
+    let before = Timestamp(shop.clock.now().0 - 50_000);
+    shop.metrics.succeeded_before(&shop.sync, before);
+    shop.ended_with(RunStatus::Failed, Some("data"), false);
+    shop.expect(name, &[before.0 as f64 / 1_000.0]);
+    shop.expect("sync_in_step_timestamp_seconds", &[]);
+    let health = shop.metrics.health(STALE);
+    assert!(health.unhealthy[0].last_success.is_some(), "{health:?}");
+    shop.ended(RunStatus::Succeeded);
+    let success = shop.clock.now().0 as f64 / 1_000.0;
+    shop.expect(name, &[success]);
+    // A success of this process is the later one.
+    shop.metrics.succeeded_before(&shop.sync, before);
+    shop.expect(name, &[success]);
+}
+
+#[test]
 fn health_says_which_table_is_not_in_step_and_why() {
     let shop = Shop::with("A");
     assert_eq!(shop.why().unwrap(), "its first cycle has not ended");
@@ -259,6 +279,7 @@ fn a_table_that_was_not_told_of_is_not_counted() {
     let other = SyncId::new("other");
     shop.metrics.hear(&other, &ProgressEvent::Repeating);
     shop.metrics.keeps(&other, Duration::ZERO);
+    shop.metrics.succeeded_before(&other, Timestamp(0));
     shop.expect("sync_retries_total", &[0.0]);
     shop.expect("sync_history_retention_seconds", &[]);
     // Told of once more, it goes on.

@@ -158,7 +158,7 @@ impl Following for Teller<'_> {
         }
         let source = self.parts.source_database(&tables);
         let routes = routes(self.parts, &tables, source.clone(), self.options)?;
-        self.observed.count(&tables, source);
+        self.observed.count(&tables, source).await;
         for table in &tables {
             tracing::info!(table = %table.name, "a new table is followed");
             self.tables().insert(table.name.clone(), Followed::new(table));

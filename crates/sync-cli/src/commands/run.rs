@@ -38,7 +38,7 @@ pub(crate) async fn run(parts: &Parts, options: &arguments::Run, output: Output)
     let source = parts.source_database(&tables);
     let routes = routes(parts, &tables, source.clone(), options)?;
     let observed = Observed::new(parts);
-    observed.count(&tables, source);
+    observed.count(&tables, source).await;
     if options.follow {
         return follow(parts, &tables, routes, options, output, &observed).await;
     }

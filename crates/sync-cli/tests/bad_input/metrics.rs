@@ -320,6 +320,25 @@ fn a_source_that_falls_silent_keeps_no_run_from_its_end_and_what_it_said_is_not_
 }
 
 #[test]
+fn a_table_that_fails_from_the_start_has_its_last_success_of_the_run_before() {
+    let world =
+        World::with("CREATE TABLE dbo.Keyless (name nvarchar(20) NULL); INSERT dbo.Keyless VALUES (N'x')");
+    let entry = "- table: dbo.Keyless";
+    world.configure(entry);
+    // It is copied once; then a table without a key is refused.
+    world.call(&["run"]).expect(exit::SUCCESS, &[]);
+    let watched = Watched::start(&world, entry);
+    let of = [("table", "dbo.Keyless"), ("direction", "capture")];
+    until("the failure", || {
+        watched.scrape().find("sync_last_cycle_succeeded", &of) == Some(0.0)
+    });
+    let scrape = watched.scrape();
+    assert!(scrape.value("sync_last_success_timestamp_seconds", &of) > 1.7e9);
+    assert_eq!(scrape.find("sync_in_step_timestamp_seconds", &of), None);
+    watched.following.stop("TERM");
+}
+
+#[test]
 fn a_hostile_name_stays_within_its_label() {
     let name = "a\"} 1\\n\nfake_total{x=\"\\";
     let world = World::with(&CUSTOMERS.replace("dbo.Customers", &format!("[{name}]")));
