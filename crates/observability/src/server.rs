@@ -19,6 +19,9 @@ const AT_ONCE: usize = 16;
 /// A connection may take so long in all.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// And so long until it has said what it wants: a place is not for those who say nothing.
+const HEAD_PATIENCE: Duration = Duration::from_secs(2);
+
 /// The pause after a connection could not be accepted, as when too many files are open.
 const REFUSED: Duration = Duration::from_secs(1);
 
@@ -87,7 +90,10 @@ impl Server {
 }
 
 async fn answer(mut stream: TcpStream, metrics: &Metrics, stale_after: Duration) -> Result<()> {
-    let (response, head_only) = match http::read(&mut stream).await? {
+    let Ok(request) = timeout(HEAD_PATIENCE, http::read(&mut stream)).await else {
+        return Err(Error::new(ErrorKind::Unavailable, "no request came in time"));
+    };
+    let (response, head_only) = match request? {
         Request::Read { path, head_only } => (respond(&path, metrics, stale_after), head_only),
         Request::Other => (
             Response::plain("405 Method Not Allowed", "only GET and HEAD are answered"),
@@ -221,6 +227,21 @@ mod tests {
             let (status, ..) = ask(address, "GET /metrics HTTP/1.1\r\n\r\n").await;
             assert_eq!(status, "HTTP/1.1 200 OK");
         }
+    }
+
+    /// On a clock that moves when nothing else does.
+    #[tokio::test(start_paused = true)]
+    async fn clients_that_say_nothing_give_their_places_up_soon() {
+        let (address, _serving) = served(metrics()).await;
+        let began = tokio::time::Instant::now();
+        let mut silent = Vec::new();
+        for _ in 0..AT_ONCE {
+            silent.push(TcpStream::connect(address).await.unwrap());
+        }
+        let (status, ..) = ask(address, "GET /health HTTP/1.1\r\n\r\n").await;
+        assert_eq!(status, "HTTP/1.1 200 OK");
+        let waited = began.elapsed();
+        assert!((HEAD_PATIENCE..2 * HEAD_PATIENCE).contains(&waited), "{waited:?}");
     }
 
     #[tokio::test]
