@@ -157,6 +157,7 @@ impl Runner {
                 let defect = Error::internal("a table's task ended early").caused_by(error);
                 let outcomes = route.0.iter().map(|sync| TableOutcome::defect(sync, &defect));
                 let outcomes: Vec<_> = outcomes.collect();
+                // As the report has it: also those that had ended before the defect.
                 for (sync, outcome) in route.0.iter().zip(&outcomes) {
                     hear_end(&*progress, sync, outcome);
                 }
