@@ -121,11 +121,15 @@ impl LocalVersions {
         let temporary = self
             .directory
             .join(format!(".hint-{number}-{}.tmp", std::process::id()));
-        let written = write_synced(&temporary, number.to_string().as_bytes())
-            .and_then(|()| fs::rename(&temporary, &path))
-            .inspect_err(|_| drop(fs::remove_file(&temporary)));
+        let failed = |e| io_error("cannot write the version hint", &path, e);
+        let written = sync_up(&self.directory).and_then(|()| {
+            write_synced(&temporary, number.to_string().as_bytes())
+                .and_then(|()| fs::rename(&temporary, &path))
+                .inspect_err(|_| drop(fs::remove_file(&temporary)))
+                .map_err(failed)
+        });
         if let Err(error) = written {
-            tracing::warn!(%error, file = %path.display(), "the version hint stays as it is; readers probe from there");
+            tracing::warn!(%error, "the version hint stays as it is; readers probe from there");
         }
     }
 

@@ -37,7 +37,8 @@ pub(super) trait VersionFiles: Debug + Send + Sync {
     /// What the hint says; `None` without one.
     async fn hint(&self) -> Result<Option<Vec<u8>>>;
 
-    /// Writes the hint unless it already names this version or a higher one. It is only a hint: failing is no error.
+    /// Makes this version, which is there, durable and writes the hint, unless that already names it or a higher one. It is only a
+    /// hint: failing is no error.
     async fn raise_hint(&self, number: u64);
 }
 
@@ -99,6 +100,10 @@ impl Versions {
             let mut newest = (number, location);
             while let Some(next) = self.0.find(newest.0 + 1).await? {
                 newest = (newest.0 + 1, next);
+            }
+            // Its writer may have died before it raised the hint, by which others read.
+            if newest.0 > number {
+                self.0.raise_hint(newest.0).await;
             }
             return Ok(Some(newest));
         }

@@ -103,7 +103,7 @@ async fn a_number_is_taken_once() {
     assert_eq!(fs::read_to_string(directory.file(2)).unwrap(), winners[0].1);
 }
 
-/// The hint was never written, or is damaged, or lags behind: nothing is lost, and the hint is repaired.
+/// The hint was never written or is damaged: nothing is lost, and the hint is repaired.
 #[tokio::test]
 async fn a_bad_hint_is_repaired() {
     for damage in [
@@ -126,6 +126,15 @@ async fn a_bad_hint_is_repaired() {
         let repaired = (directory.newest().await, directory.hint());
         assert_eq!(repaired, (Some(4), "4".to_owned()), "{damage:?}");
     }
+}
+
+/// A writer died between publishing a version and raising the hint; other engines read what the hint names.
+#[tokio::test]
+async fn a_hint_that_lags_behind_is_raised() {
+    let directory = Directory::with(3).await;
+    fs::write(directory.path.join(HINT), "1").unwrap();
+    assert_eq!(directory.newest().await, Some(3));
+    assert_eq!(directory.hint(), "3");
 }
 
 #[tokio::test]
