@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use iceberg_writer::{SchemaPolicy, TableOptions};
 use model::{RunReport, RunStatus, TableName};
-use tokio_util::sync::CancellationToken;
 
 use crate::world::{SHOP, World};
 
@@ -74,6 +73,7 @@ impl Shop {
         }
     }
 
+    /// From the source into Iceberg, and on into the target.
     async fn run(&self) -> RunReport {
         let options = TableOptions {
             schema_changes: self.policy,
@@ -82,13 +82,8 @@ impl Shop {
         };
         let source = self.world.source(&table(), self.world.capture.clone());
         let sink = self.world.iceberg_sink().with_tables([(table(), options)]);
-        let mut route = self.world.route(
-            &table(),
-            source,
-            Arc::new(sink),
-            Arc::new(self.world.target_sink()),
-        );
-        route.0.truncate(1);
+        let target = Arc::new(self.world.target_sink());
+        let route = self.world.route(&table(), source, Arc::new(sink), target);
         self.world.run(route).await
     }
 
@@ -107,8 +102,7 @@ impl Shop {
             "{what}: {:#?}",
             report.errors
         );
-        let verify = self.world.capture_comparison(&table()).await;
-        let report = verify.run(&CancellationToken::new()).await.unwrap().report;
+        let report = self.world.verify(&table()).await;
         assert!(report.all_match(), "{what}: {report:#?}");
     }
 }
@@ -127,6 +121,10 @@ async fn every_mode_follows_columns_that_are_added_dropped_or_widened() {
             "ALTER TABLE dbo.Orders ADD price decimal(9, 2) NULL",
         ] {
             shop.world.sql(ddl);
+            if ddl.contains("ADD price") {
+                // The target keeps a column that is gone, and refuses values of another type for it.
+                shop.world.mirror("ALTER TABLE dbo.Orders DROP COLUMN price");
+            }
             if ddl.contains("colour") {
                 // By somebody who leaves no trace in the column of times.
                 shop.world

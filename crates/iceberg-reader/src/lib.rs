@@ -20,15 +20,15 @@
 //! use futures::TryStreamExt;
 //! use iceberg_reader::{IcebergSource, SnapshotChoice};
 //! use iceberg_table::FileSystemCatalog;
-//! use model::{ChangeSource, Selection, TableName};
+//! use model::{ChangeSource, RandomIds, Selection, SystemClock, TableName};
 //! # use model::{BatchId, ChangeBatch, ChangeSink, Commit, Epoch, Mark, Op, Position, Prepare, Presence, Replace, SyncId};
-//! # use test_support::{SampleRow, SeededIds, SimClock, sample_batch, sample_schema};
+//! # use test_support::{SampleRow, sample_batch, sample_schema};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> model::Result<()> {
 //! # let directory = tempfile::tempdir().unwrap();
 //! # let warehouse = directory.path().to_str().unwrap();
-//! # let (clock, ids) = (Arc::new(SimClock::default()), Arc::new(SeededIds::new(1)));
+//! let (clock, ids) = (Arc::new(SystemClock), Arc::new(RandomIds));
 //! let catalog = Arc::new(FileSystemCatalog::new(warehouse, clock.clone(), ids.clone())?);
 //! let table = TableName::new("shop", "orders");
 //! # let sink = iceberg_writer::IcebergSink::new(catalog.clone(), Default::default(), clock, ids);
@@ -52,6 +52,7 @@
 //! # }
 //! ```
 
+mod added_columns;
 mod background;
 mod file_groups;
 mod file_lists;

@@ -91,8 +91,10 @@ pub(crate) struct SnapshotPosition {
     table: String,
     /// The snapshot; `None` for a table that has none yet.
     pub(crate) snapshot: Option<i64>,
-    /// The snapshot's sequence number; 0 if there is none.
-    sequence: i64,
+    /// The id of the schema whose columns were delivered, of rows that are in the snapshot too. A column that it lacks, or that had
+    /// another name there, was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) schema: Option<i32>,
     /// The snapshot that some, and perhaps not all, changes were told of already. What follows starts with all of them again: a row
     /// that changed on the way there and changed back later is no change any more, and would stay as it was told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -106,6 +108,8 @@ pub(crate) struct Place {
     pub(crate) snapshot: Option<SnapshotRef>,
     /// The snapshot that some changes were told of already.
     pub(crate) toward: Option<SnapshotRef>,
+    /// The id of the schema whose columns were delivered.
+    pub(crate) schema: Option<i32>,
 }
 
 /// Whether a position can still be read from.
@@ -117,12 +121,12 @@ pub(crate) enum Reach {
 }
 
 impl SnapshotPosition {
-    /// The position of `snapshot` in `table`.
-    pub(crate) fn of(table: &TableHandle, snapshot: Option<&SnapshotRef>) -> Self {
+    /// The position of `snapshot` in `table`, with the columns of the schema with this id.
+    pub(crate) fn of(table: &TableHandle, snapshot: Option<&SnapshotRef>, schema: i32) -> Self {
         Self {
             table: table.metadata().uuid().to_string(),
             snapshot: snapshot.map(|snapshot| snapshot.snapshot_id()),
-            sequence: snapshot.map_or(0, |snapshot| snapshot.sequence_number()),
+            schema: Some(schema),
             toward: None,
         }
     }
@@ -193,7 +197,10 @@ pub(crate) fn reach(table: &TableHandle, position: &Position) -> Result<Reach> {
             "the table was dropped and created again: its UUID is another one".into(),
         ));
     }
-    let mut place = Place::default();
+    let mut place = Place {
+        schema: wanted.schema,
+        ..Place::default()
+    };
     for (wanted, found) in [
         (wanted.snapshot, &mut place.snapshot),
         (wanted.toward, &mut place.toward),

@@ -31,7 +31,7 @@ pub(crate) struct SnapshotDiff {
 }
 
 /// Where the changes go.
-struct Changes<'a> {
+pub(crate) struct Changes<'a> {
     output: &'a Output<SourceEvent>,
     on_the_way: Option<Position>,
     bytes: usize,
@@ -39,8 +39,19 @@ struct Changes<'a> {
     bytes_per_boundary: usize,
 }
 
-impl Changes<'_> {
-    async fn send(&mut self, batch: ChangeBatch) -> Result<()> {
+impl<'a> Changes<'a> {
+    /// Changes after some of which a commit may claim `on_the_way`. `memory` is what a comparison may take, a part of which is what
+    /// is told between two commits.
+    pub(crate) fn new(output: &'a Output<SourceEvent>, on_the_way: Option<Position>, memory: usize) -> Self {
+        Self {
+            output,
+            on_the_way,
+            bytes: 0,
+            bytes_per_boundary: memory / 6,
+        }
+    }
+
+    pub(crate) async fn send(&mut self, batch: ChangeBatch) -> Result<()> {
         self.bytes += batch.rows.get_array_memory_size();
         self.output.send(SourceEvent::Changes(batch)).await?;
         match self.on_the_way.clone() {
@@ -65,12 +76,7 @@ struct Moved {
 impl SnapshotDiff {
     /// Sends the changes that lead from `before` to `after`, each key once.
     pub(crate) async fn run(self, output: &Output<SourceEvent>) -> Result<()> {
-        let mut output = Changes {
-            output,
-            on_the_way: self.on_the_way.clone(),
-            bytes: 0,
-            bytes_per_boundary: self.memory / 6,
-        };
+        let mut output = Changes::new(output, self.on_the_way.clone(), self.memory);
         let moved = self.moved().await?;
         let removed: u64 = moved.removed.iter().map(FilePart::rows_at_most).sum();
         let rows_per_pass = (self.memory / REMOVED_BYTES).max(1) as u64;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arrow_array::RecordBatch;
@@ -16,12 +16,13 @@ use model::{
 };
 use tokio::time::{sleep, timeout};
 
+use crate::added_columns::AddedColumns;
 use crate::background::produce;
 use crate::file_groups::{self, FileBound};
 use crate::file_lists::{FileList, FileLists};
 use crate::file_scan::{FilePart, FileScan};
-use crate::snapshot::{Reach, SnapshotChoice, SnapshotPosition, oldest, place_of, reach};
-use crate::snapshot_diff::SnapshotDiff;
+use crate::snapshot::{Place, Reach, SnapshotChoice, SnapshotPosition, oldest, place_of, reach};
+use crate::snapshot_diff::{Changes, SnapshotDiff};
 
 const DIFFERENCE_MEMORY: usize = 96 << 20;
 
@@ -43,6 +44,9 @@ pub struct IcebergSource {
     /// Where a first copy of each table reads: at its newest cut, or where increments would continue from. A row that changed
     /// after that and changed back would otherwise be copied as it was in between, and no increment would correct it.
     copied: Mutex<HashMap<TableName, Position>>,
+    /// The id of the schema that each table was last described by. Rows are read in its columns from then on, whatever comes to
+    /// the table meanwhile.
+    described: Mutex<HashMap<TableName, i32>>,
     files: FileLists,
     difference_memory: usize,
 }
@@ -55,6 +59,7 @@ impl IcebergSource {
             choice: SnapshotChoice::Current,
             tag: None,
             copied: Mutex::default(),
+            described: Mutex::default(),
             files: FileLists::default(),
             difference_memory: DIFFERENCE_MEMORY,
         }
@@ -91,7 +96,8 @@ impl IcebergSource {
         let newest = async {
             let handle = self.load(table).await?;
             let snapshot = self.choice.resolve(&handle)?;
-            SnapshotPosition::of(&handle, snapshot.as_ref()).to_position()
+            let newest = handle.metadata().current_schema_id();
+            SnapshotPosition::of(&handle, snapshot.as_ref(), newest).to_position()
         };
         match timeout(LONGEST_LOOK, newest).await {
             Ok(Ok(newest)) if newest == *after => Look::Quiet,
@@ -105,21 +111,33 @@ impl IcebergSource {
         }
     }
 
-    fn copied(&self) -> std::sync::MutexGuard<'_, HashMap<TableName, Position>> {
+    fn copied(&self) -> MutexGuard<'_, HashMap<TableName, Position>> {
         self.copied.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The differences that lead from `after` to `upto`: one, or two where a former one was perhaps told in part; none where there is
-    /// nothing to compare.
-    async fn legs(
+    /// The position of a snapshot with the columns that are delivered now.
+    fn position(&self, table: &TableHandle, snapshot: Option<&SnapshotRef>) -> SnapshotPosition {
+        let described = self.described().get(table.name()).copied();
+        let schema = described.unwrap_or_else(|| table.metadata().current_schema_id());
+        SnapshotPosition::of(table, snapshot, schema)
+    }
+
+    fn described(&self) -> MutexGuard<'_, HashMap<TableName, i32>> {
+        self.described.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What leads from `start` to `upto`: the rows that lack a column, and the differences: one, or two where a former one was
+    /// perhaps told in part; none where there is nothing to compare.
+    async fn steps(
         &self,
         table: &TableHandle,
         schema: &Arc<TableSchema>,
-        after: &Position,
+        start: Place,
         upto: &Position,
-    ) -> Result<Vec<SnapshotDiff>> {
+    ) -> Result<(Option<AddedColumns>, Vec<SnapshotDiff>)> {
         let scan = FileScan::new(table, schema)?;
-        let start = place_of(table, after)?;
+        let held = self.files.of(table, start.snapshot.as_ref()).await?;
+        let added = AddedColumns::new(table, schema, &scan, held, start.schema)?;
         let mut stops = vec![start.snapshot];
         stops.extend(start.toward.map(Some));
         stops.push(place_of(table, upto)?.snapshot);
@@ -127,11 +145,9 @@ impl IcebergSource {
         let mut legs = Vec::new();
         for leg in stops.windows(2) {
             let [before, newer] = leg else { continue };
-            let on_the_way = newer.as_ref().map(|newer| {
-                SnapshotPosition::of(table, before.as_ref())
-                    .toward(newer)
-                    .to_position()
-            });
+            let on_the_way = newer
+                .as_ref()
+                .map(|newer| self.position(table, before.as_ref()).toward(newer).to_position());
             legs.push(SnapshotDiff {
                 table: table.name().clone(),
                 schema: schema.clone(),
@@ -139,11 +155,11 @@ impl IcebergSource {
                 before: self.files.of(table, before.as_ref()).await?,
                 after: self.files.of(table, newer.as_ref()).await?,
                 on_the_way: on_the_way.transpose()?,
-                end: SnapshotPosition::of(table, newer.as_ref()).to_position()?,
+                end: self.position(table, newer.as_ref()).to_position()?,
                 memory: self.difference_memory,
             });
         }
-        Ok(legs)
+        Ok((added, legs))
     }
 
     /// The snapshot that a first copy reads.
@@ -161,6 +177,8 @@ impl ChangeSource for IcebergSource {
     async fn describe(&self, table: &TableName) -> Result<Description> {
         let handle = self.load(table).await?;
         let schema = handle.schema()?;
+        self.described()
+            .insert(table.clone(), handle.metadata().current_schema_id());
         let snapshot = self.choice.resolve(&handle)?;
         let tracking = if schema.has_key() {
             Tracking::Incremental {
@@ -191,7 +209,7 @@ impl ChangeSource for IcebergSource {
         };
         let handle = self.load(table).await?;
         if let Some(Reach::Lost(why)) = after.map(|after| reach(&handle, after)).transpose()? {
-            let oldest = oldest(&handle).map(|snapshot| SnapshotPosition::of(&handle, Some(snapshot)));
+            let oldest = oldest(&handle).map(|snapshot| self.position(&handle, Some(snapshot)));
             return Ok(Cut::Gap {
                 table: table.clone(),
                 why,
@@ -199,7 +217,7 @@ impl ChangeSource for IcebergSource {
             });
         }
         let snapshot = self.choice.resolve(&handle)?;
-        let upto = SnapshotPosition::of(&handle, snapshot.as_ref()).to_position()?;
+        let upto = self.position(&handle, snapshot.as_ref()).to_position()?;
         self.copied()
             .insert(table.clone(), after.unwrap_or(&upto).clone());
         Ok(Cut::Complete {
@@ -267,10 +285,15 @@ impl ChangeSource for IcebergSource {
             .hint("copy it whole with --full, or set identifier fields on the Iceberg table"));
         }
         let handle = self.load(table).await?;
-        let legs = self.legs(&handle, schema, after, upto).await?;
-        let upto = upto.clone();
-        Ok(produce(|output| {
+        let start = place_of(&handle, after)?;
+        let (added, legs) = self.steps(&handle, schema, start, upto).await?;
+        let (after, upto) = (after.clone(), upto.clone());
+        let memory = self.difference_memory;
+        Ok(produce(move |output| {
             Box::pin(async move {
+                if let Some(added) = added {
+                    added.run(&mut Changes::new(&output, Some(after), memory)).await?;
+                }
                 if legs.is_empty() {
                     return output.send(SourceEvent::Boundary { at: upto }).await;
                 }

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow_array::{ArrayRef, RecordBatch};
+use iceberg::TableUpdate;
 use iceberg::arrow::schema_to_arrow_schema;
-use iceberg::spec::{DataFile, DataFileBuilder, FormatVersion, Schema, Struct};
+use iceberg::spec::{DataFile, DataFileBuilder, FormatVersion, NestedFieldRef, Schema, Struct};
 use iceberg::writer::file_writer::{FileWriter, FileWriterBuilder, ParquetWriterBuilder};
 use iceberg_reader::IcebergSource;
 use iceberg_table::{
-    Catalog, FileSystemCatalog, NewTable, RowCounts, RowsToDelete, SnapshotCommit, Stamp, TableHandle,
-    TableLayout, commit_snapshot, iceberg_schema, locate, schema_properties,
+    Catalog, CatalogCommit, FileSystemCatalog, MetadataChange, NewTable, RowCounts, RowsToDelete,
+    SnapshotCommit, Stamp, TableHandle, TableLayout, commit_snapshot, iceberg_schema, locate,
+    schema_properties,
 };
 use model::{BatchId, CommitOutcome, Epoch, Ids, Mark, Position, Replace, SyncId, TableName, TableSchema};
 use parquet::file::properties::WriterProperties;
@@ -111,6 +113,32 @@ impl Lake {
             Replace::No
         };
         self.commit_files(&table, data_files, deletes, replace).await
+    }
+
+    /// Gives the table other columns, as another engine does.
+    pub(crate) async fn evolve(&self, columns: impl FnOnce(Vec<NestedFieldRef>) -> Vec<NestedFieldRef>) {
+        let table = self.handle().await;
+        let present = table.iceberg_schema();
+        let newest = table
+            .metadata()
+            .schemas_iter()
+            .map(|schema| schema.schema_id())
+            .max();
+        let schema = Schema::builder()
+            .with_fields(columns(present.as_struct().fields().to_vec()))
+            .with_identifier_field_ids(present.identifier_field_ids())
+            .with_schema_id(newest.unwrap() + 1)
+            .build()
+            .unwrap();
+        let change = MetadataChange {
+            updates: vec![
+                TableUpdate::AddSchema { schema },
+                TableUpdate::SetCurrentSchema { schema_id: -1 },
+            ],
+            ..MetadataChange::default()
+        };
+        let outcome = self.catalog.commit(&table, change).await.unwrap();
+        assert!(matches!(outcome, CatalogCommit::Done(_)), "{outcome:?}");
     }
 
     async fn commit_files(

@@ -6,6 +6,7 @@
     reason = "what supports a test fails it by panicking"
 )]
 
+mod columns;
 mod conformance;
 mod histories;
 mod lake;
