@@ -14,7 +14,6 @@ mod counts;
 mod exposition;
 mod families;
 mod health;
-mod http;
 mod metrics;
 mod server;
 mod textfile;

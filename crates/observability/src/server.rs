@@ -1,17 +1,26 @@
 //! `/metrics` and `/health` over HTTP.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use model::{Error, ErrorKind, Result};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::http::{self, Request, Response};
 use crate::metrics::Metrics;
+
+type Answer = Response<Full<Bytes>>;
 
 /// So many requests are answered at once; others wait.
 const AT_ONCE: usize = 16;
@@ -21,6 +30,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// And so long until it has said what it wants: a place is not for those who say nothing.
 const HEAD_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Longer heads of requests are refused; also what a connection buffers.
+const LONGEST_HEAD: usize = 8 << 10;
 
 /// The pause after a connection could not be accepted, as when too many files are open.
 const REFUSED: Duration = Duration::from_secs(1);
@@ -89,44 +101,56 @@ impl Server {
     }
 }
 
-async fn answer(mut stream: TcpStream, metrics: &Metrics, stale_after: Duration) -> Result<()> {
-    let Ok(request) = timeout(HEAD_PATIENCE, http::read(&mut stream)).await else {
-        return Err(Error::new(ErrorKind::Unavailable, "no request came in time"));
-    };
-    let (response, head_only) = match request? {
-        Request::Read { path, head_only } => (respond(&path, metrics, stale_after), head_only),
-        Request::Other => (
-            Response::plain("405 Method Not Allowed", "only GET and HEAD are answered"),
-            false,
-        ),
-        Request::Bad => (
-            Response::plain("400 Bad Request", "this is no request that can be answered"),
-            false,
-        ),
-    };
-    response.write(&mut stream, head_only).await
+/// Answers one request.
+async fn answer(stream: TcpStream, metrics: &Metrics, stale_after: Duration) -> hyper::Result<()> {
+    let service = service_fn(async |request| Ok::<_, Infallible>(respond(&request, metrics, stale_after)));
+    http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_PATIENCE)
+        .max_buf_size(LONGEST_HEAD)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service)
+        .await
 }
 
-fn respond(path: &str, metrics: &Metrics, stale_after: Duration) -> Response {
-    match path {
-        "/metrics" => Response {
-            status: "200 OK",
-            content_type: "text/plain; version=0.0.4; charset=utf-8",
-            body: metrics.text(),
-        },
+fn respond(request: &Request<Incoming>, metrics: &Metrics, stale_after: Duration) -> Answer {
+    if ![Method::GET, Method::HEAD].contains(request.method()) {
+        let mut answer = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered\n");
+        answer
+            .headers_mut()
+            .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return answer;
+    }
+    match request.uri().path() {
+        "/metrics" => respond_with(
+            StatusCode::OK,
+            "text/plain; version=0.0.4; charset=utf-8",
+            metrics.text(),
+        ),
         "/health" => {
             let health = metrics.health(stale_after);
-            Response {
-                status: match health.healthy {
-                    true => "200 OK",
-                    false => "503 Service Unavailable",
-                },
-                content_type: "application/json",
-                body: serde_json::to_string(&health).unwrap_or_default() + "\n",
-            }
+            let status = match health.healthy {
+                true => StatusCode::OK,
+                false => StatusCode::SERVICE_UNAVAILABLE,
+            };
+            let body = serde_json::to_string(&health).unwrap_or_default() + "\n";
+            respond_with(status, "application/json", body)
         }
-        _ => Response::plain("404 Not Found", "there are /metrics and /health"),
+        _ => plain(StatusCode::NOT_FOUND, "there are /metrics and /health\n"),
     }
+}
+
+fn plain(status: StatusCode, line: &'static str) -> Answer {
+    respond_with(status, "text/plain; charset=utf-8", line)
+}
+
+fn respond_with(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Full::new(body.into()));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
 }
 
 #[cfg(test)]
@@ -152,20 +176,25 @@ mod tests {
         Metrics::new("shop", "1", Arc::new(SimClock::default()), || None)
     }
 
-    /// Status, head and body of the answer.
+    /// Status, head without its date and body of the answer.
     async fn ask(address: SocketAddr, request: &str) -> (String, String, String) {
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        let (status, head) = head.split_once("\r\n").unwrap();
-        (status.to_owned(), head.to_owned(), body.to_owned())
+        let (status, head) = head.split_once("\r\n").unwrap_or((head, ""));
+        let head: Vec<_> = head
+            .split("\r\n")
+            .filter(|line| !line.starts_with("date: "))
+            .collect();
+        (status.to_owned(), head.join("\n"), body.to_owned())
     }
 
     #[tokio::test]
     async fn each_request_gets_the_answer_that_http_asks_for() {
         let (address, _serving) = served(metrics()).await;
+        let long = format!("GET /metrics HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(LONGEST_HEAD));
         for (request, status, content) in [
             (
                 "GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n",
@@ -183,13 +212,15 @@ mod tests {
                 "405 Method Not Allowed",
                 "GET",
             ),
-            ("hello\r\n\r\n", "400 Bad Request", "no request"),
+            ("GET http://h/metrics?name=x HTTP/1.0\r\n\r\n", "200 OK", "# TYPE"),
+            ("hello\r\n\r\n", "400 Bad Request", ""),
+            (&long, "431 Request Header Fields Too Large", ""),
         ] {
             let (found, head, body) = ask(address, request).await;
-            assert_eq!(found, format!("HTTP/1.1 {status}"), "{request}");
+            assert_eq!(found.split_once(' ').unwrap().1, status, "{request}");
             assert!(body.contains(content), "{request}: {body}");
             assert!(
-                head.contains(&format!("Content-Length: {}", body.len())),
+                head.contains(&format!("content-length: {}", body.len())),
                 "{head}"
             );
         }
