@@ -20,14 +20,14 @@
 //! use iceberg_table::FileSystemCatalog;
 //! use iceberg_writer::{IcebergSink, WriterOptions};
 //! use model::{BatchId, ChangeBatch, ChangeSink, Commit, CommitOutcome, Epoch, Mark, Op, Position, Prepare, Presence, Replace};
-//! use model::{SyncId, TableName};
-//! use test_support::{SampleRow, SeededIds, SimClock, sample_batch, sample_schema};
+//! use model::{RandomIds, SyncId, SystemClock, TableName};
+//! # use test_support::{SampleRow, sample_batch, sample_schema};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> model::Result<()> {
 //! # let directory = tempfile::tempdir().unwrap();
 //! # let warehouse = directory.path().to_str().unwrap();
-//! let (clock, ids) = (Arc::new(SimClock::default()), Arc::new(SeededIds::new(1)));
+//! let (clock, ids) = (Arc::new(SystemClock), Arc::new(RandomIds));
 //! let catalog = Arc::new(FileSystemCatalog::new(warehouse, clock.clone(), ids.clone())?);
 //! let sink = IcebergSink::new(catalog, WriterOptions::default(), clock, ids);
 //!

@@ -69,7 +69,7 @@ impl ErrorKind {
     /// What an operator does about it, in one line; errors with a better hint carry their own.
     pub fn advice(self) -> &'static str {
         match self {
-            Self::Config => "correct the configuration; `sync-cli config example` shows every key",
+            Self::Config => "correct the configuration; `sync-cli config schema` has every key",
             Self::NotFound => {
                 "check the name and that the login can see it; `sync-cli tables` lists what it sees"
             }

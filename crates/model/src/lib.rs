@@ -27,7 +27,7 @@ mod store;
 
 pub use canonical::{RowEncoder, RowHash, RowHasher};
 pub use change::{Batches, ChangeBatch, ExpectedTimes, Op, Presence, SourceEvent};
-pub use clock::{Clock, Ids, Timestamp};
+pub use clock::{Clock, Ids, RandomIds, SystemClock, Timestamp};
 pub use error::{Error, ErrorKind, Result, Retry};
 pub use names::TableName;
 pub use position::{BatchId, Bound, Epoch, Mark, Position, SyncId};

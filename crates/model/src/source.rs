@@ -206,7 +206,7 @@ pub trait ChangeSource: Send + Sync {
         Ok(vec![Look::Perhaps; tables.len()])
     }
 
-    /// Tells the source that the target has durably applied everything up to a position, so that it may forget or must
-    /// keep what follows (an Iceberg source moves its tag). Repeating it changes nothing.
+    /// Tells the source that the target has durably applied everything up to a position, or begins to copy at it, so that the source may forget
+    /// what was before and must keep what follows (an Iceberg source moves its tag). Repeating it changes nothing.
     async fn acknowledge(&self, table: &TableName, upto: &Position) -> Result<()>;
 }

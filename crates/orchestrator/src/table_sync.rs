@@ -286,19 +286,20 @@ impl<'a> TableRun<'a> {
     async fn close(&mut self, session: &Session) -> Result<()> {
         self.save_checkpoint(session).await;
         self.tally.unfinished = session.checkpoint.state.unfinished.is_some();
-        let Some(mark) = self.tally.mark.clone() else {
-            return Ok(());
-        };
-        let acknowledged = self
-            .sync
-            .source
-            .acknowledge(&self.sync.source_table, mark.position());
+        if let Some(mark) = self.tally.mark.clone() {
+            self.acknowledge(mark.position()).await;
+        }
+        Ok(())
+    }
+
+    /// Tells the source that nothing before `at` is needed any more, and all that follows is.
+    async fn acknowledge(&mut self, at: &Position) {
+        let acknowledged = self.sync.source.acknowledge(&self.sync.source_table, at);
         if let Err(error) = acknowledged.await {
             // The next run acknowledges as much and more.
             self.tally
                 .warn(format!("the source was not told what has been applied: {error}"));
         }
-        Ok(())
     }
 
     /// Decides by what the target says; the checkpoint only shortens the way.

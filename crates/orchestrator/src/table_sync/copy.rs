@@ -28,6 +28,8 @@ impl TableRun<'_> {
             }
         };
         self.tally.mode = "copy".into();
+        // A copy may take hours, and what it began with must still be there then.
+        self.acknowledge(&start).await;
         let mut chunks = self
             .staged_chunks(&session.schema, through, session.presence)
             .await?;

@@ -393,3 +393,17 @@ async fn the_source_is_told_only_what_the_target_holds() {
         world.clock.advance(500);
     }
 }
+
+/// What a copy began with is held before its first commit, not only at its end.
+#[tokio::test(start_paused = true)]
+async fn a_source_is_told_where_a_copy_begins() {
+    let world = World::new(1, TIMESTAMP, true);
+    world.put([1, 2, 3], "row");
+    let refused = Faults::scripted([Some(Fault::Before(ErrorKind::Unsupported))]);
+    let sink = FaultySink::new(world.sink.clone(), refused).commits_only();
+    let process = world.process_with(world.store.clone(), world.source.clone(), sink);
+    let outcome = process.run().await;
+    assert!(failed_as(&outcome, ErrorKind::Unsupported), "{:?}", outcome.error);
+    assert_eq!(world.sink.commits(&world.table), 0);
+    assert!(world.source.acknowledged(&world.table).is_some());
+}
