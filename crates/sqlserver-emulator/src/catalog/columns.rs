@@ -3,7 +3,7 @@
 use super::objects::{constraint, object_columns};
 use super::{Kind, View, Viewer, bit, definition, int, text};
 use crate::collation::Collation;
-use crate::store::{Column, Table};
+use crate::store::{Column, ModuleKind, Table};
 use crate::types::{ClrType, Length, SqlType};
 use crate::value::Value;
 
@@ -83,10 +83,10 @@ fn system_user_type_id(ty: SqlType) -> i32 {
     }
 }
 
-fn column_values(table: &Table, column: &Column) -> Vec<Value> {
+fn column_values(object_id: i32, column: &Column) -> Vec<Value> {
     let ty = column.info.ty;
     let mut values = vec![
-        int(table.object_id),
+        int(object_id),
         text(&column.name),
         int(column.id),
         Value::TinyInt(ty.system_type_id()),
@@ -130,7 +130,7 @@ fn column_rows(viewer: &Viewer<'_>, keep: impl Fn(&Table, &Column) -> Option<Vec
     for table in viewer.tables() {
         for column in &table.columns {
             if let Some(own) = keep(table, column) {
-                let mut values = column_values(table, column);
+                let mut values = column_values(table.object_id, column);
                 values.extend(own);
                 rows.push(values);
             }
@@ -140,7 +140,17 @@ fn column_rows(viewer: &Viewer<'_>, keep: impl Fn(&Table, &Column) -> Option<Vec
 }
 
 fn columns(viewer: &Viewer<'_>) -> View {
-    View::new(&COLUMNS, column_rows(viewer, |_, _| Some(Vec::new())))
+    let mut rows = column_rows(viewer, |_, _| Some(Vec::new()));
+    for module in &viewer.database.modules {
+        if let ModuleKind::View { columns, .. } = &module.kind {
+            rows.extend(
+                columns
+                    .iter()
+                    .map(|column| column_values(module.object_id, column)),
+            );
+        }
+    }
+    View::new(&COLUMNS, rows)
 }
 
 fn with_own(own: &[(&'static str, Kind)]) -> Vec<(&'static str, Kind)> {

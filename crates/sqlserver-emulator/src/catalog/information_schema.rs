@@ -30,7 +30,7 @@ fn tables(viewer: &Viewer<'_>) -> View {
         .tables()
         .map(|table| (table.schema.as_str(), table.name.as_str(), "BASE TABLE"));
     let modules = viewer.database.modules.iter();
-    let views = modules.filter(|module| matches!(module.kind, ModuleKind::View(_)));
+    let views = modules.filter(|module| matches!(module.kind, ModuleKind::View { .. }));
     let views = views.map(|view| (view.schema.as_str(), view.name.as_str(), "VIEW"));
     View::new(
         &[
@@ -185,11 +185,11 @@ fn schemata(viewer: &Viewer<'_>) -> View {
 
 fn views(viewer: &Viewer<'_>) -> View {
     let rows = viewer.database.modules.iter().filter_map(|module| {
-        let ModuleKind::View(view) = &module.kind else {
+        let ModuleKind::View { definition, .. } = &module.kind else {
             return None;
         };
         let mut values = qualified(viewer, &module.schema, &module.name);
-        values.extend([text(&view.text), text("NONE"), yes_no(false)]);
+        values.extend([text(&definition.text), text("NONE"), yes_no(false)]);
         Some(values)
     });
     View::new(

@@ -166,7 +166,7 @@ fn table_object(table: &Table) -> Object<'_> {
 
 fn module_object<'a>(viewer: &Viewer<'_>, module: &'a Module) -> Object<'a> {
     let (kind, parent) = match &module.kind {
-        ModuleKind::View(_) => ("V ", 0),
+        ModuleKind::View { .. } => ("V ", 0),
         ModuleKind::Procedure(_) => ("P ", 0),
         ModuleKind::Trigger { table, .. } => ("TR", viewer.definition(*table).map_or(0, |t| t.object_id)),
     };
@@ -327,7 +327,7 @@ fn triggers(viewer: &Viewer<'_>) -> View {
 /// The text that created a module.
 pub(super) fn module_text(module: &Module) -> &str {
     match &module.kind {
-        ModuleKind::View(view) => &view.text,
+        ModuleKind::View { definition, .. } => &definition.text,
         ModuleKind::Procedure(procedure) => &procedure.text,
         ModuleKind::Trigger { definition, .. } => &definition.text,
     }

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use super::draft::derived;
 use super::output::spelled;
 use super::run::Run;
-use super::scope::same;
+use super::scope::{BoundColumn, same};
 use crate::ast::{
     AlterDatabase, CreateMode, ObjectKind, ObjectName, PermissionChange, PermissionKind, Securable,
     StatementKind,
@@ -13,7 +14,7 @@ use crate::catalog::is_jobs_table;
 use crate::collation::Collation;
 use crate::engine::Login;
 use crate::error::{SqlError, SqlResult};
-use crate::store::{Database, Module, ModuleKind, Permission, Schema, TableId};
+use crate::store::{Column, Database, Module, ModuleKind, Permission, Schema, TableId};
 
 /// The first schema id that a user's schema gets.
 const FIRST_SCHEMA: i32 = 5;
@@ -37,8 +38,18 @@ impl Run<'_> {
             } => self.restore(database, path, *replace),
             StatementKind::AlterDatabase { name, action } => self.alter_database(name.as_deref(), action),
             StatementKind::CreateView(view) => {
-                self.bind(|binder| binder.query(&view.query).map(|_| ()))?;
-                self.create_module(&view.name, view.mode, ModuleKind::View(view.clone()))
+                let columns = self.bind(|binder| {
+                    let plan = binder.query(&view.query)?;
+                    Ok(derived(plan, &view.name.name, &view.columns)?.columns())
+                })?;
+                let kind = ModuleKind::View {
+                    definition: view.clone(),
+                    columns: (1..)
+                        .zip(columns)
+                        .map(|(id, column)| view_column(id, column))
+                        .collect(),
+                };
+                self.create_module(&view.name, view.mode, kind)
             }
             StatementKind::CreateProcedure(procedure) => self.create_module(
                 &procedure.name,
@@ -281,7 +292,7 @@ impl Run<'_> {
         };
         let fits = matches!(
             (&module.kind, kind),
-            (ModuleKind::View(_), ObjectKind::View)
+            (ModuleKind::View { .. }, ObjectKind::View)
                 | (ModuleKind::Procedure(_), ObjectKind::Procedure)
                 | (ModuleKind::Trigger { .. }, ObjectKind::Trigger)
         );
@@ -384,5 +395,19 @@ fn find_collation(name: &str) -> SqlResult<&'static Collation> {
 fn set_collation(engine: &crate::engine::Engine, database: i32, collation: &'static Collation) {
     if let Some(database) = engine.store().lock().databases.get_mut(&database) {
         Arc::make_mut(database).collation = collation;
+    }
+}
+
+fn view_column(id: i32, column: BoundColumn) -> Column {
+    Column {
+        id,
+        name: column.name,
+        info: column.info,
+        alias: None,
+        identity: None,
+        computed: None,
+        default: None,
+        rowguid: false,
+        sparse: false,
     }
 }

@@ -74,7 +74,7 @@ impl Binder<'_> {
     fn draft_view(&mut self, name: &ObjectName, exposed: &str) -> SqlResult<Option<Draft>> {
         let database = self.session.database_of(name)?;
         let module = database.module(name.schema.as_deref().unwrap_or("dbo"), &name.name);
-        let Some(ModuleKind::View(definition)) = module.map(|module| &module.kind) else {
+        let Some(ModuleKind::View { definition, .. }) = module.map(|module| &module.kind) else {
             return Ok(None);
         };
         let ctes = std::mem::take(&mut self.ctes);

@@ -199,7 +199,7 @@ pub(crate) fn target_table(binder: &Binder<'_>, target: &Target) -> SqlResult<Ta
     }
     let database = binder.session.database_of(name)?;
     let module = database.module(name.schema.as_deref().unwrap_or("dbo"), &name.name);
-    if module.is_some_and(|module| matches!(module.kind, ModuleKind::View(_))) {
+    if module.is_some_and(|module| matches!(module.kind, ModuleKind::View { .. })) {
         return Err(SqlError::unsupported("changing rows through a view"));
     }
     Err(unknown_object(name))

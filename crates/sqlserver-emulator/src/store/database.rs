@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::TableId;
 use super::capture::Capturing;
-use super::schema::same_name;
+use super::schema::{Column, same_name};
 use super::tracking::TrackingOptions;
 use crate::clock::Instant;
 use crate::collation::Collation;
@@ -46,7 +46,11 @@ impl Default for DatabaseOptions {
 /// What a module is.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum ModuleKind {
-    View(Box<crate::ast::CreateView>),
+    View {
+        definition: Box<crate::ast::CreateView>,
+        /// As they were when it was made.
+        columns: Vec<Column>,
+    },
     Procedure(Box<crate::ast::CreateProcedure>),
     Trigger {
         definition: Box<crate::ast::CreateTrigger>,
