@@ -25,7 +25,7 @@ pub(crate) struct Server {
     /// The administrator's password.
     pub(crate) password: &'static str,
     /// The certificate to check the server's with; without one any is accepted, on loopback.
-    pub(crate) ca_file: Option<PathBuf>,
+    pub(crate) server_certificate: Option<PathBuf>,
     /// The authority that signed the emulator's certificate, for clients that want that.
     pub(crate) authority: Option<PathBuf>,
     kind: Kind,
@@ -60,7 +60,7 @@ impl Server {
         directory: &Path,
         throttle: Option<u64>,
     ) -> Result<Self> {
-        let ca_file = directory.join("server.pem");
+        let server_certificate = directory.join("server.pem");
         let authority = directory.join("authority.pem");
         command
             .args([
@@ -72,7 +72,7 @@ impl Server {
                 PASSWORD,
                 "--certificate-file",
             ])
-            .arg(&ca_file)
+            .arg(&server_certificate)
             .arg("--ca-file")
             .arg(&authority);
         for database in databases {
@@ -100,7 +100,7 @@ impl Server {
             port,
             user: USER,
             password: PASSWORD,
-            ca_file: Some(ca_file),
+            server_certificate: Some(server_certificate),
             authority: Some(authority),
             kind,
         })
@@ -131,7 +131,7 @@ impl Server {
             port,
             user: USER,
             password: PASSWORD,
-            ca_file: None,
+            server_certificate: None,
             authority: None,
             kind,
         };
@@ -200,8 +200,8 @@ impl Server {
             self.user,
             Secret::new(self.password),
         );
-        options.ca_file = self.ca_file.clone();
-        options.trust_server_certificate = self.ca_file.is_none();
+        options.server_certificate = self.server_certificate.clone();
+        options.trust_server_certificate = self.server_certificate.is_none();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;

@@ -27,19 +27,25 @@ impl SyncCli {
 
     /// The same with the text of a configuration.
     pub(crate) fn of(programs: &Programs, text: &str, server: &Server, directory: &Path) -> Result<Self> {
-        let text = match server.ca_file {
+        let text = match server.server_certificate {
             Some(_) => text.to_owned(),
-            None => text.replace("ca_file: ${DEMO_CA_FILE}", "trust_server_certificate: true"),
+            None => text.replace(
+                "server_certificate: ${DEMO_SERVER_CERTIFICATE}",
+                "trust_server_certificate: true",
+            ),
         };
         let config = directory.join("sync.yaml");
         std::fs::write(&config, text)?;
-        let ca_file = server.ca_file.as_deref().unwrap_or(Path::new(""));
+        let server_certificate = server.server_certificate.as_deref().unwrap_or(Path::new(""));
         let environment = vec![
             ("DEMO_HOST", server.host.to_owned()),
             ("DEMO_PORT", server.port.to_string()),
             ("DEMO_USER", server.user.to_owned()),
             ("DEMO_PASSWORD", server.password.to_owned()),
-            ("DEMO_CA_FILE", ca_file.display().to_string()),
+            (
+                "DEMO_SERVER_CERTIFICATE",
+                server_certificate.display().to_string(),
+            ),
             ("DEMO_DIRECTORY", directory.display().to_string()),
         ];
         Ok(Self {

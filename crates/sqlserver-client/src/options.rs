@@ -15,7 +15,8 @@ pub enum Encrypt {
     /// TLS for everything, or no connection.
     #[default]
     Required,
-    /// Only the login is encrypted, unless the server insists on more.
+    /// Only the login is encrypted, unless the server insists on more, and the certificate is **not checked** then: somebody in the
+    /// middle can read the password. For trusted networks only.
     Optional,
 }
 
@@ -51,9 +52,10 @@ pub struct ConnectOptions {
     /// Accept any certificate. For tests and trusted networks only.
     #[serde(default)]
     pub trust_server_certificate: bool,
-    /// The server's certificate (PEM or DER), accepted instead of one that a public authority signed.
+    /// The server's own certificate (PEM or DER), accepted byte for byte instead of one that an authority vouches for; to be replaced
+    /// when the server's is renewed. An authority of your own is trusted through the system's store or the environment variable `SSL_CERT_FILE`.
     #[serde(default)]
-    pub ca_file: Option<PathBuf>,
+    pub server_certificate: Option<PathBuf>,
     /// The name in the certificate, where it differs from `host`.
     #[serde(default)]
     pub host_name_in_certificate: Option<String>,
@@ -117,7 +119,7 @@ impl ConnectOptions {
             password,
             encrypt: Encrypt::default(),
             trust_server_certificate: false,
-            ca_file: None,
+            server_certificate: None,
             host_name_in_certificate: None,
             application_name: default_application_name(),
             connect_timeout_seconds: default_connect_timeout(),
@@ -174,8 +176,12 @@ impl ConnectOptions {
             "`trust_server_certificate` has no effect with `encrypt: strict`; remove one of them",
         )?;
         rule(
-            self.trust_server_certificate && self.ca_file.is_some(),
-            "`trust_server_certificate` accepts any certificate, so `ca_file` would not be looked at; remove one of them",
+            self.trust_server_certificate && self.server_certificate.is_some(),
+            "`trust_server_certificate` accepts any certificate, so `server_certificate` would not be looked at; remove one of them",
+        )?;
+        rule(
+            self.server_certificate.is_some() && self.host_name_in_certificate.is_some(),
+            "`server_certificate` is compared byte for byte, so `host_name_in_certificate` would not be looked at; remove one of them",
         )
     }
 
@@ -242,7 +248,7 @@ mod tests {
     #[test]
     fn each_rule_names_its_field() {
         type Change = fn(&mut ConnectOptions);
-        let cases: [(&str, Change); 10] = [
+        let cases: [(&str, Change); 12] = [
             ("`host`", |o| o.host = " ".into()),
             ("`host`", |o| o.host = "server\\instance".into()),
             ("`port`", |o| o.port = 0),
@@ -255,6 +261,14 @@ mod tests {
             ("`trust_server_certificate`", |o| {
                 o.encrypt = Encrypt::Strict;
                 o.trust_server_certificate = true;
+            }),
+            ("`trust_server_certificate`", |o| {
+                o.server_certificate = Some("server.pem".into());
+                o.trust_server_certificate = true;
+            }),
+            ("`server_certificate`", |o| {
+                o.server_certificate = Some("server.pem".into());
+                o.host_name_in_certificate = Some("db".into());
             }),
         ];
         assert!(options().validate().is_ok());

@@ -82,8 +82,8 @@ impl<'a> Arena<'a> {
         command
             .args(["bench", "worker"])
             .args(self.server.arguments(database));
-        if let Some(ca_file) = &self.server.ca_file {
-            command.arg("--ca-file").arg(ca_file);
+        if let Some(server_certificate) = &self.server.server_certificate {
+            command.arg("--server-certificate").arg(server_certificate);
         }
         command.args(["--table", self.table.name()]).args(work);
         self.reported(&mut command)
@@ -163,10 +163,10 @@ impl<'a> Arena<'a> {
             "user": self.server.user,
             "password": self.server.password,
             "encrypt": "optional",
-            "trust_server_certificate": self.server.ca_file.is_none(),
+            "trust_server_certificate": self.server.server_certificate.is_none(),
         });
-        if let Some(ca_file) = &self.server.ca_file {
-            section["ca_file"] = ca_file.display().to_string().into();
+        if let Some(server_certificate) = &self.server.server_certificate {
+            section["server_certificate"] = server_certificate.display().to_string().into();
         }
         serde_json::json!({ name: { "sqlserver": section } })
     }

@@ -103,7 +103,7 @@ source:
     database: shop
     user: ${{DEMO_USER}}
     password: ${{DEMO_PASSWORD}}
-    ca_file: ${{DEMO_CA_FILE}}
+    server_certificate: ${{DEMO_SERVER_CERTIFICATE}}
 iceberg:
   filesystem:
     warehouse: ${{DEMO_DIRECTORY}}/warehouse

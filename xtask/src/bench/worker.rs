@@ -32,7 +32,7 @@ pub(crate) struct Options {
     #[arg(long)]
     database: String,
     #[arg(long)]
-    ca_file: Option<PathBuf>,
+    server_certificate: Option<PathBuf>,
     #[arg(long)]
     table: Table,
 }
@@ -60,8 +60,8 @@ impl Options {
             Secret::new(&self.password),
         );
         options.encrypt = Encrypt::Optional;
-        options.trust_server_certificate = self.ca_file.is_none();
-        options.ca_file.clone_from(&self.ca_file);
+        options.trust_server_certificate = self.server_certificate.is_none();
+        options.server_certificate.clone_from(&self.server_certificate);
         options
     }
 }

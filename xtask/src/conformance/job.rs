@@ -101,7 +101,7 @@ fn task(server: &Server, mode: Mode, cases: &[&Case]) -> serde_json::Value {
         .collect();
     serde_json::json!({
         "host": server.host, "port": server.port, "user": server.user, "password": server.password,
-        "database": DATABASE, "mode": mode, "certificate": server.ca_file, "authority": server.authority, "cases": cases,
+        "database": DATABASE, "mode": mode, "certificate": server.server_certificate, "authority": server.authority, "cases": cases,
     })
 }
 

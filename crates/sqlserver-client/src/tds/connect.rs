@@ -40,7 +40,7 @@ fn context(options: &ConnectOptions, address: &str) -> ClientContext {
         },
         trust_server_certificate: options.trust_server_certificate,
         host_name_in_cert: options.host_name_in_certificate.clone(),
-        server_certificate: options.ca_file.clone(),
+        server_certificate: options.server_certificate.clone(),
     };
     context
 }

@@ -59,7 +59,7 @@ impl LinkError {
             TdsError::CertificateNotFound { .. }
             | TdsError::InvalidCertificateFormat { .. }
             | TdsError::CertificateFileIoError { .. } => {
-                Error::new(ErrorKind::Config, "`ca_file` cannot be used").caused_by(self.0)
+                Error::new(ErrorKind::Config, "`server_certificate` cannot be used").caused_by(self.0)
             }
             TdsError::TimeoutError(_) => Error::new(
                 ErrorKind::Unavailable,
@@ -104,8 +104,9 @@ fn certificate(source: TdsError) -> Error {
     };
     Error::new(kind, "no trusted TLS connection could be made")
         .hint(
-            "give the server's certificate as `ca_file`, or its name as `host_name_in_certificate`; on a trusted network \
-             `trust_server_certificate: true` accepts any certificate, and `encrypt: optional` encrypts the login only",
+            "put the authority that signed the server's certificate into the system's store or into the file that SSL_CERT_FILE names, or \
+             give the server's own certificate as `server_certificate`, or the name in it as `host_name_in_certificate`; on a trusted \
+             network `trust_server_certificate: true` accepts any certificate",
         )
         .caused_by(source)
 }
@@ -317,7 +318,7 @@ mod tests {
         let tls = LinkError(TdsError::NoServerCertificate).into_connect_error();
         assert_eq!(tls.kind(), ErrorKind::Config);
         for word in [
-            "`ca_file`",
+            "`server_certificate`",
             "`host_name_in_certificate`",
             "`trust_server_certificate",
         ] {

@@ -37,7 +37,7 @@ async fn a_refused_connection_says_what_to_look_at() {
                 o.trust_server_certificate = false;
             },
             ErrorKind::Config,
-            "`ca_file`",
+            "`server_certificate`",
         ),
     ];
     for (what, change, kind, word) in cases {
@@ -72,7 +72,7 @@ async fn tls_works_with_the_servers_certificate_and_with_trust() {
         let options = ConnectOptions {
             encrypt,
             trust_server_certificate: trust,
-            ca_file: pinned.then(|| certificate.clone()),
+            server_certificate: pinned.then(|| certificate.clone()),
             ..options(&emulator)
         };
         let mut connection = Connection::open(&options).await.unwrap_or_else(|error| {
@@ -89,7 +89,7 @@ async fn a_missing_certificate_file_is_a_matter_of_configuration() {
     let options = ConnectOptions {
         encrypt: Encrypt::Required,
         trust_server_certificate: false,
-        ca_file: Some("/nonexistent/ca.pem".into()),
+        server_certificate: Some("/nonexistent/ca.pem".into()),
         ..options(&emulator)
     };
     let error = Connection::open(&options).await.unwrap_err();
