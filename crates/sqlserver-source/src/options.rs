@@ -31,7 +31,8 @@ pub struct CaptureOptions {
     pub connections: usize,
     /// Which columns are read.
     pub columns: Columns,
-    /// A T-SQL condition that rows must meet, for example `Region = N'EU'`. A row that stops meeting it is not seen to go.
+    /// A T-SQL condition that rows must meet, for example `Region = N'EU'`. Modes that name keys (Change Tracking, Change Data Capture, triggers, polling)
+    /// delete a row that stops meeting it; modes by a column do not see it go.
     #[serde(rename = "where")]
     pub filter: Option<String>,
     /// What counts as a delete, and which deletes are passed on.

@@ -169,11 +169,11 @@ pub struct Init {
     #[arg(long, default_value = "SOURCE_PASSWORD", value_name = "VARIABLE")]
     pub password_env: String,
     /// Accept any server certificate.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "server_certificate")]
     pub trust_server_certificate: bool,
-    /// The CA certificate of the server, in PEM.
+    /// The server's own certificate (PEM or DER), accepted instead of one that an authority vouches for.
     #[arg(long, value_name = "FILE")]
-    pub ca_file: Option<PathBuf>,
+    pub server_certificate: Option<PathBuf>,
     /// Where the Iceberg tables will be.
     #[arg(long, default_value = "warehouse", value_name = "DIRECTORY")]
     pub warehouse: PathBuf,
@@ -231,6 +231,6 @@ pub enum State {
 pub enum ConfigCommand {
     /// Its JSON schema, for editors.
     Schema,
-    /// An example with every section.
+    /// An example to begin with.
     Example,
 }

@@ -25,7 +25,7 @@ pub use iceberg::{Expiry, Filesystem, Iceberg};
 pub use load::load;
 pub use observability::Observability;
 pub use period::Period;
-pub(crate) use select::{Selected, select};
+pub(crate) use select::{Existing, Selected, select};
 pub use size::Size;
 
 /// A source is not asked more often.

@@ -10,10 +10,10 @@
 mod arguments;
 mod commands;
 pub mod config;
-mod edge;
 mod exit;
 mod observed;
 mod parts;
+mod process_memory;
 mod progress;
 mod report;
 mod table;

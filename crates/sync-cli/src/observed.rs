@@ -12,8 +12,8 @@ use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::Selected;
-use crate::edge::resident_memory;
 use crate::parts::{Direction, Parts};
+use crate::process_memory::resident_memory;
 
 /// How often the source is asked how its capture stands.
 const LOOK_AT_CAPTURE: Duration = Duration::from_secs(60);

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use iceberg_reader::{IcebergSource, SnapshotChoice};
 use iceberg_table::Catalog;
 use iceberg_writer::IcebergSink;
-use model::{ChangeSink, ChangeSource, Clock, Ids, Result, StateStore, SyncId, TableName};
+use model::{
+    ChangeSink, ChangeSource, Clock, Ids, RandomIds, Result, StateStore, SyncId, SystemClock, TableName,
+};
 use sqlserver_client::{ConnectOptions, Connection};
 use sqlserver_import::SqlServerSink;
 use sqlserver_source::{CaptureOptions, SqlServerSource, is_change_table};
 use state_store::FileStore;
 
-use crate::config::{Config, Selected, select};
-use crate::edge::{RandomIds, SystemClock};
+use crate::config::{Config, Existing, Selected, select};
 
 /// Which way rows go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,21 +112,23 @@ impl Parts {
         self.config.target.as_ref().map(|database| &database.sqlserver)
     }
 
-    /// The tables that rows come from: the source's, or the warehouse's if there is no source. Views are left out, and tables of ours that
-    /// triggers write into.
-    pub(crate) async fn existing_tables(&self) -> Result<Vec<TableName>> {
-        match self.source_options() {
-            Some(options) => {
-                let mut connection = Connection::open(options).await?;
-                let tables = connection.tables(None).await?;
-                Ok(tables
-                    .into_iter()
-                    .filter(|table| !table.is_view && !is_change_table(&table.name))
-                    .map(|table| table.name)
-                    .collect())
+    /// What rows come from: the source's tables and views, or the warehouse's tables if there is no source. Tables of ours that triggers
+    /// write into are left out.
+    pub(crate) async fn existing_tables(&self) -> Result<Existing> {
+        let mut existing = Existing::default();
+        let Some(options) = self.source_options() else {
+            existing.tables = self.catalog.list().await?;
+            return Ok(existing);
+        };
+        let mut connection = Connection::open(options).await?;
+        for table in connection.tables(None).await? {
+            match table.is_view {
+                true => existing.views.push(table.name),
+                false if is_change_table(&table.name) => {}
+                false => existing.tables.push(table.name),
             }
-            None => self.catalog.list().await,
         }
+        Ok(existing)
     }
 
     /// The tables that the configuration means, narrowed to those that were named.

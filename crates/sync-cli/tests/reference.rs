@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says what it expects")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -63,22 +63,25 @@ fn cell(text: &str) -> String {
         .replace('|', "\\|")
 }
 
-/// A section: its description, and its keys or its values.
-fn section(out: &mut String, title: &str, schema: &Value) -> Vec<String> {
-    let mut sections = Vec::new();
+/// A section: its description, where it stands in the file, and its keys or its values.
+fn section(out: &mut String, title: &str, paths: &[String], schema: &Value) {
     let description = cell(schema["description"].as_str().unwrap_or_default());
     write!(out, "\n## {title}\n\n{description}\n\n").unwrap();
+    if !paths.is_empty() {
+        let paths: Vec<_> = paths.iter().map(|path| format!("`{path}`")).collect();
+        write!(out, "In the file: {}.\n\n", paths.join(", ")).unwrap();
+    }
     let Some(properties) = schema["properties"].as_object() else {
         for value in schema["oneOf"].as_array().into_iter().flatten() {
             writeln!(
                 out,
                 "- {}: {}",
-                type_of(value, &mut sections),
+                type_of(value, &mut Vec::new()),
                 cell(value["description"].as_str().unwrap_or_default())
             )
             .unwrap();
         }
-        return sections;
+        return;
     };
     let required: BTreeSet<&str> = schema["required"]
         .as_array()
@@ -91,6 +94,7 @@ fn section(out: &mut String, title: &str, schema: &Value) -> Vec<String> {
         let default = match &property["default"] {
             _ if required.contains(key.as_str()) => "required".to_owned(),
             Value::Null => String::new(),
+            Value::Object(keys) if keys.is_empty() => "`{}`".to_owned(),
             Value::Object(_) => "the section's own defaults".to_owned(),
             value => format!("`{value}`"),
         };
@@ -98,23 +102,48 @@ fn section(out: &mut String, title: &str, schema: &Value) -> Vec<String> {
         writeln!(
             out,
             "| `{key}` | {} | {default} | {meaning} |",
-            type_of(property, &mut sections)
+            type_of(property, &mut Vec::new())
         )
         .unwrap();
     }
-    sections
+}
+
+/// The sections that the keys of a section at `path` have, with the paths of those keys.
+fn below(path: &str, schema: &Value) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for (key, property) in schema["properties"].as_object().into_iter().flatten() {
+        let mut sections = Vec::new();
+        let many = if type_of(property, &mut sections).starts_with("list") {
+            "[]"
+        } else {
+            ""
+        };
+        let dot = if path.is_empty() { "" } else { "." };
+        found.extend(
+            sections
+                .into_iter()
+                .map(|name| (name, format!("{path}{dot}{key}{many}"))),
+        );
+    }
+    found
 }
 
 fn reference() -> String {
     let schema = serde_json::to_value(schemars::schema_for!(Config)).unwrap();
-    let mut out = HEAD.to_owned();
-    let mut waiting = section(&mut out, "The file", &schema);
-    let mut written = BTreeSet::new();
-    while !waiting.is_empty() {
-        let name = waiting.remove(0);
-        if written.insert(name.clone()) {
-            waiting.extend(section(&mut out, &name, &schema["$defs"][&name]));
+    let mut waiting = VecDeque::from(below("", &schema));
+    let mut order = Vec::new();
+    let mut paths: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    while let Some((name, path)) = waiting.pop_front() {
+        if !paths.contains_key(&name) {
+            order.push(name.clone());
         }
+        waiting.extend(below(&path, &schema["$defs"][&name]));
+        paths.entry(name).or_default().push(path);
+    }
+    let mut out = HEAD.to_owned();
+    section(&mut out, "The file", &[], &schema);
+    for name in order {
+        section(&mut out, &name, &paths[&name], &schema["$defs"][&name]);
     }
     out
 }
@@ -207,7 +236,11 @@ fn a_mistake_is_named_with_its_line_and_never_with_the_password() {
             "    user: ${NO_SUCH_VARIABLE_HERE}",
             vec!["NO_SUCH_VARIABLE_HERE"],
         ),
-        ("    user: u", "    user: \"${HOME}\"", vec!["line 6", "quotes"]),
+        (
+            "    user: u",
+            "    user: \"${HOME}\"",
+            vec!["source.sqlserver.user", "quotes"],
+        ),
         ("sync: s", "sync: a b", vec!["`sync`"]),
         (
             "  filesystem:\n    warehouse: /w",

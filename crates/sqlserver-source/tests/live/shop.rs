@@ -179,6 +179,18 @@ impl Target {
         target
     }
 
+    /// The keys of rows that the position leaves for later, as `verify` asks for them.
+    pub(crate) async fn pending(&self) -> Vec<i64> {
+        let schema = schema(&self.source).await;
+        let later = Selection::ChangedAfter(self.position.clone());
+        let left = self.source.read(&table(), &schema, later, None).await.unwrap();
+        let batches = collect(left).await;
+        batches
+            .iter()
+            .flat_map(|batch| rows(&batch.rows).into_keys())
+            .collect()
+    }
+
     /// Runs an increment. Returns who holds it back and what is assumed.
     pub(crate) async fn increment(&mut self) -> (Option<String>, Option<String>) {
         self.increment_with(|_, _| ()).await

@@ -2,10 +2,12 @@
 
 use std::time::Instant;
 
-use model::{ChangeSource, Error, Finding, Result, Severity};
+use iceberg_reader::SnapshotChoice;
+use model::{ChangeSource, Description, Error, Finding, Result, Severity, Tracking};
 use serde::Serialize;
 use sqlserver_client::{ConnectOptions, Connection, Permission};
 use sqlserver_import::{missing_rights, needed_rights};
+use sqlserver_source::SqlServerSource;
 
 use super::Answer;
 use super::run::spill;
@@ -96,9 +98,26 @@ fn metrics(parts: &Parts) -> Result<Vec<Found>> {
 }
 
 async fn for_tables(parts: &Parts, tables: &[Selected], probes: &mut Vec<Probe>) {
-    let Some(source) = parts.source_database(tables) else {
-        return;
-    };
+    match parts.source_database(tables) {
+        Some(source) => for_captured(parts, &source, tables, probes).await,
+        None => for_iceberg(parts, tables, probes).await,
+    }
+    if parts.has(Direction::Apply) {
+        rights_of_target(parts, tables, probes).await;
+    }
+}
+
+/// Tables that are only applied.
+async fn for_iceberg(parts: &Parts, tables: &[Selected], probes: &mut Vec<Probe>) {
+    let source = parts.iceberg_source(SnapshotChoice::Current);
+    for table in tables.iter().filter(|table| table.entry.enabled) {
+        let look = async { Ok(described(source.describe(&table.iceberg).await?)) };
+        timed(probes, &table.name.to_string(), look).await;
+    }
+}
+
+/// Tables of a source database.
+async fn for_captured(parts: &Parts, source: &SqlServerSource, tables: &[Selected], probes: &mut Vec<Probe>) {
     let enabled = || tables.iter().filter(|table| table.entry.enabled);
     let names: Vec<_> = enabled().map(|table| table.name.clone()).collect();
     timed(probes, "source", async {
@@ -110,17 +129,11 @@ async fn for_tables(parts: &Parts, tables: &[Selected], probes: &mut Vec<Probe>)
     for table in enabled() {
         let look = async {
             needed.extend(source.least_rights(&table.name).await?);
-            let description = source.describe(&table.name).await?;
-            let tracking = match &description.tracking {
-                model::Tracking::Full { reason } => format!("read whole: {reason}"),
-                model::Tracking::Incremental { how, reason, .. } => format!("{how}: {reason}"),
-            };
-            let mut found = vec![passed(tracking)];
+            let mut found = described(source.describe(&table.name).await?);
             // A warehouse that cannot be read has a line of its own.
-            let outlook = outlook(parts, &source, table).await.unwrap_or_default();
+            let outlook = outlook(parts, source, table).await.unwrap_or_default();
             let shared = source.probe_key(&table.name).await?;
-            let findings = description.findings.into_iter().chain(shared).chain(outlook);
-            found.extend(findings.map(Found::from));
+            found.extend(shared.into_iter().chain(outlook).map(Found::from));
             Ok(found)
         };
         timed(probes, &table.name.to_string(), look).await;
@@ -134,9 +147,16 @@ async fn for_tables(parts: &Parts, tables: &[Selected], probes: &mut Vec<Probe>)
             hint: Some(Permission::grants(&needed)),
         });
     }
-    if parts.has(Direction::Apply) {
-        rights_of_target(parts, tables, probes).await;
-    }
+}
+
+/// How a table is read, and what was found.
+fn described(description: Description) -> Vec<Found> {
+    let tracking = match &description.tracking {
+        Tracking::Full { reason } => format!("read whole: {reason}"),
+        Tracking::Incremental { how, reason, .. } => format!("{how}: {reason}"),
+    };
+    let findings = description.findings.into_iter().map(Found::from);
+    [passed(tracking)].into_iter().chain(findings).collect()
 }
 
 /// What one look found.

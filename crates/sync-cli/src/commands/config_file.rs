@@ -6,7 +6,7 @@ use super::Answer;
 use crate::arguments::ConfigCommand;
 use crate::config::Config;
 
-/// A configuration with every section; a test keeps it loadable.
+/// A configuration to begin with; a test keeps it loadable.
 pub(crate) const EXAMPLE: &str = include_str!("../../example.yaml");
 
 /// Prints the schema or the example.

@@ -13,10 +13,10 @@ use super::maintain::expire_if_due;
 use super::run::{busy, exit, leave_metrics, of, routes, runner, until_signalled};
 use crate::arguments::{self, Output};
 use crate::config::Selected;
-use crate::edge::peak_memory;
 use crate::exit::Exit;
 use crate::observed::Observed;
 use crate::parts::{Direction, Parts};
+use crate::process_memory::peak_memory;
 use crate::report;
 
 /// Follows these tables, and those that appear and match a pattern.

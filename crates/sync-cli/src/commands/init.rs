@@ -58,18 +58,21 @@ fn connect_options(init: &Init) -> Result<ConnectOptions> {
         Secret::new(password),
     );
     options.trust_server_certificate = init.trust_server_certificate;
-    options.ca_file = init.ca_file.clone();
+    options.server_certificate = init.server_certificate.clone();
     Ok(options)
 }
 
 fn head(init: &Init) -> String {
-    let certificate = match (&init.ca_file, init.trust_server_certificate) {
-        (Some(file), _) => format!("    ca_file: {}\n", scalar(&file.display().to_string())),
+    let certificate = match (&init.server_certificate, init.trust_server_certificate) {
+        (Some(file), _) => format!(
+            "    server_certificate: {}\n",
+            scalar(&file.display().to_string())
+        ),
         (None, true) => "    trust_server_certificate: true\n".to_owned(),
         (None, false) => String::new(),
     };
     format!(
-        "# Written by `sync-cli init`. `sync-cli config example` shows every section.\n\
+        "# Written by `sync-cli init`. `sync-cli config example` shows more, `sync-cli config schema` has all of it.\n\
          sync: {}\n\
          source:\n  sqlserver:\n    host: {}\n    port: {}\n    database: {}\n    user: {}\n    password: ${{{}}}\n{certificate}\
          iceberg:\n  filesystem:\n    warehouse: {}\n\

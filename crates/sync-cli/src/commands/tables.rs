@@ -20,7 +20,7 @@ struct Listed {
     problem: Option<String>,
 }
 
-/// Lists the source's tables. A table that cannot be synchronised is listed with the reason.
+/// Lists the source's tables, and the views that the configuration names. A table that cannot be synchronised is listed with the reason.
 pub(crate) async fn run(parts: &Parts) -> Result<Answer> {
     let existing = parts.existing_tables().await?;
     let configured = select(parts.config(), &existing, &[]).unwrap_or_default();
@@ -28,7 +28,9 @@ pub(crate) async fn run(parts: &Parts) -> Result<Answer> {
         .source(&configured)
         .unwrap_or_else(|| parts.iceberg_source(SnapshotChoice::Current));
     let mut listed = Vec::new();
-    for name in existing {
+    let views = existing.views.into_iter();
+    let views = views.filter(|view| configured.iter().any(|table| table.name == *view));
+    for name in existing.tables.into_iter().chain(views) {
         let described = source.describe(&name).await;
         listed.push(match described {
             Ok(description) => {

@@ -1,5 +1,6 @@
 //! Reads the file.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use model::{Error, ErrorKind, Result};
@@ -29,25 +30,52 @@ pub fn load(path: &Path) -> Result<Config> {
 
 /// Reads the configuration in `text`, with these environment variables.
 pub(super) fn parse(text: &str, environment: impl IntoIterator<Item = (String, String)>) -> Result<Config> {
-    refuse_quoted_variables(text)?;
+    let environment: HashMap<String, String> = environment.into_iter().collect();
+    refuse_quoted_variables(text, &environment)?;
     // Snippets would print neighbouring lines, and one of them may be a password.
     let options: Options = options! { with_snippet: false };
-    let options = options.with_properties(environment.into_iter().collect());
+    let options = options.with_properties(environment);
     serde_saphyr::from_str_with_options(text, options).map_err(|error| explain(&error))
 }
 
-/// `${NAME}` inside quotes stays as it is in YAML, which nobody means.
-fn refuse_quoted_variables(text: &str) -> Result<()> {
-    for (number, line) in text.lines().enumerate() {
-        let value = line.split_once(':').map_or(line, |(_, value)| value).trim_start();
-        let quoted = value.starts_with('"') || value.starts_with('\'');
-        if quoted && value.contains("${") && !value.contains("$${") {
-            let why = format!("line {}: a variable in quotes is not replaced", number + 1);
-            return Err(Error::new(ErrorKind::Config, why)
-                .hint("remove the quotes around ${…}, or write $${…} for the text itself"));
-        }
+/// `${NAME}` inside quotes stays as it is in YAML, which nobody means. So it is what is left if each variable has a value without it.
+fn refuse_quoted_variables(text: &str, environment: &HashMap<String, String>) -> Result<()> {
+    let options: Options = options! { with_snippet: false };
+    let plain = environment.keys().map(|name| (name.clone(), "1".to_owned()));
+    let options = options.with_properties(plain.collect());
+    let Ok(document) = serde_saphyr::from_str_with_options(&text.replace("$${", ""), options) else {
+        return Ok(());
+    };
+    match path_to_variable(&document) {
+        None => Ok(()),
+        Some(path) => Err(Error::new(
+            ErrorKind::Config,
+            format!("`{path}`: a variable in quotes is not replaced"),
+        )
+        .hint("remove the quotes around ${…}, or write $${…} for the text itself")),
     }
-    Ok(())
+}
+
+/// The place of the first text with `${`.
+fn path_to_variable(value: &serde_json::Value) -> Option<String> {
+    let below = |name: String, value| {
+        let path = path_to_variable(value)?;
+        Some(match path.is_empty() {
+            true => name,
+            false => format!("{name}.{path}"),
+        })
+    };
+    match value {
+        serde_json::Value::String(text) => text.contains("${").then(String::new),
+        serde_json::Value::Array(values) => values
+            .iter()
+            .enumerate()
+            .find_map(|(index, value)| below(index.to_string(), value)),
+        serde_json::Value::Object(fields) => {
+            fields.iter().find_map(|(name, value)| below(name.clone(), value))
+        }
+        _ => None,
+    }
 }
 
 fn explain(error: &serde_saphyr::Error) -> Error {
@@ -58,7 +86,7 @@ fn explain(error: &serde_saphyr::Error) -> Error {
     match error {
         serde_saphyr::Error::SerdeUnknownField { field, expected, .. } => match nearest(field, expected) {
             Some(near) => failed.hint(format!(
-                "did you mean `{near}`? `sync-cli config example` shows every key"
+                "did you mean `{near}`? `sync-cli config schema` has every key"
             )),
             None => failed,
         },
@@ -90,6 +118,56 @@ fn edits(a: &str, b: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_variable_that_would_stay_as_it_is_is_refused_with_its_place() {
+        let environment = || [("X".to_owned(), "has ${Y}".to_owned())];
+        let text = |sql: &str| format!("sync: s\niceberg:\n  sql: {sql}\ntables:\n- table: '*'\n");
+        for (sql, path) in [
+            (
+                r#"{ uri: "postgres://u:${X}@h/d", warehouse: w }"#,
+                "iceberg.sql.uri",
+            ),
+            ("{ uri: '${X}', warehouse: w }", "iceberg.sql.uri"),
+            ("{ uri: u, warehouse: \"a ${X:-b}\" }", "iceberg.sql.warehouse"),
+        ] {
+            let error = parse(&text(sql), environment()).unwrap_err();
+            assert!(error.message().contains(&format!("`{path}`")), "{error}");
+            assert!(!error.to_string().contains("has"), "{error}");
+        }
+        for sql in [
+            "\n    uri: u${X}\n    warehouse: w",
+            "{ uri: \"$${X}\", warehouse: w }",
+        ] {
+            assert!(parse(&text(sql), environment()).is_ok(), "{sql}");
+        }
+    }
+
+    #[test]
+    fn what_the_documentation_shows_can_be_loaded() {
+        let text = include_str!("../../../../docs/getting-started.md");
+        let names = ["SOURCE", "TARGET", "CATALOG"].map(|name| format!("{name}_PASSWORD"));
+        let names = names
+            .into_iter()
+            .chain(["CATALOG_TOKEN", "POLARIS_SECRET", "MINIO_SECRET"].map(String::from));
+        let variables: Vec<_> = names.map(|name| (name, "secret".to_owned())).collect();
+        let blocks: Vec<_> = text
+            .split("```yaml\n")
+            .skip(1)
+            .map(|rest| rest.split("```").next().unwrap_or_default())
+            .collect();
+        assert_eq!(blocks.len(), 8);
+        for block in blocks {
+            let whole = match block.starts_with("sync:") {
+                true => block.to_owned(),
+                false => format!(
+                    "sync: s\nsource: {{ sqlserver: {{ host: h, database: d, user: u, password: p }} }}\ntables: [{{ table: a.b }}]\n{block}"
+                ),
+            };
+            let loaded = parse(&whole, variables.clone()).and_then(|config| config.validate());
+            assert!(loaded.is_ok(), "{block}: {loaded:?}");
+        }
+    }
 
     #[test]
     fn a_damaged_configuration_is_no_panic() {

@@ -1,10 +1,19 @@
 //! Which tables the entries mean.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use model::{Error, ErrorKind, Result, TableName};
 
 use super::{Config, Table};
+
+/// What there is to read.
+#[derive(Debug, Default)]
+pub(crate) struct Existing {
+    /// Tables.
+    pub(crate) tables: Vec<TableName>,
+    /// Views, which only an exact name means.
+    pub(crate) views: Vec<TableName>,
+}
 
 /// A table with the entry that it belongs to.
 #[derive(Debug, Clone)]
@@ -19,36 +28,38 @@ pub(crate) struct Selected {
     pub(crate) entry: Table,
 }
 
-/// The tables among `existing` that the configuration means and the command line has not left out, in order of name.
+/// The tables among `existing` that the configuration means and the command line has not left out, in the order of the entries, and of names
+/// where a pattern means several.
 ///
 /// # Errors
 ///
 /// `NotFound` if a table that was named does not exist, or no table is left; `Config` if two tables would be written to one, or differ
 /// only in case where the target cannot tell them apart.
-pub(crate) fn select(config: &Config, existing: &[TableName], wanted: &[String]) -> Result<Vec<Selected>> {
-    let mut chosen = BTreeMap::new();
-    let exact = config.tables.iter().filter(|entry| !entry.table.contains('*'));
-    for entry in exact {
+pub(crate) fn select(config: &Config, existing: &Existing, wanted: &[String]) -> Result<Vec<Selected>> {
+    let readable: Vec<_> = existing.tables.iter().chain(&existing.views).collect();
+    let entries = || config.tables.iter().enumerate();
+    let mut chosen = HashMap::new();
+    for (place, entry) in entries().filter(|(_, entry)| !entry.table.contains('*')) {
         let name = TableName::parse(&entry.table, "dbo")?;
-        let name = existing
-            .iter()
-            .find(|table| **table == name)
-            .cloned()
-            .ok_or_else(|| missing(&name, existing))?;
-        if let Some(old) = chosen.insert(name.clone(), entry) {
+        if !readable.contains(&&name) {
+            return Err(missing(&name, readable));
+        }
+        if chosen.insert(name, place).is_some() {
             return Err(
-                Error::new(ErrorKind::Config, "two entries name the same table").with("table", &old.table)
+                Error::new(ErrorKind::Config, "two entries name the same table").with("table", &entry.table)
             );
         }
     }
-    for entry in config.tables.iter().filter(|entry| entry.table.contains('*')) {
-        for table in existing.iter().filter(|table| matches(entry, table)) {
-            chosen.entry(table.clone()).or_insert(entry);
+    for (place, entry) in entries().filter(|(_, entry)| entry.table.contains('*')) {
+        for table in existing.tables.iter().filter(|table| matches(entry, table)) {
+            chosen.entry(table.clone()).or_insert(place);
         }
     }
+    let mut chosen: Vec<_> = chosen.into_iter().map(|(name, place)| (place, name)).collect();
+    chosen.sort();
     let selected: Vec<Selected> = chosen
         .into_iter()
-        .map(|(name, entry)| selected(name, entry))
+        .map(|(place, name)| selected(name, &config.tables[place]))
         .collect::<Result<_>>()?;
     refuse_shared(&selected)?;
     narrow(selected, wanted)
@@ -81,9 +92,9 @@ fn narrow(selected: Vec<Selected>, wanted: &[String]) -> Result<Vec<Selected>> {
         .iter()
         .map(|text| TableName::parse(text, "dbo"))
         .collect::<Result<_>>()?;
-    let known: Vec<TableName> = selected.iter().map(|table| table.name.clone()).collect();
-    if let Some(unknown) = wanted.iter().find(|name| !known.contains(name)) {
-        return Err(missing(unknown, &known));
+    let known = || selected.iter().map(|table| &table.name);
+    if let Some(unknown) = wanted.iter().find(|name| !known().any(|known| known == *name)) {
+        return Err(missing(unknown, known()));
     }
     Ok(selected
         .into_iter()
@@ -91,13 +102,13 @@ fn narrow(selected: Vec<Selected>, wanted: &[String]) -> Result<Vec<Selected>> {
         .collect())
 }
 
-fn missing(name: &TableName, existing: &[TableName]) -> Error {
+fn missing<'a>(name: &TableName, existing: impl IntoIterator<Item = &'a TableName>) -> Error {
     let error = Error::new(
         ErrorKind::NotFound,
         format!("there is no table {name}, or the login cannot see it"),
     );
     match existing
-        .iter()
+        .into_iter()
         .find(|table| table.to_string().eq_ignore_ascii_case(&name.to_string()))
     {
         Some(near) => error.hint(format!("did you mean {near}?")),
@@ -181,13 +192,16 @@ mod tests {
         super::super::load::parse(&text, []).unwrap()
     }
 
-    fn names(tables: &[&str]) -> Vec<TableName> {
-        tables.iter().map(|table| table.parse().unwrap()).collect()
+    /// Names that begin with `V` are views.
+    fn existing(tables: &[&str]) -> Existing {
+        let names = tables.iter().map(|table| table.parse().unwrap());
+        let (views, tables) = names.partition(|name: &TableName| name.name().starts_with('V'));
+        Existing { tables, views }
     }
 
     fn chosen(tables: &str, existing: &[&str], wanted: &[&str]) -> std::result::Result<Vec<String>, String> {
         let wanted: Vec<String> = wanted.iter().map(|w| (*w).to_owned()).collect();
-        select(&config(tables), &names(existing), &wanted)
+        select(&config(tables), &self::existing(existing), &wanted)
             .map(|tables| tables.iter().map(|table| table.name.to_string()).collect())
             .map_err(|error| error.to_string())
     }
@@ -209,6 +223,21 @@ mod tests {
         );
         assert!(chosen("- table: dbo.*\n", &existing, &["dbo.C"]).is_err());
         assert!(chosen("- table: none.*\n", &existing, &[]).is_err());
+    }
+
+    /// So with `parallel_tables: 1` parents come before their children.
+    #[test]
+    fn tables_come_in_the_order_of_the_entries() {
+        let tables = "- table: dbo.Parents\n- table: dbo.*\n- table: dbo.Childless\n";
+        let found = chosen(tables, &["dbo.A", "dbo.Childless", "dbo.B", "dbo.Parents"], &[]);
+        assert_eq!(found.unwrap(), ["dbo.Parents", "dbo.A", "dbo.B", "dbo.Childless"]);
+    }
+
+    #[test]
+    fn a_view_is_meant_by_its_name_only() {
+        let existing = ["dbo.A", "dbo.V"];
+        assert_eq!(chosen("- table: dbo.*\n", &existing, &[]).unwrap(), ["dbo.A"]);
+        assert_eq!(chosen("- table: dbo.V\n", &existing, &[]).unwrap(), ["dbo.V"]);
     }
 
     #[test]

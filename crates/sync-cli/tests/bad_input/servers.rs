@@ -2,7 +2,7 @@
 
 use sqlserver_emulator::Fault;
 
-use crate::world::{CUSTOMERS, ONLY_CUSTOMERS, World, exit};
+use crate::world::{CUSTOMERS, Ended, ONLY_CUSTOMERS, World, exit};
 
 #[test]
 fn a_server_that_cannot_be_used_is_told_with_the_remedy_and_nothing_is_done() {
@@ -28,7 +28,11 @@ fn a_server_that_cannot_be_used_is_told_with_the_remedy_and_nothing_is_done() {
             "    trust_server_certificate: true\n",
             "",
             exit::USAGE,
-            &["trust_server_certificate", "ca_file", "host_name_in_certificate"],
+            &[
+                "trust_server_certificate",
+                "server_certificate",
+                "host_name_in_certificate",
+            ],
         ),
         (
             "nobody there",
@@ -53,21 +57,29 @@ fn a_server_that_cannot_be_used_is_told_with_the_remedy_and_nothing_is_done() {
 }
 
 #[test]
-fn the_servers_own_certificate_as_ca_file_is_enough() {
+fn the_servers_own_certificate_or_its_authority_is_enough() {
     let world = World::with(CUSTOMERS);
     std::fs::write(world.path("server.pem"), world.emulator.certificate_pem()).unwrap();
     world.configure_but(
         ONLY_CUSTOMERS,
-        &[("trust_server_certificate: true", "ca_file: server.pem")],
+        &[("trust_server_certificate: true", "server_certificate: server.pem")],
     );
     world.call(&["run"]).expect(exit::SUCCESS, &[]);
     world.configure_but(
         ONLY_CUSTOMERS,
-        &[("trust_server_certificate: true", "ca_file: nowhere.pem")],
+        &[(
+            "trust_server_certificate: true",
+            "server_certificate: nowhere.pem",
+        )],
     );
     world
         .call(&["run"])
-        .expect(exit::USAGE, &["ca_file", "nowhere.pem"]);
+        .expect(exit::USAGE, &["server_certificate", "nowhere.pem"]);
+    std::fs::write(world.path("authority.pem"), world.emulator.ca_pem()).unwrap();
+    world.configure_but(ONLY_CUSTOMERS, &[("    trust_server_certificate: true\n", "")]);
+    let mut command = world.command(&["run"]);
+    command.env("SSL_CERT_FILE", world.path("authority.pem"));
+    Ended::new(&command.output().unwrap()).expect(exit::SUCCESS, &[]);
 }
 
 #[test]

@@ -150,3 +150,52 @@ fn a_second_plain_run_of_a_table_without_a_key_is_refused_with_the_choices() {
         .call(&["verify"])
         .expect(exit::SUCCESS, &["every row matches"]);
 }
+
+/// A pattern means tables; a view is meant by its name, and has the key that its entry declares.
+#[test]
+fn a_view_that_is_named_is_synchronised_and_others_are_left_out() {
+    let world = World::with(CUSTOMERS);
+    for view in ["Named", "Other"] {
+        world.sql(
+            "shop",
+            &format!(
+                "CREATE VIEW dbo.{view} AS SELECT id, UPPER(name) AS name, updated_at FROM dbo.Customers"
+            ),
+        );
+    }
+    let view =
+        "- table: dbo.Named\n  capture: { key: [id], tracking: { column: updated_at } }\n- table: dbo.*";
+    world.configure(view);
+    world.call(&["check"]).expect(exit::SUCCESS, &["dbo.Named"]);
+    let run = world.call(&["run"]);
+    run.expect(exit::SUCCESS, &["dbo.Named", "dbo.Customers"]);
+    run.never_says("dbo.Other");
+    world.sql(
+        "shop",
+        "UPDATE dbo.Customers SET name = N'Barbara', updated_at = SYSUTCDATETIME() WHERE id = 1",
+    );
+    world.call(&["run"]).expect(exit::SUCCESS, &[]);
+    let rows = world.target_rows("dbo.Named");
+    assert_eq!(rows.len(), 2);
+    assert_eq!(rows[0][1], world.sql("shop", "SELECT N'BARBARA'")[0][0]);
+    world.call(&["verify"]).expect(exit::SUCCESS, &[]);
+    let tables = world.call(&["tables"]);
+    tables.expect(exit::SUCCESS, &["dbo.Named"]);
+    tables.never_says("dbo.Other");
+}
+
+/// A sync that begins in Iceberg has tables and a target to check as well.
+#[test]
+fn check_looks_at_tables_and_target_where_there_is_no_source() {
+    let world = World::with(CUSTOMERS);
+    world.configure(ONLY_CUSTOMERS);
+    world.call(&["run"]).expect(exit::SUCCESS, &[]);
+    let text = std::fs::read_to_string(world.path("sync.yaml")).unwrap();
+    let (head, rest) = text.split_once("source:").unwrap();
+    let (_, rest) = rest.split_once("target:").unwrap();
+    std::fs::write(world.path("sync.yaml"), format!("{head}target:{rest}")).unwrap();
+    world.call(&["check"]).expect(
+        exit::SUCCESS,
+        &["dbo.Customers: snapshots", "target: rights are sufficient"],
+    );
+}

@@ -138,7 +138,8 @@ impl World {
         std::fs::write(self.path("sync.yaml"), text).unwrap();
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    /// A call of the program.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         self.arguments(Command::new(env!("CARGO_BIN_EXE_sync-cli")), arguments)
     }
 
