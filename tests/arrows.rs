@@ -16,7 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("iceberg-reader", &["iceberg-table", "model"]),
     (
         "iceberg-maintenance",
-        &["iceberg-table", "iceberg-writer", "iceberg-reader", "model"],
+        &["iceberg-table", "iceberg-writer", "model"],
     ),
     ("orchestrator", &["model", "cdc"]),
     ("observability", &["model", "orchestrator"]),

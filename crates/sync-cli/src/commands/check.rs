@@ -19,6 +19,9 @@ use crate::observed;
 use crate::parts::{Direction, Parts};
 use crate::report;
 
+/// The engine edition of Azure SQL Database.
+const AZURE_SQL_DATABASE: i64 = 5;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Verdict {
@@ -235,12 +238,15 @@ async fn server(side: &str, options: &ConnectOptions) -> Result<Vec<Found>> {
         database.edition, database.product_version, database.name
     ))];
     if side == "source" && !connection.has_permission(&Permission::ViewServerState).await? {
-        let sees_database = connection.has_permission(&Permission::ViewDatabaseState).await?;
-        if !sees_database || database.engine_edition != 5 {
+        let enough = match database.engine_edition {
+            AZURE_SQL_DATABASE => Permission::ViewDatabaseState,
+            _ => Permission::ViewServerState,
+        };
+        if !connection.has_permission(&enough).await? {
             found.push(Found {
                 verdict: Verdict::Warned,
                 detail: "the login cannot see open transactions, so increments wait for a fixed time and are assumed complete".into(),
-                hint: Some(Permission::ViewServerState.grant()),
+                hint: Some(enough.grant()),
             });
         }
     }
