@@ -191,6 +191,7 @@ async fn creates_the_table() {
         table: company.table.clone(),
         schema: company.schema.clone(),
         create: true,
+        replace: false,
         adopt: false,
         dry_run: false,
     };

@@ -33,7 +33,7 @@
 //! let table = TableName::new("shop", "orders");
 //! # let sink = iceberg_writer::IcebergSink::new(catalog.clone(), Default::default(), clock, ids);
 //! # let (sync, schema) = (SyncId::new("s"), sample_schema(true));
-//! # sink.prepare(&Prepare { sync: sync.clone(), table: table.clone(), schema: schema.clone(), create: true, adopt: false, dry_run: false }).await?;
+//! # sink.prepare(&Prepare { sync: sync.clone(), table: table.clone(), schema: schema.clone(), create: true, replace: false, adopt: false, dry_run: false }).await?;
 //! # let rows = sample_batch(&[SampleRow::new(1, "first", 10), SampleRow::new(2, "second", 20)]);
 //! # let batch = ChangeBatch::uniform(table.clone(), schema.clone(), rows, Op::Insert, Presence::Absent)?;
 //! # let staged = sink.stage(&sync, &table, &schema, Box::pin(futures::stream::iter([Ok(batch)]))).await?.staged;

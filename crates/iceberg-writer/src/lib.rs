@@ -32,7 +32,7 @@
 //! let sink = IcebergSink::new(catalog, WriterOptions::default(), clock, ids);
 //!
 //! let (sync, table, schema) = (SyncId::new("my loader/orders"), TableName::new("shop", "orders"), sample_schema(true));
-//! let prepare = Prepare { sync: sync.clone(), table: table.clone(), schema: schema.clone(), create: true, adopt: false, dry_run: false };
+//! let prepare = Prepare { sync: sync.clone(), table: table.clone(), schema: schema.clone(), create: true, replace: false, adopt: false, dry_run: false };
 //! sink.prepare(&prepare).await?;
 //!
 //! let rows = sample_batch(&[SampleRow::new(1, "first", 10), SampleRow::new(2, "second", 20)]);

@@ -31,8 +31,10 @@ pub struct Prepare {
     pub table: TableName,
     /// The shape that the source delivers.
     pub schema: Arc<TableSchema>,
-    /// Whether a missing table is created. A sync that has already committed never creates one.
+    /// Whether a missing table is created. A sync that has already committed creates one only to replace everything.
     pub create: bool,
+    /// Whether the next commit is [`Replace::Table`], so that it does not matter what the table holds.
+    pub replace: bool,
     /// Whether a table that this engine did not create may be taken over.
     pub adopt: bool,
     /// Whether anything is changed at all; `plan` and `check` only ask.
@@ -158,7 +160,9 @@ pub enum CommitOutcome {
 /// - Each key is at most once among the staged rows of a commit.
 #[async_trait]
 pub trait ChangeSink: Send + Sync {
-    /// How far the table has got under this sync. A table that does not exist has never carried marks.
+    /// How far the table has got under this sync. A table that does not exist has never carried marks; a sink that keeps them beside
+    /// its tables tells those of one that is gone nevertheless, and refuses as a [`Gap`](crate::ErrorKind::Gap) to go on from them with
+    /// another table.
     async fn committed(&self, sync: &SyncId, table: &TableName) -> Result<Committed>;
 
     /// Gets the table ready: creates it or checks that it fits.

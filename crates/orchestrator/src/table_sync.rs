@@ -201,7 +201,7 @@ impl<'a> TableRun<'a> {
             .retried(|| self.sync.source.describe(&self.sync.source_table))
             .await?;
         self.refuse_findings(&description)?;
-        let newest = self.committed().await?;
+        let mut newest = self.committed().await?;
         let checkpoint = self.load_checkpoint().await;
         let mut session = Session {
             schema: description.schema,
@@ -214,9 +214,12 @@ impl<'a> TableRun<'a> {
             keeps_deleted: description.keeps_deleted,
         };
         self.tally.reconciled = session.checkpoint.state.reconciled;
-        self.way(&session, &newest)?;
         if self.prepare(&session, &newest).await? {
             session.presence = Presence::Absent;
+            if newest.mark.is_some() {
+                // Those of the table that is gone are void.
+                newest = self.committed().await?;
+            }
         }
         let copied = matches!(newest.mark, Some(Mark::At(_)));
         self.hear(&ProgressEvent::Started {
@@ -236,13 +239,15 @@ impl<'a> TableRun<'a> {
         Ok(epoch)
     }
 
-    /// Gets the target ready. Returns whether the table was created.
+    /// Gets the target ready, if there is a way to take. Returns whether the table was created.
     async fn prepare(&mut self, session: &Session, newest: &Committed) -> Result<bool> {
+        let replace = self.way(session, newest)? == Way::Replace;
         let prepare = Prepare {
             sync: self.sync.sync.clone(),
             table: self.sync.target_table.clone(),
             schema: session.schema.clone(),
-            create: self.sync.create && newest.mark.is_none(),
+            create: self.sync.create && (newest.mark.is_none() || replace),
+            replace,
             adopt: self.sync.adopt,
             dry_run: false,
         };

@@ -1,7 +1,7 @@
 //! `_sync.applied`: one row per table sync, changed in the transaction that applies its rows.
 
 use model::{BatchId, Commit, Committed, Epoch, Error, ErrorKind, Mark, Receipt, Result, SyncId, TableName};
-use sqlserver_client::{Connection, Param, Row, Value, ddl};
+use sqlserver_client::{Connection, Param, Row, SqlType, TableInfo, Value, ddl};
 
 /// The schema of the engine's own tables.
 const SCHEMA: &str = "_sync";
@@ -11,7 +11,8 @@ pub(crate) fn table() -> TableName {
     TableName::new(SCHEMA, "applied")
 }
 
-/// An id is compared by its bytes. A row without a mark says only that we created the table.
+/// An id is compared by its bytes. A row without a mark says only that we created the table. Older versions did not note which table
+/// of the name a mark was committed with.
 const CREATE: &str = "\
 IF OBJECT_ID(N'[_sync].[applied]') IS NULL CREATE TABLE [_sync].[applied] (\
  [id] nvarchar(400) COLLATE Latin1_General_100_BIN2 NOT NULL PRIMARY KEY,\
@@ -22,22 +23,25 @@ IF OBJECT_ID(N'[_sync].[applied]') IS NULL CREATE TABLE [_sync].[applied] (\
  [mark] nvarchar(max) NULL,\
  [batch_id] nvarchar(100) NULL,\
  [receipt] nvarchar(max) NULL,\
- [applied_at] datetime2(3) NOT NULL);";
+ [applied_at] datetime2(3) NOT NULL,\
+ [incarnation] nvarchar(60) NULL) \
+ELSE IF COL_LENGTH(N'[_sync].[applied]', N'incarnation') IS NULL ALTER TABLE [_sync].[applied] ADD [incarnation] nvarchar(60) NULL;";
 
-/// Waits for a session that may still commit, whatever the database's default for reading is.
+/// Waits for a session that may still commit, whatever the database's default for reading is. All columns, because the table of an older
+/// version has fewer.
 const READ: &str = "\
 IF OBJECT_ID(N'[_sync].[applied]') IS NOT NULL \
-SELECT [created], [revision], [epoch], [mark], [batch_id], [receipt] \
-FROM [_sync].[applied] WITH (READCOMMITTEDLOCK, UPDLOCK, HOLDLOCK) WHERE [id] = @id;";
+SELECT * FROM [_sync].[applied] WITH (READCOMMITTEDLOCK, UPDLOCK, HOLDLOCK) WHERE [id] = @id;";
 
 const UPDATE: &str = "\
-UPDATE [_sync].[applied] SET [revision] = [revision] + 1, [epoch] = @epoch, [mark] = @mark, [batch_id] = @batch, \
-[receipt] = NULL, [applied_at] = SYSUTCDATETIME() \
-WHERE [id] = @id AND [revision] = @revision AND [epoch] <= @epoch;";
+UPDATE [_sync].[applied] SET [table_name] = @table, [incarnation] = @incarnation, [created] = @created, \
+[revision] = [revision] + 1, [epoch] = @epoch, [mark] = @mark, [batch_id] = @batch, [receipt] = NULL, [applied_at] = SYSUTCDATETIME() \
+WHERE [id] = @id AND [revision] = @expected AND [epoch] <= @epoch;";
 
 const INSERT: &str = "\
-INSERT INTO [_sync].[applied] ([id], [table_name], [created], [revision], [epoch], [mark], [batch_id], [receipt], [applied_at]) \
-VALUES (@id, @table, @created, @revision, @epoch, @mark, @batch, NULL, SYSUTCDATETIME());";
+INSERT INTO [_sync].[applied] \
+([id], [table_name], [incarnation], [created], [revision], [epoch], [mark], [batch_id], [receipt], [applied_at]) \
+VALUES (@id, @table, @incarnation, @created, @revision, @epoch, @mark, @batch, NULL, SYSUTCDATETIME());";
 
 const RECEIPT: &str = "UPDATE [_sync].[applied] SET [receipt] = @receipt WHERE [id] = @id;";
 
@@ -65,6 +69,68 @@ pub(crate) struct Applied {
     pub(crate) receipt: Option<Receipt>,
     /// Whether the row is there at all.
     pub(crate) exists: bool,
+    /// Whether this engine created the table.
+    created: bool,
+    /// The table that the newest commit went to.
+    table: String,
+    /// Which table of that name it was; `None` if an older version wrote the row.
+    incarnation: Option<String>,
+}
+
+impl Applied {
+    /// Refuses to go on from a mark that was committed with another table: the rows of that one would be missing.
+    pub(crate) fn check_target(&self, table: &TableName, incarnation: &str) -> Result<()> {
+        if self.committed.mark.is_none() || self.is_of(table, incarnation) {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Gap,
+            format!(
+                "the target table {table} is not the one that was applied to before: it was dropped and created again, or another \
+                 one was configured"
+            ),
+        )
+        .with("before", &self.table)
+        .hint("run once with `--full`, which copies everything into it in one commit"))
+    }
+
+    fn is_of(&self, table: &TableName, incarnation: &str) -> bool {
+        match &self.incarnation {
+            Some(known) => known == incarnation,
+            None => self.table == table.to_string(),
+        }
+    }
+}
+
+/// What a row of `_sync.applied` is to say.
+struct Entry<'a> {
+    sync: &'a SyncId,
+    table: &'a TableName,
+    incarnation: Option<&'a str>,
+    created: bool,
+    epoch: Epoch,
+    mark: Option<&'a Mark>,
+    batch: Option<&'a BatchId>,
+}
+
+impl Entry<'_> {
+    fn params(&self) -> Result<Vec<Param>> {
+        let epoch = i64::try_from(self.epoch.0).map_err(|_| Error::internal("the epoch is too large"))?;
+        let mark = self.mark.map(serde_json::to_string).transpose();
+        let mark = mark.map_err(|error| Error::internal("a mark cannot be written").caused_by(error))?;
+        Ok(vec![
+            Param::new("id", self.sync.as_str()),
+            Param::new("table", self.table.to_string()),
+            Param::new("incarnation", self.incarnation.map_or(Value::Null, Value::from)),
+            Param::new("created", self.created),
+            Param::new("epoch", epoch),
+            match mark {
+                Some(mark) => Param::new("mark", mark),
+                None => Param::typed("mark", Value::Null, SqlType::NText),
+            },
+            Param::new("batch", self.batch.map_or(Value::Null, |batch| batch.as_str().into())),
+        ])
+    }
 }
 
 /// The statements that create what marks need.
@@ -77,6 +143,11 @@ pub(crate) async fn read(connection: &mut Connection, sync: &SyncId) -> Result<A
     let rows = connection.query(READ, &[Param::new("id", sync.as_str())]).await?;
     rows.first()
         .map_or_else(|| Ok(Applied::default()), |row| applied(&row))
+}
+
+/// Which table of its name this is: one that was dropped and created again is another.
+pub(crate) fn incarnation(table: &TableInfo) -> String {
+    format!("{}@{}", table.object_id, table.create_date)
 }
 
 /// What a commit left behind. A target that is restored or fails over counts the same revisions again, but never sees the same batch.
@@ -110,33 +181,52 @@ fn applied(row: &Row<'_>) -> Result<Applied> {
         },
         receipt,
         exists: true,
+        created: row.flag("created")?,
+        table: row.need_text("table_name")?.to_owned(),
+        incarnation: match row.get("incarnation") {
+            Ok(value) => value.as_str().map(str::to_owned),
+            Err(_) => None,
+        },
     })
 }
 
 /// Moves the mark as the first change of the transaction. `applied` was read in the same transaction, so nobody can be in between;
 /// the conditions are the second line of defence.
-pub(crate) async fn advance(connection: &mut Connection, commit: &Commit, applied: &Applied) -> Result<()> {
-    let mark = serde_json::to_string(&commit.mark)
-        .map_err(|error| Error::internal("a mark cannot be written").caused_by(error))?;
-    let epoch = i64::try_from(commit.epoch.0).map_err(|_| Error::internal("the epoch is too large"))?;
-    let mut params = vec![
-        Param::new("id", commit.sync.as_str()),
-        Param::new("epoch", epoch),
-        Param::new("mark", mark),
-        Param::new("batch", commit.batch.as_str()),
-        Param::new("revision", if applied.exists { applied.revision } else { 1 }),
-    ];
-    if applied.exists {
-        let counts = connection.execute(UPDATE, &params).await?;
-        return match counts.as_slice() {
-            [1] => Ok(()),
-            _ => Err(Error::internal(
-                "the row of _sync.applied changed while it was locked",
-            )),
-        };
+pub(crate) async fn advance(
+    connection: &mut Connection,
+    commit: &Commit,
+    applied: &Applied,
+    incarnation: &str,
+) -> Result<()> {
+    let entry = Entry {
+        sync: &commit.sync,
+        table: &commit.table,
+        incarnation: Some(incarnation),
+        created: applied.created && applied.is_of(&commit.table, incarnation),
+        epoch: commit.epoch,
+        mark: Some(&commit.mark),
+        batch: Some(&commit.batch),
+    };
+    match applied.exists {
+        true => update_row(connection, &entry, applied.revision).await,
+        false => insert_row(connection, &entry, 1).await,
     }
-    params.push(Param::new("table", commit.table.to_string()));
-    params.push(Param::new("created", false));
+}
+
+async fn update_row(connection: &mut Connection, entry: &Entry<'_>, expected: i64) -> Result<()> {
+    let mut params = entry.params()?;
+    params.push(Param::new("expected", expected));
+    match connection.execute(UPDATE, &params).await?.as_slice() {
+        [1] => Ok(()),
+        _ => Err(Error::internal(
+            "the row of _sync.applied changed while it was locked",
+        )),
+    }
+}
+
+async fn insert_row(connection: &mut Connection, entry: &Entry<'_>, revision: i64) -> Result<()> {
+    let mut params = entry.params()?;
+    params.push(Param::new("revision", revision));
     connection.execute(INSERT, &params).await?;
     Ok(())
 }
@@ -150,23 +240,26 @@ pub(crate) async fn remember(connection: &mut Connection, sync: &SyncId, receipt
     Ok(())
 }
 
-/// Notes that the table was created for this sync, so that it needs no `adopt`.
+/// Notes in the transaction that creates the table that it is ours, so that it needs no `adopt`, and that it carries no mark.
 pub(crate) async fn note_created(
     connection: &mut Connection,
     sync: &SyncId,
     table: &TableName,
 ) -> Result<()> {
-    let params = [
-        Param::new("id", sync.as_str()),
-        Param::new("table", table.to_string()),
-        Param::new("created", true),
-        Param::new("revision", 0_i64),
-        Param::new("epoch", 0_i64),
-        Param::typed("mark", Value::Null, sqlserver_client::SqlType::NText),
-        Param::new("batch", Value::Null),
-    ];
-    connection.execute(INSERT, &params).await?;
-    Ok(())
+    let before = read(connection, sync).await?;
+    let entry = Entry {
+        sync,
+        table,
+        incarnation: None,
+        created: true,
+        epoch: before.committed.epoch,
+        mark: None,
+        batch: None,
+    };
+    match before.exists {
+        true => update_row(connection, &entry, before.revision).await,
+        false => insert_row(connection, &entry, 0).await,
+    }
 }
 
 /// Whose a table is.

@@ -54,20 +54,21 @@ async fn additions(connection: &mut Connection, prepare: &Prepare, info: &TableI
 }
 
 async fn create(connection: &mut Connection, prepare: &Prepare, prepared: &mut Prepared) -> Result<()> {
-    if !prepare.create
-        || marks::read(connection, &prepare.sync)
-            .await?
-            .committed
-            .mark
-            .is_some()
-    {
-        return Err(Error::new(
+    let applied = marks::read(connection, &prepare.sync).await?;
+    let missing = || {
+        Error::new(
             ErrorKind::NotFound,
             format!("the target table {} does not exist", prepare.table),
         )
-        .hint(
-            "create it, or set `create: true`; a table that was synced before is not created anew in silence",
+    };
+    if applied.committed.mark.is_some() && !prepare.replace {
+        return Err(missing().hint(
+            "a table that was applied to before is not created anew in silence; run once with `--full`, which creates it and copies \
+             everything",
         ));
+    }
+    if !prepare.create {
+        return Err(missing().hint("create it, or set `create: true`"));
     }
     let columns = ddl::column_definitions(&prepare.schema)?;
     let statements = [
@@ -82,9 +83,6 @@ async fn create(connection: &mut Connection, prepare: &Prepare, prepared: &mut P
     create_marks(connection).await?;
     for statement in &statements {
         connection.execute(statement, &[]).await?;
-    }
-    if marks::read(connection, &prepare.sync).await?.exists {
-        return Ok(());
     }
     marks::note_created(connection, &prepare.sync, &prepare.table).await
 }
@@ -125,13 +123,11 @@ async fn check(
         .hint(Permission::grants(&missing)));
     }
     Target::new(info, &prepare.schema)?;
-    let applied = marks::read(connection, &prepare.sync)
-        .await?
-        .committed
-        .mark
-        .is_some();
-    if !applied {
-        check_first_use(connection, prepare, options, info).await?;
+    let applied = marks::read(connection, &prepare.sync).await?;
+    match applied.check_target(&prepare.table, &marks::incarnation(info)) {
+        Ok(()) if applied.committed.mark.is_some() => {}
+        Err(gap) if !prepare.replace => return Err(gap),
+        _ => check_first_use(connection, prepare, options, info).await?,
     }
     prepared.actions.extend(notes(info, &prepare.schema));
     if !prepare.dry_run {
@@ -158,7 +154,7 @@ async fn check_first_use(
         )
         .hint("set `adopt: true` to write to it"));
     }
-    if options.strategy == Strategy::Mirror && !is_empty(connection, &info.name).await? {
+    if options.strategy == Strategy::Mirror && !prepare.replace && !is_empty(connection, &info.name).await? {
         return Err(Error::new(
             ErrorKind::Config,
             format!("the table {} holds rows that a mirror would not have", info.name),

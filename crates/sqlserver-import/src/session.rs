@@ -11,6 +11,7 @@ use sqlserver_client::ddl::ColumnDefinition;
 use sqlserver_client::{BulkColumn, ConnectOptions, Connection, SqlType, quote};
 
 use crate::apply;
+use crate::marks;
 use crate::target::{Target, TargetColumn};
 use crate::variants::{self, StagedVariant};
 
@@ -41,6 +42,8 @@ impl StageId {
 pub(crate) struct Session {
     pub(crate) connection: Connection,
     pub(crate) target: Target,
+    /// Which table of the target's name it is.
+    pub(crate) incarnation: String,
     schema: Arc<TableSchema>,
     token: String,
     next: u64,
@@ -63,6 +66,7 @@ impl Session {
         Ok(Self {
             connection,
             target,
+            incarnation: marks::incarnation(&info),
             schema: schema.clone(),
             token,
             next: 1,

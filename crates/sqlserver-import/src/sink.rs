@@ -112,7 +112,10 @@ impl SqlServerSink {
         if applied.committed.epoch > commit.epoch || applied.committed.mark != commit.after {
             return Ok(Progress::Overtaken(applied.committed));
         }
-        marks::advance(&mut session.connection, commit, &applied).await?;
+        if commit.replace == Replace::No {
+            applied.check_target(&commit.table, &session.incarnation)?;
+        }
+        marks::advance(&mut session.connection, commit, &applied, &session.incarnation).await?;
         let mut receipt = Receipt {
             reference: marks::reference(&commit.batch),
             ..Receipt::default()

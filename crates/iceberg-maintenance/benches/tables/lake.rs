@@ -63,6 +63,7 @@ impl Lake {
             table: lake.name.clone(),
             schema: schema(key),
             create: true,
+            replace: false,
             adopt: false,
             dry_run: false,
         };

@@ -149,6 +149,7 @@ impl Foreign {
             table: self.name.clone(),
             schema: schema.clone(),
             create: true,
+            replace: false,
             adopt: false,
             dry_run: false,
         };

@@ -71,6 +71,7 @@ impl History {
             table: self.lake.name.clone(),
             schema: schema(&self.now.columns),
             create: true,
+            replace: false,
             adopt: false,
             dry_run: false,
         };

@@ -180,6 +180,7 @@ impl<'a> Target<'a> {
             table: self.name.clone(),
             schema: self.schema.clone(),
             create: true,
+            replace: false,
             adopt: false,
             dry_run: false,
         };

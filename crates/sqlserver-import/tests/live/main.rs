@@ -9,6 +9,7 @@
 mod conformance;
 mod faults;
 mod odd_types;
+mod other_tables;
 mod preparing;
 mod rows;
 
@@ -139,6 +140,7 @@ impl Case {
             table: self.table.clone(),
             schema: self.schema.clone(),
             create: false,
+            replace: false,
             adopt,
             dry_run: false,
         }

@@ -142,11 +142,13 @@ impl TablePlan {
             }
         }
         let committed = sink.committed(&sync, name).await?;
+        let replace = committed.mark.is_some() && matches!(description.tracking, Tracking::Full { .. });
         let prepare = Prepare {
             sync,
             table: name.clone(),
             schema: description.schema.clone(),
-            create: committed.mark.is_none(),
+            create: committed.mark.is_none() || replace,
+            replace,
             adopt: table.entry.adopt,
             dry_run: true,
         };

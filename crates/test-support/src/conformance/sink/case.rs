@@ -45,6 +45,7 @@ impl Case {
             table: self.table.clone(),
             schema: self.schema.clone(),
             create: true,
+            replace: false,
             adopt: false,
             dry_run: false,
         }
