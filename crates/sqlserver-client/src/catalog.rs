@@ -11,6 +11,8 @@ mod triggers;
 
 use model::{Error, ErrorKind, Result, TableName};
 
+pub use table::TableShape;
+
 use crate::{Capabilities, Connection, DatabaseInfo, Param, Row, TableInfo};
 
 /// A right that can be asked for.
@@ -151,6 +153,15 @@ ORDER BY s.name, o.name";
                 format!("there is no table {name}, or the login cannot see it"),
             )
         })
+    }
+
+    /// What values for a table depend on; that of no table if it does not exist or the login cannot see it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::query`].
+    pub async fn table_shape(&mut self, name: &TableName) -> Result<TableShape> {
+        table::shape(self, name).await
     }
 
     /// What is known of the database and its server.

@@ -8,7 +8,7 @@ use futures::StreamExt;
 use model::{Batches, ChangeBatch, Error, ErrorKind, Result, Staged, TableName, TableSchema};
 use serde::{Deserialize, Serialize};
 use sqlserver_client::ddl::ColumnDefinition;
-use sqlserver_client::{BulkColumn, ConnectOptions, Connection, SqlType, quote};
+use sqlserver_client::{BulkColumn, ConnectOptions, Connection, SqlType, TableShape, quote};
 
 use crate::apply;
 use crate::marks;
@@ -44,6 +44,8 @@ pub(crate) struct Session {
     pub(crate) target: Target,
     /// Which table of the target's name it is.
     pub(crate) incarnation: String,
+    name: TableName,
+    shape: TableShape,
     schema: Arc<TableSchema>,
     token: String,
     next: u64,
@@ -57,6 +59,7 @@ impl Session {
         schema: &Arc<TableSchema>,
     ) -> Result<Self> {
         let mut connection = Connection::open(options).await?;
+        let shape = connection.table_shape(table).await?;
         let info = connection.table_info(table).await?;
         let target = Target::new(&info, schema)?;
         let rows = connection
@@ -67,6 +70,8 @@ impl Session {
             connection,
             target,
             incarnation: marks::incarnation(&info),
+            name: table.clone(),
+            shape,
             schema: schema.clone(),
             token,
             next: 1,
@@ -77,6 +82,12 @@ impl Session {
     /// Whether rows of this shape can be staged here.
     pub(crate) fn serves(&self, schema: &Arc<TableSchema>) -> bool {
         !self.connection.is_dead() && self.schema == *schema
+    }
+
+    /// Whether the target is what it was when the session began. Otherwise staged rows have other types than it, and the server would
+    /// round them or replace their characters in silence.
+    pub(crate) async fn fits_target(&mut self) -> Result<bool> {
+        Ok(self.connection.table_shape(&self.name).await? == self.shape)
     }
 
     /// The names of the staging tables, or `None` if one of them is gone.

@@ -67,6 +67,23 @@ impl SqlServerSink {
         work(connection).await
     }
 
+    /// Sees to it that the held session takes rows of this shape for the target as it is now.
+    async fn renew<'a>(
+        &self,
+        held: &'a mut Option<Session>,
+        table: &TableName,
+        schema: &Arc<TableSchema>,
+    ) -> Result<&'a mut Session> {
+        let fits = match held {
+            Some(session) => session.serves(schema) && session.fits_target().await?,
+            None => false,
+        };
+        match held.take() {
+            Some(session) if fits => Ok(held.insert(session)),
+            _ => Ok(held.insert(Session::open(&self.options, table, schema).await?)),
+        }
+    }
+
     /// Whether to apply by MERGE, by configuration, server and target.
     async fn merges(&self, session: &mut Session) -> Result<bool> {
         if self.apply.statement == Statement::UpdateInsert || !session.target.keyed {
@@ -123,6 +140,10 @@ impl SqlServerSink {
         if !stages.is_empty() || rules.replace {
             apply_rows(session, stages, rules, &mut receipt).await?;
         }
+        // Only now do the locks on the target's rows keep everybody from altering it before the end.
+        if !session.fits_target().await? {
+            return Ok(Progress::Altered);
+        }
         marks::remember(&mut session.connection, &commit.sync, &receipt).await?;
         Ok(Progress::Ready(receipt))
     }
@@ -161,6 +182,14 @@ impl SqlServerSink {
                 session.connection.rollback().await?;
                 CommitOutcome::Conflict { newest }
             }
+            Progress::Altered => {
+                // The server rolls back with the link.
+                *held = None;
+                return Err(Error::new(
+                    ErrorKind::Transient,
+                    "the target was altered while rows were being applied; they have to be staged for it as it is now",
+                ));
+            }
             Progress::Ready(receipt) => match session.connection.commit().await {
                 CommitEnd::Committed => CommitOutcome::Committed(receipt),
                 CommitEnd::Refused(error) => return Err(error),
@@ -187,6 +216,8 @@ enum Progress {
     Already(Applied),
     /// The target is somewhere else than the commit was built on.
     Overtaken(Committed),
+    /// The target is not what the rows were staged for.
+    Altered,
 }
 
 async fn apply_rows(
@@ -257,10 +288,7 @@ impl ChangeSink for SqlServerSink {
     ) -> Result<StageOutcome> {
         let held = self.session(sync, table);
         let mut held = held.lock().await;
-        let session = match held.take() {
-            Some(session) if session.serves(schema) => held.insert(session),
-            _ => held.insert(Session::open(&self.options, table, schema).await?),
-        };
+        let session = self.renew(&mut held, table, schema).await?;
         let staged = session
             .stage(rows)
             .await
@@ -281,12 +309,8 @@ impl ChangeSink for SqlServerSink {
             .collect::<Result<Vec<_>>>()?;
         let held = self.session(&commit.sync, &commit.table);
         let mut held = held.lock().await;
-        if held
-            .as_ref()
-            .is_none_or(|session| !session.serves(&commit.schema))
-            && ids.is_empty()
-        {
-            *held = Some(Session::open(&self.options, &commit.table, &commit.schema).await?);
+        if ids.is_empty() {
+            self.renew(&mut held, &commit.table, &commit.schema).await?;
         }
         let Some((session, stages)) = held
             .as_mut()

@@ -72,12 +72,33 @@ const TRIGGERS: &str = "\
 SELECT t.name AS trigger_name, t.is_instead_of_trigger AS is_instead_of, t.is_disabled AS is_disabled \
 FROM sys.triggers AS t WHERE t.parent_id = @id ORDER BY t.name";
 
-pub(super) async fn load(connection: &mut Connection, name: &TableName) -> Result<Option<TableInfo>> {
-    let named = [
+const SHAPE: &str = "\
+SELECT o.object_id AS object_id, CONVERT(nvarchar(30), o.create_date, 126) AS create_date, c.name AS column_name, \
+ c.user_type_id AS user_type_id, c.max_length AS max_length, c.[precision] AS type_precision, c.[scale] AS type_scale, \
+ CONVERT(nvarchar(128), c.collation_name) AS collation_name, c.is_nullable AS is_nullable, c.is_identity AS is_identity, \
+ c.is_computed AS is_computed, c.generated_always_type AS generated_always_type \
+FROM sys.objects AS o INNER JOIN sys.schemas AS s ON s.schema_id = o.schema_id \
+INNER JOIN sys.columns AS c ON c.object_id = o.object_id \
+WHERE o.type IN ('U', 'V') AND s.name = @schema AND o.name = @name ORDER BY c.column_id";
+
+/// Which table of its name it is, and its columns with their types. Two are equal as long as nobody has altered it in between.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TableShape(Rows);
+
+pub(super) async fn shape(connection: &mut Connection, name: &TableName) -> Result<TableShape> {
+    let rows = connection.query(SHAPE, &named(name)).await?;
+    Ok(TableShape(rows))
+}
+
+fn named(name: &TableName) -> [Param; 2] {
+    [
         Param::new("schema", name.schema()),
         Param::new("name", name.name()),
-    ];
-    let objects = connection.query(OBJECT, &named).await?;
+    ]
+}
+
+pub(super) async fn load(connection: &mut Connection, name: &TableName) -> Result<Option<TableInfo>> {
+    let objects = connection.query(OBJECT, &named(name)).await?;
     let Some(object) = objects.first() else {
         return Ok(None);
     };

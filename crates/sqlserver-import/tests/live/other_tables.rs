@@ -1,4 +1,4 @@
-//! A target whose name is another table than before: one that was dropped and created again, or that another configuration names.
+//! A target that is not what it was: another table of its name, or of another name, or one that was altered.
 
 use model::{ChangeSink, CommitOutcome, ErrorKind, Op, Prepare, Replace, TableName};
 use sqlserver_import::{ApplyOptions, Strategy};
@@ -166,4 +166,32 @@ async fn a_mirror_that_replaces_everything_may_begin_with_foreign_rows() {
     };
     case.sink.prepare(&full).await.unwrap();
     replace(&case).await;
+}
+
+const NARROW: &str = "ALTER TABLE dbo.T ALTER COLUMN name varchar(100) COLLATE Latin1_General_CI_AS NULL";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_staged_for_the_target_as_it_is_now() {
+    let case = applied().await;
+    case.place.run(&[NARROW]).await;
+    let foreign = sample_batch(&[SampleRow::new(3, "日本", 3)]);
+    let error = case.stage(foreign, &[Op::Insert]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Data, "{error}");
+    case.apply("second", sample_batch(&rows(&[3])), &[Op::Insert])
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_were_staged_for_other_types_are_not_converted() {
+    let case = applied().await;
+    let foreign = sample_batch(&[SampleRow::new(3, "日本", 3)]);
+    let staged = case.stage(foreign, &[Op::Insert]).await.unwrap();
+    case.place.run(&[NARROW]).await;
+    let commit = case.next("second", staged).await;
+    let error = case.sink.commit(&commit).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Transient, "{error}");
+    let again = case.sink.commit(&commit).await.unwrap();
+    assert!(matches!(again, CommitOutcome::Conflict { newest } if newest.mark == commit.after));
+    assert_eq!(sample_rows(&case.place.rows(&case.table).await), rows(&[1, 2]));
 }
