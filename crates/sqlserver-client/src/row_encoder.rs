@@ -80,10 +80,14 @@ fn mismatch(field: &Field, ty: SqlType) -> Error {
 
 fn refused(field: &Field, ty: SqlType, why: &'static str) -> Error {
     let name = field.name();
-    Error::new(
+    let error = Error::new(
         ErrorKind::Data,
         format!("a value does not fit column {name:?} of type {ty}: {why}"),
-    )
+    );
+    match why {
+        PADDED => error.hint("make it a varchar, nvarchar or varbinary column, which keeps values as they are"),
+        _ => error,
+    }
 }
 
 /// Whether values of this Arrow type can be loaded into a column of this type at all.
@@ -174,21 +178,13 @@ fn encoder<'a>(ty: SqlType, array: &'a dyn Array, code_page: Option<&'a CodePage
         | SqlType::DateTime
         | SqlType::DateTime2 { .. }
         | SqlType::DateTimeOffset { .. } => timestamp(ty, array),
-        SqlType::Char { length } => code_page_text(array, Some(length), code_page?),
-        SqlType::VarChar {
-            length: Length::Limited(length),
-        } => code_page_text(array, Some(length), code_page?),
-        SqlType::VarChar { length: Length::Max } => code_page_text(array, None, code_page?),
-        SqlType::NChar { length }
-        | SqlType::NVarChar {
-            length: Length::Limited(length),
-        } => national_text(array, Some(length)),
-        SqlType::NVarChar { length: Length::Max } | SqlType::Xml => national_text(array, None),
-        SqlType::Binary { length }
-        | SqlType::VarBinary {
-            length: Length::Limited(length),
-        } => binary(array, Some(length)),
-        SqlType::VarBinary { length: Length::Max } => binary(array, None),
+        SqlType::Char { length } => code_page_text(array, Width::Fixed(length.into()), code_page?),
+        SqlType::VarChar { length } => code_page_text(array, Width::varying(length, 1), code_page?),
+        SqlType::NChar { length } => national_text(array, Width::Fixed(usize::from(length) * 2)),
+        SqlType::NVarChar { length } => national_text(array, Width::varying(length, 2)),
+        SqlType::Xml => national_text(array, Width::Unlimited),
+        SqlType::Binary { length } => binary(array, Width::Fixed(length.into())),
+        SqlType::VarBinary { length } => binary(array, Width::varying(length, 1)),
         SqlType::UniqueIdentifier => {
             let values = array.as_fixed_size_binary();
             Box::new(move |row, out| {
@@ -216,6 +212,25 @@ const RANGE: &str = "it is out of range";
 const DIGITS: &str = "it has more digits than the column";
 const FRACTION: &str = "it has more fractional digits than the column";
 const LENGTH: &str = "it is too long";
+const PADDED: &str = "it is shorter, and the server would pad it";
+
+/// How many bytes the values of a column have.
+#[derive(Clone, Copy)]
+enum Width {
+    Fixed(usize),
+    UpTo(usize),
+    /// The form of the MAX types.
+    Unlimited,
+}
+
+impl Width {
+    fn varying(length: Length, bytes_each: usize) -> Self {
+        match length {
+            Length::Limited(length) => Self::UpTo(usize::from(length) * bytes_each),
+            Length::Max => Self::Unlimited,
+        }
+    }
+}
 
 /// Marks the NULL of a MAX type.
 const PLP_NULL: [u8; 8] = [0xFF; 8];
@@ -450,15 +465,15 @@ fn push_guid(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend(ORDER.iter().filter_map(|&i| bytes.get(i)));
 }
 
-/// Writes a value behind its length: two bytes up to `limit` bytes, or the form of the MAX types, one chunk of a known total
-/// length and the terminator.
+/// Writes a value behind its length: two bytes, or in the form of the MAX types one chunk of a known total length and the terminator.
 fn framed(
-    limit: Option<usize>,
+    width: Width,
     out: &mut Vec<u8>,
     write: impl FnOnce(&mut Vec<u8>),
 ) -> std::result::Result<(), &'static str> {
     let header = out.len();
-    out.resize(header + if limit.is_some() { 2 } else { 12 }, 0);
+    let length_bytes = if matches!(width, Width::Unlimited) { 12 } else { 2 };
+    out.resize(header + length_bytes, 0);
     let body = out.len();
     write(out);
     let length = out.len() - body;
@@ -467,12 +482,13 @@ fn framed(
             place.copy_from_slice(bytes);
         }
     };
-    match limit {
-        Some(limit) if length > limit => return Err(LENGTH),
-        Some(_) => patch(header, &(length as u16).to_le_bytes()),
+    match width {
+        Width::Fixed(limit) | Width::UpTo(limit) if length > limit => return Err(LENGTH),
+        Width::Fixed(limit) if length < limit => return Err(PADDED),
+        Width::Fixed(_) | Width::UpTo(_) => patch(header, &(length as u16).to_le_bytes()),
         // No chunk: the four bytes of its length are the terminator.
-        None if length == 0 => {}
-        None => {
+        Width::Unlimited if length == 0 => {}
+        Width::Unlimited => {
             let chunk = i32::try_from(length).map_err(|_| LENGTH)?;
             patch(header, &(length as u64).to_le_bytes());
             patch(header + 8, &chunk.to_le_bytes());
@@ -495,12 +511,11 @@ fn text_of<'a>(array: &'a dyn Array) -> Box<dyn Fn(usize) -> &'a str + Send + 'a
     }
 }
 
-fn national_text<'a>(array: &'a dyn Array, limit: Option<u16>) -> Encode<'a> {
+fn national_text<'a>(array: &'a dyn Array, width: Width) -> Encode<'a> {
     let text = text_of(array);
-    let limit = limit.map(|units| usize::from(units) * 2);
     Box::new(move |row, out| {
         let text = text(row);
-        framed(limit, out, |out| {
+        framed(width, out, |out| {
             if text.is_ascii() {
                 out.extend(text.bytes().flat_map(|byte| [byte, 0]));
             } else {
@@ -510,20 +525,19 @@ fn national_text<'a>(array: &'a dyn Array, limit: Option<u16>) -> Encode<'a> {
     })
 }
 
-fn code_page_text<'a>(array: &'a dyn Array, limit: Option<u16>, code_page: &'a CodePage) -> Encode<'a> {
+fn code_page_text<'a>(array: &'a dyn Array, width: Width, code_page: &'a CodePage) -> Encode<'a> {
     let text = text_of(array);
-    let limit = limit.map(usize::from);
     Box::new(move |row, out| {
         let text = text(row);
         if text.is_ascii() {
-            return framed(limit, out, |out| out.extend_from_slice(text.as_bytes()));
+            return framed(width, out, |out| out.extend_from_slice(text.as_bytes()));
         }
         let bytes = (code_page.0)(text).ok_or("it holds a character that the column's code page lacks")?;
-        framed(limit, out, |out| out.extend_from_slice(&bytes))
+        framed(width, out, |out| out.extend_from_slice(&bytes))
     })
 }
 
-fn binary<'a>(array: &'a dyn Array, limit: Option<u16>) -> Encode<'a> {
+fn binary<'a>(array: &'a dyn Array, width: Width) -> Encode<'a> {
     let bytes: Box<dyn Fn(usize) -> &'a [u8] + Send + 'a> = match array.data_type() {
         DataType::Binary => {
             let values = array.as_binary::<i32>();
@@ -534,8 +548,7 @@ fn binary<'a>(array: &'a dyn Array, limit: Option<u16>) -> Encode<'a> {
             Box::new(move |row| values.value(row))
         }
     };
-    let limit = limit.map(usize::from);
-    Box::new(move |row, out| framed(limit, out, |out| out.extend_from_slice(bytes(row))))
+    Box::new(move |row, out| framed(width, out, |out| out.extend_from_slice(bytes(row))))
 }
 
 #[cfg(test)]

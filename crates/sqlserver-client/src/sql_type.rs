@@ -258,6 +258,22 @@ impl SqlType {
         matches!(self, Self::NChar { .. } | Self::NVarChar { .. } | Self::NText)
     }
 
+    /// The type that holds the same values, and shorter ones without padding them.
+    pub fn varying(self) -> Self {
+        match self {
+            Self::Char { length } => Self::VarChar {
+                length: Length::Limited(length),
+            },
+            Self::NChar { length } => Self::NVarChar {
+                length: Length::Limited(length),
+            },
+            Self::Binary { length } => Self::VarBinary {
+                length: Length::Limited(length),
+            },
+            other => other,
+        }
+    }
+
     /// Whether it holds bytes.
     pub fn is_binary(self) -> bool {
         matches!(

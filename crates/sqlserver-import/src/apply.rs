@@ -4,7 +4,7 @@
 //! comparison; whether a row has changed is told by its bytes. If the source may tell rows apart that are one to the target, other bytes of
 //! a key are not taken for a new spelling, and are counted.
 
-use sqlserver_client::quote;
+use sqlserver_client::{SqlType, quote};
 
 use crate::options::Existing;
 use crate::target::{Target, TargetColumn};
@@ -150,6 +150,17 @@ pub(crate) fn altered_by_code_page(column: &TargetColumn, stage: &str) -> String
         "SELECT COUNT_BIG(*) AS n FROM {stage} WHERE CAST({there_and_back} AS varbinary(max)) <> \
          CAST(CAST({name} AS nvarchar(max)) AS varbinary(max))"
     )
+}
+
+/// Counts the staged values that the column would pad. `None` if it pads none.
+pub(crate) fn padded(column: &TargetColumn, stage: &str) -> Option<String> {
+    let SqlType::Char { length } = column.ty else {
+        return None;
+    };
+    let name = column.staged();
+    Some(format!(
+        "SELECT COUNT_BIG(*) AS n FROM {stage} WHERE DATALENGTH(CAST({name} AS varchar(max))) < {length}"
+    ))
 }
 
 /// Counts staged rows in whose place there is, after everything else, a row whose key has other bytes. `None` if that cannot be.

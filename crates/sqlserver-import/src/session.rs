@@ -149,7 +149,7 @@ impl Session {
     }
 
     /// Gives the columns that travelled in another type the target's. A character that their code page lacks would become a
-    /// question mark, so it is looked for first.
+    /// question mark, and a shorter value would be padded, so both are looked for first.
     async fn convert(&mut self, stage: &str) -> Result<()> {
         let converted: Vec<_> = self
             .target
@@ -159,16 +159,29 @@ impl Session {
             .cloned()
             .collect();
         for column in converted {
-            let altered = self.count(&apply::altered_by_code_page(&column, stage)).await?;
-            if altered > 0 {
-                return Err(Error::new(
-                    ErrorKind::Data,
-                    format!(
-                        "values do not fit column {:?} of type {}: they hold characters that its code page lacks",
-                        column.name, column.ty
-                    ),
-                )
-                .with("rows", altered));
+            let alterations = [
+                (
+                    Some(apply::altered_by_code_page(&column, stage)),
+                    "they hold characters that its code page lacks",
+                ),
+                (
+                    apply::padded(&column, stage),
+                    "they are shorter, and the server would pad them; a varchar column would take them",
+                ),
+            ];
+            for (count, why) in alterations {
+                let Some(count) = count else { continue };
+                let altered = self.count(&count).await?;
+                if altered > 0 {
+                    return Err(Error::new(
+                        ErrorKind::Data,
+                        format!(
+                            "values do not fit column {:?} of type {}: {why}",
+                            column.name, column.ty
+                        ),
+                    )
+                    .with("rows", altered));
+                }
             }
             let definition = staged_column(&column, column.ty.loadable()).sql();
             self.connection

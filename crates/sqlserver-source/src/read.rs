@@ -156,8 +156,8 @@ pub(crate) fn once(
     stream(None, start(connection, plan, select))
 }
 
-/// Keys go to the server as rows of a temp table, `#keys`, with the key's exact types: so many cannot be bound as parameters, and
-/// the server's own rules decide which rows have them.
+/// Keys go to the server as rows of a temp table, `#keys`, with the key's types: so many cannot be bound as parameters, and the server's
+/// own rules decide which rows have them. A key may have come without the blanks that a `char` column ends in.
 pub(crate) async fn with_keys(
     pool: &Arc<Pool>,
     plan: &TablePlan,
@@ -180,7 +180,7 @@ pub(crate) async fn with_keys(
         .iter()
         .map(|c| BulkColumn {
             name: c.name.clone(),
-            ty: c.ty,
+            ty: c.ty.varying(),
         })
         .collect();
     connection
@@ -198,7 +198,7 @@ fn definition(column: &sqlserver_client::KeyColumn) -> String {
     format!(
         "{} {}{} NOT NULL",
         column.quoted(),
-        column.ty,
+        column.ty.varying(),
         collation.unwrap_or_default()
     )
 }

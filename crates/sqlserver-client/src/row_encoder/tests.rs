@@ -124,6 +124,8 @@ fn values_have_their_wire_form() {
         ("varchar(2)", text("ä"), vec![1, 0, 0xE4]),
         ("varbinary(4)", binary(&[]), vec![0, 0]),
         ("binary(2)", binary(&[0, 1]), vec![2, 0, 0, 1]),
+        ("char(3)", text("a  "), vec![3, 0, b'a', b' ', b' ']),
+        ("nchar(2)", text("\u{1F600}"), vec![4, 0, 0x3D, 0xD8, 0x00, 0xDE]),
         (
             "uniqueidentifier",
             guid(),
@@ -178,4 +180,20 @@ fn what_does_not_fit_is_refused_with_the_column() {
     }
     let error = encode("int", text("1")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::SchemaMismatch);
+}
+
+#[test]
+fn nothing_is_left_to_be_padded() {
+    for (ty, array) in [
+        ("char(10)", text("abc")),
+        ("char(1)", text("")),
+        ("nchar(10)", text("abc")),
+        ("nchar(2)", text("ä")),
+        ("binary(4)", binary(&[1])),
+    ] {
+        let error = encode(ty, array).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Data, "{ty}");
+        assert!(error.message().contains("pad"), "{error}");
+        assert!(error.advice().contains("varchar"), "{}", error.advice());
+    }
 }
