@@ -108,18 +108,18 @@ impl Session {
         self.next += 1;
         let stage = format!("#sync_stage_{number}");
         self.connection.execute(&self.create(&stage), &[]).await?;
-        let loaded = self.load(&stage, rows).await;
-        let count = match loaded {
-            Ok(count) if count > 0 => count,
-            // An error of a dead connection has dropped the table already.
-            other => {
+        let count = match self.fill(&stage, rows).await {
+            Ok(0) => {
+                self.drop_table(&stage).await?;
+                return Ok(None);
+            }
+            Ok(count) => count,
+            Err(error) => {
+                // Where the connection is dead the table is gone already.
                 let _ = self.drop_table(&stage).await;
-                return other.map(|_| None);
+                return Err(error);
             }
         };
-        self.convert(&stage).await?;
-        self.make_variants(&stage).await?;
-        self.check(&stage).await?;
         self.stages.insert(number, stage);
         let id = StageId {
             session: self.token.clone(),
@@ -128,6 +128,17 @@ impl Session {
         let value = serde_json::to_value(id)
             .map_err(|error| Error::internal("what was staged cannot be described").caused_by(error))?;
         Ok(Some(Staged { rows: count, value }))
+    }
+
+    /// Loads the rows as the target will take them, and returns how many there are.
+    async fn fill(&mut self, stage: &str, rows: Batches) -> Result<u64> {
+        let count = self.load(stage, rows).await?;
+        if count > 0 {
+            self.convert(stage).await?;
+            self.make_variants(stage).await?;
+            self.check(stage).await?;
+        }
+        Ok(count)
     }
 
     async fn load(&mut self, stage: &str, rows: Batches) -> Result<u64> {

@@ -371,3 +371,18 @@ async fn deprecated_types_and_xml_are_written_and_compared() {
         );
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_are_refused_leave_no_staging_table() {
+    let create = "CREATE TABLE dbo.T (code varchar(10) COLLATE Latin1_General_CI_AS NOT NULL PRIMARY KEY, name nvarchar(20) NULL)";
+    let (schema, twice) = texts(&[("code", &["a", "A"]), ("name", &["1", "2"])], &[0]);
+    let case = case(create, schema, ApplyOptions::default()).await;
+    let none = case.stage(twice.slice(0, 0), &[]).await.unwrap();
+    assert!(none.is_empty());
+    let error = case.stage(twice.clone(), &[Op::Upsert; 2]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Constraint, "{error}");
+    let left = "SELECT COUNT(*) AS n FROM tempdb.sys.tables WHERE name LIKE N'#sync[_]stage%'";
+    assert_eq!(case.place.value(left).await, "0");
+    case.stage(twice.slice(0, 1), &[Op::Upsert]).await.unwrap();
+    assert_eq!(case.place.value(left).await, "1");
+}
