@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use model::{Error, ErrorKind, Prepare, Prepared, Result, TableName, TableSchema};
-use sqlserver_client::{Connection, Permission, SqlType, TableInfo, ddl};
+use sqlserver_client::{CommitEnd, Connection, Isolation, Permission, SqlType, TableInfo, ddl};
+use tracing::warn;
 
 use crate::marks;
 use crate::options::{ApplyOptions, Strategy};
@@ -80,8 +81,28 @@ async fn create(connection: &mut Connection, prepare: &Prepare, prepared: &mut P
     if prepare.dry_run {
         return Ok(());
     }
+    connection.begin(Isolation::ReadCommitted).await?;
+    if let Err(error) = create_noted(connection, prepare, &statements).await {
+        if let Err(rollback) = connection.rollback().await {
+            warn!(error = %rollback, "cannot roll back; the server does when the link is gone");
+        }
+        return Err(error);
+    }
+    match connection.commit().await {
+        CommitEnd::Committed => Ok(()),
+        // Whoever prepares again finds the table with its note, or neither.
+        CommitEnd::Refused(error) | CommitEnd::Unknown(error) => Err(error),
+    }
+}
+
+/// The table and the note that it is ours, in one transaction: without the note it would be somebody else's.
+async fn create_noted(
+    connection: &mut Connection,
+    prepare: &Prepare,
+    statements: &[String],
+) -> Result<()> {
     create_marks(connection).await?;
-    for statement in &statements {
+    for statement in statements {
         connection.execute(statement, &[]).await?;
     }
     marks::note_created(connection, &prepare.sync, &prepare.table).await

@@ -61,7 +61,9 @@ impl SqlServerSink {
     async fn with_control<T>(&self, work: impl AsyncFnOnce(&mut Connection) -> Result<T>) -> Result<T> {
         let mut control = self.control.lock().await;
         let connection = match control.take() {
-            Some(connection) if !connection.is_dead() => control.insert(connection),
+            Some(connection) if !connection.is_dead() && !connection.in_transaction() => {
+                control.insert(connection)
+            }
             _ => control.insert(Connection::open(&self.options).await?),
         };
         work(connection).await

@@ -6,7 +6,7 @@ use arrow_schema::{DataType, Field, Schema};
 use model::{ChangeSink, DeclaredType, ErrorKind, Op, Prepare, TableSchema};
 use sqlserver_client::{ConnectOptions, Secret};
 use sqlserver_import::{ApplyOptions, SqlServerSink, Strategy};
-use test_support::{SampleRow, sample_batch, sample_schema};
+use test_support::{SampleRow, kill_after, sample_batch, sample_schema};
 
 use crate::{Case, Place};
 
@@ -188,4 +188,50 @@ async fn a_login_that_may_not_write_is_told_the_grants() {
         error.advice()
     );
     assert!(!error.advice().contains("GRANT SELECT"), "{}", error.advice());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_dies_while_a_table_is_created_leaves_it_ours_or_none() {
+    for polls in 0.. {
+        let case = case(&[], ApplyOptions::default()).await;
+        let create = Prepare {
+            create: true,
+            ..case.prepare(false)
+        };
+        let ended = kill_after(polls, case.sink.prepare(&create)).await;
+        let prepared = case.place.sink().prepare(&create).await;
+        assert!(prepared.is_ok(), "after {polls} polls ({ended:?}): {prepared:?}");
+        if ended.is_some() {
+            return;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_tables_are_created_side_by_side_in_a_fresh_database() {
+    for _ in 0..5 {
+        let case = case(&[], ApplyOptions::default()).await;
+        let racing = (0..8).map(|number| {
+            let create = Prepare {
+                sync: model::SyncId::new(format!("race/{number}")),
+                table: model::TableName::new("fresh", format!("T{number}")),
+                create: true,
+                ..case.prepare(false)
+            };
+            let sink = case.place.sink();
+            async move {
+                // As every caller does with what may be repeated.
+                let mut ended = sink.prepare(&create).await;
+                for _ in 0..8 {
+                    if ended.as_ref().is_err_and(|error| error.kind() == ErrorKind::Transient) {
+                        ended = sink.prepare(&create).await;
+                    }
+                }
+                ended
+            }
+        });
+        for ended in futures::future::join_all(racing).await {
+            assert!(ended.unwrap().created);
+        }
+    }
 }
