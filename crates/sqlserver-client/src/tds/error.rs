@@ -192,8 +192,9 @@ fn grant_for(message: &str) -> Option<String> {
 /// The one table from SQL Server's error numbers to kinds.
 fn kind_of(number: u32, class: i32) -> ErrorKind {
     match number {
-        // The server has undone the work: repeat the transaction. 1222 is a lock timeout.
-        1204 | 1205 | 1222 | 3960 | 3961 | 41301 | 41302 | 41305 | 41325 | 41839 => ErrorKind::Transient,
+        // The server has undone the work: repeat the transaction. 1222 is a lock timeout. What is created is looked for first, so of 2705,
+        // 2714 and 2759 (it is there already) the cause is somebody who created it at the same time.
+        1204 | 1205 | 1222 | 2705 | 2714 | 2759 | 3960 | 3961 | 41301 | 41302 | 41305 | 41325 | 41839 => ErrorKind::Transient,
         // Reconnect, then repeat.
         64
         | 121
@@ -263,6 +264,7 @@ mod tests {
             (1205, 13, ErrorKind::Transient),
             (3960, 16, ErrorKind::Transient),
             (1222, 16, ErrorKind::Transient),
+            (2714, 16, ErrorKind::Transient),
             (40613, 14, ErrorKind::Unavailable),
             (9002, 17, ErrorKind::Exhausted),
             (208, 16, ErrorKind::NotFound),
