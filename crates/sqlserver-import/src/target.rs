@@ -163,7 +163,15 @@ impl Target {
 /// Whether the source's declared column and the target's take the same values for equal.
 fn compares_alike(declared: Option<&DeclaredType>, column: &ColumnInfo, ty: SqlType) -> bool {
     declared.is_some_and(|declared| match declared.declared.parse::<SqlType>() {
-        Ok(source) if ty.is_text() => source.is_text() && declared.collation == column.collation,
+        Ok(source) if ty.is_text() => {
+            // A SQL collation compares varchar by a table of its own, and nvarchar as Windows does.
+            let one_rule = |collation: &String| {
+                !collation.starts_with("SQL_") || source.is_national() == ty.is_national()
+            };
+            source.is_text()
+                && declared.collation == column.collation
+                && column.collation.as_ref().is_none_or(one_rule)
+        }
         Ok(source) => source.is_binary() == ty.is_binary(),
         Err(_) => false,
     })
@@ -202,10 +210,15 @@ mod tests {
             })
         };
         let (ci, cs) = ("Latin1_General_CI_AS", "Latin1_General_CS_AS");
+        let sql = Some("SQL_Latin1_General_CP1_CI_AS");
         for (source, target, collation, alike) in [
             (declared("varchar(9)", Some(ci)), "varchar(9)", Some(ci), true),
             (declared("varchar(9)", Some(cs)), "varchar(9)", Some(ci), false),
             (declared("varchar(9)", None), "varchar(9)", Some(ci), false),
+            (declared("varchar(9)", Some(ci)), "nvarchar(9)", Some(ci), true),
+            (declared("char(9)", sql), "varchar(9)", sql, true),
+            (declared("varchar(9)", sql), "nvarchar(9)", sql, false),
+            (declared("nvarchar(9)", sql), "varchar(9)", sql, false),
             (declared("int", None), "varchar(9)", Some(ci), false),
             (None, "varchar(9)", Some(ci), false),
             (declared("varbinary(9)", None), "binary(9)", None, true),
