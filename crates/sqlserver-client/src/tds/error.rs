@@ -144,7 +144,7 @@ fn from_server(errors: &[SqlErrorInfo]) -> Error {
         );
     };
     let kind = kind_of(first.number, first.class);
-    let error = describe(Error::new(kind, first.message.trim().to_owned()), first);
+    let error = describe(Error::new(kind, without_values(first)), first);
     match first.number {
         229 | 230 | 297 | 300 => match grant_for(&first.message) {
             Some(grant) => error.hint(grant),
@@ -155,6 +155,28 @@ fn from_server(errors: &[SqlErrorInfo]) -> Error {
         }
         3952 => error.hint("ALTER DATABASE CURRENT SET ALLOW_SNAPSHOT_ISOLATION ON"),
         _ => error,
+    }
+}
+
+/// The server's message up to where it tells a row's values. The names of constraints, indexes, tables and columns come before them.
+fn without_values(error: &SqlErrorInfo) -> String {
+    let message = error.message.trim();
+    let value = match error.number {
+        // … The duplicate key value is (…).
+        1505 | 2601 | 2627 => message.find(" ("),
+        // … in table '…', column '…'. Truncated value: '…'.
+        2628 => message.match_indices(['\'', '"']).nth(4).map(|(at, _)| at),
+        // … converting the varchar value '…' to data type int.
+        244 | 245 | 248 => message.find(['\'', '"']),
+        // … for data type tinyint, value = 256.
+        220 | 232 => message.find('='),
+        // A CLR type's own message follows in lines of its own.
+        6522 => message.find(['\r', '\n']),
+        _ => None,
+    };
+    match value.and_then(|value| message.get(..value)) {
+        Some(before) => format!("{} …", before.trim_end()),
+        None => message.to_owned(),
     }
 }
 
@@ -281,6 +303,55 @@ mod tests {
             let error = server(number, class, "m").into_error();
             assert_eq!(error.kind(), kind, "{number}");
             assert!(error.to_string().contains(&format!("error: {number}")), "{error}");
+        }
+    }
+
+    #[test]
+    fn messages_name_constraints_and_columns_but_no_values() {
+        for (number, message, told) in [
+            (
+                2627,
+                "Violation of PRIMARY KEY constraint 'PK_T'. Cannot insert duplicate key in object 'dbo.T'. \
+                 The duplicate key value is (SECRET, 1).",
+                "Violation of PRIMARY KEY constraint 'PK_T'. Cannot insert duplicate key in object 'dbo.T'. \
+                 The duplicate key value is …",
+            ),
+            (
+                2601,
+                "Cannot insert duplicate key row in object 'dbo.T' with unique index 'once'. The duplicate key value is (SECRET).",
+                "Cannot insert duplicate key row in object 'dbo.T' with unique index 'once'. The duplicate key value is …",
+            ),
+            (
+                1505,
+                "The CREATE UNIQUE INDEX statement terminated because a duplicate key was found for the object name 'dbo.T' and \
+                 the index name 'once'. The duplicate key value is (SECRET).",
+                "The CREATE UNIQUE INDEX statement terminated because a duplicate key was found for the object name 'dbo.T' and \
+                 the index name 'once'. The duplicate key value is …",
+            ),
+            (
+                2628,
+                "String or binary data would be truncated in table 'd.dbo.T', column 'c'. Truncated value: 'SECRET'.",
+                "String or binary data would be truncated in table 'd.dbo.T', column 'c'. Truncated value: …",
+            ),
+            (
+                245,
+                "Conversion failed when converting the varchar value 'SECRET' to data type int.",
+                "Conversion failed when converting the varchar value …",
+            ),
+            (
+                220,
+                "Arithmetic overflow error for data type tinyint, value = 256.",
+                "Arithmetic overflow error for data type tinyint, value …",
+            ),
+            (
+                6522,
+                "A .NET Framework error occurred during execution of user-defined routine or aggregate \"geography\": \r\n\
+                 System.FormatException: 24114: The label SECRET in the input well-known text (WKT) is not valid.",
+                "A .NET Framework error occurred during execution of user-defined routine or aggregate \"geography\": …",
+            ),
+            (547, "The INSERT statement conflicted with \"FK\".", "The INSERT statement conflicted with \"FK\"."),
+        ] {
+            assert_eq!(server(number, 16, message).into_error().message(), told);
         }
     }
 
