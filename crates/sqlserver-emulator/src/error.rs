@@ -40,9 +40,10 @@ impl SqlError {
         Self::new(number, 16, 1, message)
     }
 
-    /// Something that SQL Server can do and this emulator cannot. A client must never mistake it for a real error number.
+    /// Something that SQL Server can do and this emulator cannot. A client must never mistake it for a real error number, nor for what
+    /// T-SQL throws, from 50000 on.
     pub fn unsupported(what: impl fmt::Display) -> Self {
-        Self::new(50_999, 16, 1, format!("The emulator does not support {what}."))
+        Self::new(48_999, 16, 1, format!("The emulator does not support {what}."))
     }
 
     /// An informational message, as PRINT and low-severity RAISERROR send.

@@ -1,5 +1,7 @@
 //! The driver's errors and SQL Server's error numbers as kinds.
 
+use std::ops::RangeInclusive;
+
 use model::{Error, ErrorKind};
 use mssql_tds::error::{Error as TdsError, SqlErrorInfo};
 
@@ -154,6 +156,12 @@ fn from_server(errors: &[SqlErrorInfo]) -> Error {
             error.hint("check the name and that the login can see it; `sync-cli tables` lists what it sees")
         }
         3952 => error.hint("ALTER DATABASE CURRENT SET ALLOW_SNAPSHOT_ISOLATION ON"),
+        OWN_MESSAGES.. => error.hint(
+            "a trigger or procedure of the database refused the rows: correct them at their source, or what refuses them",
+        ),
+        _ if kind == ErrorKind::Unsupported => {
+            error.hint("the server refused a statement and says why; if nothing in the database explains it, report it with the log")
+        }
         _ => error,
     }
 }
@@ -211,6 +219,12 @@ fn grant_for(message: &str) -> Option<String> {
     ))
 }
 
+/// Numbers from here on are not the server's: somebody's T-SQL throws them.
+const OWN_MESSAGES: u32 = 50_000;
+
+/// The classes of errors that the user can correct.
+const REFUSALS: RangeInclusive<i32> = 11..=16;
+
 /// The one table from SQL Server's error numbers to kinds.
 fn kind_of(number: u32, class: i32) -> ErrorKind {
     match number {
@@ -253,6 +267,9 @@ fn kind_of(number: u32, class: i32) -> ErrorKind {
         // What a function over change tables says of places in the log that it does not have (any more).
         313 => ErrorKind::Gap,
         _ if class >= 20 => ErrorKind::Unavailable,
+        // What a trigger of the database throws.
+        OWN_MESSAGES.. => ErrorKind::Constraint,
+        _ if REFUSALS.contains(&class) => ErrorKind::Unsupported,
         _ => ErrorKind::Internal,
     }
 }
@@ -297,7 +314,10 @@ mod tests {
             (2628, 16, ErrorKind::Data),
             (8115, 16, ErrorKind::Data),
             (3952, 16, ErrorKind::Unsupported),
-            (99_999, 16, ErrorKind::Internal),
+            (4928, 16, ErrorKind::Unsupported),
+            (4928, 17, ErrorKind::Internal),
+            (50_000, 16, ErrorKind::Constraint),
+            (99_999, 16, ErrorKind::Constraint),
             (99_999, 20, ErrorKind::Unavailable),
         ] {
             let error = server(number, class, "m").into_error();

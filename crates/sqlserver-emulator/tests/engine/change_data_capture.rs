@@ -493,5 +493,5 @@ fn a_log_that_was_cut_leaves_no_change_before_the_low_end() {
         ),
         "3\n1"
     );
-    assert_eq!(errors(&mut session, "EXEC sp_emulator_fault N'fire'"), [50999]);
+    assert_eq!(errors(&mut session, "EXEC sp_emulator_fault N'fire'"), [48999]);
 }

@@ -128,3 +128,22 @@ async fn a_restored_target_never_has_a_reference_twice() {
     }
     assert_ne!(references[0], references[1]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_trigger_throws_is_no_defect_of_ours() {
+    let place = Place::new(ApplyOptions::default()).await;
+    place
+        .run(&[
+            CREATE,
+            "CREATE TRIGGER dbo.no_sundays ON dbo.T AFTER INSERT AS THROW 50001, N'not on a Sunday', 1;",
+        ])
+        .await;
+    let case = Case::new(place, sample_schema(true));
+    case.sink.prepare(&case.prepare(true)).await.unwrap();
+    let row = sample_batch(&[SampleRow::new(1, "one", 1)]);
+    let error = case.apply("first", row, &[Op::Insert]).await.unwrap_err();
+    assert_eq!(error.kind(), model::ErrorKind::Constraint, "{error}");
+    assert!(error.message().contains("not on a Sunday"), "{error}");
+    assert!(error.advice().contains("trigger"), "{}", error.advice());
+    assert!(case.place.rows(&case.table).await.is_empty());
+}
