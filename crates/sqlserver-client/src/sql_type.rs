@@ -312,6 +312,25 @@ impl SqlType {
         }
     }
 
+    /// The most bytes that a value takes in the key of an index; 17 for all that have one short form, of which a decimal is the longest.
+    pub fn key_bytes(self) -> u32 {
+        match self {
+            Self::Char { length } | Self::Binary { length } => length.into(),
+            Self::VarChar {
+                length: Length::Limited(length),
+            }
+            | Self::VarBinary {
+                length: Length::Limited(length),
+            } => length.into(),
+            Self::NChar { length }
+            | Self::NVarChar {
+                length: Length::Limited(length),
+            } => u32::from(length) * 2,
+            Self::HierarchyId => HIERARCHYID_BYTES.into(),
+            _ => 17,
+        }
+    }
+
     /// Whether it can be part of an index key.
     pub fn is_indexable(self) -> bool {
         !matches!(

@@ -18,6 +18,9 @@ use crate::variants::{self, StagedVariant};
 /// The staging table's column of operations.
 const OP: &str = "op";
 
+/// The key of a clustered index has at most so many bytes; that of another one may have 1700.
+const CLUSTERED_KEY_BYTES: u32 = 900;
+
 /// How many types of variants one statement makes.
 const VARIANT_TYPES: usize = 50;
 
@@ -245,7 +248,12 @@ impl Session {
             .map(TargetColumn::staged)
             .collect::<Vec<_>>()
             .join(", ");
-        let index = format!("CREATE UNIQUE CLUSTERED INDEX [sync_key] ON {stage} ({keys});");
+        let bytes: u32 = self.target.keys().map(|key| key.ty.key_bytes()).sum();
+        let kind = match bytes {
+            ..=CLUSTERED_KEY_BYTES => "CLUSTERED",
+            _ => "NONCLUSTERED",
+        };
+        let index = format!("CREATE UNIQUE {kind} INDEX [sync_key] ON {stage} ({keys});");
         self.connection
             .execute(&index, &[])
             .await

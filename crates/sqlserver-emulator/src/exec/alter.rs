@@ -14,10 +14,11 @@ use crate::ast::{
     AlterIndexAction, AlterTable, ColumnDefinition, ColumnName, CreateIndex, Expr, ObjectName,
     TableDefinition,
 };
+use crate::collation::Collation;
 use crate::error::{SqlError, SqlResult};
 use crate::eval::{bind, bind_predicate, convert_to};
 use crate::store::{Column, ForeignKey, ModuleKind, Row, Table, TableData, TableId};
-use crate::types::{Length, SqlType};
+use crate::types::{Length, SqlType, TypeInfo};
 use crate::value::{Decimal, Value};
 
 impl Run<'_> {
@@ -294,6 +295,7 @@ impl Run<'_> {
             let mut table = (*data.definition).clone();
             add_index(&mut table, definition)?;
             data.redefine(Arc::new(table));
+            refuse_long_entries(data)?;
             refuse_duplicates(data)
         })
     }
@@ -414,6 +416,45 @@ fn refuse_duplicates(data: &TableData) -> SqlResult<()> {
         }
     }
     Ok(())
+}
+
+/// Error 1946: a row's entry is longer than an index of its kind takes. Rows that are written later are not looked at.
+fn refuse_long_entries(data: &TableData) -> SqlResult<()> {
+    let table = &data.definition;
+    for index in table.indexes.iter().filter(|index| !index.columnstore) {
+        let (most, kind) = match index.clustered {
+            true => (900, "clustered"),
+            false => (1700, "nonclustered"),
+        };
+        for (_, row) in data.newest_rows() {
+            let parts = index.keys.iter().filter_map(|key| {
+                let column = table.columns.get(key.column)?;
+                Some(entry_bytes(row.get(key.column)?, column.info))
+            });
+            let length: usize = parts.sum();
+            if length > most {
+                let message = format!(
+                    "Operation failed. The index entry of length {length} bytes for the index '{}' exceeds the maximum length of {most} bytes for {kind} indexes.",
+                    index.name
+                );
+                return Err(SqlError::user(1946, message));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Of the types that are long enough to matter.
+fn entry_bytes(value: &Value, info: TypeInfo) -> usize {
+    match value {
+        Value::Str(text) if info.ty.is_unicode() => text.len() * 2,
+        Value::Str(text) => {
+            let collation = info.collation.unwrap_or_else(Collation::server_default);
+            collation.code_page.encode(text).len()
+        }
+        Value::Bytes(bytes) => bytes.len(),
+        _ => 0,
+    }
 }
 
 fn shown_key(row: &Row, columns: impl Iterator<Item = usize>) -> String {

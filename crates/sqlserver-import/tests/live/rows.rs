@@ -386,3 +386,17 @@ async fn rows_that_are_refused_leave_no_staging_table() {
     case.stage(twice.slice(0, 1), &[Op::Upsert]).await.unwrap();
     assert_eq!(case.place.value(left).await, "1");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_may_be_longer_than_a_clustered_index_takes() {
+    let create = "CREATE TABLE dbo.T (k nvarchar(850) COLLATE Latin1_General_100_BIN2 NOT NULL, \
+                  CONSTRAINT long_key PRIMARY KEY NONCLUSTERED (k))";
+    let long = "k".repeat(850);
+    let (schema, rows) = texts(&[("k", &[&long, "short"])], &[0]);
+    let case = case(create, schema, ApplyOptions::default()).await;
+    case.apply("first", rows, &[Op::Upsert; 2]).await.unwrap();
+    assert_eq!(
+        case.place.value("SELECT MAX(DATALENGTH(k)) AS n FROM dbo.T").await,
+        "1700"
+    );
+}
