@@ -94,8 +94,8 @@ fn keyed(target: &Target, stages: &[String], rules: Rules) -> String {
     }
     for stage in stages {
         let absent = format!(
-            " AND NOT EXISTS (SELECT 1 FROM {} AS t WITH (UPDLOCK, HOLDLOCK) WHERE {})",
-            target.table,
+            " AND NOT EXISTS (SELECT 1 FROM {} WHERE {})",
+            rows(target, Locks::Kept),
             same_key(target)
         );
         sql += &insert(target, stage, &absent);
@@ -127,10 +127,27 @@ fn same_key(target: &Target) -> String {
     pairs.collect::<Vec<_>>().join(" AND ")
 }
 
-fn joined(target: &Target, stage: &str, hint: &str) -> String {
+/// How the target's rows are locked where they are looked at.
+#[derive(Clone, Copy)]
+enum Locks {
+    /// As the statement does it.
+    Usual,
+    /// Rows, and places where there are none, stay as they are until the end of the transaction.
+    Kept,
+}
+
+/// The target as `t`.
+fn rows(target: &Target, locks: Locks) -> String {
+    match locks {
+        Locks::Usual => format!("{} AS t", target.table),
+        Locks::Kept => format!("{} AS t WITH (UPDLOCK, HOLDLOCK)", target.table),
+    }
+}
+
+fn joined(target: &Target, stage: &str, locks: Locks) -> String {
     format!(
-        "{} AS t{hint} INNER JOIN {stage} AS s ON {}",
-        target.table,
+        "{} INNER JOIN {stage} AS s ON {}",
+        rows(target, locks),
         same_key(target)
     )
 }
@@ -138,7 +155,7 @@ fn joined(target: &Target, stage: &str, hint: &str) -> String {
 fn count_existing(target: &Target, stage: &str, ops: &str) -> String {
     format!(
         "SELECT @skipped = @skipped + COUNT_BIG(*) FROM {} WHERE {ops};\n",
-        joined(target, stage, " WITH (UPDLOCK, HOLDLOCK)")
+        joined(target, stage, Locks::Kept)
     )
 }
 
@@ -168,7 +185,7 @@ fn count_collisions(target: &Target, stage: &str) -> Option<String> {
     let differs = differs(&columns(target, TargetColumn::can_collide))?;
     Some(format!(
         "SELECT @collided = @collided + COUNT_BIG(*) FROM {} WHERE s.op <> {DELETE} AND {differs};\n",
-        joined(target, stage, "")
+        joined(target, stage, Locks::Usual)
     ))
 }
 
@@ -176,7 +193,7 @@ fn delete(target: &Target, stage: &str) -> String {
     format!(
         "DELETE t {} FROM {} WHERE s.op = {DELETE};\n",
         output("DELETE"),
-        joined(target, stage, "")
+        joined(target, stage, Locks::Usual)
     )
 }
 
@@ -190,9 +207,9 @@ fn delete_others(target: &Target, stages: &[String]) -> String {
         )
     });
     format!(
-        "DELETE t {} FROM {} AS t WHERE 1 = 1{};\n",
+        "DELETE t {} FROM {} WHERE 1 = 1{};\n",
         output("DELETE"),
-        target.table,
+        rows(target, Locks::Usual),
         staged.collect::<String>()
     )
 }
@@ -251,7 +268,7 @@ fn update_where(
         "UPDATE t SET {} {} FROM {} WHERE {} AND {differs};\n",
         assignments(set),
         output("UPDATE"),
-        joined(target, stage, " WITH (UPDLOCK, HOLDLOCK)"),
+        joined(target, stage, Locks::Kept),
         overwriting_ops(rules)
     ))
 }
@@ -321,7 +338,7 @@ pub(crate) fn identity_conflicts(target: &Target, stage: &str) -> Option<String>
     }
     Some(format!(
         "SELECT COUNT_BIG(*) AS n FROM {} WHERE s.op <> {DELETE} AND t.{} <> s.{}",
-        joined(target, stage, ""),
+        joined(target, stage, Locks::Usual),
         quote::identifier(&identity.name),
         identity.staged()
     ))

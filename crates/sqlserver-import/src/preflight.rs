@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use model::{Error, ErrorKind, Prepare, Prepared, Result, TableName, TableSchema};
-use sqlserver_client::{CommitEnd, Connection, Isolation, Permission, SqlType, TableInfo, ddl};
+use sqlserver_client::{CommitEnd, Connection, IndexInfo, Isolation, Permission, SqlType, TableInfo, ddl};
 use tracing::warn;
 
 use crate::marks;
@@ -263,21 +263,18 @@ fn shape_problems(info: &TableInfo, schema: &Arc<TableSchema>) -> Vec<String> {
 }
 
 fn has_unique_key(info: &TableInfo, schema: &Arc<TableSchema>) -> bool {
-    let key: Vec<_> = schema
-        .key_names()
-        .iter()
-        .filter_map(|name| find(info, name))
-        .collect();
     info.indexes
         .iter()
         .filter(|index| index.unique && !index.filtered && !index.disabled)
-        .any(|index| {
-            index.columns.len() == key.len()
-                && index
-                    .columns
-                    .iter()
-                    .all(|(name, _)| key.iter().any(|column| column.name == *name))
-        })
+        .any(|index| is_of_key(index, info, schema))
+}
+
+/// Whether an index has exactly the key columns, in any order.
+fn is_of_key(index: &IndexInfo, info: &TableInfo, schema: &Arc<TableSchema>) -> bool {
+    let names = schema.key_names();
+    let key: Vec<_> = names.iter().filter_map(|name| find(info, name)).collect();
+    let in_key = |name: &String| key.iter().any(|column| column.name == *name);
+    index.columns.len() == key.len() && index.columns.iter().all(|(name, _)| in_key(name))
 }
 
 /// What an operator should know and what forbids nothing.
@@ -314,21 +311,9 @@ fn notes(info: &TableInfo, schema: &Arc<TableSchema>) -> Vec<String> {
             ));
         }
     }
-    for index in info
-        .indexes
-        .iter()
-        .filter(|index| index.unique && !index.disabled)
-    {
-        let is_key = schema.key().len() == index.columns.len()
-            && index.columns.iter().all(|(name, _)| {
-                schema
-                    .key_names()
-                    .iter()
-                    .any(|key| key.eq_ignore_ascii_case(name))
-            });
-        if !is_key {
-            notes.push(format!("the unique index {:?} can refuse rows", index.name));
-        }
+    let unique = info.indexes.iter().filter(|index| index.unique && !index.disabled);
+    for index in unique.filter(|index| !is_of_key(index, info, schema)) {
+        notes.push(format!("the unique index {:?} can refuse rows", index.name));
     }
     for key in info.foreign_keys.iter().filter(|key| !key.disabled) {
         let side = if key.from == info.name {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Int32Array, RecordBatch};
 use futures::StreamExt;
-use model::{Batches, ChangeBatch, Error, ErrorKind, Result, Staged, TableName, TableSchema};
+use model::{Batches, ChangeBatch, Error, ErrorKind, Result, Staged, SyncId, TableName, TableSchema};
 use serde::{Deserialize, Serialize};
 use sqlserver_client::ddl::ColumnDefinition;
 use sqlserver_client::{BulkColumn, ConnectOptions, Connection, SqlType, TableShape, quote};
@@ -24,9 +24,11 @@ const CLUSTERED_KEY_BYTES: u32 = 900;
 /// How many types of variants one statement makes.
 const VARIANT_TYPES: usize = 50;
 
-/// What a [`Staged`] says: which session holds which table.
+/// What a [`Staged`] says: which session of which table sync holds which table.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct StageId {
+    pub(crate) sync: SyncId,
+    pub(crate) table: TableName,
     /// A value that no other session has.
     session: String,
     number: u64,
@@ -47,6 +49,7 @@ pub(crate) struct Session {
     pub(crate) target: Target,
     /// Which table of the target's name it is.
     pub(crate) incarnation: String,
+    sync: SyncId,
     name: TableName,
     shape: TableShape,
     schema: Arc<TableSchema>,
@@ -58,6 +61,7 @@ pub(crate) struct Session {
 impl Session {
     pub(crate) async fn open(
         options: &ConnectOptions,
+        sync: &SyncId,
         table: &TableName,
         schema: &Arc<TableSchema>,
     ) -> Result<Self> {
@@ -73,6 +77,7 @@ impl Session {
             connection,
             target,
             incarnation: marks::incarnation(&info),
+            sync: sync.clone(),
             name: table.clone(),
             shape,
             schema: schema.clone(),
@@ -125,6 +130,8 @@ impl Session {
         };
         self.stages.insert(number, stage);
         let id = StageId {
+            sync: self.sync.clone(),
+            table: self.name.clone(),
             session: self.token.clone(),
             number,
         };

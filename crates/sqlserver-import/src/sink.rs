@@ -73,6 +73,7 @@ impl SqlServerSink {
     async fn renew<'a>(
         &self,
         held: &'a mut Option<Session>,
+        sync: &SyncId,
         table: &TableName,
         schema: &Arc<TableSchema>,
     ) -> Result<&'a mut Session> {
@@ -82,7 +83,7 @@ impl SqlServerSink {
         };
         match held.take() {
             Some(session) if fits => Ok(held.insert(session)),
-            _ => Ok(held.insert(Session::open(&self.options, table, schema).await?)),
+            _ => Ok(held.insert(Session::open(&self.options, sync, table, schema).await?)),
         }
     }
 
@@ -290,7 +291,7 @@ impl ChangeSink for SqlServerSink {
     ) -> Result<StageOutcome> {
         let held = self.session(sync, table);
         let mut held = held.lock().await;
-        let session = self.renew(&mut held, table, schema).await?;
+        let session = self.renew(&mut held, sync, table, schema).await?;
         let staged = session
             .stage(rows)
             .await
@@ -312,7 +313,8 @@ impl ChangeSink for SqlServerSink {
         let held = self.session(&commit.sync, &commit.table);
         let mut held = held.lock().await;
         if ids.is_empty() {
-            self.renew(&mut held, &commit.table, &commit.schema).await?;
+            self.renew(&mut held, &commit.sync, &commit.table, &commit.schema)
+                .await?;
         }
         let Some((session, stages)) = held
             .as_mut()
@@ -335,13 +337,10 @@ impl ChangeSink for SqlServerSink {
 
     async fn discard(&self, staged: Vec<Staged>) -> Result<()> {
         let ids = staged.iter().map(StageId::read).collect::<Result<Vec<_>>>()?;
-        let sessions: Vec<_> = {
-            let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-            sessions.values().cloned().collect()
-        };
-        for held in sessions {
+        for id in &ids {
+            let held = self.session(&id.sync, &id.table);
             if let Some(session) = held.lock().await.as_mut() {
-                session.discard(&ids).await?;
+                session.discard(std::slice::from_ref(id)).await?;
             }
         }
         Ok(())

@@ -10,7 +10,7 @@ use crate::progress::ProgressEvent;
 pub(super) enum Settled {
     /// It happened.
     Applied(Receipt),
-    /// It did not happen, because the target is no longer where it was built on.
+    /// It did not happen, because somebody else has moved the mark that it was built on.
     Overtaken,
 }
 
@@ -90,6 +90,9 @@ impl TableRun<'_> {
         }
         self.throw_away(commit, in_doubt).await;
         self.not_fenced(commit.epoch, &newest)?;
+        if newest.mark == commit.after {
+            return Err(void(commit));
+        }
         tracing::info!(batch = %commit.batch, "somebody else committed in between");
         Ok(Settled::Overtaken)
     }
@@ -116,6 +119,16 @@ impl TableRun<'_> {
             tracing::warn!(error = %error, "rows that were not committed could not be thrown away");
         }
     }
+}
+
+/// Nobody has moved the mark, so nobody else has done the work.
+fn void(commit: &Commit) -> Error {
+    Error::new(
+        ErrorKind::Transient,
+        "what was staged for a commit is void: its connection was lost, or the target was changed meanwhile",
+    )
+    .with("batch", &commit.batch)
+    .hint("run again: nothing of it was committed")
 }
 
 fn unknown(commit: &Commit, why: &str) -> Error {
