@@ -182,4 +182,7 @@ pub trait ChangeSink: Send + Sync {
 
     /// Throws away what was staged and is certainly not committed. Errors are for the log only.
     async fn discard(&self, staged: Vec<Staged>) -> Result<()>;
+
+    /// Gives back what is held only in case that more comes soon, such as connections. Staged rows stay.
+    fn rest(&self) {}
 }

@@ -54,6 +54,15 @@ impl fmt::Debug for Runner {
 #[derive(Debug, Clone)]
 pub struct Route(pub Vec<TableSync>);
 
+impl Route {
+    /// Nothing is to be done for a while.
+    pub(crate) fn rest(&self) {
+        for sync in &self.0 {
+            sync.sink.rest();
+        }
+    }
+}
+
 /// What to run.
 #[derive(Debug, Clone)]
 pub struct Run {
@@ -117,8 +126,12 @@ impl Runner {
         };
         let routes = run.routes.iter().cloned().enumerate();
         let spawned = routes.map(|(place, route)| {
-            let ended = self.clone().spawn(route, cancel.clone());
-            async move { (place, ended.await) }
+            let ended = self.clone().spawn(route.clone(), cancel.clone());
+            async move {
+                let outcomes = ended.await;
+                route.rest();
+                (place, outcomes)
+            }
         });
         let mut ended: Vec<_> = futures::stream::iter(spawned)
             .buffer_unordered(self.parallel.max(1))

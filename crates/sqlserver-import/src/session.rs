@@ -98,6 +98,11 @@ impl Session {
         Ok(self.connection.table_shape(&self.name).await? == self.shape)
     }
 
+    /// Whether a staging table is waiting for its commit.
+    pub(crate) fn has_stages(&self) -> bool {
+        !self.stages.is_empty()
+    }
+
     /// The names of the staging tables, or `None` if one of them is gone.
     pub(crate) fn stages(&self, ids: &[StageId]) -> Option<Vec<String>> {
         if self.connection.is_dead() {

@@ -345,4 +345,19 @@ impl ChangeSink for SqlServerSink {
         }
         Ok(())
     }
+
+    fn rest(&self) {
+        if let Ok(mut control) = self.control.try_lock() {
+            *control = None;
+        }
+        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        for held in sessions.values() {
+            // One that is locked is being used.
+            if let Ok(mut held) = held.try_lock()
+                && !held.as_ref().is_some_and(Session::has_stages)
+            {
+                *held = None;
+            }
+        }
+    }
 }

@@ -246,6 +246,10 @@ impl<S: ChangeSink> ChangeSink for FaultySink<S> {
     async fn discard(&self, staged: Vec<Staged>) -> Result<()> {
         faulty(&self.other_faults(), self.sink.discard(staged)).await
     }
+
+    fn rest(&self) {
+        self.sink.rest();
+    }
 }
 
 /// A store whose calls fail.

@@ -44,6 +44,7 @@ struct Contents {
     tables: BTreeMap<TableName, Table>,
     staged: BTreeMap<u64, Vec<StagedRow>>,
     next_staged: u64,
+    rests: u64,
 }
 
 #[derive(Debug, Default)]
@@ -97,6 +98,11 @@ impl MemorySink {
     /// How many rows are staged and neither committed nor discarded.
     pub fn staged_left(&self) -> usize {
         self.contents().staged.values().map(Vec::len).sum()
+    }
+
+    /// How many times it was told that it may rest.
+    pub fn rests(&self) -> u64 {
+        self.contents().rests
     }
 
     /// Changes the table behind the sync's back, as a foreign writer would: rows with these keys are replaced.
@@ -351,6 +357,10 @@ impl ChangeSink for MemorySink {
             }
         }
         Ok(())
+    }
+
+    fn rest(&self) {
+        self.contents().rests += 1;
     }
 }
 

@@ -73,6 +73,7 @@ impl Followed {
     /// Looks whenever it is due until there may be something to do, and returns a place among the cycles then.
     async fn place_once_needed(&mut self, mut due: Instant) -> Option<OwnedSemaphorePermit> {
         while self.is_quiet(due).await {
+            self.route.rest();
             due = self.pace.next(Seen::Nothing, due);
         }
         if let Some(began) = self.began {

@@ -481,3 +481,17 @@ async fn thousands_of_cycles_leave_nothing_behind() {
     assert!(report.statistics.records_written > 3 * CYCLES, "{report:#?}");
     assert_eq!(shop.iceberg.staged_left(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_target_of_a_quiet_table_rests() {
+    let shop = Shop::new(&["A"]);
+    let cancel = CancellationToken::new();
+    let watch = Watch::new(|_| assert_eq!(shop.iceberg.rests(), 0, "the table is not known to be quiet yet"));
+    let stop = async {
+        tokio::time::sleep(5 * SECOND).await;
+        cancel.cancel();
+    };
+    let runner = shop.runner();
+    tokio::join!(follow(&runner, vec![shop.plain("A")], &watch, &cancel), stop);
+    assert!(shop.iceberg.rests() > 0);
+}

@@ -400,3 +400,35 @@ async fn a_key_may_be_longer_than_a_clustered_index_takes() {
         "1700"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sink_at_rest_holds_no_connection_but_that_of_staged_rows() {
+    let case = case(CREATE, sample_schema(true), ApplyOptions::default()).await;
+    let held = async || {
+        let sql = "SELECT COUNT(*) AS n FROM sys.dm_exec_sessions WHERE is_user_process = 1 AND session_id <> @@SPID";
+        // The server notices the end of a link in its own time.
+        for _ in 0..50 {
+            if case.place.value(sql).await == "0" {
+                return false;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        true
+    };
+    let rows = sample_batch(&[SampleRow::new(1, "one", 1)]);
+    let staged = case.stage(rows, &[Op::Insert]).await.unwrap();
+    let commit = case.next("first", staged).await;
+    case.sink.rest();
+    assert!(held().await, "the staged rows are gone");
+    let outcome = case.sink.commit(&commit).await.unwrap();
+    assert!(matches!(outcome, CommitOutcome::Committed(_)), "{outcome:?}");
+    case.sink.rest();
+    assert!(!held().await);
+    case.apply(
+        "second",
+        sample_batch(&[SampleRow::new(2, "two", 2)]),
+        &[Op::Insert],
+    )
+    .await
+    .unwrap();
+}
