@@ -335,3 +335,33 @@ async fn a_table_that_the_source_will_soon_forget() {
         expect_equal(&world).await;
     }
 }
+
+#[tokio::test]
+async fn a_target_that_was_dropped_is_copied_again_and_not_continued() {
+    let world = synchronised(Mode::ChangeTracking).await;
+    let again = "DROP TABLE dbo.Orders; CREATE TABLE dbo.Orders (id int NOT NULL PRIMARY KEY, name nvarchar(40) NULL, \
+                 updated_at datetime2(3) NOT NULL)";
+    for (drop, status) in [
+        (again, RunStatus::Gap),
+        ("DROP TABLE dbo.Orders", RunStatus::Failed),
+    ] {
+        world.mirror(drop);
+        world.sql("UPDATE dbo.Orders SET name = N'later' WHERE id = 1");
+        pass(&world);
+        let report = world.run(world.plain_route(&table())).await;
+        assert_eq!(report.metadata.status, status, "{:?}", report.errors);
+        let mut full = world.plain_route(&table());
+        full.0.iter_mut().for_each(|sync| sync.full = true);
+        let report = world.run(full).await;
+        assert_eq!(
+            report.metadata.status,
+            RunStatus::Succeeded,
+            "{:?}",
+            report.errors
+        );
+        expect_equal(&world).await;
+        world.sql("DELETE FROM dbo.Orders WHERE id = (SELECT MAX(id) FROM dbo.Orders)");
+        run(&world).await;
+        expect_equal(&world).await;
+    }
+}

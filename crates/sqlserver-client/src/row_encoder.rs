@@ -85,7 +85,9 @@ fn refused(field: &Field, ty: SqlType, why: &'static str) -> Error {
         format!("a value does not fit column {name:?} of type {ty}: {why}"),
     );
     match why {
-        PADDED => error.hint("make it a varchar, nvarchar or varbinary column, which keeps values as they are"),
+        PADDED => {
+            error.hint("make it a varchar, nvarchar or varbinary column, which keeps values as they are")
+        }
         _ => error,
     }
 }

@@ -128,7 +128,10 @@ impl Entry<'_> {
                 Some(mark) => Param::new("mark", mark),
                 None => Param::typed("mark", Value::Null, SqlType::NText),
             },
-            Param::new("batch", self.batch.map_or(Value::Null, |batch| batch.as_str().into())),
+            Param::new(
+                "batch",
+                self.batch.map_or(Value::Null, |batch| batch.as_str().into()),
+            ),
         ])
     }
 }

@@ -96,11 +96,7 @@ async fn create(connection: &mut Connection, prepare: &Prepare, prepared: &mut P
 }
 
 /// The table and the note that it is ours, in one transaction: without the note it would be somebody else's.
-async fn create_noted(
-    connection: &mut Connection,
-    prepare: &Prepare,
-    statements: &[String],
-) -> Result<()> {
+async fn create_noted(connection: &mut Connection, prepare: &Prepare, statements: &[String]) -> Result<()> {
     create_marks(connection).await?;
     for statement in statements {
         connection.execute(statement, &[]).await?;
@@ -311,7 +307,10 @@ fn notes(info: &TableInfo, schema: &Arc<TableSchema>) -> Vec<String> {
             ));
         }
     }
-    let unique = info.indexes.iter().filter(|index| index.unique && !index.disabled);
+    let unique = info
+        .indexes
+        .iter()
+        .filter(|index| index.unique && !index.disabled);
     for index in unique.filter(|index| !is_of_key(index, info, schema)) {
         notes.push(format!("the unique index {:?} can refuse rows", index.name));
     }

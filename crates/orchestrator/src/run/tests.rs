@@ -104,7 +104,11 @@ async fn a_table_that_fails_does_not_stop_the_others() {
     assert_eq!(report.errors[0].kind, "denied");
     assert_eq!(report.checkpoint.state_version, 1);
     assert_eq!(report.metadata.started_at, "2026-01-01T00:00:00.000Z");
-    assert_eq!(shop.iceberg.rests(), 3, "each target rests at the end of its table");
+    assert_eq!(
+        shop.iceberg.rests(),
+        3,
+        "each target rests at the end of its table"
+    );
 }
 
 #[tokio::test(start_paused = true)]

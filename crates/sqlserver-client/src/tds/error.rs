@@ -230,7 +230,9 @@ fn kind_of(number: u32, class: i32) -> ErrorKind {
     match number {
         // The server has undone the work: repeat the transaction. 1222 is a lock timeout. What is created is looked for first, so of 2705,
         // 2714 and 2759 (it is there already) the cause is somebody who created it at the same time.
-        1204 | 1205 | 1222 | 2705 | 2714 | 2759 | 3960 | 3961 | 41301 | 41302 | 41305 | 41325 | 41839 => ErrorKind::Transient,
+        1204 | 1205 | 1222 | 2705 | 2714 | 2759 | 3960 | 3961 | 41301 | 41302 | 41305 | 41325 | 41839 => {
+            ErrorKind::Transient
+        }
         // Reconnect, then repeat.
         64
         | 121
@@ -369,7 +371,11 @@ mod tests {
                  System.FormatException: 24114: The label SECRET in the input well-known text (WKT) is not valid.",
                 "A .NET Framework error occurred during execution of user-defined routine or aggregate \"geography\": …",
             ),
-            (547, "The INSERT statement conflicted with \"FK\".", "The INSERT statement conflicted with \"FK\"."),
+            (
+                547,
+                "The INSERT statement conflicted with \"FK\".",
+                "The INSERT statement conflicted with \"FK\".",
+            ),
         ] {
             assert_eq!(server(number, 16, message).into_error().message(), told);
         }

@@ -114,10 +114,7 @@ async fn a_sync_with_another_target_begins_there_anew() {
     };
     let error = case.sink.prepare(&full).await.unwrap_err();
     assert!(error.advice().contains("adopt"), "{error}");
-    case.sink
-        .prepare(&Prepare { adopt: true, ..full })
-        .await
-        .unwrap();
+    case.sink.prepare(&Prepare { adopt: true, ..full }).await.unwrap();
     replace(&case).await;
     case.table = TableName::new("dbo", "T");
     is_a_gap(&case).await;
@@ -158,7 +155,9 @@ async fn a_mirror_that_replaces_everything_may_begin_with_foreign_rows() {
         ..ApplyOptions::default()
     })
     .await;
-    place.run(&[CREATE, "INSERT INTO dbo.T VALUES (9, N'foreign', 9)"]).await;
+    place
+        .run(&[CREATE, "INSERT INTO dbo.T VALUES (9, N'foreign', 9)"])
+        .await;
     let case = Case::new(place, sample_schema(true));
     let full = Prepare {
         replace: true,

@@ -223,7 +223,10 @@ async fn many_tables_are_created_side_by_side_in_a_fresh_database() {
                 // As every caller does with what may be repeated.
                 let mut ended = sink.prepare(&create).await;
                 for _ in 0..8 {
-                    if ended.as_ref().is_err_and(|error| error.kind() == ErrorKind::Transient) {
+                    if ended
+                        .as_ref()
+                        .is_err_and(|error| error.kind() == ErrorKind::Transient)
+                    {
                         ended = sink.prepare(&create).await;
                     }
                 }

@@ -396,7 +396,9 @@ async fn a_key_may_be_longer_than_a_clustered_index_takes() {
     let case = case(create, schema, ApplyOptions::default()).await;
     case.apply("first", rows, &[Op::Upsert; 2]).await.unwrap();
     assert_eq!(
-        case.place.value("SELECT MAX(DATALENGTH(k)) AS n FROM dbo.T").await,
+        case.place
+            .value("SELECT MAX(DATALENGTH(k)) AS n FROM dbo.T")
+            .await,
         "1700"
     );
 }
