@@ -434,3 +434,26 @@ async fn a_sink_at_rest_holds_no_connection_but_that_of_staged_rows() {
     .await
     .unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_a_column_would_pad_is_refused() {
+    for (column, fits, short) in [
+        ("char(4) COLLATE Latin1_General_CI_AS", "ab  ", "ab"),
+        ("nchar(2)", "日本", "日"),
+        // These characters travel as nvarchar.
+        ("char(4) COLLATE Japanese_CI_AS", "日本", "日"),
+        ("char(4) COLLATE Japanese_CI_AS", "日b ", "日b"),
+    ] {
+        let create = format!("CREATE TABLE dbo.T (k varchar(10) NOT NULL PRIMARY KEY, c {column} NULL)");
+        let (schema, rows) = texts(&[("k", &["a", "b"]), ("c", &[fits, short])], &[0]);
+        let case = case(&create, schema, ApplyOptions::default()).await;
+        case.apply("first", rows.slice(0, 1), &[Op::Upsert])
+            .await
+            .unwrap();
+        let error = case.stage(rows.slice(1, 1), &[Op::Upsert]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Data, "{column}: {error}");
+        assert!(error.message().contains("pad"), "{column}: {error}");
+        let held = "SELECT CAST(c AS nvarchar(4)) COLLATE DATABASE_DEFAULT AS c FROM dbo.T";
+        assert_eq!(case.place.value(held).await, fits, "{column}");
+    }
+}

@@ -110,6 +110,17 @@ async fn a_conflict_without_another_commit_is_redone() {
     }
 }
 
+/// Nobody else is blamed for rows that were lost with their connection.
+#[tokio::test(start_paused = true)]
+async fn conflicts_without_another_commit_are_told_as_what_they_are() {
+    let world = World::new(1, TIMESTAMP, true);
+    world.put(0..9, "row");
+    let outcome = process(&world, vec![Some(Fault::Conflict); 20]).run().await;
+    let error = outcome.error.as_ref().unwrap();
+    assert!(failed_as(&outcome, ErrorKind::Transient), "{error:?}");
+    assert!(error.message.contains("void"), "{error:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_was_staged_is_thrown_away_only_after_a_definite_conflict() {
     for (faults, thrown_away) in [
