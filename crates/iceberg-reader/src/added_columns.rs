@@ -1,9 +1,10 @@
 //! Rows that have something in columns that were not delivered before.
 //!
 //! A column that is added with a default, renamed, or written between a look at the columns and a cut changes no file that a difference of snapshots
-//! looks at. So the changes after a position that does not claim such a column begin with the rows that have a value there, as
-//! the position's snapshot holds them. Only what comes after claims the column.
+//! looks at. So the changes after a position that does not claim such a column end with the rows that have a value there, as the newest
+//! snapshot holds them. Only their end claims the column.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::Array;
@@ -11,14 +12,41 @@ use arrow_schema::Schema;
 use futures::TryStreamExt;
 use iceberg_table::{LiveFile, RowRanges, TableHandle};
 use model::{ChangeBatch, Op, Presence, Result, TableName, TableSchema};
+use serde::{Deserialize, Serialize};
 
 use crate::file_lists::FileList;
 use crate::file_scan::{FilePart, FileScan};
 use crate::snapshot_diff::Changes;
 
+/// What a target holds under the names of columns, in lower case: the field whose values it has, or those of a column that the table no longer
+/// has under this name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Delivered(BTreeMap<String, Option<i32>>);
+
+impl Delivered {
+    /// The columns of a table as it is now.
+    pub(crate) fn of(table: &TableHandle) -> Self {
+        let schema = table.metadata().current_schema();
+        let fields = schema.as_struct().fields().iter();
+        Self(
+            fields
+                .map(|field| (field.name.to_lowercase(), Some(field.id)))
+                .collect(),
+        )
+    }
+
+    /// The same after these were delivered as well.
+    pub(crate) fn followed_by(&self, next: &Self) -> Self {
+        let mut all: BTreeMap<_, _> = self.0.keys().map(|name| (name.clone(), None)).collect();
+        all.extend(next.0.clone());
+        Self(all)
+    }
+}
+
 /// What was not delivered of the rows that were.
 #[derive(Debug, PartialEq, Eq)]
-enum Lacking {
+pub(crate) enum Lacking {
     /// Nothing.
     Nothing,
     /// The values of these columns, where a target has NULL.
@@ -28,37 +56,25 @@ enum Lacking {
 }
 
 impl Lacking {
-    /// What a target lacks that was given the columns of the schema with the id `delivered`; `None` if nobody knows.
-    fn of(table: &TableHandle, schema: &TableSchema, delivered: Option<i32>) -> Result<Self> {
-        let metadata = table.metadata();
-        let current = metadata.current_schema();
-        let Some(delivered) = delivered.and_then(|id| metadata.schema_by_id(id)) else {
-            return Ok(Self::Rows);
+    /// What a target lacks that has been given `delivered`; `None` if nobody knows.
+    pub(crate) fn of(table: &TableHandle, schema: &TableSchema, delivered: Option<&Delivered>) -> Self {
+        let Some(Delivered(delivered)) = delivered else {
+            return Self::Rows;
         };
-        // Schemas that were removed, and a return to an older one, hide what a name once meant.
-        let newest = current.schema_id();
-        let is_whole =
-            delivered.schema_id() <= newest && (0..newest).all(|id| metadata.schema_by_id(id).is_some());
+        let current = table.metadata().current_schema();
         let mut columns = Vec::new();
         for (index, field) in schema.arrow().fields().iter().enumerate() {
             let id = current.field_by_name(field.name()).map(|field| field.id);
-            match delivered.field_by_name_case_insensitive(field.name()) {
-                Some(known) if Some(known.id) == id => {}
-                Some(_) => return Ok(Self::Rows),
+            match delivered.get(&field.name().to_lowercase()) {
                 None => columns.push(index),
+                Some(known) if *known == id => {}
+                Some(_) => return Self::Rows,
             }
         }
-        let was_there = |index: &usize| {
-            let name = schema.arrow().field(*index).name();
-            metadata.schemas_iter().any(|older| {
-                older.schema_id() < newest && older.field_by_name_case_insensitive(name).is_some()
-            })
-        };
-        Ok(match columns.is_empty() {
+        match columns.is_empty() {
             true => Self::Nothing,
-            false if !is_whole || columns.iter().any(was_there) => Self::Rows,
             false => Self::Columns(columns),
-        })
+        }
     }
 }
 
@@ -73,18 +89,18 @@ pub(crate) struct AddedColumns {
 }
 
 impl AddedColumns {
-    /// The rows of `files` that lack something; `None` if nothing is lacking. `delivered` is the id of the schema whose columns the position claims.
+    /// The rows of `files`; `None` if nothing is lacking.
     pub(crate) fn new(
         table: &TableHandle,
         schema: &Arc<TableSchema>,
         scan: &Arc<FileScan>,
         files: FileList,
-        delivered: Option<i32>,
+        lacking: &Lacking,
     ) -> Result<Option<Self>> {
-        let columns = match Lacking::of(table, schema, delivered)? {
+        let columns = match lacking {
             Lacking::Nothing => return Ok(None),
             Lacking::Rows => None,
-            Lacking::Columns(columns) => Some(FileScan::new(table, &*narrowed(schema, &columns)?)?),
+            Lacking::Columns(columns) => Some(FileScan::new(table, &*narrowed(schema, columns)?)?),
         };
         Ok(Some(Self {
             table: table.name().clone(),

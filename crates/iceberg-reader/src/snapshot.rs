@@ -5,6 +5,8 @@ use iceberg_table::TableHandle;
 use model::{Error, ErrorKind, Position, Result, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::added_columns::Delivered;
+
 /// The kind of a position that is a snapshot.
 const KIND: &str = "snapshot";
 
@@ -91,10 +93,9 @@ pub(crate) struct SnapshotPosition {
     table: String,
     /// The snapshot; `None` for a table that has none yet.
     pub(crate) snapshot: Option<i64>,
-    /// The id of the schema whose columns were delivered, of rows that are in the snapshot too. A column that it lacks, or that had
-    /// another name there, was not.
+    /// The columns that were delivered, of rows that are in the snapshot; `None` if nobody knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) schema: Option<i32>,
+    pub(crate) delivered: Option<Delivered>,
     /// The snapshot that some, and perhaps not all, changes were told of already. What follows starts with all of them again: a row
     /// that changed on the way there and changed back later is no change any more, and would stay as it was told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -108,8 +109,8 @@ pub(crate) struct Place {
     pub(crate) snapshot: Option<SnapshotRef>,
     /// The snapshot that some changes were told of already.
     pub(crate) toward: Option<SnapshotRef>,
-    /// The id of the schema whose columns were delivered.
-    pub(crate) schema: Option<i32>,
+    /// The columns that were delivered; `None` if nobody knows.
+    pub(crate) delivered: Option<Delivered>,
 }
 
 /// Whether a position can still be read from.
@@ -121,12 +122,16 @@ pub(crate) enum Reach {
 }
 
 impl SnapshotPosition {
-    /// The position of `snapshot` in `table`, with the columns of the schema with this id.
-    pub(crate) fn of(table: &TableHandle, snapshot: Option<&SnapshotRef>, schema: i32) -> Self {
+    /// The position of `snapshot` in `table`, with these columns.
+    pub(crate) fn of(
+        table: &TableHandle,
+        snapshot: Option<&SnapshotRef>,
+        delivered: Option<Delivered>,
+    ) -> Self {
         Self {
             table: table.metadata().uuid().to_string(),
             snapshot: snapshot.map(|snapshot| snapshot.snapshot_id()),
-            schema: Some(schema),
+            delivered,
             toward: None,
         }
     }
@@ -198,7 +203,7 @@ pub(crate) fn reach(table: &TableHandle, position: &Position) -> Result<Reach> {
         ));
     }
     let mut place = Place {
-        schema: wanted.schema,
+        delivered: wanted.delivered,
         ..Place::default()
     };
     for (wanted, found) in [

@@ -16,8 +16,8 @@ use model::{
 };
 use tokio::time::{sleep, timeout};
 
-use crate::added_columns::AddedColumns;
-use crate::background::produce;
+use crate::added_columns::{AddedColumns, Delivered, Lacking};
+use crate::background::{Output, produce};
 use crate::file_groups::{self, FileBound};
 use crate::file_lists::{FileList, FileLists};
 use crate::file_scan::{FilePart, FileScan};
@@ -44,9 +44,8 @@ pub struct IcebergSource {
     /// Where a first copy of each table reads: at its newest cut, or where increments would continue from. A row that changed
     /// after that and changed back would otherwise be copied as it was in between, and no increment would correct it.
     copied: Mutex<HashMap<TableName, Position>>,
-    /// The id of the schema that each table was last described by. Rows are read in its columns from then on, whatever comes to
-    /// the table meanwhile.
-    described: Mutex<HashMap<TableName, i32>>,
+    /// The columns that each table was last described with. Rows are read in them from then on, whatever comes to the table meanwhile.
+    described: Mutex<HashMap<TableName, Delivered>>,
     files: FileLists,
     difference_memory: usize,
 }
@@ -96,7 +95,8 @@ impl IcebergSource {
         let newest = async {
             let handle = self.load(table).await?;
             let snapshot = self.choice.resolve(&handle)?;
-            let newest = handle.metadata().current_schema_id();
+            let held = SnapshotPosition::parse(after)?.delivered;
+            let newest = held.map(|held| held.followed_by(&Delivered::of(&handle)));
             SnapshotPosition::of(&handle, snapshot.as_ref(), newest).to_position()
         };
         match timeout(LONGEST_LOOK, newest).await {
@@ -115,39 +115,44 @@ impl IcebergSource {
         self.copied.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The position of a snapshot with the columns that are delivered now.
-    fn position(&self, table: &TableHandle, snapshot: Option<&SnapshotRef>) -> SnapshotPosition {
-        let described = self.described().get(table.name()).copied();
-        let schema = described.unwrap_or_else(|| table.metadata().current_schema_id());
-        SnapshotPosition::of(table, snapshot, schema)
+    /// What a target has been given once it has what is read now, if it had `before`.
+    fn delivered(&self, table: &TableHandle, before: Option<&Delivered>) -> Delivered {
+        let described = self.described().get(table.name()).cloned();
+        let now = described.unwrap_or_else(|| Delivered::of(table));
+        before.map_or_else(|| now.clone(), |before| before.followed_by(&now))
     }
 
-    fn described(&self) -> MutexGuard<'_, HashMap<TableName, i32>> {
+    fn described(&self) -> MutexGuard<'_, HashMap<TableName, Delivered>> {
         self.described.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What leads from `start` to `upto`: the rows that lack a column, and the differences: one, or two where a former one was
-    /// perhaps told in part; none where there is nothing to compare.
+    /// What leads from `start` to `upto`.
     async fn steps(
         &self,
         table: &TableHandle,
         schema: &Arc<TableSchema>,
         start: Place,
         upto: &Position,
-    ) -> Result<(Option<AddedColumns>, Vec<SnapshotDiff>)> {
+    ) -> Result<Steps> {
         let scan = FileScan::new(table, schema)?;
-        let held = self.files.of(table, start.snapshot.as_ref()).await?;
-        let added = AddedColumns::new(table, schema, &scan, held, start.schema)?;
+        let lacking = Lacking::of(table, schema, start.delivered.as_ref());
+        let newest = place_of(table, upto)?.snapshot;
+        let complete = Some(self.delivered(table, start.delivered.as_ref()));
+        let claimed = match lacking {
+            Lacking::Nothing => complete.clone(),
+            _ => start.delivered,
+        };
+        let at = |snapshot: Option<&SnapshotRef>| SnapshotPosition::of(table, snapshot, claimed.clone());
         let mut stops = vec![start.snapshot];
         stops.extend(start.toward.map(Some));
-        stops.push(place_of(table, upto)?.snapshot);
+        stops.push(newest.clone());
         stops.dedup_by_key(|stop| stop.as_ref().map(|snapshot| snapshot.snapshot_id()));
         let mut legs = Vec::new();
         for leg in stops.windows(2) {
             let [before, newer] = leg else { continue };
             let on_the_way = newer
                 .as_ref()
-                .map(|newer| self.position(table, before.as_ref()).toward(newer).to_position());
+                .map(|newer| at(before.as_ref()).toward(newer).to_position());
             legs.push(SnapshotDiff {
                 table: table.name().clone(),
                 schema: schema.clone(),
@@ -155,11 +160,21 @@ impl IcebergSource {
                 before: self.files.of(table, before.as_ref()).await?,
                 after: self.files.of(table, newer.as_ref()).await?,
                 on_the_way: on_the_way.transpose()?,
-                end: self.position(table, newer.as_ref()).to_position()?,
+                end: at(newer.as_ref()).to_position()?,
                 memory: self.difference_memory,
             });
         }
-        Ok((added, legs))
+        let files = match lacking {
+            Lacking::Nothing => FileList::default(),
+            _ => self.files.of(table, newest.as_ref()).await?,
+        };
+        Ok(Steps {
+            legs,
+            added: AddedColumns::new(table, schema, &scan, files, &lacking)?,
+            differences_end: at(newest.as_ref()).to_position()?,
+            end: SnapshotPosition::of(table, newest.as_ref(), complete).to_position()?,
+            memory: self.difference_memory,
+        })
     }
 
     /// The snapshot that a first copy reads.
@@ -172,13 +187,44 @@ impl IcebergSource {
     }
 }
 
+/// What leads from one position to another.
+struct Steps {
+    /// The differences: one, or two where a former one was perhaps told in part; none where there is nothing to compare.
+    legs: Vec<SnapshotDiff>,
+    /// The rows that lack a column.
+    added: Option<AddedColumns>,
+    /// What a commit may claim between the two.
+    differences_end: Position,
+    /// What it may claim after all of it.
+    end: Position,
+    memory: usize,
+}
+
+impl Steps {
+    async fn run(self, output: &Output<SourceEvent>) -> Result<()> {
+        let nothing_told = self.legs.is_empty();
+        for leg in self.legs {
+            leg.run(output).await?;
+        }
+        match self.added {
+            Some(added) => {
+                let mut changes = Changes::new(output, Some(self.differences_end), self.memory);
+                added.run(&mut changes).await?;
+            }
+            None if nothing_told => {}
+            // The last difference has said so.
+            None => return Ok(()),
+        }
+        output.send(SourceEvent::Boundary { at: self.end }).await
+    }
+}
+
 #[async_trait]
 impl ChangeSource for IcebergSource {
     async fn describe(&self, table: &TableName) -> Result<Description> {
         let handle = self.load(table).await?;
         let schema = handle.schema()?;
-        self.described()
-            .insert(table.clone(), handle.metadata().current_schema_id());
+        self.described().insert(table.clone(), Delivered::of(&handle));
         let snapshot = self.choice.resolve(&handle)?;
         let tracking = if schema.has_key() {
             Tracking::Incremental {
@@ -209,7 +255,9 @@ impl ChangeSource for IcebergSource {
         };
         let handle = self.load(table).await?;
         if let Some(Reach::Lost(why)) = after.map(|after| reach(&handle, after)).transpose()? {
-            let oldest = oldest(&handle).map(|snapshot| self.position(&handle, Some(snapshot)));
+            let delivered = self.delivered(&handle, None);
+            let oldest = oldest(&handle)
+                .map(|snapshot| SnapshotPosition::of(&handle, Some(snapshot), Some(delivered)));
             return Ok(Cut::Gap {
                 table: table.clone(),
                 why,
@@ -217,7 +265,10 @@ impl ChangeSource for IcebergSource {
             });
         }
         let snapshot = self.choice.resolve(&handle)?;
-        let upto = self.position(&handle, snapshot.as_ref()).to_position()?;
+        let held = after.map(SnapshotPosition::parse).transpose()?;
+        let held = held.and_then(|held| held.delivered);
+        let delivered = self.delivered(&handle, held.as_ref());
+        let upto = SnapshotPosition::of(&handle, snapshot.as_ref(), Some(delivered)).to_position()?;
         self.copied()
             .insert(table.clone(), after.unwrap_or(&upto).clone());
         Ok(Cut::Complete {
@@ -286,22 +337,9 @@ impl ChangeSource for IcebergSource {
         }
         let handle = self.load(table).await?;
         let start = place_of(&handle, after)?;
-        let (added, legs) = self.steps(&handle, schema, start, upto).await?;
-        let (after, upto) = (after.clone(), upto.clone());
-        let memory = self.difference_memory;
+        let steps = self.steps(&handle, schema, start, upto).await?;
         Ok(produce(move |output| {
-            Box::pin(async move {
-                if let Some(added) = added {
-                    added.run(&mut Changes::new(&output, Some(after), memory)).await?;
-                }
-                if legs.is_empty() {
-                    return output.send(SourceEvent::Boundary { at: upto }).await;
-                }
-                for leg in legs {
-                    leg.run(&output).await?;
-                }
-                Ok(())
-            })
+            Box::pin(async move { steps.run(&output).await })
         }))
     }
 

@@ -21,6 +21,8 @@ pub enum ErrorKind {
     Denied,
     /// The other side cannot do what was asked, or a type or feature is not mapped.
     Unsupported,
+    /// A server refused a statement, for a reason that it gives and that is none of the others.
+    Refused,
     /// Two schemas do not fit each other.
     SchemaMismatch,
     /// A value cannot be represented where it should go.
@@ -75,6 +77,9 @@ impl ErrorKind {
             }
             Self::Denied => "grant what is missing; `sync-cli check` prints the T-SQL",
             Self::Unsupported => "exclude the column or table, or use a server that supports it",
+            Self::Refused => {
+                "look up the error's number in the server's documentation and mend its cause, then run again"
+            }
             Self::SchemaMismatch => "compare both shapes with `sync-cli plan` and change one of them",
             Self::Data => "correct the value at its source, or allow the loss by name in the configuration",
             Self::Constraint => "correct the row or the target's constraint, then run again",
@@ -97,6 +102,7 @@ impl ErrorKind {
             Self::NotFound => "not_found",
             Self::Denied => "denied",
             Self::Unsupported => "unsupported",
+            Self::Refused => "refused",
             Self::SchemaMismatch => "schema_mismatch",
             Self::Data => "data",
             Self::Constraint => "constraint",

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, Int32Array, RecordBatch};
+use arrow_array::{ArrayRef, BooleanArray, Int32Array, RecordBatch};
+use arrow_select::nullif::nullif;
 use futures::StreamExt;
-use model::{Batches, ChangeBatch, Error, ErrorKind, Result, Staged, SyncId, TableName, TableSchema};
+use model::{Batches, ChangeBatch, Error, ErrorKind, Op, Result, Staged, SyncId, TableName, TableSchema};
 use serde::{Deserialize, Serialize};
 use sqlserver_client::ddl::ColumnDefinition;
 use sqlserver_client::{BulkColumn, ConnectOptions, Connection, SqlType, TableShape, quote};
@@ -158,16 +159,7 @@ impl Session {
 
     async fn load(&mut self, stage: &str, rows: Batches) -> Result<u64> {
         let columns = self.bulk_columns();
-        let staged = self.target.columns.iter();
-        let staged: Vec<_> = staged
-            .map(|column| {
-                (
-                    column.source,
-                    column.name.clone(),
-                    StagedVariant::of(column).is_some(),
-                )
-            })
-            .collect();
+        let staged: Vec<_> = self.target.columns.iter().map(StagedColumn::of).collect();
         let batches = rows.map(move |batch| batch.and_then(|batch| staged_batch(&batch, &staged)));
         self.connection
             .bulk_load(&quote::identifier(stage), &columns, batches)
@@ -378,19 +370,47 @@ fn staged_column(column: &TargetColumn, ty: SqlType) -> ColumnDefinition {
     }
 }
 
-/// The operations and the columns that are written, by index and name. Variants come as two columns.
-fn staged_batch(batch: &ChangeBatch, columns: &[(usize, String, bool)]) -> Result<RecordBatch> {
+/// A column of a change batch that is written to a staging table.
+struct StagedColumn {
+    /// Its place in the batch.
+    source: usize,
+    name: String,
+    in_key: bool,
+    /// Whether it is of variants, which come as two columns.
+    variants: bool,
+}
+
+impl StagedColumn {
+    fn of(column: &TargetColumn) -> Self {
+        Self {
+            source: column.source,
+            name: column.name.clone(),
+            in_key: column.in_key,
+            variants: StagedVariant::of(column).is_some(),
+        }
+    }
+}
+
+/// The operations and the columns that are written. Of a row to delete only the key: what else it held may no longer fit the target.
+fn staged_batch(batch: &ChangeBatch, columns: &[StagedColumn]) -> Result<RecordBatch> {
     let misfit = |error| Error::internal("a change batch does not have its schema").caused_by(error);
-    let sources: Vec<_> = columns.iter().map(|(source, ..)| *source).collect();
+    let sources: Vec<_> = columns.iter().map(|column| column.source).collect();
     let values = batch.rows.project(&sources).map_err(misfit)?;
-    let ops: Int32Array = batch.ops.values().iter().map(|op| i32::from(*op)).collect();
+    let codes = batch.ops.values();
+    let ops: Int32Array = codes.iter().map(|op| i32::from(*op)).collect();
+    let deleted: BooleanArray = codes.iter().map(|op| Some(*op == Op::Delete as i8)).collect();
     let mut all: Vec<(&str, ArrayRef, bool)> = vec![(OP, Arc::new(ops), false)];
-    for ((_, name, variant), array) in columns.iter().zip(values.columns()) {
-        if *variant {
-            let [types, texts] = variants::take_apart(array).map_err(|error| error.with("column", name))?;
-            all.extend([(name.as_str(), types, true), (name.as_str(), texts, true)]);
+    for (column, array) in columns.iter().zip(values.columns()) {
+        let name = column.name.as_str();
+        let array = match column.in_key || deleted.true_count() == 0 {
+            true => array.clone(),
+            false => nullif(array, &deleted).map_err(misfit)?,
+        };
+        if column.variants {
+            let [types, texts] = variants::take_apart(&array).map_err(|error| error.with("column", name))?;
+            all.extend([(name, types, true), (name, texts, true)]);
         } else {
-            all.push((name, array.clone(), true));
+            all.push((name, array, true));
         }
     }
     RecordBatch::try_from_iter_with_nullable(all).map_err(misfit)

@@ -208,6 +208,32 @@ async fn a_target_follows_columns_that_no_file_tells_of() {
     assert_eq!(target.told, 0);
 }
 
+/// A catalog gives an older schema's id to the same columns again; what a target was given meanwhile is not forgotten.
+#[tokio::test]
+async fn a_name_that_goes_and_comes_again_is_told_anew() {
+    let lake = lake().await;
+    let mut target = Target::default();
+    target.follows(&lake, "the copy").await;
+    lake.evolve(|fields| renamed(fields, "name", "title")).await;
+    target.follows(&lake, "renamed").await;
+    lake.evolve(|fields| renamed(fields, "title", "name")).await;
+    let row = SampleRow {
+        id: 1,
+        name: None,
+        amount: Some(1),
+    };
+    lake.commit(Change {
+        delete: Some(sample_batch(std::slice::from_ref(&row)).project(&[0]).unwrap()),
+        files: vec![sample_batch(&[row])],
+        ..Change::default()
+    })
+    .await;
+    target.follows(&lake, "renamed back, and emptied").await;
+    lake.evolve(|fields| renamed(fields, "name", "title")).await;
+    target.follows(&lake, "renamed again").await;
+    assert_eq!(target.rows[&1]["title"], None);
+}
+
 /// Dropped and added again between two runs, and swapped: the names are the same, the columns are not.
 #[tokio::test]
 async fn the_name_of_another_column_is_not_taken_for_the_same() {

@@ -258,7 +258,7 @@ fn kind_of(number: u32, class: i32) -> ErrorKind {
         | 40540
         | 40613
         | 49918..=49920 => ErrorKind::Unavailable,
-        701 | 802 | 1101 | 1105 | 8645 | 8651 | 9002 | 40544 => ErrorKind::Exhausted,
+        701 | 802 | 1101 | 1105 | 8645 | 8651 | 9002 | 40544 | 40549..=40553 => ErrorKind::Exhausted,
         207 | 208 | 911 | 942 | 2812 | 4701 | 15151 => ErrorKind::NotFound,
         229 | 230 | 262 | 297 | 300 | 916 | 1088 | 15247 | 18456 => ErrorKind::Denied,
         515 | 547 | 1505 | 2601 | 2627 | 3726 | 8672 => ErrorKind::Constraint,
@@ -271,7 +271,7 @@ fn kind_of(number: u32, class: i32) -> ErrorKind {
         _ if class >= 20 => ErrorKind::Unavailable,
         // What a trigger of the database throws.
         OWN_MESSAGES.. => ErrorKind::Constraint,
-        _ if REFUSALS.contains(&class) => ErrorKind::Unsupported,
+        _ if REFUSALS.contains(&class) => ErrorKind::Refused,
         _ => ErrorKind::Internal,
     }
 }
@@ -316,7 +316,8 @@ mod tests {
             (2628, 16, ErrorKind::Data),
             (8115, 16, ErrorKind::Data),
             (3952, 16, ErrorKind::Unsupported),
-            (4928, 16, ErrorKind::Unsupported),
+            (4928, 16, ErrorKind::Refused),
+            (40552, 16, ErrorKind::Exhausted),
             (4928, 17, ErrorKind::Internal),
             (50_000, 16, ErrorKind::Constraint),
             (99_999, 16, ErrorKind::Constraint),
