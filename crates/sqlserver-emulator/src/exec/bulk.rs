@@ -11,7 +11,7 @@ use crate::error::{SqlError, SqlResult};
 use crate::eval::convert_value;
 use crate::session::{BulkLoad, BulkRows, BulkTarget};
 use crate::store::{Column, Form, Stored, Table, TableId};
-use crate::types::{Length, SqlType};
+use crate::types::{Length, SqlType, TypeInfo};
 use crate::value::Value;
 
 impl Run<'_> {
@@ -89,7 +89,7 @@ impl Run<'_> {
         let forms = store.tables.get(&id)?.forms();
         let columns = table.columns.iter().zip(forms);
         let fitting = columns.map(|(column, form)| BulkColumn {
-            ty: column.info.ty,
+            info: column.info,
             takes_null: column.info.nullable && (bulk.keep_nulls || column.default.is_none()),
             form: *form,
         });
@@ -106,15 +106,14 @@ impl Run<'_> {
         let mut changes = Vec::with_capacity(rows.len());
         for row in rows {
             let mut given = Vec::with_capacity(row.len());
-            for ((value, at), column) in row.into_iter().zip(&load.places).zip(&load.target.columns) {
+            for (value, at) in row.into_iter().zip(&load.places) {
                 let target = &writer.table.columns[*at];
                 // Without KEEP_NULLS a NULL takes the column's default, and an identity its next value.
                 let generated = target.default.is_some() || target.identity.is_some();
                 if value.is_null() && generated && !load.keep_nulls {
                     continue;
                 }
-                let from = super::bind_query::info_of(column);
-                let value = convert_bulk(value, from, super::writer::unlimited(target.info))?;
+                let value = convert_bulk(value, super::writer::unlimited(target.info))?;
                 given.push((*at, value));
             }
             let values = writer.values(self, given)?;
@@ -155,23 +154,38 @@ impl Run<'_> {
     }
 }
 
-/// What a bulk load's column asks of a value that is kept as it comes.
+/// What a bulk load's column asks of a value that is kept at once.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BulkColumn {
-    ty: SqlType,
+    info: TypeInfo,
     /// NULL stays NULL.
     takes_null: bool,
     pub(crate) form: Option<Form>,
 }
 
 impl BulkColumn {
+    /// A value that is kept at once: as it comes, or a number or a time of another type than the column's, as FreeTDS announces each
+    /// `datetime2`. The value itself is given back where more has to be done or told.
+    pub(crate) fn fit<'v>(&self, value: Stored<'v>) -> Result<Stored<'v>, Stored<'v>> {
+        if self.takes(&value) {
+            return Ok(value);
+        }
+        match value {
+            Stored::Other(value) if !value.is_null() && self.form.is_some_and(Form::is_scalar) => {
+                let converted = convert_bulk(value.clone(), self.info);
+                converted.map(Stored::Other).map_err(|_| Stored::Other(value))
+            }
+            other => Err(other),
+        }
+    }
+
     /// Whether a value is of the column's type, and neither too long nor to be padded.
-    pub(crate) fn takes(&self, value: &Stored<'_>) -> bool {
+    fn takes(&self, value: &Stored<'_>) -> bool {
         let within = |length: usize, limit: Length| match limit {
             Length::Chars(most) => length <= usize::from(most),
             Length::Max => true,
         };
-        match (value, self.ty) {
+        match (value, self.info.ty) {
             (Stored::Other(Value::Null), _) => self.takes_null,
             (Stored::Other(Value::Str(_)), SqlType::NVarChar { len: Length::Max } | SqlType::NText) => true,
             (Stored::Other(Value::Bytes(_)), SqlType::VarBinary { len: Length::Max } | SqlType::Image) => {
@@ -199,17 +213,11 @@ impl BulkColumn {
 }
 
 /// The protocol has decoded the value as the type that the client announced; most need nothing more.
-fn convert_bulk(
-    value: Value,
-    announced: crate::types::TypeInfo,
-    target: crate::types::TypeInfo,
-) -> SqlResult<Value> {
+fn convert_bulk(value: Value, target: TypeInfo) -> SqlResult<Value> {
     let text = matches!(value, Value::Str(_)) && target.ty.is_character();
     let image = matches!((&value, target.ty), (Value::Bytes(_), SqlType::Image));
-    let own = value.own_type();
-    if text || image || own.is_none_or(|own| own == target.ty) {
-        return Ok(value);
+    match value.own_type() {
+        Some(own) if own != target.ty && !text && !image => convert_value(value, TypeInfo::new(own), target),
+        _ => Ok(value),
     }
-    let from = own.map_or(announced, crate::types::TypeInfo::new);
-    convert_value(value, from, target)
 }

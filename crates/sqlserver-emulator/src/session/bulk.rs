@@ -60,16 +60,21 @@ impl BulkRows {
 
     fn push(&mut self, value: Stored<'_>) {
         let column = self.columns.as_ref().and_then(|columns| columns.get(self.at));
-        match (&mut self.unfit, column) {
-            (None, Some(column)) if column.takes(&value) => {
-                self.builder.push_stored(value, column.form);
-                self.at += 1;
-            }
-            (unfit, _) => {
-                let own = unfit.get_or_insert_with(|| self.builder.finish().row().to_vec());
-                own.push(value.into_value());
-            }
-        }
+        let value = match column.filter(|_| self.unfit.is_none()) {
+            None => value,
+            Some(column) => match column.fit(value) {
+                Ok(value) => {
+                    self.builder.push_stored(value, column.form);
+                    self.at += 1;
+                    return;
+                }
+                Err(value) => value,
+            },
+        };
+        let unfit = self
+            .unfit
+            .get_or_insert_with(|| self.builder.finish().row().to_vec());
+        unfit.push(value.into_value());
     }
 
     fn end_row(&mut self) {

@@ -1,6 +1,6 @@
 //! INSERT BULK, and what large tables demand.
 
-use sqlserver_emulator::{Session, Value};
+use sqlserver_emulator::{Decimal, Session, Value};
 
 use crate::collect::{Collected, connect, engine, query, run};
 
@@ -37,6 +37,91 @@ fn a_bulk_load_takes_defaults_and_leaves_checks_alone() {
         query(&mut s, "SELECT is_not_trusted FROM sys.check_constraints"),
         "1"
     );
+}
+
+/// FreeTDS announces each `datetime2` with seven digits, for example.
+#[test]
+fn what_is_announced_as_another_type_is_converted_whichever_way_it_takes() {
+    let moment = |days, ticks| Value::DateTime2 {
+        days,
+        ticks,
+        scale: 7,
+    };
+    let last = 863_999_999_999;
+    let decimal = |unscaled, scale| {
+        Value::Decimal(Decimal {
+            unscaled,
+            precision: 18,
+            scale,
+        })
+    };
+    for (ty, given, kept) in [
+        (
+            "datetime2(3)",
+            moment(700_000, 12_344_999),
+            Ok((700_000, 12_340_000, 3)),
+        ),
+        (
+            "datetime2(3)",
+            moment(700_000, 12_345_000),
+            Ok((700_000, 12_350_000, 3)),
+        ),
+        ("datetime2(0)", moment(0, 4_999_999), Ok((0, 0, 0))),
+        ("datetime2(6)", moment(700_000, last), Ok((700_001, 0, 6))),
+        ("datetime2(7)", moment(3_652_058, last), Ok((3_652_058, last, 7))),
+        ("datetime2(3)", moment(3_652_058, last), Err(242)),
+    ] {
+        let kept = kept.map(|(days, ticks, scale)| Value::DateTime2 { days, ticks, scale });
+        assert_eq!(
+            loaded(ty, given.clone()),
+            (kept.clone(), kept),
+            "{given:?} as {ty}"
+        );
+    }
+    for (ty, given, kept) in [
+        (
+            "datetime",
+            moment(693_595, last),
+            Ok(Value::DateTime { days: 1, ticks: 0 }),
+        ),
+        ("datetime", moment(639_904, 0), Err(242)),
+        ("time(2)", moment(1, last), Ok(Value::Time { ticks: 0, scale: 2 })),
+        ("tinyint", Value::BigInt(255), Ok(Value::TinyInt(255))),
+        ("tinyint", Value::Int(256), Err(220)),
+        ("bigint", Value::SmallInt(-1), Ok(Value::BigInt(-1))),
+        ("decimal(18, 2)", decimal(12_345, 3), Ok(decimal(1_235, 2))),
+        ("decimal(18, 2)", decimal(10_i128.pow(17), 1), Err(8115)),
+        ("money", Value::Int(3), Ok(Value::Money(30_000))),
+        ("float", Value::Real(0.5), Ok(Value::Float(0.5))),
+    ] {
+        assert_eq!(
+            loaded(ty, given.clone()),
+            (kept.clone(), kept),
+            "{given:?} as {ty}"
+        );
+    }
+}
+
+/// What a column keeps of a value that a bulk load gives it, or the error: if the row may be kept at once, and if triggers are to be
+/// asked about it.
+fn loaded(ty: &str, value: Value) -> (Result<Value, i32>, Result<Value, i32>) {
+    let engine = engine();
+    let mut s = connect(&engine);
+    query(&mut s, &format!("CREATE TABLE t (id int NOT NULL, v {ty} NULL)"));
+    let mut way = |options: &str| {
+        let statement = format!("INSERT BULK t (id int, v {ty}){options}");
+        let rows = [
+            vec![Value::Int(1), value.clone()],
+            vec![Value::Int(2), Value::Null],
+        ];
+        let out = load(&mut s, &statement, rows.into_iter());
+        let kept = run(&mut s, "SELECT v FROM t WHERE id = 1; DELETE t");
+        match out.errors().first() {
+            Some(error) => Err(*error),
+            None => Ok(kept.results[0][0][0].clone()),
+        }
+    };
+    (way(""), way(" WITH (FIRE_TRIGGERS)"))
 }
 
 #[test]

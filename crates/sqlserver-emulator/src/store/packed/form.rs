@@ -140,6 +140,11 @@ impl Form {
         })
     }
 
+    /// Whether it is one of a number, a time or a GUID.
+    pub(crate) fn is_scalar(self) -> bool {
+        self.scalar_type().is_some()
+    }
+
     /// How a number or a time travels.
     pub(super) fn scalar_layout(self) -> Layout {
         self.fixed_length().map_or(Layout::ByteLength, Layout::Fixed)
