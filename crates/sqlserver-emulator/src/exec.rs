@@ -40,6 +40,7 @@ mod result;
 mod rows;
 mod run;
 mod scope;
+mod sent_join;
 mod settings;
 mod statement;
 mod transactions;

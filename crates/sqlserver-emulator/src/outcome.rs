@@ -134,12 +134,11 @@ pub trait Output: Send {
     fn columns(&mut self, columns: &[ResultColumn]) -> Flow;
     /// A row of the current result set.
     fn row(&mut self, row: &[Value]) -> Flow;
-    /// A row of the current result set as a table keeps it: these of its columns, in its order. The store is locked meanwhile: it must
-    /// not wait for the client. `hand_over` follows soon.
-    fn stored_row(&mut self, row: &Packed, columns: &[usize]) -> Flow {
-        let row = row.row();
-        let picked: Vec<Value> = columns.iter().filter_map(|at| row.get(*at).cloned()).collect();
-        self.row(&picked)
+    /// A row of the current result set as a table keeps it: these of its columns, in its order, and between them values that it does
+    /// not have, each with its place in the result. The store is locked meanwhile: it must not wait for the client. `hand_over` follows
+    /// soon.
+    fn stored_row(&mut self, row: &Packed, columns: &[usize], others: &[(usize, Value)]) -> Flow {
+        self.row(&row.merged(columns, others))
     }
     /// Lets go of what `stored_row` has gathered; waits for a client that reads slowly.
     fn hand_over(&mut self) -> Flow {

@@ -311,14 +311,15 @@ fn direction(index: &Index, equal: usize, wanted: &WantedOrder) -> Option<bool> 
     backwards
 }
 
-/// The columns that conditions name; none if there may be others.
-fn named_columns(conditions: &[Expr], columns: &[BoundColumn]) -> Option<Vec<usize>> {
-    if conditions.iter().any(has_subquery) {
-        return None;
-    }
+/// The columns that expressions name; none if there may be others.
+pub(super) fn named_columns<'e>(
+    exprs: impl IntoIterator<Item = &'e Expr>,
+    columns: &[BoundColumn],
+) -> Option<Vec<usize>> {
     let (mut named, mut clear) = (Vec::new(), true);
-    for condition in conditions {
-        walk(condition, &mut |e| {
+    for expr in exprs {
+        clear &= !has_subquery(expr);
+        walk(expr, &mut |e| {
             if let Expr::Column(name) = e {
                 match find_column(columns, name) {
                     Ok(column) => named.extend(column),

@@ -2,7 +2,7 @@
 
 use super::access::changes_collation;
 use super::draft::{Draft, LeafSource, places};
-use super::keys::{same_hash, same_order};
+use super::keys::{is_exact, same_hash, same_order};
 use super::plan::{JoinPlan, Lookup, Source};
 use super::scope::{Binder, BoundColumn, find_column};
 use crate::ast::{CompareOp, Expr, JoinKind};
@@ -37,8 +37,11 @@ impl Binder<'_> {
         let (residual, _) = self.over(both, |binder| binder.predicates(&residual));
         let lefts: Vec<_> = key_columns.iter().map(|columns| columns.0).collect();
         let rights: Vec<_> = key_columns.iter().map(|columns| columns.1).collect();
-        let lookup_left = self.lookup(left_table, &lefts)?;
-        let lookup_right = self.lookup(right_table, &rights)?;
+        let exact = keys
+            .iter()
+            .all(|(left, right)| is_exact(left.info().ty, right.info().ty));
+        let lookup_left = self.lookup(left_table, &lefts, exact)?;
+        let lookup_right = self.lookup(right_table, &rights, exact)?;
         Ok(Source::Join(Box::new(JoinPlan {
             kind,
             left_width: left.width(),
@@ -98,8 +101,14 @@ impl Binder<'_> {
         Ok(Some((left_key, right_key, columns)))
     }
 
-    /// The index with the most leading columns among `columns`, which are the plain columns of the join's keys.
-    fn lookup(&mut self, table: Option<TableId>, columns: &[Option<usize>]) -> SqlResult<Option<Lookup>> {
+    /// The index with the most leading columns among `columns`, which are the plain columns of the join's keys. `exact`: these are
+    /// equal only if they are in an index.
+    fn lookup(
+        &mut self,
+        table: Option<TableId>,
+        columns: &[Option<usize>],
+        exact: bool,
+    ) -> SqlResult<Option<Lookup>> {
         let Some(id) = table else { return Ok(None) };
         let table = self.session.table_definition(id)?;
         let mut best: Option<Lookup> = None;
@@ -110,7 +119,12 @@ impl Binder<'_> {
             let covering = |key: &crate::store::IndexKey| columns.iter().position(|c| *c == Some(key.column));
             let keys: Vec<usize> = index.keys.iter().map_while(covering).collect();
             if keys.len() > best.as_ref().map_or(0, |lookup| lookup.keys.len()) {
-                best = Some(Lookup { index: at, keys });
+                let exact = exact && (0..columns.len()).all(|column| keys.contains(&column));
+                best = Some(Lookup {
+                    index: at,
+                    keys,
+                    exact,
+                });
             }
         }
         Ok(best)

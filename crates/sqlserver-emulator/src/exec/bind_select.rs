@@ -1,5 +1,6 @@
 //! Binding one SELECT: its FROM and WHERE, its list, its order.
 
+use super::access::named_columns;
 use super::bind_query::{info_of, output_position, result_column};
 use super::draft::{Draft, places};
 use super::plan::{Node, QueryPlan, RowFunction, SelectPlan, SortKey, SortValue, Source, VariableAssignment};
@@ -70,6 +71,9 @@ impl Binder<'_> {
             .collect();
         let order = self.order(&query.order_by, &items, &named, select.distinct)?;
         let page = self.page(select, query)?;
+        let computed = items.iter().map(|item| &item.expr);
+        let computed = computed.filter(|expr| !matches!(expr, Expr::Column(_)));
+        let looked_at = named_columns(computed, &self.block().columns);
         let assignments = assignments(items)?;
         if !grouped && windows.is_empty() && filter.is_empty() {
             let bare = bound.iter().map(BoundExpr::as_column);
@@ -88,22 +92,21 @@ impl Binder<'_> {
                 _ => {}
             }
         }
-        Ok((
-            named,
-            SelectPlan {
-                source,
-                filter,
-                group,
-                having,
-                windows,
-                items: bound,
-                assignments,
-                distinct: select.distinct,
-                order,
-                presorted,
-                page,
-            },
-        ))
+        let plan = SelectPlan {
+            source,
+            filter,
+            group,
+            having,
+            windows,
+            items: bound,
+            looked_at,
+            assignments,
+            distinct: select.distinct,
+            order,
+            presorted,
+            page,
+        };
+        Ok((named, plan.flattened()))
     }
 
     /// Lets WHERE's conditions sink into the draft; what has to stay above is given back.

@@ -25,6 +25,8 @@ const NET: &str = "fn_cdc_get_net_changes_";
 
 /// `__$operation` among the columns of a change table.
 const OPERATION: usize = 3;
+/// The operation of a row as it was before an update.
+const BEFORE_UPDATE: i64 = 3;
 /// Columns of a change table that `fn_cdc_get_all_changes_…` gives before the captured ones.
 const ALL_COLUMNS: [usize; 4] = [0, 2, 3, 4];
 /// And `fn_cdc_get_net_changes_…`.
@@ -167,7 +169,7 @@ impl Run<'_> {
             range: between(from, to),
             backwards: false,
         };
-        let mut scan = ScanPlan::whole(range.instance.changes, range.read);
+        let scan = ScanPlan::whole(range.instance.changes, range.read);
         if range.net {
             let mut rows = Vec::new();
             self.visit(&scan, &[], access, &mut |_, row| {
@@ -185,18 +187,18 @@ impl Run<'_> {
             .table_definition(range.instance.changes)?
             .columns
             .len();
-        let given: Vec<usize> = kept(false, width).collect();
-        if let Some(wanted) = &range.wanted {
-            let wanted = wanted.iter().filter_map(|at| given.get(*at).copied());
-            scan.wanted = Some(wanted.chain([OPERATION]).collect());
-            scan.filtered = Some(Vec::new());
-        }
+        let is_wanted = |at: usize| range.wanted.as_ref().is_none_or(|wanted| wanted.contains(&at));
+        let given = kept(false, width).enumerate();
+        let mut given: Vec<_> = given
+            .map(|(at, column)| is_wanted(at).then_some(column))
+            .collect();
+        while given.pop_if(|last| last.is_none()).is_some() {}
         let old = option == "all update old";
-        self.visit(&scan, &[], access, &mut |run, row| {
-            if !old && operation(&row) == 3 {
+        self.visit_stored(&scan, access, &mut |run, _, row| {
+            if !old && row.value(OPERATION).as_integer() == Some(BEFORE_UPDATE) {
                 return Ok(Flow::Continue);
             }
-            each(run, given.iter().filter_map(|at| row.get(*at).cloned()).collect())
+            each(run, row.picked(&given))
         })
     }
 
@@ -235,7 +237,7 @@ impl Run<'_> {
             .collect();
         let mut keys: HashMap<Vec<u8>, usize> = HashMap::new();
         let mut by_key: Vec<Vec<Row>> = Vec::new();
-        for row in rows.into_iter().filter(|row| operation(row) != 3) {
+        for row in rows.into_iter().filter(|row| operation(row) != BEFORE_UPDATE) {
             let mut bytes = Vec::new();
             for at in &places {
                 if let (Some(value), Some(column)) = (row.get(*at), table.columns.get(*at)) {

@@ -92,9 +92,9 @@ impl TargetPlan {
     }
 
     /// The target's part of a row of the source.
-    pub(crate) fn own(&self, row: &Row) -> Row {
+    pub(crate) fn own<'r>(&self, row: &'r Row) -> &'r [Value] {
         let first = self.row_id - self.table.columns.len();
-        row[first..self.row_id].into()
+        &row[first..self.row_id]
     }
 }
 
@@ -214,7 +214,7 @@ impl Run<'_> {
         self.check_references(&writer, written.iter().flatten(), "UPDATE")?;
         let inserted: Vec<Row> = written.into_iter().flatten().collect();
         self.report(&plan, output.as_ref(), &found, Some(&inserted), "UPDATE")?;
-        let deleted: Vec<Row> = found.iter().map(|(_, row)| plan.own(row)).collect();
+        let deleted = self.old_rows(&writer, &plan, &found);
         self.check_referenced(&writer, deleted.iter().zip(inserted.iter().map(Some)), "UPDATE")?;
         self.fire(&writer, "UPDATE", &inserted, &deleted)?;
         Ok(found.len() as u64)
@@ -241,10 +241,19 @@ impl Run<'_> {
         let changes = found.iter().map(|(id, _)| Change::delete(*id)).collect();
         writer.write(self, changes)?;
         self.report(&plan, output.as_ref(), &found, None, "DELETE")?;
-        let deleted: Vec<Row> = found.iter().map(|(_, row)| plan.own(row)).collect();
+        let deleted = self.old_rows(&writer, &plan, &found);
         self.check_referenced(&writer, deleted.iter().map(|row| (row, None)), "DELETE")?;
         self.fire(&writer, "DELETE", &[], &deleted)?;
         Ok(found.len() as u64)
+    }
+
+    /// The rows as they were, if a foreign key or a trigger may ask for them.
+    fn old_rows(&self, writer: &TableWriter, plan: &TargetPlan, found: &[(RowId, Row)]) -> Vec<Row> {
+        let triggers = self.session.triggers(writer.id, writer.table.database);
+        if triggers.is_empty() && self.references_to(writer.id).is_empty() {
+            return Vec::new();
+        }
+        found.iter().map(|(_, row)| plan.own(row).into()).collect()
     }
 
     /// The rows to change, each once.
@@ -307,7 +316,7 @@ impl Run<'_> {
         let Some(output) = output else { return Ok(()) };
         let mut rows = Vec::with_capacity(found.len());
         for (at, (_, source)) in found.iter().enumerate() {
-            let deleted = plan.own(source);
+            let deleted: Row = plan.own(source).into();
             let over = OutputRow {
                 inserted: inserted.and_then(|rows| rows.get(at)),
                 deleted: Some(&deleted),

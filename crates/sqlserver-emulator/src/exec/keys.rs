@@ -102,3 +102,8 @@ pub(super) fn same_hash(a: TypeInfo, b: TypeInfo) -> bool {
         (x, y) => same_order(x, y),
     }
 }
+
+/// Whether values of the two types are equal exactly if their keys in an index are: each has one form only.
+pub(super) fn is_exact(a: SqlType, b: SqlType) -> bool {
+    (is_integer(a) && is_integer(b)) || (a == b && matches!(a, SqlType::Date | SqlType::UniqueIdentifier))
+}

@@ -72,6 +72,8 @@ pub(crate) struct SelectPlan {
     pub(crate) having: Option<BoundExpr>,
     pub(crate) windows: Vec<WindowPlan>,
     pub(crate) items: Vec<BoundExpr>,
+    /// The only columns that items look at which are not columns themselves, where that is known.
+    pub(crate) looked_at: Option<Vec<usize>>,
     /// Variables that the items are assigned to; as many as items when this is an assignment.
     pub(crate) assignments: Vec<VariableAssignment>,
     pub(crate) distinct: bool,
@@ -192,18 +194,52 @@ impl QueryPlan {
         let Source::Scan(scan) = &select.source else {
             return None;
         };
-        let page = &select.page;
-        let whole = page.offset.is_none() && page.limit.is_none() && !page.percent;
-        let bare = select.filter.is_empty()
-            && select.group.is_none()
-            && select.having.is_none()
-            && select.windows.is_empty()
-            && !select.distinct
-            && (select.order.is_empty() || select.presorted);
         let scanned = scan.filter.is_empty() && scan.probe.is_none() && !scan.with_row_id;
-        let columns: Option<Vec<usize>> = select.items.iter().map(BoundExpr::as_column).collect();
-        let columns = columns.filter(|columns| columns.is_sorted_by(|a, b| a < b))?;
-        (whole && bare && scanned).then_some((scan, columns))
+        let columns = select.columns().filter(|_| scanned && select.is_bare())?;
+        Some((scan, columns))
+    }
+}
+
+impl SelectPlan {
+    /// Whether each row of its source becomes a row of the result, in the same order.
+    pub(crate) fn is_bare(&self) -> bool {
+        let page = &self.page;
+        let whole = page.offset.is_none() && page.limit.is_none() && !page.percent;
+        whole
+            && self.filter.is_empty()
+            && self.group.is_none()
+            && self.having.is_none()
+            && self.windows.is_empty()
+            && self.assignments.is_empty()
+            && !self.distinct
+            && (self.order.is_empty() || self.presorted)
+    }
+
+    /// The columns that its items are, if they are columns in the order of their source.
+    fn columns(&self) -> Option<Vec<usize>> {
+        let columns: Option<Vec<usize>> = self.items.iter().map(BoundExpr::as_column).collect();
+        columns.filter(|columns| columns.is_sorted_by(|a, b| a < b))
+    }
+
+    /// The plan without a derived table around which it does nothing but give some of its columns.
+    pub(crate) fn flattened(mut self) -> Self {
+        let columns = self.columns().filter(|_| self.is_bare());
+        if let Some(columns) = columns
+            && let Source::Derived { query, filter } = &mut self.source
+            && filter.is_empty()
+            && !query.correlated
+            && let Node::Select(inner) = &mut query.node
+            && inner.is_bare()
+        {
+            let items = std::mem::take(&mut inner.items).into_iter().enumerate();
+            let kept = items.filter(|(at, _)| columns.contains(at));
+            inner.items = kept.map(|(_, item)| item).collect();
+            let inner = std::mem::replace(&mut query.node, Node::Values(Vec::new()));
+            if let Node::Select(inner) = inner {
+                return *inner;
+            }
+        }
+        self
     }
 }
 
@@ -327,9 +363,21 @@ pub(crate) struct JoinPlan {
     pub(crate) lookup_left: Option<Lookup>,
 }
 
+impl JoinPlan {
+    /// The right side, if the left one can drive the join through its index.
+    pub(crate) fn driven_right(&self) -> Option<(&ScanPlan, &Lookup)> {
+        match (&self.right, &self.lookup_right, self.kind) {
+            (Source::Scan(scan), Some(lookup), JoinKind::Inner | JoinKind::Left) => Some((scan, lookup)),
+            _ => None,
+        }
+    }
+}
+
 /// An index of a join's side that its equalities cover: which key gives the value of each leading column.
 #[derive(Debug)]
 pub(crate) struct Lookup {
     pub(crate) index: usize,
     pub(crate) keys: Vec<usize>,
+    /// The rows that it finds are those that meet all equalities.
+    pub(crate) exact: bool,
 }

@@ -119,12 +119,16 @@ impl Run<'_> {
 
     fn row_of(&mut self, items: &[BoundExpr], over: &Row) -> SqlResult<Row> {
         self.set_row(over.clone());
-        items.iter().map(|item| self.value(item)).collect()
+        let mut row = Vec::with_capacity(items.len());
+        for item in items {
+            row.push(self.value(item)?);
+        }
+        Ok(row.into())
     }
 
     fn select(&mut self, plan: &SelectPlan, each: Each<'_>) -> SqlResult<()> {
         let streams = (plan.order.is_empty() || plan.presorted)
-            && !plan.distinct
+            && !(plan.distinct && !plan.assignments.is_empty())
             && !plan.page.percent
             && !plan.page.with_ties;
         if streams {
@@ -156,12 +160,25 @@ impl Run<'_> {
             return Ok(());
         }
         let mut position = 0u64;
+        let mut seen = HashSet::new();
+        let infos: Vec<TypeInfo> = plan.items.iter().map(BoundExpr::info).collect();
         self.input(plan, &mut |run, input| {
+            let mut distinct = None;
+            if plan.distinct {
+                let row = run.row_of(&plan.items, &input)?;
+                if !seen.insert(row_key(&row, &infos)) {
+                    return Ok(Flow::Continue);
+                }
+                distinct = Some(row);
+            }
             position += 1;
             if position <= offset {
                 return Ok(Flow::Continue);
             }
-            let row = run.row_of(&plan.items, &input)?;
+            let row = match distinct {
+                Some(row) => row,
+                None => run.row_of(&plan.items, &input)?,
+            };
             let flow = each(run, row)?;
             Ok(if position - offset >= limit {
                 Flow::Stop

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use super::bind_query::info_of;
 use super::change::combined;
 use super::insert::contains_name;
-use super::plan::{Node, QueryPlan, ScanPlan};
+use super::plan::{Node, QueryPlan};
 use super::run::Run;
+use super::sent_join::SentJoin;
 use super::writer::{Change, TableWriter};
 use crate::ast::{Expr, ObjectName, Query, QueryBody, SelectStatement};
 use crate::error::{SqlError, SqlResult};
@@ -37,26 +38,31 @@ impl Run<'_> {
             if fmt_only {
                 return Ok(rows);
             }
-            if let Some((scan, columns)) = run.straight(&plan) {
-                rows = run.send_stored(scan, &columns)?;
-            } else {
-                run.query(&plan, &mut |run, row| {
-                    rows += 1;
-                    run.emit(&row)?;
-                    Ok(Flow::Continue)
-                })?;
+            if run.sends_as_kept() {
+                if let Some((scan, columns)) = plan.bare_scan() {
+                    return run.send_stored(scan, &columns);
+                }
+                if let Some(sent) = SentJoin::of(&plan)
+                    && let Some(rows) = run.send_joined(sent)?
+                {
+                    return Ok(rows);
+                }
             }
+            run.query(&plan, &mut |run, row| {
+                rows += 1;
+                run.emit(&row)?;
+                Ok(Flow::Continue)
+            })?;
             Ok(rows)
         })?;
         self.selected(Command::Select, rows)
     }
 
-    /// The scan and its columns, if a query does nothing but hand some columns of a table's rows to the client, in the table's order.
-    fn straight<'p>(&self, plan: &'p QueryPlan) -> Option<(&'p ScanPlan, Vec<usize>)> {
+    /// Whether a result's values go to the client as tables keep them: all of them, and whole.
+    fn sends_as_kept(&self) -> bool {
         let uncut = self.text_limits.iter().flatten().all(|limit| *limit >= LONGEST);
         let unlimited = self.session.options.row_count_limit() == u64::MAX;
-        let straight = uncut && unlimited && self.captured.is_none();
-        plan.bare_scan().filter(|_| straight)
+        uncut && unlimited && self.captured.is_none()
     }
 
     fn selected(&mut self, command: Command, rows: u64) -> SqlResult<()> {

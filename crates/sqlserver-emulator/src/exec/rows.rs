@@ -13,14 +13,15 @@ use crate::error::{SqlError, SqlResult};
 use crate::eval::BoundExpr;
 use crate::outcome::Flow;
 use crate::store::{
-    Access, Cursor, KeyRange, Packed, Patience, Read, Refusal, Row, RowId, Table, TableId, Taker, TxId, key,
+    Access, Cursor, KeyRange, LockMode, Packed, Patience, Read, Refusal, Row, RowId, Table, TableId, Taker,
+    TxId, key,
 };
 use crate::value::Value;
 
 /// Rows taken out of the store at a time: as many as a processor's first cache holds.
-const PAGE: usize = 256;
+pub(super) const PAGE: usize = 256;
 /// The first page is small: point lookups and TOP (1) want one row.
-const FIRST_PAGE: usize = 4;
+pub(super) const FIRST_PAGE: usize = 4;
 /// Large rows that go straight to the client end a page early.
 const PAGE_BYTES: usize = 64 << 10;
 
@@ -161,7 +162,7 @@ impl Run<'_> {
             let page = pages.next(&self.session.engine, &mut |_, row| {
                 sent += 1;
                 bytes += row.size();
-                flow = out.stored_row(row, columns);
+                flow = out.stored_row(row, columns, &[]);
                 match flow {
                     Flow::Continue if bytes < PAGE_BYTES => Flow::Continue,
                     _ => Flow::Stop,
@@ -267,36 +268,122 @@ impl Run<'_> {
         access: Access,
         each: Each<'_>,
     ) -> SqlResult<Flow> {
-        self.visit_stored(scan, access, &mut |run, id, row| {
-            let row = match (&scan.filtered, &scan.wanted) {
-                (Some(filtered), wanted) => {
-                    if !filter.is_empty() && !run.all_hold(filter, &row.columns(filtered))? {
-                        return Ok(Flow::Continue);
-                    }
-                    wanted
-                        .as_ref()
-                        .map_or_else(|| row.row(), |wanted| row.columns(wanted))
-                }
-                (None, _) => {
-                    let row = row.row();
-                    if !run.all_hold(filter, &row)? {
-                        return Ok(Flow::Continue);
-                    }
-                    row
-                }
-            };
-            each(
-                run,
-                if scan.with_row_id {
-                    with_row_id(&row, id)
-                } else {
-                    row
-                },
-            )
-        })
+        self.visit_stored(
+            scan,
+            access,
+            &mut |run, id, row| match run.passed(scan, filter, (id, row))? {
+                Some(row) => each(run, row),
+                None => Ok(Flow::Continue),
+            },
+        )
     }
 
-    fn visit_stored(&mut self, scan: &ScanPlan, access: Access, each: EachStored<'_>) -> SqlResult<Flow> {
+    /// What is wanted of a row that a scan has found; none if its filter does not let the row pass.
+    pub(super) fn passed(
+        &mut self,
+        scan: &ScanPlan,
+        filter: &[BoundExpr],
+        (id, row): (RowId, &Packed),
+    ) -> SqlResult<Option<Row>> {
+        let row = match (&scan.filtered, &scan.wanted) {
+            (Some(filtered), wanted) => {
+                if !filter.is_empty() && !self.all_hold(filter, &row.columns(filtered))? {
+                    return Ok(None);
+                }
+                wanted
+                    .as_ref()
+                    .map_or_else(|| row.row(), |wanted| row.columns(wanted))
+            }
+            (None, _) => {
+                let row = row.row();
+                if !self.all_hold(filter, &row)? {
+                    return Ok(None);
+                }
+                row
+            }
+        };
+        Ok(Some(match scan.with_row_id {
+            true => with_row_id(&row, id),
+            false => row,
+        }))
+    }
+
+    /// Visits all rows that a scan finds without its filter.
+    pub(super) fn scan_stored(
+        &mut self,
+        scan: &ScanPlan,
+        table: &Table,
+        each: EachStored<'_>,
+    ) -> SqlResult<Flow> {
+        match self.access(scan, table)? {
+            None => Ok(Flow::Continue),
+            Some(access) => self.visit_stored(scan, access, each),
+        }
+    }
+
+    /// The rows in each of some ranges of an index, with the range's place. The store is taken for a page of them at a time.
+    pub(super) fn seek_each(
+        &mut self,
+        scan: &ScanPlan,
+        index: usize,
+        ranges: Vec<KeyRange>,
+    ) -> SqlResult<Vec<(usize, RowId, Packed)>> {
+        let (read, range_lock) = self.read(scan.read);
+        let (tx, patience) = (self.statement.tx, self.patience());
+        if let Some(mode) = range_lock {
+            for range in &ranges {
+                self.lock_range(scan.table, mode, Some((index, range.clone())))?;
+            }
+        }
+        let mut found = Vec::with_capacity(ranges.len());
+        let access = |range| Access::Index {
+            index,
+            range,
+            backwards: false,
+        };
+        let cursors = ranges.into_iter().enumerate();
+        let mut cursors = cursors.map(|(at, range)| (at, Cursor::new(access(range))));
+        let mut current = cursors.next();
+        while current.is_some() {
+            self.check_cancelled()?;
+            let end = found.len() + PAGE;
+            let page = self.session.engine.store().when_free(tx, &patience, |store| {
+                while let Some((at, cursor)) = current.as_mut().filter(|_| found.len() < end) {
+                    let most = end - found.len();
+                    let more = store.scan(tx, scan.table, read, cursor, most, &mut |id, row| {
+                        found.push((*at, id, row.clone()));
+                        Flow::Continue
+                    })?;
+                    if !more {
+                        current = cursors.next();
+                    }
+                }
+                Ok(())
+            })?;
+            refused(page).map_err(|error| self.name_stale(error, scan.table))?;
+        }
+        Ok(found)
+    }
+
+    fn lock_range(
+        &mut self,
+        table: TableId,
+        mode: LockMode,
+        range: Option<(usize, KeyRange)>,
+    ) -> SqlResult<()> {
+        let (tx, patience) = (self.statement.tx, self.patience());
+        let locked = self.session.engine.store().when_free(tx, &patience, |store| {
+            store.lock_range(tx, table, mode, range.clone())
+        })?;
+        refused(locked)
+    }
+
+    pub(super) fn visit_stored(
+        &mut self,
+        scan: &ScanPlan,
+        access: Access,
+        each: EachStored<'_>,
+    ) -> SqlResult<Flow> {
         let mut pages = self.pages(scan, access)?;
         let mut page: Vec<(RowId, Packed)> = Vec::new();
         loop {
@@ -328,10 +415,7 @@ impl Run<'_> {
                 Access::Index { index, range, .. } => Some((*index, range.clone())),
                 _ => None,
             };
-            let locked = self.session.engine.store().when_free(tx, &patience, |store| {
-                store.lock_range(tx, scan.table, mode, range.clone())
-            })?;
-            refused(locked)?;
+            self.lock_range(scan.table, mode, range)?;
         }
         Ok(Pages {
             tx,

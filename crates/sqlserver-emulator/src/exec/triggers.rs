@@ -19,7 +19,7 @@ use crate::value::Value;
 
 impl SessionState {
     /// The enabled triggers of a table.
-    fn triggers(&self, id: TableId, database: i32) -> Vec<CreateTrigger> {
+    pub(super) fn triggers(&self, id: TableId, database: i32) -> Vec<CreateTrigger> {
         let store = self.engine.store().lock();
         let modules = store
             .databases
@@ -250,7 +250,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn references_to(&self, id: TableId) -> Vec<(TableId, Arc<Table>, ForeignKey)> {
+    pub(super) fn references_to(&self, id: TableId) -> Vec<(TableId, Arc<Table>, ForeignKey)> {
         let store = self.session.engine.store().lock();
         let keys = store.tables.iter().flat_map(|(table, data)| {
             let keys = data

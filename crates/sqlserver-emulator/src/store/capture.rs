@@ -8,7 +8,7 @@
 mod rows;
 
 pub(crate) use rows::captured_type;
-use rows::{captured_rows, instant_of, mapping_row};
+use rows::{Images, instant_of, mapping_row};
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -332,12 +332,15 @@ impl Store {
             let own = |instance: &&CaptureInstance| {
                 instance.source == command.origin.table && instance.start < commit
             };
+            let instances = capturing.instances.iter().filter(own);
+            let instances: Vec<_> = instances
+                .map(|instance| (instance.changes, Images::of(instance, &command.origin.definition)))
+                .collect();
             for effect in &command.effects {
                 command_id += 1;
-                for instance in capturing.instances.iter().filter(own) {
-                    for row in captured_rows(instance, &command.origin.definition, effect, commit, command_id)
-                    {
-                        self.insert(tx, instance.changes, row)?;
+                for (changes, images) in &instances {
+                    for row in images.rows(effect, commit, command_id) {
+                        self.insert(tx, *changes, row)?;
                         written += 1;
                     }
                 }

@@ -32,6 +32,16 @@ impl From<&[u8]> for Key {
     }
 }
 
+/// The bytes of a short key as numbers in the same order.
+fn words(bytes: &[u8; SHORT]) -> (u128, u64) {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, rest @ ..] = *bytes;
+    let [q, r, s, t, u, v] = rest;
+    (
+        u128::from_be_bytes([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]),
+        u64::from_be_bytes([0, 0, q, r, s, t, u, v]),
+    )
+}
+
 impl Deref for Key {
     type Target = [u8];
 
@@ -59,7 +69,13 @@ impl PartialOrd for Key {
 
 impl Ord for Key {
     fn cmp(&self, other: &Self) -> Ordering {
-        (**self).cmp(&**other)
+        match (&self.0, &other.0) {
+            // Zeros behind the end change no order but that of a key and its own beginning.
+            (Bytes::Short { length, bytes }, Bytes::Short { length: l, bytes: b }) => {
+                words(bytes).cmp(&words(b)).then(length.cmp(l))
+            }
+            _ => (**self).cmp(&**other),
+        }
     }
 }
 
@@ -83,7 +99,13 @@ mod tests {
     fn short_and_long_keys_are_ordered_as_their_bytes() {
         let keys: Vec<Vec<u8>> = [0, 1, SHORT - 1, SHORT, SHORT + 1, 400]
             .into_iter()
-            .flat_map(|length| [vec![0; length], vec![7; length]])
+            .flat_map(|length| {
+                [
+                    vec![0; length],
+                    vec![7; length],
+                    [vec![7; length], vec![0]].concat(),
+                ]
+            })
             .collect();
         for a in &keys {
             for b in &keys {

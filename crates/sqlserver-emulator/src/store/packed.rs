@@ -111,16 +111,59 @@ impl Packed {
 
     /// The values.
     pub(crate) fn row(&self) -> Row {
-        self.values().map(Stored::into_value).collect()
+        let mut values = self.values();
+        let places = 0..values.forms.len();
+        places.map(|_| values.next_value()).collect()
     }
 
-    /// The values of these columns, NULL for all others: texts that nobody looks at cost nothing.
+    /// The values of these columns, up to the last of them, and NULL for those between: what nobody looks at costs nothing.
     pub(crate) fn columns(&self, columns: &[usize]) -> Row {
-        let pick = |(at, value): (usize, Stored<'_>)| match columns.contains(&at) {
-            true => value.into_value(),
-            false => Value::Null,
+        let mut values = self.values();
+        let width = columns.iter().max().map_or(0, |last| last + 1);
+        let pick = |at: usize| {
+            if columns.contains(&at) {
+                return values.next_value();
+            }
+            values.pass();
+            Value::Null
         };
-        self.values().enumerate().map(pick).collect()
+        (0..width).map(pick).collect()
+    }
+
+    /// The values of these columns, which ascend, side by side; NULL for none.
+    pub(crate) fn picked(&self, columns: &[Option<usize>]) -> Row {
+        let (mut values, mut passed) = (self.values(), 0);
+        let mut pick = |column: usize| {
+            while passed < column {
+                values.pass();
+                passed += 1;
+            }
+            passed += 1;
+            values.next_value()
+        };
+        columns
+            .iter()
+            .map(|column| column.map_or(Value::Null, &mut pick))
+            .collect()
+    }
+
+    /// The values of these columns, which ascend, and between them others, each at its place in what is given.
+    pub(crate) fn merged(&self, columns: &[usize], others: &[(usize, Value)]) -> Vec<Value> {
+        let columns: Vec<_> = columns.iter().copied().map(Some).collect();
+        let mut merged = self.picked(&columns).to_vec();
+        for (place, value) in others {
+            merged.insert(*place, value.clone());
+        }
+        merged
+    }
+
+    /// The value of a column.
+    pub(crate) fn value(&self, column: usize) -> Value {
+        let mut values = self.values();
+        (0..column).for_each(|_| {
+            values.pass();
+        });
+        values.next_value()
     }
 
     /// The values where they lie.
@@ -325,6 +368,31 @@ impl<'a> Values<'a> {
                 return self.take(length);
             }
         }
+    }
+
+    /// The next value; NULL behind the last.
+    fn next_value(&mut self) -> Value {
+        self.next().map_or(Value::Null, Stored::into_value)
+    }
+
+    /// Leaves the next value out; none behind the last.
+    pub(crate) fn pass(&mut self) -> Option<()> {
+        let (first, rest) = self.forms.split_first()?;
+        self.forms = rest;
+        let form = Form(*first);
+        match form.kind() {
+            kind::NULL => {}
+            kind::ASCII | kind::WIDE | kind::BYTES | kind::XML | kind::VARIANT => {
+                self.counted()?;
+            }
+            kind::ROW_VERSION => {
+                self.take(size_of::<u64>())?;
+            }
+            _ => {
+                self.take(form.wire_length(self.values)?)?;
+            }
+        }
+        Some(())
     }
 
     /// The next value as it travels, if it has this form.

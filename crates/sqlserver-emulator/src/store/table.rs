@@ -446,6 +446,9 @@ impl TableData {
 
     /// No other row may have the key; nor may one that the writer's snapshot still sees.
     fn unique(&self, by: Writer, at: usize, key: &Key, existing: Option<RowId>) -> Result<(), Refusal> {
+        if self.indexes[at].last().is_none_or(|(last, _)| last < key) {
+            return Ok(());
+        }
         let from = (key.clone(), 0);
         let upto = (key.clone(), RowId::MAX);
         for (_, id) in self.indexes[at].range((Bound::Included(from), Bound::Included(upto))) {

@@ -159,7 +159,15 @@ impl<S: PacketSource> WireReader<S> {
     }
 
     /// Makes `count` unread bytes available; false if the message ends before.
+    #[inline]
     fn fill(&mut self, count: usize) -> WireResult<bool> {
+        if self.buffer.len() - self.position >= count {
+            return Ok(true);
+        }
+        self.fill_from_source(count)
+    }
+
+    fn fill_from_source(&mut self, count: usize) -> WireResult<bool> {
         while self.buffer.len() - self.position < count {
             let Some(body) = self.source.next_body()? else {
                 return Ok(false);

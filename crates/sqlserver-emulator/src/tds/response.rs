@@ -186,26 +186,41 @@ impl Response {
     }
 
     /// Writes ROW from a row as it is kept; false, with a part of it written, if NBCROW would be shorter.
-    fn write_stored(&mut self, row: &Packed, columns: &[usize]) -> Result<bool, Mismatch> {
+    fn write_stored(
+        &mut self,
+        row: &Packed,
+        columns: &[usize],
+        others: &[(usize, Value)],
+    ) -> Result<bool, Mismatch> {
+        let width = columns.len() + others.len();
         let most_nulls = if self.reads_nbcrow {
-            columns.len().div_ceil(8)
+            width.div_ceil(8)
         } else {
-            columns.len()
+            width
         };
-        if columns.len() != self.encoders.len() {
+        if width != self.encoders.len() {
             return Err(Mismatch);
         }
         let out = self.writer.payload();
         out.push(token::kind::ROW);
-        if let Some((nulls, wire)) = self.whole.as_ref().and_then(|whole| row.wire(whole)) {
+        if others.is_empty()
+            && let Some((nulls, wire)) = self.whole.as_ref().and_then(|whole| row.wire(whole))
+        {
             out.extend_from_slice(wire);
             return Ok(nulls <= most_nulls);
         }
         let mut values = row.values();
+        let (mut columns, mut others) = (columns.iter(), others.iter().peekable());
         let (mut nulls, mut passed) = (0, 0);
-        for (encoder, column) in self.encoders.iter().zip(columns) {
-            while passed < *column {
-                values.next().ok_or(Mismatch)?;
+        for (place, encoder) in self.encoders.iter().enumerate() {
+            if let Some((_, value)) = others.next_if(|(at, _)| *at == place) {
+                encoder.encode(out, value)?;
+                nulls += usize::from(value.is_null());
+                continue;
+            }
+            let column = *columns.next().ok_or(Mismatch)?;
+            while passed < column {
+                values.pass().ok_or(Mismatch)?;
                 passed += 1;
             }
             nulls += usize::from(encoder.encode_next(out, &mut values)?);
@@ -330,13 +345,11 @@ impl Output for Response {
         self.hand_over()
     }
 
-    fn stored_row(&mut self, row: &Packed, columns: &[usize]) -> Flow {
+    fn stored_row(&mut self, row: &Packed, columns: &[usize], others: &[(usize, Value)]) -> Flow {
         let start = self.tokens().len();
-        if self.write_stored(row, columns) != Ok(true) {
+        if self.write_stored(row, columns, others) != Ok(true) {
             self.writer.payload().truncate(start);
-            let row = row.row();
-            let picked: Vec<Value> = columns.iter().filter_map(|at| row.get(*at).cloned()).collect();
-            return self.write_or_refuse(&picked);
+            return self.write_or_refuse(&row.merged(columns, others));
         }
         self.rows += 1;
         Flow::Continue

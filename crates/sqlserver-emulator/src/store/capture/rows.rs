@@ -51,89 +51,73 @@ pub(super) fn instant_of(value: &Value) -> Option<Instant> {
     }
 }
 
-/// The rows of one effect in one instance: none for an update that changed no captured column.
-pub(super) fn captured_rows(
-    instance: &CaptureInstance,
-    source: &Table,
-    effect: &RowEffect,
-    commit: Lsn,
-    command_id: i32,
-) -> Vec<Row> {
-    let row = |operation: i32, mask: &[u8], values: Vec<Value>| -> Row {
-        let own = [
-            commit.value(),
-            Value::Null,
-            Lsn::at(effect.position).value(),
-            Value::Int(operation),
-            Value::bytes(mask),
-        ];
-        own.into_iter()
-            .chain(values)
-            .chain([Value::Int(command_id)])
-            .collect()
-    };
-    let all = vec![true; instance.columns.len()];
-    match &effect.effect {
-        Effect::Delete(old) => {
-            let values = images(instance, source, old, |ty| !is_legacy_lob(ty));
-            vec![row(1, &mask(&all), values)]
+/// Where an instance's columns lie in the rows of its source, as a statement found it.
+pub(super) struct Images {
+    /// By captured column: its place and type; none for those that are always NULL, as computed ones and those that are gone.
+    columns: Vec<Option<(usize, SqlType)>>,
+}
+
+impl Images {
+    pub(super) fn of(instance: &CaptureInstance, source: &Table) -> Self {
+        let place = |captured: &CapturedColumn| {
+            let mut columns = source.columns.iter().enumerate();
+            let (at, column) = columns.find(|(_, column)| column.id == captured.id)?;
+            (!captured.computed).then_some((at, column.info.ty))
+        };
+        Self {
+            columns: instance.columns.iter().map(place).collect(),
         }
-        Effect::Insert(new) => vec![row(2, &mask(&all), images(instance, source, new, |_| true))],
-        Effect::Update { before, after, .. } => {
-            let (old, new) = (
-                images(instance, source, before, |_| true),
-                images(instance, source, after, |_| true),
-            );
-            let changed: Vec<bool> = old.iter().zip(&new).map(|(old, new)| old != new).collect();
-            if !changed.contains(&true) {
-                return Vec::new();
+    }
+
+    /// The rows of one effect: none for an update that changed no captured column.
+    pub(super) fn rows(&self, effect: &RowEffect, commit: Lsn, command_id: i32) -> Vec<Row> {
+        let all = || vec![true; self.columns.len()];
+        let image_of =
+            |operation: i32, changed: &[bool], row: &Row, is_kept: &dyn Fn(usize, SqlType) -> bool| {
+                let own = [
+                    commit.value(),
+                    Value::Null,
+                    Lsn::at(effect.position).value(),
+                    Value::Int(operation),
+                    Value::bytes(&mask(changed)),
+                ];
+                let image = |(at, column): (usize, &Option<(usize, SqlType)>)| {
+                    let kept = column.filter(|(_, ty)| is_kept(at, *ty));
+                    kept.and_then(|(place, _)| row.get(place))
+                        .map_or(Value::Null, captured)
+                };
+                own.into_iter()
+                    .chain(self.columns.iter().enumerate().map(image))
+                    .chain([Value::Int(command_id)])
+                    .collect::<Row>()
+            };
+        match &effect.effect {
+            Effect::Delete(old) => vec![image_of(1, &all(), old, &|_, ty| !is_legacy_lob(ty))],
+            Effect::Insert(new) => vec![image_of(2, &all(), new, &|_, _| true)],
+            Effect::Update { before, after, .. } => {
+                let differs = |column: &Option<(usize, SqlType)>| {
+                    column.is_some_and(|(place, _)| before.get(place) != after.get(place))
+                };
+                let changed: Vec<bool> = self.columns.iter().map(differs).collect();
+                if !changed.contains(&true) {
+                    return Vec::new();
+                }
+                let is_known = |at: usize, ty| !is_legacy_lob(ty) && (changed[at] || !is_max(ty));
+                vec![
+                    image_of(3, &changed, before, &is_known),
+                    image_of(4, &changed, after, &|_, _| true),
+                ]
             }
-            let types = instance.columns.iter().map(|captured| place(source, captured.id));
-            let types = types.map(|at| {
-                at.and_then(|at| source.columns.get(at))
-                    .map(|column| column.info.ty)
-            });
-            let known = old
-                .into_iter()
-                .zip(types)
-                .zip(&changed)
-                .map(|((value, ty), changed)| match ty {
-                    Some(ty) if is_legacy_lob(ty) || (is_max(ty) && !changed) => Value::Null,
-                    _ => value,
-                });
-            let known = known.collect();
-            vec![row(3, &mask(&changed), known), row(4, &mask(&changed), new)]
         }
     }
 }
 
-fn place(source: &Table, id: i32) -> Option<usize> {
-    source.columns.iter().position(|column| column.id == id)
-}
-
-/// The captured values of a row. NULL: computed columns, columns that are gone, types that `kept` leaves out.
-fn images(
-    instance: &CaptureInstance,
-    source: &Table,
-    row: &Row,
-    kept: impl Fn(SqlType) -> bool,
-) -> Vec<Value> {
-    let value = |captured: &CapturedColumn| {
-        let at = place(source, captured.id)?;
-        let column = source.columns.get(at)?;
-        if captured.computed || !kept(column.info.ty) {
-            return None;
-        }
-        Some(match row.get(at)? {
-            Value::RowVersion(version) => Value::bytes(&version.to_be_bytes()),
-            value => value.clone(),
-        })
-    };
-    instance
-        .columns
-        .iter()
-        .map(|captured| value(captured).unwrap_or_default())
-        .collect()
+/// A value as a change table has it.
+fn captured(value: &Value) -> Value {
+    match value {
+        Value::RowVersion(version) => Value::bytes(&version.to_be_bytes()),
+        value => value.clone(),
+    }
 }
 
 fn is_legacy_lob(ty: SqlType) -> bool {

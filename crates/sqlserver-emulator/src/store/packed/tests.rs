@@ -94,8 +94,29 @@ fn every_value_comes_back_as_it_was() {
         assert_eq!(*Packed::of(std::slice::from_ref(&value), &[]).row(), [value]);
     }
     assert!(Packed::of(&[], &[]).row().is_empty());
-    let some = Packed::of(&[Value::Int(1), Value::text("a"), Value::Bit(true)], &[]).columns(&[0, 2]);
-    assert_eq!(*some, [Value::Int(1), Value::Null, Value::Bit(true)]);
+    let some = Packed::of(&[Value::Int(1), Value::text("a"), Value::Bit(true)], &[]);
+    assert_eq!(
+        *some.columns(&[2, 0]),
+        [Value::Int(1), Value::Null, Value::Bit(true)]
+    );
+    assert_eq!(*some.columns(&[1]), [Value::Null, Value::text("a")]);
+    assert!(some.columns(&[]).is_empty());
+}
+
+#[test]
+fn a_value_of_any_form_can_be_left_out() {
+    let mut row = values();
+    row.push(Value::Int(7));
+    let last = row.len() - 1;
+    assert_eq!(Packed::of(&row, &[]).columns(&[last])[last], Value::Int(7));
+    for (ty, value) in columns() {
+        for nullable in [false, true] {
+            let row = Packed::of(&[value.clone(), Value::Int(7)], &[form_of(ty, nullable)]);
+            assert_eq!(*row.columns(&[1]), [Value::Null, Value::Int(7)], "{ty:?}");
+            let row = Packed::of(&[Value::Null, Value::Int(7)], &[form_of(ty, true)]);
+            assert_eq!(*row.columns(&[1]), [Value::Null, Value::Int(7)], "{ty:?}");
+        }
+    }
 }
 
 /// Columns of every type, with a value that fits.

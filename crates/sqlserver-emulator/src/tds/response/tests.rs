@@ -142,6 +142,41 @@ fn rows_with_many_nulls_take_the_bitmap_form() {
 }
 
 #[test]
+fn a_kept_row_with_values_between_leaves_as_its_values_would() {
+    let columns = [
+        column("a", SqlType::Int),
+        column("key", SqlType::BigInt),
+        column(
+            "t",
+            SqlType::NVarChar {
+                len: Length::Chars(9),
+            },
+        ),
+        column("there", SqlType::Bit),
+    ];
+    let key = |value| [(1, value), (3, Value::Bit(true))];
+    for (kept, others) in [
+        ([Value::Int(7), Value::text("ab")], key(Value::BigInt(5))),
+        ([Value::Null, Value::text("")], key(Value::BigInt(5))),
+        ([Value::Null, Value::Null], key(Value::Null)),
+    ] {
+        let (mut whole, mut mixed) = (peer(), peer());
+        let [(_, k), (_, there)] = others.clone();
+        let [a, t] = kept.clone();
+        whole.response.columns(&columns);
+        whole.response.row(&[a.clone(), k, t.clone(), there]);
+        mixed.response.columns(&columns);
+        let row = Packed::of(&[Value::Int(1), a, Value::Date(3), t], &[]);
+        mixed.response.stored_row(&row, &[1, 3], &others);
+        assert_eq!(
+            mixed.response.writer.payload(),
+            whole.response.writer.payload(),
+            "{kept:?}"
+        );
+    }
+}
+
+#[test]
 fn a_value_of_the_wrong_type_becomes_an_error_and_no_half_row() {
     let mut peer = peer();
     peer.response.columns(&[
