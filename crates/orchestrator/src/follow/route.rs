@@ -18,6 +18,9 @@ use crate::run::Route;
 /// A cycle that takes longer leaves its place to another route.
 const SLOW: Duration = Duration::from_secs(10);
 
+/// A table that has been quiet for so long is not expected to change in the next moment.
+const RESTS_AFTER: Duration = Duration::from_secs(10);
+
 /// A route that is followed.
 pub(super) struct Followed {
     shared: Arc<Shared>,
@@ -73,7 +76,9 @@ impl Followed {
     /// Looks whenever it is due until there may be something to do, and returns a place among the cycles then.
     async fn place_once_needed(&mut self, mut due: Instant) -> Option<OwnedSemaphorePermit> {
         while self.is_quiet(due).await {
-            self.route.rest();
+            if self.began.is_some_and(|began| due > began + RESTS_AFTER) {
+                self.route.rest();
+            }
             due = self.pace.next(Seen::Nothing, due);
         }
         if let Some(began) = self.began {
