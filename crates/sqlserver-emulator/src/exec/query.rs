@@ -128,7 +128,7 @@ impl Run<'_> {
 
     fn select(&mut self, plan: &SelectPlan, each: Each<'_>) -> SqlResult<()> {
         let streams = (plan.order.is_empty() || plan.presorted)
-            && !(plan.distinct && !plan.assignments.is_empty())
+            && (!plan.distinct || plan.assignments.is_empty())
             && !plan.page.percent
             && !plan.page.with_ties;
         if streams {
