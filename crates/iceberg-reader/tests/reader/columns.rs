@@ -37,7 +37,7 @@ impl Target {
         }
         meanwhile().await;
         let Cut::Complete { upto, .. } = source
-            .cut(&[table.clone()], self.position.as_ref())
+            .cut(std::slice::from_ref(&table), self.position.as_ref())
             .await
             .unwrap()
         else {
