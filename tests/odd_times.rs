@@ -2,11 +2,16 @@
 
 use std::time::Duration;
 
-use model::{OddTime, RunReport};
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int32Type;
+use futures::TryStreamExt;
+use model::{ChangeBatch, OddTime, RunReport, Selection};
 use orchestrator::{Reconcile, Reconciled};
 use sqlserver_source::{Late, TrackingOptions, Undated};
 
 use crate::play::{HOUR, Play, SECOND};
+use crate::twins::Leg;
+use crate::world::dead_letters;
 
 /// What the report says of odd times: the key, what is odd, what it carries and what was done.
 fn told(report: &RunReport) -> Vec<(&str, OddTime, &str, &str)> {
@@ -222,4 +227,152 @@ async fn a_fallback_of_another_type_is_refused() {
     });
     let report = play.fails().await;
     assert!(report.errors[0].message.contains("fallback"), "{report:#?}");
+}
+
+/// The dead letters: the row, why it is one, and of which table it is.
+async fn letters(play: &Play) -> Vec<String> {
+    let (source, table) = (play.world.iceberg_source(), dead_letters(&play.table()));
+    let schema = source.describe(&table).await.unwrap().schema;
+    let rows = source.read(&table, &schema, Selection::All, None).await.unwrap();
+    let batches: Vec<ChangeBatch> = rows.try_collect().await.unwrap();
+    let mut letters = Vec::new();
+    for rows in batches.iter().map(|batch| &batch.rows) {
+        let column = |name| rows.column_by_name(name).unwrap();
+        let text = |name, row| column(name).as_string::<i32>().value(row).to_owned();
+        for row in 0..rows.num_rows() {
+            let id = column("id").as_primitive::<Int32Type>().value(row);
+            let told = ["name", "dead_letter_reason", "dead_letter_table"].map(|name| text(name, row));
+            letters.push(format!("{id} {}", told.join("|")));
+        }
+    }
+    letters.sort();
+    letters
+}
+
+const LETTER_SEVEN: &str = "7 no time|missing|dbo.Orders";
+const LETTER_EIGHT: &str = "8 for ever|ahead|dbo.Orders";
+
+#[tokio::test]
+async fn rows_that_have_no_time_go_whole_among_the_dead_letters_and_come_once_they_have_one() {
+    let mut play = Play::begin(None).await;
+    let window = &mut play.world.capture.window;
+    (window.nulls, window.future) = (Undated::DeadLetter, Undated::DeadLetter);
+    play.sync().await;
+    odd_rows(&play);
+    let report = play.sync().await;
+    assert_eq!(
+        told(&report),
+        [
+            (SEVEN, OddTime::Missing, "NULL", "dead_letter"),
+            (EIGHT, OddTime::Ahead, "9999-12-31 00:00:00", "dead_letter")
+        ]
+    );
+    let counts = report.statistics;
+    assert_eq!(
+        (counts.records_dead_lettered, counts.records_inserted),
+        (2, 2),
+        "{report:#?}"
+    );
+    assert_eq!(letters(&play).await, [LETTER_SEVEN, LETTER_EIGHT]);
+    let found = play.world.verify(&play.table()).await;
+    for side in &found.columns {
+        assert_eq!((side.pending, side.missing), (2, 0), "{found:#?}");
+    }
+    play.world.repair(&play.table()).await;
+    // They are read on every run, and are there.
+    let snapshots = play.world.snapshots(&dead_letters(&play.table())).await;
+    play.later(5 * SECOND);
+    let report = play.sync().await;
+    assert_eq!(
+        (told(&report), report.statistics.records_dead_lettered),
+        (vec![], 0)
+    );
+    assert_eq!(
+        play.world.snapshots(&dead_letters(&play.table())).await,
+        snapshots
+    );
+    // A letter is the row as it was last.
+    play.sql("UPDATE dbo.Orders SET name = N'still none' WHERE id = 7");
+    play.later(5 * SECOND);
+    assert_eq!(play.sync().await.statistics.records_dead_lettered, 1);
+    assert_eq!(
+        letters(&play).await,
+        ["7 still none|missing|dbo.Orders", LETTER_EIGHT]
+    );
+    for id in [7, 8] {
+        play.sql(&format!(
+            "UPDATE dbo.Orders SET updated_at = SYSUTCDATETIME() WHERE id = {id}"
+        ));
+        play.later(5 * SECOND);
+        assert_eq!(play.sync().await.tables[0].statistics.records_inserted, 1);
+    }
+    play.end().await;
+}
+
+#[tokio::test]
+async fn a_row_that_comes_late_is_a_dead_letter_until_it_is_let_in() {
+    let mut play = Play::begin(None).await;
+    play.world.capture.window.late = Late::DeadLetter;
+    play.sync().await;
+    play.later(HOUR);
+    play.insert(10);
+    play.later(5 * SECOND);
+    assert_eq!(told(&play.sync().await), []);
+    play.sql("INSERT INTO dbo.Orders (id, name, updated_at) SELECT 7, N'late', DATEADD(second, -2, updated_at) FROM dbo.Orders WHERE id = 10");
+    // The second run reads it again.
+    for (id, new) in [(11, 1), (12, 0)] {
+        play.insert(id);
+        play.later(2 * SECOND);
+        let report = play.sync().await;
+        let counts = &report.tables[0].statistics;
+        let counts = (
+            counts.records_dead_lettered,
+            counts.records_late,
+            counts.records_inserted,
+        );
+        assert_eq!(counts, (new, 0, 1), "{report:#?}");
+        assert_eq!(letters(&play).await, ["7 late|late|dbo.Orders"]);
+    }
+    assert_eq!(play.world.verify(&play.table()).await.columns[0].missing, 1);
+    play.world.repair(&play.table()).await;
+    play.later(2 * SECOND);
+    assert_eq!(told(&play.sync().await), []);
+    play.insert(20);
+    play.later(HOUR);
+    play.sync().await;
+    play.end().await;
+}
+
+/// A process that is killed between the letters and the increment that they are of; one that knows nothing of the former's epoch.
+#[tokio::test]
+async fn a_repeated_cycle_does_not_double_dead_letters() {
+    let mut play = Play::begin(None).await;
+    let window = &mut play.world.capture.window;
+    (window.nulls, window.future) = (Undated::DeadLetter, Undated::DeadLetter);
+    play.sync().await;
+    odd_rows(&play);
+    let snapshots = play.world.snapshots(&play.table()).await;
+    for _ in 0..3 {
+        play.later(5 * SECOND);
+        play.sync_killed(Leg::Capture).await;
+        assert_eq!(letters(&play).await, [LETTER_SEVEN, LETTER_EIGHT]);
+        if play.world.snapshots(&play.table()).await > snapshots {
+            break;
+        }
+    }
+    // The table of dead letters meets later epochs than the target does.
+    for name in ["a", "b", "c", "d"] {
+        if name == "d" {
+            play.world.lose_state();
+        }
+        play.sql(&format!("UPDATE dbo.Orders SET name = N'{name}' WHERE id = 7"));
+        play.later(5 * SECOND);
+        let report = play.sync().await;
+        assert_eq!(report.statistics.records_dead_lettered, 1, "{report:#?}");
+        assert_eq!(letters(&play).await.len(), 2);
+    }
+    play.sql("UPDATE dbo.Orders SET updated_at = SYSUTCDATETIME() WHERE id IN (7, 8)");
+    play.later(5 * SECOND);
+    play.sync().await;
+    play.end().await;
 }

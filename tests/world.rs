@@ -11,7 +11,7 @@ use model::{
     ChangeSink, ChangeSource, Committed, RunReport, RunStatus, StateStore, SyncId, TableName, VerifyReport,
 };
 use orchestrator::{
-    Follow, Following, Repair, Route, Run, RunOutcome, Runner, Side, TableSync, Upstream, Verify,
+    DeadLetters, Follow, Following, Repair, Route, Run, RunOutcome, Runner, Side, TableSync, Upstream, Verify,
 };
 use sqlserver_client::{ConnectOptions, Secret, TypePolicy};
 use sqlserver_emulator::{Emulator, EmulatorConfig, EngineConfig, ResultSet, Value};
@@ -186,12 +186,18 @@ impl World {
         iceberg: Arc<dyn ChangeSink>,
         target: Arc<dyn ChangeSink>,
     ) -> Route {
-        let capture = TableSync::new(
+        let mut capture = TableSync::new(
             capture_id(table),
             "source → iceberg",
             (source, table.clone()),
             (iceberg, table.clone()),
         );
+        if !self.capture.window.dead_letters().is_empty() {
+            capture.dead_letters = Some(DeadLetters {
+                table: dead_letters(table),
+                reader: self.iceberg_source(),
+            });
+        }
         let apply = TableSync::new(
             apply_id(table),
             "iceberg → target",
@@ -347,6 +353,11 @@ fn side(table: &TableName, name: &str, source: Arc<dyn ChangeSource>, upstream: 
 
 pub(crate) fn capture_id(table: &TableName) -> SyncId {
     SyncId::new(format!("world/{table}/capture"))
+}
+
+/// The table of the rows that are not applied because of their time.
+pub(crate) fn dead_letters(table: &TableName) -> TableName {
+    TableName::new(table.schema(), format!("{}__dead_letters", table.name()))
 }
 
 fn apply_id(table: &TableName) -> SyncId {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow_array::{Array, Int8Array, RecordBatch};
 use futures_core::Stream;
 
-use crate::{Error, ErrorKind, Position, Result, TableName, TableSchema};
+use crate::{Error, ErrorKind, OddTime, Position, Result, TableName, TableSchema};
 
 /// What happened to a row. The number is its code in [`ChangeBatch::ops`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -152,6 +152,8 @@ pub struct ExpectedTimes {
     pub upto: i64,
     /// Whether an increment with rows that came late must not be applied.
     pub late_refused: bool,
+    /// What is odd about times whose rows are not applied, but put among the dead letters.
+    pub dead_letters: Vec<OddTime>,
 }
 
 /// What a source tells while changes are read.

@@ -95,6 +95,9 @@ pub struct Statistics {
     /// Rows of the last two kinds that were left out by policy; so many as the source names.
     #[serde(default)]
     pub records_held: u64,
+    /// Rows of all three kinds that were put among the dead letters by policy.
+    #[serde(default)]
+    pub records_dead_lettered: u64,
     /// Conflicts found.
     pub conflicts_detected: u64,
     /// Conflicts decided.
@@ -115,6 +118,7 @@ impl std::ops::AddAssign for Statistics {
         self.records_without_time += other.records_without_time;
         self.records_ahead += other.records_ahead;
         self.records_held += other.records_held;
+        self.records_dead_lettered += other.records_dead_lettered;
         self.conflicts_detected += other.conflicts_detected;
         self.conflicts_resolved += other.conflicts_resolved;
         self.errors += other.errors;
@@ -174,7 +178,7 @@ pub struct LateDataReport {
     pub actual: String,
     /// By how many seconds it is too early, negative if it is too late; 0 without a time.
     pub delay_seconds: f64,
-    /// What was done with it: `applied`, `held` or `refused`.
+    /// What was done with it: `applied`, `held`, `refused` or `dead_letter`.
     pub handled: String,
 }
 
@@ -189,6 +193,17 @@ pub enum OddTime {
     Missing,
     /// It lies so far ahead that the clock is not waited for.
     Ahead,
+}
+
+impl OddTime {
+    /// Its name, as in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Late => "late",
+            Self::Missing => "missing",
+            Self::Ahead => "ahead",
+        }
+    }
 }
 
 /// How far the sync has got.

@@ -22,6 +22,7 @@ pub(crate) struct Counts {
     pub(crate) late_rows: u64,
     pub(crate) rows_without_time: u64,
     pub(crate) rows_ahead: u64,
+    pub(crate) dead_letters: u64,
     pub(crate) cycles: Outcomes,
     /// Whether the last comparison with the source succeeded that was not cancelled.
     pub(crate) reconciled: Option<bool>,
@@ -134,6 +135,7 @@ impl Counts {
         self.late_rows += counts.records_late;
         self.rows_without_time += counts.records_without_time;
         self.rows_ahead += counts.records_ahead;
+        self.dead_letters += counts.records_dead_lettered;
         if let Some(error) = error {
             *self.errors.entry(error.kind.clone()).or_default() += 1;
         }

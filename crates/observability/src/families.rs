@@ -113,6 +113,12 @@ const TABLES: &[OfTable] = &[
         values: |counts| some(counts.last.as_ref().map(|last| last.held_rows as f64)),
     },
     OfTable {
+        name: "sync_dead_letter_rows_total",
+        kind: Kind::Counter,
+        help: "Rows that were put among the dead letters because of their time, as the policy says.",
+        values: |counts| count(counts.dead_letters),
+    },
+    OfTable {
         name: "sync_cycles_total",
         kind: Kind::Counter,
         help: "Cycles by how they ended.",

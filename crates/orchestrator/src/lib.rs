@@ -85,5 +85,5 @@ pub use reconcile::{Reconcile, Reconciled};
 pub use retry::RetryPolicy;
 pub use run::{Route, Run, RunOutcome, Runner};
 pub use spill::SpillOptions;
-pub use table_sync::{Flush, Repair, TableSync, position_beyond_mark};
+pub use table_sync::{DeadLetters, Flush, Repair, TableSync, position_beyond_mark};
 pub use verify::{Differing, Side, Upstream, Verified, Verify};

@@ -9,7 +9,7 @@ use model::{
 };
 
 use crate::run::Run;
-use crate::table_sync::{HELD, TableSync};
+use crate::table_sync::{DEAD_LETTER, HELD, TableSync};
 
 /// So many rows with an odd time are named per table.
 const LATE_NAMED: usize = 1_000;
@@ -75,6 +75,7 @@ impl Tally {
             let counts = &mut self.statistics;
             let count = match row.kind {
                 _ if row.handled == HELD => &mut counts.records_held,
+                _ if row.handled == DEAD_LETTER => &mut counts.records_dead_lettered,
                 OddTime::Late => &mut counts.records_late,
                 OddTime::Missing => &mut counts.records_without_time,
                 OddTime::Ahead => &mut counts.records_ahead,

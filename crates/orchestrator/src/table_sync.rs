@@ -6,6 +6,7 @@
 mod ahead;
 mod checkpoint;
 mod copy;
+mod dead_letters;
 mod increment;
 mod late;
 mod repair;
@@ -29,10 +30,11 @@ use crate::retry::{Backoff, Failures};
 use crate::run::Runner;
 use checkpoint::Checkpoint;
 pub(crate) use checkpoint::forget_unfinished;
-pub(crate) use late::HELD;
+pub(crate) use late::{DEAD_LETTER, HELD};
 pub(crate) use repair::refuse_deletes;
 
 pub use checkpoint::position_beyond_mark;
+pub use dead_letters::DeadLetters;
 pub use increment::Flush;
 pub use repair::Repair;
 
@@ -63,6 +65,8 @@ pub struct TableSync {
     pub repair: Option<Repair>,
     /// How the table is compared with its source from time to time.
     pub reconcile: Option<Reconcile>,
+    /// Where rows go that the source does not want applied because of their time.
+    pub dead_letters: Option<DeadLetters>,
     /// When an increment commits before its end.
     pub flush: Flush,
     /// The epoch under which this process holds the table sync already; `None` takes it over.
@@ -95,6 +99,7 @@ impl TableSync {
             replace_keyless: false,
             repair: None,
             reconcile: None,
+            dead_letters: None,
             flush: Flush::default(),
             epoch: None,
             create: true,
@@ -203,10 +208,11 @@ impl<'a> TableRun<'a> {
         self.refuse_findings(&description)?;
         let mut newest = self.committed().await?;
         let checkpoint = self.load_checkpoint().await;
+        let epoch = self.epoch(&newest, &checkpoint).await?;
         let mut session = Session {
             schema: description.schema,
             tracking: description.tracking,
-            epoch: self.epoch(&newest, &checkpoint)?,
+            epoch,
             presence: Presence::Unknown,
             checkpoint,
             full: self.sync.full,
@@ -229,10 +235,13 @@ impl<'a> TableRun<'a> {
     }
 
     /// The epoch of this run: the one that this process holds, or the next one. A target that has met a later one is another process's.
-    fn epoch(&mut self, newest: &Committed, checkpoint: &Checkpoint) -> Result<Epoch> {
+    async fn epoch(&mut self, newest: &Committed, checkpoint: &Checkpoint) -> Result<Epoch> {
         let epoch = match self.sync.epoch {
             Some(held) => held,
-            None => newest.epoch.max(checkpoint.state.epoch).next(),
+            None => {
+                let met = newest.epoch.max(checkpoint.state.epoch);
+                met.max(self.epoch_of_dead_letters().await?).next()
+            }
         };
         self.not_fenced(epoch, newest)?;
         self.tally.epoch = Some(epoch);

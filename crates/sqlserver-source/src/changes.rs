@@ -62,7 +62,11 @@ async fn by_column(
     upto: &Position,
     in_time: bool,
 ) -> Result<Changes> {
-    let window = Window::new(plan, after, upto)?;
+    let mut window = Window::new(plan, after, upto)?;
+    if !in_time {
+        // Rows of this window differ for another reason than their time, and may be told by it as well.
+        window = window.without_dead_letters();
+    }
     let shape = Shape::new(plan, schema, &window)?;
     let (condition, params) = window.conditions()?;
     let conditions: Vec<_> = [condition]

@@ -25,6 +25,7 @@ pub(crate) async fn describe(connection: &mut Connection, plan: &TablePlan) -> R
     }
     let install = (plan.tracked.tracker == Tracker::Trigger).then_some(plan.options.trigger.install);
     findings.extend(trigger_objects::findings(connection, &plan.table, &plan.schema, install).await?);
+    findings.extend(dead_letters(plan));
     findings.extend(shape(plan));
     findings.extend(deletes::findings(plan));
     if plan.read_columns().any(|column| column.masked) && !sees_masked(connection).await? {
@@ -73,6 +74,22 @@ async fn readable(connection: &mut Connection, plan: &TablePlan) -> Result<Optio
             }))
         }
     }
+}
+
+/// Which rows become dead letters is told by their times, so these must be read.
+fn dead_letters(plan: &TablePlan) -> Option<Finding> {
+    let Tracker::Timestamp { column, .. } = &plan.tracked.tracker else {
+        return None;
+    };
+    let told = plan.schema.arrow().index_of(&column.name).is_ok();
+    (!told && !plan.options.window.dead_letters().is_empty()).then(|| Finding {
+        severity: Severity::Error,
+        message: format!(
+            "`window` names `dead_letter`, which is told by the column {}, and that is not read",
+            column.name
+        ),
+        remedy: Some("read the column, or choose another policy".into()),
+    })
 }
 
 /// The least that reading a table in this way needs.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cdc::{CutRules, TrackingKind, Zone};
-use model::{Error, ErrorKind, Result};
+use model::{Error, ErrorKind, OddTime, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sqlserver_client::TypePolicy;
@@ -266,6 +266,8 @@ pub enum Undated {
     Accept,
     /// Increments leave them out until they have a time, and so do repairs: to `verify` they are pending.
     Hold,
+    /// As `hold`, and they go whole into the Iceberg table `<table>__dead_letters`.
+    DeadLetter,
     /// While there is one, the table's increments fail.
     Fail,
 }
@@ -277,11 +279,27 @@ pub enum Late {
     /// They are applied, and named in the report.
     #[default]
     Accept,
+    /// They are not applied, and go whole into the Iceberg table `<table>__dead_letters`. `verify --repair` lets them in.
+    DeadLetter,
     /// The increment that finds one fails, and nothing of it is applied, until `verify --repair` has let the row in.
     Fail,
 }
 
 impl WindowOptions {
+    /// What is odd about times whose rows become dead letters.
+    pub fn dead_letters(&self) -> Vec<OddTime> {
+        let kinds = [
+            (self.late == Late::DeadLetter, OddTime::Late),
+            (self.nulls == Undated::DeadLetter, OddTime::Missing),
+            (self.future == Undated::DeadLetter, OddTime::Ahead),
+        ];
+        kinds
+            .into_iter()
+            .filter(|(is, _)| *is)
+            .map(|(_, kind)| kind)
+            .collect()
+    }
+
     /// The rules for a column of this grain.
     pub(crate) fn rules(&self, grain: Duration) -> CutRules {
         let seconds = |seconds: u32| Duration::from_secs(u64::from(seconds));
@@ -364,6 +382,10 @@ impl CaptureOptions {
             rule(
                 tracking.fallback.is_some() && self.window.late == Late::Fail,
                 "`capture.window.late: fail` cannot be told with `capture.tracking.fallback`; remove one of them",
+            )?;
+            rule(
+                tracking.fallback.is_some() && !self.window.dead_letters().is_empty(),
+                "`capture.window` cannot name `dead_letter` with `capture.tracking.fallback`; remove one of them",
             )?;
         }
         let both = self
@@ -463,6 +485,10 @@ mod tests {
             (
                 r#"{"tracking":{"column":"c","fallback":"d"},"window":{"late":"fail"}}"#,
                 "fallback",
+            ),
+            (
+                r#"{"tracking":{"column":"c","fallback":"d"},"window":{"nulls":"dead_letter"}}"#,
+                "dead_letter",
             ),
             (r#"{"mode":"cdc","key":["id"]}"#, "key"),
             (r#"{"mode":"polling"}"#, "query"),

@@ -106,6 +106,18 @@ impl Window {
         })
     }
 
+    /// Holds what would be dead letters for once.
+    pub(crate) fn without_dead_letters(mut self) -> Self {
+        if let Reach::Timestamp { policy, .. } = &mut self.reach {
+            for undated in [&mut policy.nulls, &mut policy.future] {
+                if *undated == Undated::DeadLetter {
+                    *undated = Undated::Hold;
+                }
+            }
+        }
+        self
+    }
+
     /// The tracking column's name.
     pub(crate) fn column(&self) -> &str {
         &self.column.name
@@ -138,10 +150,10 @@ impl Window {
                 );
                 params.push(self.moment("lo", window.lo)?);
                 params.push(self.moment("hi", window.hi)?);
-                if policy.nulls == Undated::Accept {
+                if is_read(policy.nulls) {
                     any.push(self.column.no_time());
                 }
-                if policy.future == Undated::Accept {
+                if is_read(policy.future) {
                     any.push(self.column.time(|column| format!("{column} > @future")));
                     params.push(self.moment("future", window.future)?);
                 }
@@ -168,7 +180,7 @@ impl Window {
     }
 
     /// The condition on rows that the cut at the window's end leaves for later, with its parameters. Values that time will not
-    /// reach are among them only if increments hold their rows: else they read them every time.
+    /// reach are among them only if increments do not apply their rows: else they do so every time.
     pub(crate) fn beyond(&self) -> Result<(String, Vec<Param>)> {
         let column = self.column.quoted();
         Ok(match &self.reach {
@@ -179,10 +191,10 @@ impl Window {
                 let open = upto.repeated_from.map_or(window.hi, |from| from.min(window.hi));
                 let open_ahead = |column: &str| format!("({column} >= @hi AND {column} <= @future)");
                 let mut any = vec![self.column.time(open_ahead)];
-                if policy.nulls == Undated::Hold {
+                if matches!(policy.nulls, Undated::Hold | Undated::DeadLetter) {
                     any.push(self.column.no_time());
                 }
-                if policy.future == Undated::Hold {
+                if matches!(policy.future, Undated::Hold | Undated::DeadLetter) {
                     any.push(self.column.time(|column| format!("{column} > @future")));
                 }
                 let params = vec![self.moment("hi", open)?, self.moment("future", window.future)?];
@@ -212,11 +224,11 @@ impl Window {
     pub(crate) fn left_out(&self) -> Result<Vec<(String, Vec<Param>, bool)>> {
         let mut left_out = Vec::new();
         if let Reach::Timestamp { window, policy, .. } = &self.reach {
-            if policy.nulls != Undated::Accept {
+            if !is_read(policy.nulls) {
                 let refused = policy.nulls == Undated::Fail;
                 left_out.push((self.column.no_time(), Vec::new(), refused));
             }
-            if policy.future != Undated::Accept {
+            if !is_read(policy.future) {
                 let future = self.moment("future", window.future)?;
                 let refused = policy.future == Undated::Fail;
                 let ahead = self.column.time(|column| format!("{column} > @future"));
@@ -239,6 +251,7 @@ impl Window {
                 from: expected.unix_micros(),
                 upto: window.future.unix_micros(),
                 late_refused: policy.late == Late::Fail,
+                dead_letters: policy.dead_letters(),
             }),
             _ => None,
         }
@@ -337,6 +350,11 @@ impl Window {
             Reach::RowVersion { upto, .. } => upto.position(&self.incarnation),
         }
     }
+}
+
+/// Whether increments read rows for which this is declared.
+fn is_read(undated: Undated) -> bool {
+    matches!(undated, Undated::Accept | Undated::DeadLetter)
 }
 
 /// What is read between two positions.

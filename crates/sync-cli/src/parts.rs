@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use iceberg_reader::{IcebergSource, SnapshotChoice};
 use iceberg_table::Catalog;
-use iceberg_writer::IcebergSink;
+use iceberg_writer::{IcebergSink, SchemaPolicy, TableOptions};
 use model::{
     ChangeSink, ChangeSource, Clock, Ids, RandomIds, Result, StateStore, SyncId, SystemClock, TableName,
 };
@@ -173,9 +173,17 @@ impl Parts {
     /// The Iceberg tables as a sink.
     pub(crate) fn iceberg_sink(&self, tables: &[Selected]) -> Arc<dyn ChangeSink> {
         let options = self.config.iceberg.write.clone();
-        let layouts = tables
-            .iter()
-            .map(|table| (table.iceberg.clone(), table.entry.layout.clone()));
+        let layouts = tables.iter().flat_map(|table| {
+            let layout = table.entry.layout.clone();
+            // Letters are kept, whatever becomes of the columns that they have.
+            let of_dead_letters = TableOptions {
+                format_version: layout.format_version,
+                schema_changes: SchemaPolicy::Lenient,
+                ..TableOptions::default()
+            };
+            let dead_letters = table.dead_letters().map(|name| (name, of_dead_letters));
+            [(table.iceberg.clone(), layout)].into_iter().chain(dead_letters)
+        });
         let (clock, ids) = (self.clock.clone(), self.ids.clone());
         Arc::new(IcebergSink::new(self.catalog.clone(), options, clock, ids).with_tables(layouts))
     }

@@ -37,6 +37,7 @@ impl Shop {
                 records_without_time: 2,
                 records_ahead: 3,
                 records_held: 4,
+                records_dead_lettered: 6,
                 ..Statistics::default()
             },
             duration_seconds: 1.5,
@@ -129,6 +130,7 @@ fn what_the_loop_tells_is_counted() {
         ("sync_retries_total", &[1.0]),
         ("sync_odd_time_rows_total", &[1.0, 2.0, 3.0]),
         ("sync_held_rows", &[4.0]),
+        ("sync_dead_letter_rows_total", &[6.0]),
         ("sync_cycles_total", &[1.0, 0.0, 0.0, 0.0, 0.0]),
         ("sync_last_reconciliation_succeeded", &[]),
         ("sync_errors_total", &[]),

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::ahead::ahead;
+use super::dead_letters::Odd;
 use super::late::{APPLIED, Expected, HELD, REFUSED};
 use super::{Attempt, Session, TableRun};
 use crate::progress::ProgressEvent;
@@ -118,6 +119,7 @@ impl TableRun<'_> {
             .await?;
         let mut events = ahead(events);
         let mut gathered = Gathered::default();
+        let mut odd = Odd::default();
         let mut expected = None;
         let mut reached = from.clone();
         while let Some(event) = self.cancellable(async { Ok(events.next().await) }).await? {
@@ -126,18 +128,40 @@ impl TableRun<'_> {
                 SourceEvent::LeftOut { times, rows, refused } => {
                     self.left_out(&session.schema, &times, &rows, refused)?;
                 }
-                SourceEvent::Changes(batch) => self.gather(&mut gathered, batch).await?,
+                SourceEvent::Changes(batch) => {
+                    self.hear(&ProgressEvent::Read {
+                        rows: batch.len() as u64,
+                        bytes: batch.rows.get_array_memory_size() as u64,
+                    });
+                    let batch = match &expected {
+                        Some(times) => odd.divert(batch, &self.expected(&session.schema, times))?,
+                        None => batch,
+                    };
+                    self.gather(&mut gathered, batch).await?;
+                }
                 SourceEvent::Boundary { at } => {
                     reached = at.clone();
                     gathered.boundary = Some(at);
                 }
             }
-            if gathered.is_full(&self.sync.flush) {
+            let full = gathered.is_full(&self.sync.flush);
+            if full || odd.bytes >= self.sync.flush.bytes {
+                let (odd, within) = (std::mem::take(&mut odd), (&from, &upto));
+                let put = self.put_dead_letters(session, odd, expected.as_ref(), within);
+                if !put.await? {
+                    return Ok(Attempt::Overtaken);
+                }
+            }
+            if full {
                 let full = std::mem::take(&mut gathered);
                 if !self.apply(session, &mut newest, full, expected.as_ref()).await? {
                     return Ok(Attempt::Overtaken);
                 }
             }
+        }
+        let put = self.put_dead_letters(session, odd, expected.as_ref(), (&from, &upto));
+        if !put.await? {
+            return Ok(Attempt::Overtaken);
         }
         let rest = self.apply(session, &mut newest, gathered, expected.as_ref());
         if !rest.await? {
@@ -161,10 +185,9 @@ impl TableRun<'_> {
     }
 
     async fn gather(&self, gathered: &mut Gathered, batch: ChangeBatch) -> Result<()> {
-        self.hear(&ProgressEvent::Read {
-            rows: batch.len() as u64,
-            bytes: batch.rows.get_array_memory_size() as u64,
-        });
+        if batch.is_empty() {
+            return Ok(());
+        }
         let (flush, spill) = (&self.sync.flush, &self.runner.spill);
         let spilled = gathered.push(batch, flush, spill, self.cancel).await?;
         self.hear_spilled(spilled);
@@ -225,7 +248,7 @@ impl TableRun<'_> {
         Ok(advanced)
     }
 
-    fn expected<'a>(&'a self, schema: &'a TableSchema, times: &'a ExpectedTimes) -> Expected<'a> {
+    pub(super) fn expected<'a>(&'a self, schema: &'a TableSchema, times: &'a ExpectedTimes) -> Expected<'a> {
         Expected {
             table: &self.sync.source_table,
             schema,

@@ -2,7 +2,7 @@
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampMicrosecondType;
-use arrow_array::{Array, RecordBatch};
+use arrow_array::{Array, RecordBatch, TimestampMicrosecondArray};
 use cdc::Ticks;
 use model::{Error, ExpectedTimes, LateDataReport, OddTime, Result, TableName, TableSchema};
 
@@ -12,6 +12,7 @@ use crate::key_text::key_text;
 pub(super) const APPLIED: &str = "applied";
 pub(crate) const HELD: &str = "held";
 pub(super) const REFUSED: &str = "refused";
+pub(crate) const DEAD_LETTER: &str = "dead_letter";
 
 /// Which times are expected, and of which table's rows.
 #[derive(Debug, Clone)]
@@ -24,11 +25,7 @@ pub(super) struct Expected<'a> {
 impl Expected<'_> {
     /// Those of the rows whose time is odd. They hold the key columns and the column of times, others perhaps as well.
     pub(super) fn odd(&self, rows: &RecordBatch, handled: &str) -> Result<Vec<LateDataReport>> {
-        let column = &self.times.column;
-        let times = rows
-            .column_by_name(column)
-            .and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>())
-            .ok_or_else(|| Error::internal(format!("{column:?} is no column of times")))?;
+        let times = self.times_of(rows)?;
         let missing = |e| Error::internal("a key column is missing").caused_by(e);
         let places = self
             .schema
@@ -57,6 +54,22 @@ impl Expected<'_> {
         Ok(odd)
     }
 
+    /// Which of the rows are not applied, but put among the dead letters.
+    pub(super) fn dead(&self, rows: &RecordBatch) -> Result<Vec<Option<OddTime>>> {
+        let kinds = self.times_of(rows)?.iter().map(|time| {
+            let (kind, _) = self.judged(time)?;
+            self.times.dead_letters.contains(&kind).then_some(kind)
+        });
+        Ok(kinds.collect())
+    }
+
+    fn times_of<'a>(&self, rows: &'a RecordBatch) -> Result<&'a TimestampMicrosecondArray> {
+        let column = &self.times.column;
+        rows.column_by_name(column)
+            .and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>())
+            .ok_or_else(|| Error::internal(format!("{column:?} is no column of times")))
+    }
+
     /// What is odd about a time, and what was expected instead.
     fn judged(&self, time: Option<i64>) -> Option<(OddTime, i64)> {
         let ExpectedTimes { from, upto, .. } = *self.times;
@@ -73,7 +86,7 @@ impl Expected<'_> {
 mod tests {
     use std::sync::Arc;
 
-    use arrow_array::{ArrayRef, Int32Array, TimestampMicrosecondArray};
+    use arrow_array::{ArrayRef, Int32Array};
     use arrow_schema::{DataType, Field, Schema};
 
     use super::*;
@@ -106,6 +119,7 @@ mod tests {
                 from: 1_600_000_003_500_000,
                 upto: 1_600_000_100_000_000,
                 late_refused: false,
+                dead_letters: vec![OddTime::Late, OddTime::Ahead],
             },
         };
         let from = "2020-09-13 12:26:43.5";
@@ -130,5 +144,7 @@ mod tests {
             handled: "applied".into(),
         });
         assert_eq!(expected.odd(&rows, APPLIED).unwrap(), told);
+        let dead = [Some(OddTime::Late), None, None, Some(OddTime::Ahead), None];
+        assert_eq!(expected.dead(&rows).unwrap(), dead);
     }
 }

@@ -166,7 +166,7 @@ pub(crate) fn refuse_deletes(table: &TableName, deletes: u64, rows: u64, percent
 }
 
 /// The key columns with the types and in the order of `schema`.
-fn key_columns(schema: &TableSchema, keys: &RecordBatch) -> Result<RecordBatch> {
+pub(super) fn key_columns(schema: &TableSchema, keys: &RecordBatch) -> Result<RecordBatch> {
     let unfit = |e| Error::internal("differing keys do not fit their table").caused_by(e);
     let (mut fields, mut columns) = (Vec::new(), Vec::new());
     for &index in schema.key() {

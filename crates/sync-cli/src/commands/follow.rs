@@ -9,7 +9,7 @@ use model::{Result, RunReport, TableName};
 use orchestrator::{Follow, Following, Route, RunOutcome};
 
 use super::Answer;
-use super::maintain::expire_if_due;
+use super::maintain::{expire_if_due, has_committed};
 use super::run::{busy, exit, leave_metrics, of, routes, runner, until_signalled};
 use crate::arguments::{self, Output};
 use crate::config::Selected;
@@ -130,7 +130,7 @@ impl Teller<'_> {
 impl Following for Teller<'_> {
     fn cycle_ended(&self, report: &RunReport) {
         for entry in &report.tables {
-            if entry.direction == Direction::Capture.label() && entry.statistics.records_written > 0 {
+            if entry.direction == Direction::Capture.label() && has_committed(entry) {
                 let mut tables = self.tables();
                 let followed = tables.values_mut();
                 for followed in followed.filter(|followed| followed.table.name.to_string() == entry.table) {

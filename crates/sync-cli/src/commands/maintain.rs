@@ -5,7 +5,7 @@ use iceberg_maintenance::{
     expiry_is_due, merge_manifests, remove_orphans,
 };
 use iceberg_reader::snapshots_of_position;
-use model::{Mark, Result, RunReport, RunStatus};
+use model::{Mark, Result, RunReport, RunStatus, TableReport};
 use orchestrator::position_beyond_mark;
 use serde::Serialize;
 
@@ -127,11 +127,11 @@ pub(crate) async fn expire_after(parts: &Parts, tables: &[Selected], report: &mu
     }
     for table in tables {
         let name = table.name.to_string();
-        let has_committed = report.tables.iter().any(|entry| {
+        let committed = report.tables.iter().any(|entry| {
             let is_capture = entry.table == name && entry.direction == Direction::Capture.label();
-            is_capture && entry.statistics.records_written > 0
+            is_capture && has_committed(entry)
         });
-        if !has_committed {
+        if !committed {
             continue;
         }
         if let Err(error) = expire_if_due(parts, table).await {
@@ -141,12 +141,22 @@ pub(crate) async fn expire_after(parts: &Parts, tables: &[Selected], report: &mu
     }
 }
 
-/// Expires snapshots of a table that changes have been captured into, where that is due. The history of a table that was adopted is its
-/// owner's.
+/// Whether something of a table's was committed.
+pub(crate) fn has_committed(entry: &TableReport) -> bool {
+    let counts = &entry.statistics;
+    counts.records_written + counts.records_dead_lettered > 0
+}
+
+/// Expires snapshots of a table that changes have been captured into, and of its dead letters, where that is due. The history of a table
+/// that was adopted is its owner's.
 pub(crate) async fn expire_if_due(parts: &Parts, table: &Selected) -> Result<()> {
-    if table.entry.adopt {
-        return Ok(());
+    for table in with_dead_letters(table.clone()).filter(|table| !table.entry.adopt) {
+        expire_one_if_due(parts, &table).await?;
     }
+    Ok(())
+}
+
+async fn expire_one_if_due(parts: &Parts, table: &Selected) -> Result<()> {
     let (catalog, clock) = (parts.catalog().as_ref(), parts.clock().as_ref());
     let settings = &parts.config().iceberg.expire;
     let options = ExpireOptions {
@@ -220,15 +230,25 @@ fn orphaned(done: &Orphans) -> String {
     )
 }
 
-/// The chosen tables that the warehouse has.
+/// The chosen tables that the warehouse has, and those of their dead letters.
 async fn existing(parts: &Parts, tables: &Tables) -> Result<Vec<Selected>> {
     let mut existing = Vec::new();
     for table in parts.select(&tables.tables).await? {
-        if table.entry.enabled && parts.catalog().load(&table.iceberg).await?.is_some() {
-            existing.push(table);
+        for table in with_dead_letters(table) {
+            if table.entry.enabled && parts.catalog().load(&table.iceberg).await?.is_some() {
+                existing.push(table);
+            }
         }
     }
     Ok(existing)
+}
+
+fn with_dead_letters(table: Selected) -> impl Iterator<Item = Selected> {
+    let dead_letters = table.dead_letters().map(|iceberg| Selected {
+        iceberg,
+        ..table.clone()
+    });
+    [table].into_iter().chain(dead_letters)
 }
 
 fn named<T>(table: &Selected, done: T) -> Done<T> {

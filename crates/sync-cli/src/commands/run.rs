@@ -5,8 +5,8 @@ use std::sync::Arc;
 use iceberg_reader::SnapshotChoice;
 use model::{ChangeSource, Error, ErrorKind, ErrorReport, Result, RunReport};
 use orchestrator::{
-    Flush, Memory, NoProgress, Progress, Reconcile, Reconciled, RetryPolicy, Route, Run, RunOutcome, Runner,
-    SpillOptions, TableSync,
+    DeadLetters, Flush, Memory, NoProgress, Progress, Reconcile, Reconciled, RetryPolicy, Route, Run,
+    RunOutcome, Runner, SpillOptions, TableSync,
 };
 use sqlserver_source::SqlServerSource;
 use tokio_util::sync::CancellationToken;
@@ -192,6 +192,10 @@ pub(crate) fn routes(
             let sync = parts.sync_id(&table.name, Direction::Capture);
             syncs.push(TableSync {
                 reconcile: reconcile(table, &iceberg),
+                dead_letters: table.dead_letters().map(|table| DeadLetters {
+                    table,
+                    reader: iceberg.clone(),
+                }),
                 ..TableSync::new(
                     sync,
                     Direction::Capture.label(),

@@ -1,6 +1,7 @@
 //! `status`: how far every table has got, by the marks in the targets.
 
 use iceberg_maintenance::{CompactOptions, Due, compaction_due};
+use iceberg_reader::SnapshotChoice;
 use model::{Committed, Finding, Loaded, Mark, Result, Severity};
 use orchestrator::position_beyond_mark;
 use serde::Serialize;
@@ -25,6 +26,9 @@ struct TableStatus {
     /// When Iceberg was last compared with the source, or copied from it.
     last_reconciled: Option<String>,
     rows_applied: u64,
+    /// Rows in the table of dead letters, where the policy has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dead_letters: Option<u64>,
     /// What threatens the way on: history that the source has forgotten or soon will, a capture that stands still.
     warnings: Vec<String>,
     /// How the Change Data Capture stands that the table is followed by.
@@ -68,6 +72,7 @@ pub(crate) async fn run(parts: &Parts, tables: &Tables) -> Result<Answer> {
         "last success",
         "reconciled",
         "rows applied",
+        "dead letters",
         "compaction",
     ]);
     for status in &statuses {
@@ -80,6 +85,10 @@ pub(crate) async fn run(parts: &Parts, tables: &Tables) -> Result<Answer> {
             status.last_success.clone().unwrap_or_else(|| "never".to_owned()),
             status.last_reconciled.clone().unwrap_or_default(),
             status.rows_applied.to_string(),
+            status
+                .dead_letters
+                .map(|rows| rows.to_string())
+                .unwrap_or_default(),
             match status.compaction {
                 due if due.is_due() => format!("due: {} files into about {}", due.files, due.groups),
                 _ => String::new(),
@@ -174,6 +183,10 @@ async fn status(parts: &Parts, table: &Selected, direction: Direction) -> Result
         Direction::Capture => due(parts, table).await?,
         Direction::Apply => Due::default(),
     };
+    let dead_letters = match direction {
+        Direction::Capture => dead_letters(parts, table).await?,
+        Direction::Apply => None,
+    };
     let state = match parts.store().load(&sync).await? {
         Loaded::Found(stored) => stored.state,
         Loaded::Absent | Loaded::Damaged { .. } => model::TableState::default(),
@@ -199,10 +212,26 @@ async fn status(parts: &Parts, table: &Selected, direction: Direction) -> Result
             .map(iso)
             .filter(|_| direction == Direction::Capture),
         rows_applied: state.rows_applied,
+        dead_letters,
         warnings: Vec::new(),
         capture: None,
         compaction,
     })
+}
+
+/// How many rows the table of dead letters has, if the policy has one.
+async fn dead_letters(parts: &Parts, table: &Selected) -> Result<Option<u64>> {
+    let Some(name) = table.dead_letters() else {
+        return Ok(None);
+    };
+    if parts.catalog().load(&name).await?.is_none() {
+        return Ok(Some(0));
+    }
+    let described = parts
+        .iceberg_source(SnapshotChoice::Current)
+        .describe(&name)
+        .await?;
+    Ok(Some(described.approximate_rows.unwrap_or(0)))
 }
 
 async fn due(parts: &Parts, table: &Selected) -> Result<Due> {

@@ -28,6 +28,15 @@ pub(crate) struct Selected {
     pub(crate) entry: Table,
 }
 
+impl Selected {
+    /// The Iceberg table of its rows that are not applied because of their time, if that is declared.
+    pub(crate) fn dead_letters(&self) -> Option<TableName> {
+        let (schema, name) = (self.iceberg.schema(), self.iceberg.name());
+        let declared = !self.entry.capture.window.dead_letters().is_empty();
+        declared.then(|| TableName::new(schema, format!("{name}__dead_letters")))
+    }
+}
+
 /// The tables among `existing` that the configuration means and the command line has not left out, in the order of the entries, and of names
 /// where a pattern means several.
 ///
@@ -118,17 +127,20 @@ fn missing<'a>(name: &TableName, existing: impl IntoIterator<Item = &'a TableNam
 
 /// Two tables must not meet in one, not even on a server that takes `Orders` and `orders` for the same.
 fn refuse_shared(tables: &[Selected]) -> Result<()> {
-    for (side, name) in [
-        ("Iceberg", (|table| &table.iceberg) as fn(&Selected) -> &TableName),
-        ("the target", |table| &table.target),
+    let in_iceberg = |table: &Selected| [Some(table.iceberg.clone()), table.dead_letters()];
+    for (side, names) in [
+        ("Iceberg", in_iceberg as fn(&Selected) -> [Option<TableName>; 2]),
+        ("the target", |table| [Some(table.target.clone()), None]),
     ] {
         let mut seen = BTreeMap::new();
-        for table in tables {
-            if let Some(other) = seen.insert(name(table).to_string().to_lowercase(), &table.name) {
+        let written = tables
+            .iter()
+            .flat_map(|table| names(table).into_iter().flatten().map(move |name| (table, name)));
+        for (table, name) in written {
+            if let Some(other) = seen.insert(name.to_string().to_lowercase(), &table.name) {
                 let why = format!(
-                    "{other} and {} would both be written to {} in {side}",
-                    table.name,
-                    name(table)
+                    "{other} and {} would both be written to {name} in {side}",
+                    table.name
                 );
                 return Err(
                     Error::new(ErrorKind::Config, why).hint("map one of them to another name, or exclude it")
@@ -257,5 +269,9 @@ mod tests {
                 .unwrap_err()
                 .contains("both")
         );
+        let existing = ["dbo.A", "dbo.A__dead_letters"];
+        assert!(chosen("- table: dbo.*\n", &existing, &[]).is_ok());
+        let dead_letters = "- table: dbo.*\n  capture: { window: { late: dead_letter } }\n";
+        assert!(chosen(dead_letters, &existing, &[]).unwrap_err().contains("both"));
     }
 }
