@@ -8,9 +8,10 @@ use futures::StreamExt;
 use model::{
     BatchId, ChangeSink, Commit, CommitOutcome, Epoch, Presence, Replace, RunStatus, Selection, SyncId,
 };
-use orchestrator::{Reconcile, Reconciled};
+use orchestrator::{Reconcile, Reconciled, Verify, key_range};
 use sqlserver_source::Mode;
 use test_support::{Fault, Faults, FaultySink};
+use tokio_util::sync::CancellationToken;
 
 use crate::gaps::{expect_equal, run, synchronised, table};
 use crate::world::World;
@@ -145,6 +146,71 @@ async fn little_is_read_again_where_differences_lie_together() {
         run(&world).await;
         expect_equal(&world).await;
     }
+}
+
+/// A range is made what the source has, rows that are gone included; the rest stays as it is, and increments go on.
+#[tokio::test]
+async fn a_range_of_keys_is_brought_in_line_by_itself() {
+    let world = World::start().await;
+    world.emulator.clock().freeze();
+    world.sql("CREATE TABLE dbo.Orders (id int NOT NULL PRIMARY KEY, name nvarchar(40) NULL, updated_at datetime2(3) NOT NULL)");
+    for id in 50..250 {
+        world.sql(&format!(
+            "INSERT INTO dbo.Orders (id, name, updated_at) VALUES ({id}, N'row', '2001-01-01')"
+        ));
+    }
+    run(&world).await;
+    // Their times tell nobody.
+    world.sql("UPDATE dbo.Orders SET name = N'changed' WHERE id IN (99, 100, 199, 200)");
+    world.sql("DELETE FROM dbo.Orders WHERE id IN (98, 101)");
+    world.sql("INSERT INTO dbo.Orders (id, name, updated_at) VALUES (5000, N'on', SYSUTCDATETIME())");
+    world.emulator.clock().step_ms(60_000);
+    let schema = world.iceberg_source().describe(&table()).await.unwrap().schema;
+    let range = key_range(&schema, Some("100"), Some(r#"{"id":199}"#)).unwrap();
+    let repair = world.repair_range(&table(), Some(range.clone())).await;
+    assert_eq!(
+        repair.metadata.status,
+        RunStatus::Succeeded,
+        "{:?}",
+        repair.errors
+    );
+    let counts = &repair.tables[0].statistics;
+    assert_eq!((counts.records_updated, counts.records_deleted), (2, 1));
+    let again = world.repair_range(&table(), Some(range)).await;
+    assert_eq!(again.statistics.records_written, 0, "{again:#?}");
+    run(&world).await;
+    let found = world.verify(&table()).await;
+    for side in &found.columns {
+        let differing = (side.different, side.missing, side.extra);
+        assert_eq!(differing, (2, 0, 1), "{found:#?}");
+    }
+    repair_all(&world).await;
+}
+
+/// A range cannot end a gap: what changed outside of it would never be told.
+#[tokio::test]
+async fn a_range_of_keys_ends_no_gap() {
+    let world = synchronised(Mode::ChangeTracking).await;
+    world.sql("ALTER TABLE dbo.Orders DISABLE CHANGE_TRACKING");
+    world.sql("UPDATE dbo.Orders SET name = N'changed' WHERE id IN (99, 100)");
+    world.sql("ALTER TABLE dbo.Orders ENABLE CHANGE_TRACKING");
+    let schema = world.iceberg_source().describe(&table()).await.unwrap().schema;
+    let verify = Verify {
+        range: Some(key_range(&schema, Some("100"), None).unwrap()),
+        ..world.capture_comparison(&table()).await
+    };
+    let refused = verify
+        .run_for_repair(&CancellationToken::new())
+        .await
+        .unwrap_err();
+    assert!(refused.to_string().contains("range"), "{refused}");
+    repair_all(&world).await;
+}
+
+async fn repair_all(world: &World) {
+    repair(world).await;
+    run(world).await;
+    expect_equal(world).await;
 }
 
 /// Another program writes the row of an order once more.

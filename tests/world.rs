@@ -8,7 +8,8 @@ use iceberg_reader::IcebergSource;
 use iceberg_table::{Catalog, FileSystemCatalog};
 use iceberg_writer::{IcebergSink, WriterOptions};
 use model::{
-    ChangeSink, ChangeSource, Committed, RunReport, RunStatus, StateStore, SyncId, TableName, VerifyReport,
+    ChangeSink, ChangeSource, Committed, KeyRange, RunReport, RunStatus, StateStore, SyncId, TableName,
+    VerifyReport,
 };
 use orchestrator::{
     DeadLetters, Follow, Following, Repair, Route, Run, RunOutcome, Runner, Side, TableSync, Upstream, Verify,
@@ -265,7 +266,15 @@ impl World {
 
     /// Compares, and brings the sides that differ in line, each with the one before it.
     pub(crate) async fn repair(&self, table: &TableName) -> RunReport {
-        let verify = self.comparison(table).await;
+        self.repair_range(table, None).await
+    }
+
+    /// The same for these keys only.
+    pub(crate) async fn repair_range(&self, table: &TableName, range: Option<KeyRange>) -> RunReport {
+        let verify = Verify {
+            range,
+            ..self.comparison(table).await
+        };
         let found = verify.run_for_repair(&CancellationToken::new()).await.unwrap();
         let mut route = self.plain_route(table);
         let ends = found.report.columns.iter().zip(found.differing);
@@ -311,6 +320,7 @@ impl World {
             first: side(table, "source", source, vec![]),
             others: vec![side(table, "iceberg", self.iceberg_source(), vec![by_capture])],
             keys_named: 10,
+            range: None,
             keys_only: false,
             most_deletes_percent: None,
         }

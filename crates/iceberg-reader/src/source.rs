@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arrow_array::RecordBatch;
+use arrow_select::filter::filter_record_batch;
 use async_trait::async_trait;
 use futures::stream::{self, BoxStream, Stream, StreamExt, TryStreamExt};
 use iceberg::spec::SnapshotRef;
-use iceberg_table::{Catalog, FileRows, RowRanges, TableHandle, locate_in, set_tag};
+use iceberg_table::{Catalog, FileRows, LiveFile, RowRanges, TableHandle, locate_in, may_hold, set_tag};
 use model::{
-    Batches, Bound, ChangeBatch, ChangeSource, Chunk, Cut, Description, Error, ErrorKind, Look, Op, Position,
-    Presence, Result, Selection, SourceEvent, TableName, TableSchema, Tracking,
+    Batches, Bound, ChangeBatch, ChangeSource, Chunk, Cut, Description, Error, ErrorKind, KeyRange, Look, Op,
+    Position, Presence, Result, Selection, SourceEvent, TableName, TableSchema, Tracking,
 };
 use tokio::time::{sleep, timeout};
 
@@ -317,7 +318,11 @@ impl ChangeSource for IcebergSource {
         let files = self.files.of(&handle, snapshot.as_ref()).await?;
         let parts = selected(&handle, &files, schema, &selection).await?;
         let rows = FileScan::new(&handle, schema)?.read(parts);
-        Ok(inserts(table.clone(), schema.clone(), rows))
+        let rows = inserts(table.clone(), schema.clone(), rows);
+        match selection {
+            Selection::Between(range) => Ok(within(rows, range)),
+            _ => Ok(rows),
+        }
     }
 
     async fn changes(
@@ -374,6 +379,12 @@ async fn selected(
 ) -> Result<Vec<FilePart>> {
     let chosen = match selection {
         Selection::All => files.as_slice(),
+        Selection::Between(range) => {
+            let schema = handle.metadata().current_schema();
+            let held_by = |file: &&Arc<LiveFile>| may_hold(&file.data_file, schema, range);
+            let files = files.iter().filter(held_by);
+            return Ok(files.cloned().map(FilePart::live).collect());
+        }
         Selection::Keys(keys) => return keyed(handle, files, schema, keys).await,
         Selection::ChangedAfter(_) | Selection::KeptKeys(_) => {
             return Err(Error::new(
@@ -433,6 +444,18 @@ fn inserts(
             Ok(())
         })
     })
+}
+
+/// Those of the rows whose key is in a range.
+fn within(rows: Batches, range: KeyRange) -> Batches {
+    Box::pin(rows.map(move |batch| {
+        let ChangeBatch {
+            table, schema, rows, ..
+        } = batch?;
+        let rows = filter_record_batch(&rows, &range.within(&rows)?)
+            .map_err(|e| Error::internal("rows of a key range cannot be told from others").caused_by(e))?;
+        ChangeBatch::uniform(table, schema, rows, Op::Insert, Presence::Unknown)
+    }))
 }
 
 fn snapshot_of(handle: &TableHandle, bound: FileBound) -> Result<SnapshotRef> {

@@ -13,7 +13,8 @@ use arrow_array::types::{
 };
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::DataType;
-use iceberg::spec::{DataFile, Datum, PrimitiveLiteral};
+use iceberg::spec::{DataFile, Datum, PrimitiveLiteral, Schema};
+use model::KeyRange;
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::page_index::offset_index::PageLocation;
@@ -106,6 +107,23 @@ impl KeyBounds {
         }
         rows
     }
+}
+
+/// Whether a data file of a table with this schema can hold keys within a range, by the bounds of the key's first column.
+pub fn may_hold(file: &DataFile, schema: &Schema, range: &KeyRange) -> bool {
+    let Some((column, within)) = range.of_first_column() else {
+        return true;
+    };
+    let Some(id) = schema.field_id_by_name(column) else {
+        return true;
+    };
+    let bound = |bounds: &HashMap<i32, Datum>| match bounds.get(&id).and_then(of_datum) {
+        Some(Bound::Number(number)) => Some(number),
+        _ => None,
+    };
+    let lower = bound(file.lower_bounds());
+    let upper = bound(file.upper_bounds());
+    lower.is_none_or(|lower| lower <= *within.end()) && upper.is_none_or(|upper| upper >= *within.start())
 }
 
 impl Values {

@@ -47,6 +47,7 @@ pub use delete_files::RowsToDelete;
 pub use error::{iceberg_error, io_error};
 pub use filesystem::FileSystemCatalog;
 pub use key::{KeyFold, KeyHash};
+pub use key_bounds::may_hold;
 pub use layout::{TableLayout, refuse_what_is_not_understood};
 pub use locate::{RowLocation, locate, locate_and_compare, locate_in};
 pub use manifests::remove_files;

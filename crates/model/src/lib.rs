@@ -16,6 +16,7 @@ mod canonical;
 mod change;
 mod clock;
 mod error;
+mod key_range;
 mod names;
 mod position;
 mod report;
@@ -29,6 +30,7 @@ pub use canonical::{RowEncoder, RowHash, RowHasher};
 pub use change::{Batches, ChangeBatch, ExpectedTimes, Op, Presence, SourceEvent};
 pub use clock::{Clock, Ids, RandomIds, SystemClock, Timestamp};
 pub use error::{Error, ErrorKind, Result, Retry};
+pub use key_range::KeyRange;
 pub use names::TableName;
 pub use position::{BatchId, Bound, Epoch, Mark, Position, SyncId};
 pub use report::{

@@ -8,7 +8,7 @@ use arrow_array::RecordBatch;
 use async_trait::async_trait;
 use futures_core::Stream;
 
-use crate::{Batches, Bound, Position, Result, SourceEvent, TableName, TableSchema};
+use crate::{Batches, Bound, KeyRange, Position, Result, SourceEvent, TableName, TableSchema};
 
 /// How much a finding matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -137,6 +137,8 @@ pub enum Selection {
         /// Inclusive.
         upper: Bound,
     },
+    /// Keys within a range whose ends people named. Only `verify` asks for them.
+    Between(KeyRange),
     /// Rows whose key columns equal one of these rows. The batch holds the key columns in key order.
     Keys(RecordBatch),
     /// What a cut left for later: rows that changed after it, as far as they can be seen, complete or not, and rows that increments

@@ -1,9 +1,12 @@
 //! Keys as people read them.
 
-use arrow_array::{Array, ArrayRef, RecordBatch};
+use std::sync::Arc;
+
+use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
 use arrow_cast::display::array_value_to_string;
-use arrow_schema::DataType;
-use model::{Error, Result};
+use arrow_cast::{CastOptions, cast_with_options};
+use arrow_schema::{DataType, Schema};
+use model::{Error, ErrorKind, KeyRange, Result, TableSchema};
 
 /// One row of key columns as JSON: `{"OrderId":7}`.
 pub(crate) fn key_text(keys: &RecordBatch, row: usize) -> Result<String> {
@@ -30,13 +33,91 @@ fn value_text(column: &ArrayRef, row: usize) -> Result<String> {
     })
 }
 
+/// The range between two keys of a table, or beginnings of keys, as people write them: a value of the first column, or JSON as reports have
+/// it, `{"OrderId":7,"Line":1}`.
+///
+/// # Errors
+///
+/// `Config` if that is no key of the table, or one that cannot be the end of a range.
+pub fn key_range(schema: &TableSchema, from: Option<&str>, to: Option<&str>) -> Result<KeyRange> {
+    let end = |text: Option<&str>| text.map(|text| key_of(schema, text)).transpose();
+    KeyRange::new(schema, end(from)?, end(to)?)
+}
+
+/// One key, or its first columns.
+fn key_of(schema: &TableSchema, text: &str) -> Result<RecordBatch> {
+    let refused = || {
+        Error::new(ErrorKind::Config, format!("{text:?} is no key of the table"))
+            .with("key", schema.key_names().join(", "))
+            .hint(r#"name a value of the first column, or columns as `verify` does: '{"OrderId":7}'"#)
+    };
+    let key = schema.key_names();
+    let first = key.first().copied().ok_or_else(refused)?;
+    let mut values = match serde_json::from_str(text) {
+        Ok(serde_json::Value::Object(columns)) => columns,
+        _ => [(first.to_owned(), text.into())].into_iter().collect(),
+    };
+    let (mut fields, mut columns) = (Vec::new(), Vec::new());
+    for name in key {
+        let Some(value) = values.remove(name) else { break };
+        let value = match value {
+            serde_json::Value::String(text) => text,
+            other => other.to_string(),
+        };
+        let field = schema.arrow().field_with_name(name);
+        let field = field.map_err(|e| refused().caused_by(e))?;
+        let strict = CastOptions {
+            safe: false,
+            ..CastOptions::default()
+        };
+        let column = cast_with_options(&StringArray::from(vec![value]), field.data_type(), &strict);
+        columns.push(column.map_err(|e| refused().caused_by(e))?);
+        fields.push(field.clone());
+    }
+    if !values.is_empty() || columns.is_empty() {
+        return Err(refused());
+    }
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(|e| refused().caused_by(e))
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use arrow_array::{BinaryArray, Date32Array, Int64Array, StringArray, TimestampMicrosecondArray};
+    use arrow_array::{BinaryArray, Date32Array, Int64Array, TimestampMicrosecondArray};
+    use arrow_schema::Field;
 
     use super::*;
+
+    #[test]
+    fn a_key_is_read_as_it_is_shown() {
+        let fields = vec![
+            Field::new("day", DataType::Date32, false),
+            Field::new("no", DataType::Int64, false),
+            Field::new("name", DataType::Utf8, false),
+        ];
+        let schema = Arc::new(Schema::new(fields));
+        let schema = TableSchema::new(schema, vec![0, 1, 2], vec![None, None, None]).unwrap();
+        for (text, shown) in [
+            ("2026-11-21", Some(r#"{"day":"2026-11-21"}"#)),
+            (r#"{"day":"2026-11-21"}"#, Some(r#"{"day":"2026-11-21"}"#)),
+            (
+                r#"{"no":-7,"day":"2026-11-21"}"#,
+                Some(r#"{"day":"2026-11-21","no":-7}"#),
+            ),
+            (r#"{"no":7}"#, None),
+            (r#"{"day":"2026-11-21","line":7}"#, None),
+            (r#"{"day":"2026-11-21","no":"seven"}"#, None),
+            ("2026-11-41", None),
+            ("", None),
+            // Texts have no order that all share.
+            (r#"{"day":"2026-11-21","no":7,"name":"x"}"#, None),
+        ] {
+            let range = key_range(&schema, Some(text), None);
+            let found = range
+                .ok()
+                .map(|range| key_text(range.from().unwrap(), 0).unwrap());
+            assert_eq!(found.as_deref(), shown, "{text}");
+        }
+    }
 
     #[test]
     fn a_key_of_any_type_can_be_shown() {

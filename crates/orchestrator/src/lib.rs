@@ -79,6 +79,7 @@ mod table_sync;
 mod verify;
 
 pub use follow::{Follow, Following};
+pub use key_text::key_range;
 pub use memory::Memory;
 pub use progress::{NoProgress, Progress, ProgressEvent};
 pub use reconcile::{Reconcile, Reconciled};

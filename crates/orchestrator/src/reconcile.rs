@@ -160,6 +160,7 @@ impl Runner {
             first: side("source", &sync.source, sync.source_table.clone(), Vec::new()),
             others: vec![side("target", &reconcile.target, target, vec![upstream])],
             keys_named: 0,
+            range: None,
             keys_only: reconcile.what == Reconciled::Deletes,
             most_deletes_percent: Some(reconcile.most_deletes_percent),
         };

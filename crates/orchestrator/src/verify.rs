@@ -19,7 +19,8 @@ use std::sync::Arc;
 use arrow_array::{BooleanArray, RecordBatch};
 use futures::StreamExt;
 use model::{
-    ChangeSource, Error, ErrorKind, Position, Result, Selection, TableName, TableSchema, VerifyReport,
+    ChangeSource, Error, ErrorKind, KeyRange, Position, Result, Selection, TableName, TableSchema,
+    VerifyReport,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -42,6 +43,8 @@ pub struct Verify {
     /// Whether only the keys are compared, and rows that have the same one taken for equal. Other columns are not read then, and of the
     /// keys that differ only those are kept that the first side does not have.
     pub keys_only: bool,
+    /// The keys that are compared; all of them by default.
+    pub range: Option<KeyRange>,
     /// Stops with an error once more than so many percent of another side's rows would have to be deleted.
     pub most_deletes_percent: Option<u64>,
 }
@@ -164,6 +167,13 @@ impl Verify {
                     None => None,
                 });
             }
+            if self.range.is_some() && restarts.iter().any(Option::is_some) {
+                return Err(Error::new(
+                    ErrorKind::Config,
+                    "the source lost the history that increments would continue from, which a range of keys cannot mend",
+                )
+                .hint("repair the table without `--from` and `--to`"));
+            }
             self.compare_all(&restarts).await
         };
         let ended = cancel.run_until_cancelled(compared).await;
@@ -184,12 +194,13 @@ impl Verify {
         let description = self.first.source.describe(&self.first.table).await?;
         let schema = self.compared(&description.schema, &description.schema)?;
         let layout = Layout::new(&schema);
-        let first = Reader::new(&self.first, schema, &layout)?;
+        let range = self.range.as_ref();
+        let first = Reader::new(&self.first, schema, &layout, range)?;
         let mut readers = Vec::new();
         for side in &self.others {
             let described = side.source.describe(&side.table).await?.schema;
             let schema = self.compared(&described, &description.schema)?;
-            readers.push(Reader::new(side, schema, &layout)?);
+            readers.push(Reader::new(side, schema, &layout, range)?);
         }
         let sums = futures::future::try_join(
             summed(&first, &layout),

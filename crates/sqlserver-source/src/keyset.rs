@@ -83,16 +83,26 @@ impl Keyset {
 
     /// Keys above the bound whose first parameter is `@p{first}`.
     pub(crate) fn above(&self, first: usize) -> String {
-        self.beyond(first, ">", ">")
+        self.beyond(self.columns.len(), first, ">", ">")
     }
 
     /// Keys up to and including the bound whose first parameter is `@p{first}`.
     pub(crate) fn up_to(&self, first: usize) -> String {
-        self.beyond(first, "<", "<=")
+        self.to(self.columns.len(), first)
     }
 
-    fn beyond(&self, first: usize, strict: &str, last: &str) -> String {
-        let end = self.columns.len().saturating_sub(1);
+    /// Keys from those on whose first `columns` are `@p{first}` and the next parameters.
+    pub(crate) fn from(&self, columns: usize, first: usize) -> String {
+        self.beyond(columns, first, ">", ">=")
+    }
+
+    /// Keys up to and including those whose first `columns` are `@p{first}` and the next parameters.
+    pub(crate) fn to(&self, columns: usize, first: usize) -> String {
+        self.beyond(columns, first, "<", "<=")
+    }
+
+    fn beyond(&self, columns: usize, first: usize, strict: &str, last: &str) -> String {
+        let end = columns.saturating_sub(1);
         let mut condition = self.compare(end, last, first);
         for i in (0..end).rev() {
             let (beyond, equal) = (self.compare(i, strict, first), self.compare(i, "=", first));
@@ -154,6 +164,11 @@ mod tests {
             "([a]]] <= @p3 AND ([a]]] < @p3 OR ([a]]] = @p3 AND ([b] < @p4 OR ([b] = @p4 AND [c] <= @p5)))))"
         );
         assert_eq!(key.list(), "[a]]], [b], [c]");
+        assert_eq!(key.from(1, 0), "[a]]] >= @p0");
+        assert_eq!(
+            key.to(2, 1),
+            "([a]]] <= @p1 AND ([a]]] < @p1 OR ([a]]] = @p1 AND [b] <= @p2)))"
+        );
     }
 
     #[test]

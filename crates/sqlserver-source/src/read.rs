@@ -6,7 +6,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use futures::stream::{BoxStream, StreamExt, try_unfold};
 use model::{Batches, ChangeBatch, Error, Op, Presence, Result, Selection, TableName, TableSchema};
-use sqlserver_client::{ArrowRows, BulkColumn, Connection, Param, values_from_bound};
+use sqlserver_client::{ArrowRows, BulkColumn, Connection, Param, Value, values_from_bound};
 
 use crate::keyset::Keyset;
 use crate::plan::TablePlan;
@@ -85,6 +85,19 @@ pub(crate) async fn read(
             let order = format!(" ORDER BY {}", keyset.order("t", "ASC"));
             run(pool, plan, selected(plan, schema, &conditions, params, &order)?).await?
         }
+        Selection::Between(range) => {
+            let (mut conditions, mut params) = (Vec::new(), Vec::new());
+            if let Some(from) = range.from() {
+                conditions.push(keyset.from(from.num_columns(), 0));
+                params.extend(keyset.params(0, values(&keyset, from)?));
+            }
+            if let Some(to) = range.to() {
+                let first = params.len();
+                conditions.push(keyset.to(to.num_columns(), first));
+                params.extend(keyset.params(first, values(&keyset, to)?));
+            }
+            run(pool, plan, selected(plan, schema, &conditions, params, "")?).await?
+        }
         Selection::Keys(keys) => by_keys(pool, plan, schema, &keyset, keys).await?,
         Selection::ChangedAfter(cut) if plan.tracked.tracker == Tracker::Trigger => {
             return trigger::changed_after(pool, plan, schema, &cut).await;
@@ -101,6 +114,14 @@ pub(crate) async fn read(
     };
     let (table, schema) = (plan.table.name.clone(), schema.clone());
     Ok(rows.map(move |batch| images(&table, &schema, batch?)).boxed())
+}
+
+/// The values of an end of a range, in the types of the key.
+fn values(keyset: &Keyset, end: &RecordBatch) -> Result<Vec<Value>> {
+    let columns = keyset.columns().iter().zip(end.columns());
+    columns
+        .map(|(column, value)| Value::from_arrow(column.ty, value, 0))
+        .collect()
 }
 
 fn images(table: &TableName, schema: &Arc<TableSchema>, rows: RecordBatch) -> Result<ChangeBatch> {

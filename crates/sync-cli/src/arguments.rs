@@ -138,9 +138,16 @@ pub struct Verify {
     /// Bring the keys that differ in line: Iceberg with the source, the target with Iceberg.
     #[arg(long)]
     pub repair: bool,
-    /// Repair even if that deletes more than a tenth of a table.
+    /// Repair even if that deletes more than a tenth of a table, or of the keys that are compared.
     #[arg(long, requires = "repair")]
     pub confirm_deletes: bool,
+    /// Only keys from this one on: a value of the key's first column, or columns as reports name them: '{"OrderId":7,"Line":1}'. Needs one
+    /// table.
+    #[arg(long, value_name = "KEY", requires = "tables", allow_hyphen_values = true)]
+    pub from: Option<String>,
+    /// Only keys up to this one, and what begins like it.
+    #[arg(long, value_name = "KEY", requires = "tables", allow_hyphen_values = true)]
+    pub to: Option<String>,
 }
 
 /// One table.

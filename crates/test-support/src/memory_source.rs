@@ -161,6 +161,13 @@ impl MemorySource {
                     .map_or(Edge::Unbounded, |id| Edge::Excluded((id, u64::MAX)));
                 of(&mut rows.range((lower, Edge::Included((key_of(upper)?, u64::MAX)))))
             }
+            Selection::Between(range) => {
+                let within = |id: i32| {
+                    let first = range.of_first_column();
+                    first.is_none_or(|(_, within)| within.contains(&i128::from(id)))
+                };
+                of(&mut rows.iter().filter(|((id, _), _)| within(*id)))
+            }
             Selection::Keys(keys) => {
                 let ids = keys.column(0).as_primitive::<Int32Type>().values();
                 of(&mut rows.iter().filter(|((id, _), _)| ids.contains(id)))

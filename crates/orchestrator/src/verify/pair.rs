@@ -243,7 +243,7 @@ impl Pair<'_> {
             table: nearest.table.clone(),
             upstream: Vec::new(),
         };
-        let nearest = Reader::new(&side, schema, self.layout)?;
+        let nearest = Reader::new(&side, schema, self.layout, None)?;
         for (rows, of) in suspects.parts(|key, _| pending.contains(key))? {
             let keys: Vec<&[u8]> = of.iter().map(|(key, _)| *key).collect();
             let Some(now) = self.look(&nearest, &keys, &rows).await? else {

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use arrow_cast::cast;
 use arrow_schema::Schema;
+use arrow_select::filter::filter_record_batch;
 use futures::{Stream, StreamExt};
-use model::{Batches, Error, ErrorKind, Result, Selection, TableSchema};
+use model::{Batches, Error, ErrorKind, KeyRange, Result, Selection, TableSchema};
 
 use super::layout::Layout;
 use super::{Side, lacks};
@@ -17,37 +18,65 @@ pub(super) struct Reader<'a> {
     schema: Arc<TableSchema>,
     /// The layout's columns, by their indexes here.
     columns: Vec<usize>,
+    /// The keys that are compared, if not all.
+    range: Option<KeyRange>,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(side: &'a Side, schema: Arc<TableSchema>, layout: &Layout) -> Result<Self> {
+    pub(super) fn new(
+        side: &'a Side,
+        schema: Arc<TableSchema>,
+        layout: &Layout,
+        range: Option<&KeyRange>,
+    ) -> Result<Self> {
         let columns = layout
             .columns()
             .iter()
             .map(|name| schema.arrow().index_of(name).map_err(|_| lacks(side, name)))
             .collect::<Result<_>>()?;
+        let end = |end: Option<&RecordBatch>| {
+            // In the order of the first side's key. A key that begins with other columns has no such range.
+            let names = end.map(RecordBatch::schema_ref).into_iter();
+            let names: Vec<&str> = names
+                .flat_map(|end| end.fields())
+                .map(|f| f.name().as_str())
+                .collect();
+            end.map(|end| typed(&schema, end, &names)).transpose()
+        };
+        let range = range.map(|range| KeyRange::new(&schema, end(range.from())?, end(range.to())?));
         Ok(Self {
             side,
+            range: range.transpose()?,
             schema,
             columns,
         })
     }
 
-    /// Rows with the layout's columns.
+    /// Rows with the layout's columns, of the keys that are compared.
     pub(super) async fn read(
         &self,
         selection: Selection,
     ) -> Result<Pin<Box<dyn Stream<Item = Result<RecordBatch>> + Send>>> {
+        let selection = match (selection, &self.range) {
+            (Selection::All, Some(range)) => Selection::Between(range.clone()),
+            (selection, _) => selection,
+        };
         let rows = self
             .side
             .source
             .read(&self.side.table, &self.schema, selection, None)
             .await?;
-        let columns = self.columns.clone();
+        let (columns, range) = (self.columns.clone(), self.range.clone());
         Ok(Box::pin(rows.map(move |batch| {
-            let projected = batch?.rows.project(&columns);
-            projected
-                .map_err(|e| Error::internal("a column is missing in the rows that were read").caused_by(e))
+            let rows = batch?.rows.project(&columns);
+            let rows = rows.map_err(|e| {
+                Error::internal("a column is missing in the rows that were read").caused_by(e)
+            })?;
+            let Some(range) = &range else {
+                return Ok(rows);
+            };
+            filter_record_batch(&rows, &range.within(&rows)?)
+                .map_err(|e| Error::internal("rows cannot be filtered by key").caused_by(e))
         })))
     }
 
@@ -74,23 +103,28 @@ impl<'a> Reader<'a> {
 
     /// The keys with this side's types and key order.
     fn typed(&self, keys: &RecordBatch) -> Result<Option<RecordBatch>> {
-        if self.schema.key().len() != keys.num_columns() {
+        let key = self.schema.key_names();
+        let has = |name: &&str| keys.column_by_name(name).is_some();
+        if key.len() != keys.num_columns() || !key.iter().all(has) {
             return Ok(None);
         }
-        let (mut fields, mut columns) = (Vec::new(), Vec::new());
-        for &index in self.schema.key() {
-            let field = self.schema.arrow().field(index);
-            let Some(column) = keys.column_by_name(field.name()) else {
-                return Ok(None);
-            };
-            let column = cast(column, field.data_type())
-                .map_err(|e| Error::internal("a key cannot be looked up on another side").caused_by(e))?;
-            fields.push(field.clone());
-            columns.push(column);
-        }
-        let selected = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns);
-        selected
-            .map(Some)
-            .map_err(|e| Error::internal("keys do not fit their schema").caused_by(e))
+        typed(&self.schema, keys, &key).map(Some)
     }
+}
+
+/// These columns of `keys` with the types of `schema`.
+fn typed(schema: &TableSchema, keys: &RecordBatch, names: &[&str]) -> Result<RecordBatch> {
+    let (mut fields, mut columns) = (Vec::new(), Vec::new());
+    for name in names {
+        let there = schema.arrow().field_with_name(name).ok();
+        let Some((field, column)) = there.zip(keys.column_by_name(name)) else {
+            return Err(Error::internal(format!("a side has no key column {name:?}")));
+        };
+        let column = cast(column, field.data_type())
+            .map_err(|e| Error::internal("a key cannot be looked up on another side").caused_by(e))?;
+        fields.push(field.clone());
+        columns.push(column);
+    }
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
+        .map_err(|e| Error::internal("keys do not fit their schema").caused_by(e))
 }

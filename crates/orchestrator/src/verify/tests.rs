@@ -3,6 +3,7 @@ use model::{Batches, Bound, Chunk, Cut, Description, SourceEvent, TableSchema, V
 use test_support::{MemorySource, MemoryTracking, SampleRow, SimClock, sample_schema};
 
 use super::*;
+use crate::key_range;
 
 /// Two sides in memory with the same rows.
 struct Sides {
@@ -66,6 +67,7 @@ impl Sides {
             first: side("source", Arc::new(self.source.clone()), vec![]),
             others: vec![side("iceberg", copy, upstream.collect())],
             keys_named: 10,
+            range: None,
             keys_only: false,
             most_deletes_percent: None,
         }
@@ -126,6 +128,40 @@ async fn every_planted_difference_is_named() {
     assert_eq!((column.rows, column.rows_here), (5_000, 4_999));
     assert_eq!((column.different, column.missing, column.extra), (3, 2, 1));
     assert_eq!(column.matched, 4_995);
+}
+
+#[tokio::test]
+async fn only_keys_of_the_range_are_compared() {
+    let sides = Sides::new(5_000, true);
+    sides.copy.put(
+        &sides.table,
+        [7, 100, 101, 4_900, 4_901].map(|id| SampleRow::new(id, "rov", 0)),
+    );
+    sides.copy.delete(&sides.table, [6, 150, 4_999]);
+    sides.source.delete(&sides.table, [160, 4_950]);
+    let schema = sides.source.describe(&sides.table).await.unwrap().schema;
+    let verify = Verify {
+        range: Some(key_range(&schema, Some("101"), Some("4900")).unwrap()),
+        ..sides.comparison(Arc::new(sides.copy.clone()), vec![])
+    };
+    let verified = verify.run(&CancellationToken::new()).await.unwrap();
+    let column = &verified.report.columns[0];
+    // 100 and 4901 lie in the same buckets as the ends.
+    assert_eq!(
+        (column.rows, column.rows_here, column.range_keys),
+        (4_799, 4_799, 2)
+    );
+    let mut keys = column.keys.clone();
+    keys.sort();
+    let named = [
+        "different {\"id\":101}",
+        "different {\"id\":4900}",
+        "extra {\"id\":160}",
+        "missing {\"id\":150}",
+    ];
+    assert_eq!(keys, named);
+    let found = verified.differing[0].keys.iter();
+    assert_eq!(found.map(|part| part.keys.num_rows()).sum::<usize>(), 4);
 }
 
 #[tokio::test]
@@ -322,7 +358,7 @@ async fn a_side_without_a_column_is_refused() {
     let layout = Layout::new(&sample_schema(true));
     let narrow = sample_schema(true).arrow().project(&[0, 1]).unwrap();
     let narrow = model::TableSchema::new(Arc::new(narrow), vec![0], vec![None, None]).unwrap();
-    let error = Reader::new(&side, narrow, &layout).err().unwrap();
+    let error = Reader::new(&side, narrow, &layout, None).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::SchemaMismatch);
     assert!(error.to_string().contains("amount"), "{error}");
 }
@@ -368,6 +404,7 @@ impl Chain {
                 side("target", &target, vec![captured, applied]),
             ],
             keys_named: 10,
+            range: None,
             keys_only: false,
             most_deletes_percent: None,
         };

@@ -1,11 +1,12 @@
-//! `verify`: compares source, Iceberg and target, row by row, and repairs single keys.
+//! `verify`: compares source, Iceberg and target, row by row, all of them or a range of keys, and repairs single keys.
 
 use std::sync::Arc;
 
 use iceberg_reader::SnapshotChoice;
-use model::{ChangeSource, Error, ErrorKind, Position, Result, TableName, VerifyReport};
+use model::{ChangeSource, Error, ErrorKind, KeyRange, Position, Result, TableName, VerifyReport};
 use orchestrator::{
-    Differing, Repair, Route, RunOutcome, Side, TableSync, Upstream, Verified, Verify, position_beyond_mark,
+    Differing, Repair, Route, RunOutcome, Side, TableSync, Upstream, Verified, Verify, key_range,
+    position_beyond_mark,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -24,7 +25,8 @@ const KEYS_NAMED: usize = 100;
 pub(crate) async fn run(parts: &Parts, options: &arguments::Verify, output: Output) -> Result<Answer> {
     let tables = parts.select(&options.tables.tables).await?;
     let tables: Vec<Selected> = tables.into_iter().filter(|table| table.entry.enabled).collect();
-    let found = compare(parts, &tables, options.repair).await?;
+    let range = range(parts, &tables, options).await?;
+    let found = compare(parts, &tables, range.as_ref(), options.repair).await?;
     let nothing = |verified: &Verified| verified.differing.iter().all(Differing::is_empty);
     if !options.repair || found.iter().all(nothing) {
         let reports = reports(found);
@@ -35,7 +37,10 @@ pub(crate) async fn run(parts: &Parts, options: &arguments::Verify, output: Outp
         RunOutcome::Finished(report) => *report,
         RunOutcome::Busy { holder } => return busy(parts, &holder),
     };
-    let (found, left) = (reports(found), reports(compare(parts, &tables, false).await?));
+    let (found, left) = (
+        reports(found),
+        reports(compare(parts, &tables, range.as_ref(), false).await?),
+    );
     let text = format!(
         "{}\nrepair:\n{}\nafterwards:\n{}",
         report::verify(&found),
@@ -62,7 +67,34 @@ fn reports(verified: Vec<Verified>) -> Vec<VerifyReport> {
     verified.into_iter().map(|verified| verified.report).collect()
 }
 
-async fn compare(parts: &Parts, tables: &[Selected], for_repair: bool) -> Result<Vec<Verified>> {
+/// The keys that are compared, if not all.
+async fn range(parts: &Parts, tables: &[Selected], options: &arguments::Verify) -> Result<Option<KeyRange>> {
+    let (from, to) = (options.from.as_deref(), options.to.as_deref());
+    if from.or(to).is_none() {
+        return Ok(None);
+    }
+    let [table] = tables else {
+        return Err(
+            Error::new(ErrorKind::Config, "--from and --to need exactly one table")
+                .hint("name it with --table"),
+        );
+    };
+    let schema = match parts.source(tables) {
+        Some(source) => source.describe(&table.name).await?.schema,
+        None => {
+            let iceberg = parts.iceberg_source(SnapshotChoice::Current);
+            iceberg.describe(&table.iceberg).await?.schema
+        }
+    };
+    key_range(&schema, from, to).map(Some)
+}
+
+async fn compare(
+    parts: &Parts,
+    tables: &[Selected],
+    range: Option<&KeyRange>,
+    for_repair: bool,
+) -> Result<Vec<Verified>> {
     let sides = Sides {
         source: parts.source(tables),
         iceberg: parts.iceberg_source(SnapshotChoice::Current),
@@ -70,7 +102,10 @@ async fn compare(parts: &Parts, tables: &[Selected], for_repair: bool) -> Result
     };
     let mut found = Vec::new();
     for table in tables {
-        let verify = sides.of(parts, table).await?;
+        let verify = Verify {
+            range: range.cloned(),
+            ..sides.of(parts, table).await?
+        };
         let cancel = CancellationToken::new();
         let verified = if for_repair {
             verify.run_for_repair(&cancel).await
@@ -150,6 +185,7 @@ impl Sides {
             first,
             others: sides,
             keys_named: KEYS_NAMED,
+            range: None,
             keys_only: false,
             most_deletes_percent: None,
         })

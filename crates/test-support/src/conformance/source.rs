@@ -7,8 +7,8 @@ use arrow_array::{Int32Array, RecordBatch};
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt};
 use model::{
-    Batches, Bound, ChangeSource, Chunk, Cut, Op, Position, Presence, Selection, SourceEvent, TableName,
-    TableSchema, Tracking,
+    Batches, Bound, ChangeSource, Chunk, Cut, KeyRange, Op, Position, Presence, Selection, SourceEvent,
+    TableName, TableSchema, Tracking,
 };
 
 use crate::{SampleRow, sample_rows};
@@ -42,6 +42,7 @@ where
     the_chunks_cover_the_table_in_key_order(&Case::new(make().await).await).await;
     chunks_resume_after_a_bound(&Case::new(make().await).await).await;
     keys_select_their_rows(&Case::new(make().await).await).await;
+    a_range_selects_its_keys(&Case::new(make().await).await).await;
     a_dropped_stream_leaves_nothing_behind(&Case::new(make().await).await).await;
     let case = Case::new(make().await).await;
     if let Tracking::Incremental { sees_deletes, .. } = case.tracking {
@@ -184,6 +185,26 @@ async fn keys_select_their_rows(case: &Case) {
     let keys = RecordBatch::try_new(key_schema, vec![Arc::new(Int32Array::from(vec![6, 2, 99]))]);
     let keys = Selection::Keys(keys.expect("the key column fits"));
     assert_eq!(case.read(keys).await, numbered([2, 6]));
+}
+
+async fn a_range_selects_its_keys(case: &Case) {
+    case.put(&numbered(-3..=6)).await;
+    case.cut(None).await;
+    let field = case.schema.arrow().field(0).clone();
+    let key_schema = Arc::new(arrow_schema::Schema::new(vec![field]));
+    let end = |id: i32| {
+        let key = RecordBatch::try_new(key_schema.clone(), vec![Arc::new(Int32Array::from(vec![id]))]);
+        Some(key.expect("the key column fits"))
+    };
+    for (from, to, ids) in [
+        (end(-1), end(4), -1..=4),
+        (end(5), None, 5..=6),
+        (None, end(-2), -3..=-2),
+        (end(6), end(6), 6..=6),
+    ] {
+        let range = KeyRange::new(&case.schema, from, to).expect("a range of numbers");
+        assert_eq!(case.read(Selection::Between(range)).await, numbered(ids));
+    }
 }
 
 async fn a_dropped_stream_leaves_nothing_behind(case: &Case) {
