@@ -376,3 +376,72 @@ async fn a_repeated_cycle_does_not_double_dead_letters() {
     play.sync().await;
     play.end().await;
 }
+
+/// A row as much before the one that was read last; the watermark is its time.
+fn insert_before(play: &Play, id: i32, seconds: i32, last: i32) {
+    play.sql(&format!(
+        "INSERT INTO dbo.Orders (id, name, updated_at) SELECT {id}, N'late', DATEADD(second, -{seconds}, updated_at) FROM dbo.Orders WHERE id = {last}"
+    ));
+}
+
+#[tokio::test]
+async fn the_tolerance_widens_to_twice_the_lateness() {
+    for (most, found) in [(None, false), (Some(12), false), (Some(60), true)] {
+        let mut play = Play::begin(None).await;
+        play.world.capture.window.tolerance_max_seconds = most;
+        play.sync().await;
+        play.later(HOUR);
+        play.insert(10);
+        play.later(5 * SECOND);
+        play.sync().await;
+        insert_before(&play, 7, 9, 10);
+        play.insert(11);
+        play.later(5 * SECOND);
+        assert_eq!(told(&play.sync().await).len(), 1);
+        // The mark in the target knows as well.
+        play.world.lose_state();
+        insert_before(&play, 8, 15, 11);
+        play.insert(12);
+        play.later(5 * SECOND);
+        let report = play.sync().await;
+        assert_eq!(told(&report).len(), usize::from(found), "{most:?} {report:#?}");
+        let said = report
+            .warnings
+            .iter()
+            .any(|warning| warning.contains("tolerance_seconds"));
+        assert_eq!(said, most.is_some(), "{report:#?}");
+        let missing = play.world.verify(&play.table()).await.columns[0].missing;
+        assert_eq!(missing, u64::from(!found));
+        // An increment that finds nothing forgets nothing.
+        play.later(HOUR);
+        play.sync().await;
+        play.insert(13);
+        play.later(5 * SECOND);
+        play.sync().await;
+        insert_before(&play, 9, 15, 13);
+        play.insert(14);
+        play.later(5 * SECOND);
+        assert_eq!(told(&play.sync().await).len(), usize::from(found));
+    }
+}
+
+#[tokio::test]
+async fn the_tolerance_widens_to_the_steps_that_the_clock_takes_back() {
+    for (most, found) in [(None, false), (Some(300), true)] {
+        let mut play = Play::begin(None).await;
+        play.world.capture.window.tolerance_max_seconds = most;
+        play.sync().await;
+        play.later(HOUR);
+        play.insert(10);
+        play.later(5 * SECOND);
+        play.sync().await;
+        play.later(-60 * SECOND);
+        for id in 11..15 {
+            play.insert(id);
+            play.later(2 * SECOND);
+            play.sync().await;
+        }
+        let missing = play.world.verify(&play.table()).await.columns[0].missing;
+        assert_eq!(missing == 0, found, "{most:?}");
+    }
+}

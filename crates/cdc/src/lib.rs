@@ -20,7 +20,7 @@ pub use fold::Fold;
 pub use id_window::{IdLook, IdPosition, IdWindow, PendingIds};
 pub use ticks::Ticks;
 pub use timestamp_window::{
-    CutRules, OldestWriter, RowClass, TimestampCut, TimestampWindow, Writers, timestamp_cut,
+    CutRules, OldestWriter, RowClass, TimestampCut, TimestampWindow, Writers, timestamp_cut, tolerance,
 };
 pub use tracking::{ColumnFacts, ColumnKind, TrackingChoice, TrackingKind, choose_tracking, detect_tracking};
 pub use zone::{Zone, ZoneChange};

@@ -30,6 +30,13 @@ impl CutRules {
     }
 }
 
+/// How far before the watermark is read again where rows have come so `late`: twice as far, because a row that comes later than all others
+/// before it must be found to be told, and no farther than `most`.
+pub fn tolerance(least: Duration, most: Option<Duration>, late: Duration) -> Duration {
+    let wide = late.saturating_mul(2);
+    least.max(most.map_or(least, |most| wide.min(most)))
+}
+
 /// The writer that has been at it longest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OldestWriter {
@@ -214,6 +221,22 @@ mod tests {
         assert_eq!((cut.hi, cut.holding.is_some()), (Ticks::MIN, true));
         let window = TimestampWindow::new(at(50), cut.hi, at(100), &rules());
         assert_eq!(window.hi, at(50));
+    }
+
+    #[test]
+    fn the_tolerance_widens_to_twice_the_lateness_and_no_farther_than_it_may() {
+        let seconds = Duration::from_secs;
+        for (least, most, late, expect) in [
+            (10, None, 100, 10),
+            (10, Some(60), 0, 10),
+            (10, Some(60), 4, 10),
+            (10, Some(60), 9, 18),
+            (10, Some(60), 100, 60),
+            (10, Some(5), 100, 10),
+        ] {
+            let found = tolerance(seconds(least), most.map(seconds), seconds(late));
+            assert_eq!(found, seconds(expect), "{least} {most:?} {late}");
+        }
     }
 
     #[test]

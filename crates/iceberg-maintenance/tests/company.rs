@@ -140,6 +140,7 @@ impl Company {
                 incarnation: self.sync.to_string(),
                 value: batch.to_string(),
                 label: batch.to_string(),
+                late_micros: 0,
             }),
             batch,
             staged,

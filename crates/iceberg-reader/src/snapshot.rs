@@ -160,6 +160,7 @@ impl SnapshotPosition {
                 Some(id) => format!("{at}, on the way to snapshot {id}"),
                 None => at,
             },
+            late_micros: 0,
         })
     }
 

@@ -69,7 +69,7 @@ impl fmt::Display for Epoch {
 /// Where in a source's history something lies.
 ///
 /// Only the source that made a position reads `value`; nobody orders two positions. Equality is that of
-/// the parts that matter, so the label takes no part in it.
+/// the parts that matter, so the label and the lateness take no part in it.
 #[derive(Debug, Clone, Eq, Serialize, Deserialize)]
 pub struct Position {
     /// What kind of position it is: `timestamp`, `id`, `snapshot`, …
@@ -81,6 +81,14 @@ pub struct Position {
     pub value: String,
     /// The position for people, in reports and logs.
     pub label: String,
+    /// By how many microseconds rows have come late, or the source's clock has gone back, as far as that was found out on the way here. The
+    /// loop and the source raise it, and nobody lowers it; a source that tells changes by a time reads as much more again.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub late_micros: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl PartialEq for Position {
@@ -130,6 +138,7 @@ mod tests {
             incarnation: "i".into(),
             value: "7".into(),
             label: label.into(),
+            late_micros: 0,
         }
     }
 

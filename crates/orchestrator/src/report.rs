@@ -37,6 +37,8 @@ pub(crate) struct Tally {
     pub(crate) replaced: bool,
     /// When the table was last compared with its source, or copied from it.
     pub(crate) reconciled: Option<Timestamp>,
+    /// By how much rows have come late, see [`Position::late_micros`].
+    pub(crate) late_micros: u64,
 }
 
 impl Tally {
@@ -91,11 +93,26 @@ impl Tally {
         }
     }
 
+    /// Takes note of how late these rows have come.
+    pub(crate) fn lateness_of(&mut self, rows: &[LateDataReport]) {
+        let late = rows.iter().filter(|row| row.kind == OddTime::Late);
+        let micros = late.map(|row| (row.delay_seconds * 1e6) as u64);
+        self.late_micros = micros.fold(self.late_micros, u64::max);
+    }
+
+    /// A position with how late rows have come.
+    pub(crate) fn with_lateness(&self, position: Position) -> Position {
+        Position {
+            late_micros: position.late_micros.max(self.late_micros),
+            ..position
+        }
+    }
+
     /// Everything up to `position` is in the target.
     pub(crate) fn reached(&mut self, newest: &Committed, position: Position) {
         self.mark = newest.mark.clone();
         self.reference = newest.reference.clone();
-        self.position = Some(position);
+        self.position = Some(self.with_lateness(position));
     }
 }
 

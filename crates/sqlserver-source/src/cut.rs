@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::clock::{ColumnClock, ServerClock};
 use crate::column_time::{floor, grain, value};
+use crate::options::WindowOptions;
 use crate::plan::TablePlan;
 use crate::position::{
     Fall, FullPosition, IdColumnPosition, Kind, LocalTime, RowVersionPosition, TimestampPosition,
@@ -29,10 +30,12 @@ pub(crate) async fn cut(
     match &plan.tracked.tracker {
         Tracker::Full => full(connection, plan).await,
         Tracker::Timestamp { column, clock } | Tracker::Polling { column, clock, .. } => {
+            let late = after.map_or(0, |after| after.late_micros);
             let after = match continued::<TimestampPosition>(plan, after, |p| &p.column, column)? {
                 Continued::Gap(gap) => return Ok(gap),
                 Continued::From(after) => after,
             };
+            let after = after.map(|after| (after, Duration::from_micros(late)));
             timestamp(connection, plan, column, *clock, after, Settle::new(plan, settle)).await
         }
         Tracker::Id(column) => {
@@ -102,10 +105,12 @@ async fn timestamp(
     plan: &TablePlan,
     column: &TrackingColumn,
     clock: ColumnClock,
-    after: Option<TimestampPosition>,
+    after: Option<(TimestampPosition, Duration)>,
     settle: Settle,
 ) -> Result<Cut> {
-    let rules = plan.options.window.rules(grain(column.ty).unwrap_or_default());
+    let (after, mut late) = after.map_or((None, Duration::ZERO), |(after, late)| (Some(after), late));
+    let grain = grain(column.ty).unwrap_or_default();
+    let rules = plan.options.window.rules(grain, late);
     let mut began = None;
     let (server, local, taken) = loop {
         let server = ServerClock::ask(connection).await?;
@@ -127,13 +132,34 @@ async fn timestamp(
         }
     };
     let upto = next_position(column, &server, local, clock, &taken, after.as_ref())?;
+    if let Some(after) = after.as_ref().filter(|_| upto.repeated_from.is_none()) {
+        late = late.max(after.now.since(upto.now));
+    }
+    let rules = plan.options.window.rules(grain, late);
     let assumed = after.and_then(|after| stepped_back(&after, &upto, rules.tolerance));
+    let upto = upto.position(&plan.incarnation().to_string())?;
     Ok(Cut::Complete {
-        upto: upto.position(&plan.incarnation().to_string())?,
+        upto: Position {
+            late_micros: u64::try_from(late.as_micros()).unwrap_or(u64::MAX),
+            ..upto
+        },
         holding: taken.holding.map(holder),
         assumed: assumed.or(taken.assumed),
-        warning: None,
+        warning: widened(&plan.options.window, late, rules.tolerance),
         keeps: None,
+    })
+}
+
+/// That the tolerance is wider than declared, and how wide.
+fn widened(window: &WindowOptions, late: Duration, tolerance: Duration) -> Option<String> {
+    let most = window.tolerance_max_seconds?;
+    let seconds = tolerance.as_secs_f64().ceil();
+    (seconds > f64::from(window.tolerance_seconds)).then(|| {
+        format!(
+            "rows have come late, or the server's clock has gone back, by up to {:.1} s, so the tolerance is {seconds} s (at most {most} s); \
+             set `window: {{ tolerance_seconds: {seconds} }}` if that is to be expected",
+            late.as_secs_f64()
+        )
     })
 }
 
@@ -205,7 +231,10 @@ async fn id(
         writers: writers(connection, plan, local.fall).await?,
     };
     let before = after.map(|after| after.ids);
-    let (ids, holding) = look.position(before.as_ref(), window.rules(Duration::ZERO).tolerance);
+    let (ids, holding) = look.position(
+        before.as_ref(),
+        window.rules(Duration::ZERO, Duration::ZERO).tolerance,
+    );
     let assumed = match &look.writers {
         Writers::Known(_) => None,
         Writers::Unseen { why } => Some(format!(

@@ -223,6 +223,9 @@ pub enum HardDeletes {
 pub struct WindowOptions {
     /// How far before the watermark rows are read again. At least the largest step that the server's clock takes back.
     pub tolerance_seconds: u32,
+    /// How far the tolerance widens by itself: it becomes twice as long as rows have come late, or as the server's clock has gone back. Left
+    /// out, it stays as it is.
+    pub tolerance_max_seconds: Option<u32>,
     /// How far increments stay behind the oldest open transaction. At least a second and the column's grain are kept.
     pub margin_seconds: u32,
     /// How far increments stay behind the clock if open transactions cannot be seen for want of a right.
@@ -245,6 +248,7 @@ impl Default for WindowOptions {
     fn default() -> Self {
         Self {
             tolerance_seconds: 10,
+            tolerance_max_seconds: None,
             margin_seconds: 1,
             lag_seconds: 300,
             settle_seconds: 2,
@@ -300,11 +304,15 @@ impl WindowOptions {
             .collect()
     }
 
-    /// The rules for a column of this grain.
-    pub(crate) fn rules(&self, grain: Duration) -> CutRules {
+    /// The rules for a column of this grain whose rows have come so late, and so much its clock has gone back.
+    pub(crate) fn rules(&self, grain: Duration, late: Duration) -> CutRules {
         let seconds = |seconds: u32| Duration::from_secs(u64::from(seconds));
         CutRules {
-            tolerance: seconds(self.tolerance_seconds),
+            tolerance: cdc::tolerance(
+                seconds(self.tolerance_seconds),
+                self.tolerance_max_seconds.map(seconds),
+                late,
+            ),
             margin: seconds(self.margin_seconds),
             lag: seconds(self.lag_seconds),
             future_after: seconds(self.future_after_seconds),
@@ -394,6 +402,12 @@ impl CaptureOptions {
             .iter()
             .any(|name| self.columns.exclude.contains(name));
         rule(both, "`capture.columns` includes and excludes the same column")?;
+        rule(
+            self.window
+                .tolerance_max_seconds
+                .is_some_and(|most| most < self.window.tolerance_seconds),
+            "`capture.window.tolerance_max_seconds` must not be less than `tolerance_seconds`",
+        )?;
         rule(
             self.window.future_after_seconds < 3_600,
             "`capture.window.future_after_seconds` must be at least 3600",
@@ -539,6 +553,10 @@ mod tests {
                 "zone",
             ),
             (r#"{"columns":{"include":["a"],"exclude":["a"]}}"#, "columns"),
+            (
+                r#"{"window":{"tolerance_max_seconds":9}}"#,
+                "tolerance_max_seconds",
+            ),
             (
                 r#"{"window":{"future_after_seconds":60}}"#,
                 "future_after_seconds",

@@ -23,7 +23,7 @@ use crate::polling_query::{LAST, POLLED, PollingQuery, THIS};
 use crate::pool::Pool;
 use crate::position::{Kind, TimestampPosition};
 use crate::tracker::{Tracked, Tracker, TrackingColumn};
-use crate::window::timestamp_window;
+use crate::window::{late, timestamp_window};
 
 /// Looks at what the query returns, and how it can be used.
 ///
@@ -205,9 +205,13 @@ pub(crate) fn asked<'a>(
     let Tracker::Polling { query, column, .. } = &plan.tracked.tracker else {
         return Err(Error::internal("the table's changes are not told by a query"));
     };
+    let late = late(after, upto.unwrap_or(after));
     let after = TimestampPosition::read(after)?;
     let upto = upto.map(TimestampPosition::read).transpose()?;
-    let rules = plan.options.window.rules(grain(column.ty).unwrap_or_default());
+    let rules = plan
+        .options
+        .window
+        .rules(grain(column.ty).unwrap_or_default(), late);
     let window = timestamp_window(&after, upto.as_ref().unwrap_or(&after), &rules);
     let (last, this) = match upto {
         Some(_) => (window.lo, window.hi),

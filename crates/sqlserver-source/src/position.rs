@@ -170,6 +170,7 @@ pub(crate) trait Kind: Serialize + DeserializeOwned {
             incarnation: incarnation.to_owned(),
             value,
             label: self.label(),
+            late_micros: 0,
         })
     }
 
@@ -363,7 +364,7 @@ mod tests {
         LocalTime::after(position.local, &clock);
         let hi = Ticks(638_000_000_000_000_001);
         let repeated = position.repeated_from(0, hi);
-        let rules = crate::WindowOptions::default().rules(Duration::from_millis(1));
+        let rules = crate::WindowOptions::default().rules(Duration::from_millis(1), Duration::ZERO);
         let window = cdc::TimestampWindow::new(position.watermark, hi, position.now, &rules);
         for moment in [Some(window.lo), Some(window.hi), Some(window.future), repeated] {
             let moment = moment.unwrap_or(position.now);
@@ -382,6 +383,7 @@ mod tests {
             incarnation: "life".into(),
             value: value.into(),
             label: String::new(),
+            late_micros: 0,
         };
         let sample = r#"{"column":"updated_at","type":"datetime2(3)","watermark":638000000000000000,"now":638000000010000000,
             "offset_minutes":60,"repeated_from":637999000000000000,

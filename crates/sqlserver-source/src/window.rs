@@ -1,5 +1,7 @@
 //! The window of an increment in T-SQL and over its rows.
 
+use std::time::Duration;
+
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type};
 use arrow_array::{Array, ArrayRef, BooleanArray};
@@ -59,8 +61,9 @@ impl Window {
                 .with("table", &plan.table.name));
             }
             Tracker::Timestamp { column, .. } => {
+                let late = late(after, upto);
                 let (after, upto) = (TimestampPosition::read(after)?, TimestampPosition::read(upto)?);
-                let rules = options.rules(grain(column.ty).unwrap_or_default());
+                let rules = options.rules(grain(column.ty).unwrap_or_default(), late);
                 let window = timestamp_window(&after, &upto, &rules);
                 (
                     column,
@@ -357,6 +360,11 @@ fn is_read(undated: Undated) -> bool {
     matches!(undated, Undated::Accept | Undated::DeadLetter)
 }
 
+/// How late rows have come on the way to either position.
+pub(crate) fn late(after: &Position, upto: &Position) -> Duration {
+    Duration::from_micros(after.late_micros.max(upto.late_micros))
+}
+
 /// What is read between two positions.
 pub(crate) fn timestamp_window(
     after: &TimestampPosition,
@@ -402,7 +410,7 @@ mod tests {
             repeated_from: repeated_from.map(at),
             local: None,
         };
-        let rules = WindowOptions::default().rules(std::time::Duration::ZERO);
+        let rules = WindowOptions::default().rules(Duration::ZERO, Duration::ZERO);
         for (after, upto, lo) in [
             (position(5_000, None), position(6_000, None), 4_990),
             (position(5_000, None), position(5_000, Some(1_400)), 1_390),

@@ -119,6 +119,7 @@ mod tests {
             incarnation: "life".into(),
             value: "7".into(),
             label: "id 7".into(),
+            late_micros: 0,
         });
         let body = serde_json::to_vec_pretty(&file).unwrap();
         test_support::damage(&[body], |body| {

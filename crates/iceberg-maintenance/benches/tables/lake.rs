@@ -127,6 +127,7 @@ impl Lake {
                 incarnation: "1".into(),
                 value: name.clone(),
                 label: name,
+                late_micros: 0,
             }),
             staged,
             replace: Replace::No,

@@ -198,6 +198,7 @@ impl Foreign {
                 incarnation: "1".into(),
                 value: "1".into(),
                 label: "1".into(),
+                late_micros: 0,
             }),
             staged: staged.staged,
             replace: Replace::No,

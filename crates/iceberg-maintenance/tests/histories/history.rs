@@ -200,6 +200,7 @@ impl History {
                 incarnation: "1".into(),
                 value: name.into(),
                 label: name.into(),
+                late_micros: 0,
             }),
             staged,
             replace,

@@ -229,5 +229,6 @@ fn mark(number: u64) -> Mark {
         incarnation: "lake".into(),
         value: number.to_string(),
         label: number.to_string(),
+        late_micros: 0,
     })
 }

@@ -116,6 +116,7 @@ fn at(value: &str) -> Mark {
         incarnation: "i".into(),
         value: value.into(),
         label: value.into(),
+        late_micros: 0,
     })
 }
 

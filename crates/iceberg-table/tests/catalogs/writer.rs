@@ -146,6 +146,7 @@ fn at(value: &str) -> Mark {
         incarnation: "suite".into(),
         value: value.into(),
         label: value.into(),
+        late_micros: 0,
     })
 }
 

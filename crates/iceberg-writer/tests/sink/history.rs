@@ -225,6 +225,7 @@ async fn an_equal_replacement_moves_only_a_mark_of_another_history() {
         incarnation: incarnation.into(),
         value: "1".into(),
         label: "1".into(),
+        late_micros: 0,
     };
     for (mark, moves) in [
         (position("test", "i"), false),

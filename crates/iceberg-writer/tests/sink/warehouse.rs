@@ -290,6 +290,7 @@ pub(crate) fn at(value: &str) -> Mark {
         incarnation: "i".into(),
         value: value.into(),
         label: value.into(),
+        late_micros: 0,
     })
 }
 

@@ -179,8 +179,11 @@ impl TableRun<'_> {
             self.tally.warn(warning);
         }
         let put = put?;
-        self.tally.odd_times(put.unwrap_or_default());
-        Ok(put.is_some())
+        let is_put = put.is_some();
+        let put = put.unwrap_or_default();
+        self.tally.lateness_of(&put);
+        self.tally.odd_times(put);
+        Ok(is_put)
     }
 
     /// The epoch that the table of dead letters has met; it may be later than what the target and the state store know of.

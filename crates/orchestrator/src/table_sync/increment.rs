@@ -109,6 +109,7 @@ impl TableRun<'_> {
         from: Position,
     ) -> Result<Attempt> {
         let (from, upto) = self.cut_after(from, &newest).await?;
+        self.tally.late_micros = from.late_micros.max(upto.late_micros);
         let _share = self.cancellable(self.runner.memory.share()).await?;
         let events = self
             .retried(|| {
@@ -241,7 +242,9 @@ impl TableRun<'_> {
                 return Err(self.refuse_late(odd, staged.staged).await);
             }
         }
-        let advanced = self.advance(session, newest, Mark::At(at), staged.staged).await?;
+        self.tally.lateness_of(&odd);
+        let mark = Mark::At(self.tally.with_lateness(at));
+        let advanced = self.advance(session, newest, mark, staged.staged).await?;
         if advanced {
             self.tally.odd_times(odd);
         }

@@ -196,5 +196,6 @@ fn at(value: &str) -> Mark {
         incarnation: "i".into(),
         value: value.into(),
         label: value.into(),
+        late_micros: 0,
     })
 }

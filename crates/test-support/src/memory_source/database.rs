@@ -141,6 +141,7 @@ impl Database {
             incarnation: self.incarnation.to_string(),
             value: value.to_string(),
             label: format!("@{value}"),
+            late_micros: 0,
         }
     }
 }

@@ -145,6 +145,7 @@ pub(super) fn position(value: &str) -> Position {
         incarnation: "i".into(),
         value: value.into(),
         label: value.into(),
+        late_micros: 0,
     }
 }
 
