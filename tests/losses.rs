@@ -216,7 +216,7 @@ async fn repeated_hour(play: &mut Play, autumn: &Autumn) {
         kind: None,
         clock: None,
         zone: Some(zone.to_owned()),
-        fallback: None,
+        also: Vec::new(),
     });
     let ask = format!("SELECT DATEDIFF_BIG(millisecond, SYSUTCDATETIME(), '{fall}')");
     let Value::BigInt(until) = play.world.sql(&ask)[0].rows[0][0] else {

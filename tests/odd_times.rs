@@ -5,7 +5,7 @@ use std::time::Duration;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int32Type;
 use futures::TryStreamExt;
-use model::{ChangeBatch, OddTime, RunReport, Selection};
+use model::{ChangeBatch, OddTime, RunReport, RunStatus, Selection};
 use orchestrator::{Reconcile, Reconciled};
 use sqlserver_source::{Late, TrackingOptions, Undated};
 
@@ -189,7 +189,7 @@ async fn rows_that_nobody_has_updated_yet_are_told_by_the_time_of_their_making()
         kind: None,
         clock: None,
         zone: None,
-        fallback: Some("created_at".into()),
+        also: vec!["created_at".into()],
     });
     play.sync().await;
     // The row of the watermark is read again, and no other.
@@ -215,18 +215,74 @@ async fn rows_that_nobody_has_updated_yet_are_told_by_the_time_of_their_making()
     play.end().await;
 }
 
+/// Other programs set other columns. A row's time is the latest, whichever it is.
 #[tokio::test]
-async fn a_fallback_of_another_type_is_refused() {
+async fn a_change_is_told_by_any_of_several_columns() {
+    for also in [vec![], vec!["priced_at".to_owned(), "packed_at".to_owned()]] {
+        let mut play = Play::begin(None).await;
+        play.sql("ALTER TABLE dbo.Orders ADD priced_at datetime2(3) NULL, packed_at datetime2(3) NULL");
+        play.later(HOUR);
+        play.world.capture.tracking = Some(TrackingOptions {
+            column: "updated_at".into(),
+            kind: None,
+            clock: None,
+            zone: None,
+            also: also.clone(),
+        });
+        (play.world.capture.window.late, play.world.capture.window.future) =
+            (Late::DeadLetter, Undated::Hold);
+        play.sync().await;
+        for column in ["priced_at", "packed_at", "updated_at"] {
+            play.sql(&format!(
+                "UPDATE dbo.Orders SET name = N'by {column}', {column} = SYSUTCDATETIME() WHERE id = 1"
+            ));
+            play.later(30 * SECOND);
+            let report = play.sync().await;
+            let updated = report.tables[0].statistics.records_updated;
+            let told_of = column == "updated_at" || !also.is_empty();
+            assert_eq!(updated, u64::from(told_of), "{column} {report:#?}");
+        }
+        if also.is_empty() {
+            continue;
+        }
+        // Late is what all of its times are; ahead what any is.
+        insert_before(&play, 7, 2, 1);
+        play.sql(
+            "UPDATE dbo.Orders SET priced_at = '9999-12-31', updated_at = SYSUTCDATETIME() WHERE id = 2",
+        );
+        play.sql("UPDATE dbo.Orders SET name = N'packed', updated_at = '2001-01-01', packed_at = SYSUTCDATETIME() WHERE id = 3");
+        play.later(30 * SECOND);
+        let report = play.sync().await;
+        let odd = [
+            (r#"{"id":2}"#, OddTime::Ahead, "9999-12-31 00:00:00", "held"),
+            (SEVEN, OddTime::Late, told(&report)[1].2, "dead_letter"),
+        ];
+        assert_eq!(told(&report), odd, "{report:#?}");
+        assert_eq!(report.tables[0].statistics.records_updated, 1);
+        play.sql("UPDATE dbo.Orders SET priced_at = SYSUTCDATETIME() WHERE id IN (2, 7)");
+        play.later(30 * SECOND);
+        play.sync().await;
+        // The columns are part of the position.
+        if let Some(tracking) = &mut play.world.capture.tracking {
+            tracking.also.pop();
+        }
+        let report = play.world.run(play.world.plain_route(&play.table())).await;
+        assert_eq!(report.metadata.status, RunStatus::Gap, "{report:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a_further_column_of_another_type_is_refused() {
     let mut play = Play::begin(None).await;
     play.world.capture.tracking = Some(TrackingOptions {
         column: "updated_at".into(),
         kind: None,
         clock: None,
         zone: None,
-        fallback: Some("name".into()),
+        also: vec!["name".into()],
     });
     let report = play.fails().await;
-    assert!(report.errors[0].message.contains("fallback"), "{report:#?}");
+    assert!(report.errors[0].message.contains("also"), "{report:#?}");
 }
 
 /// The dead letters: the row, why it is one, and of which table it is.

@@ -263,7 +263,7 @@ fn choice(column: &ColumnFacts, kind: TrackingKind, reason: String) -> TrackingC
         find(
             Severity::Warning,
             format!("{name} may be NULL: rows without a value are read on every run"),
-            "give every row a value and make the column NOT NULL, or name another column: tracking: { column: …, fallback: created_at }",
+            "give every row a value and make the column NOT NULL, or name another column: tracking: { column: …, also: [created_at] }",
         );
     }
     if let ColumnKind::DateTime { grain } = column.kind

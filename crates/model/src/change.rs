@@ -144,8 +144,8 @@ pub type Batches = Pin<Box<dyn Stream<Item = Result<ChangeBatch>> + Send + 'stat
 /// Which times of changes a source expects, in microseconds since 1970 as the column's values are told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExpectedTimes {
-    /// The column.
-    pub column: String,
+    /// The columns: a row's time is the latest that it has.
+    pub columns: Vec<String>,
     /// What lies before was to be delivered by earlier increments. What of it the target does not hold yet came late.
     pub from: i64,
     /// What lies behind is not expected for a long time.

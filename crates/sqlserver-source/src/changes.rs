@@ -24,9 +24,6 @@ use crate::{added_columns, change_data_capture, change_tracking, declared_key, p
 /// So many rows of each kind are named that an increment leaves out.
 const LEFT_OUT_NAMED: usize = 1_000;
 
-/// The column that holds a row's time where two of the table's hold it; named so that no table has it by chance.
-const TIME: &str = "sync$time";
-
 /// Events as they are read.
 pub(crate) type Changes = Pin<Box<dyn Stream<Item = Result<SourceEvent>> + Send>>;
 
@@ -88,10 +85,10 @@ async fn by_column(
         params,
         shape: shape.arrow.clone(),
     };
-    let is_synced = schema.arrow().index_of(window.column()).is_ok();
-    // Which rows came late is told by the column itself.
-    let by_column = window.coalesced().is_none();
-    let expected = window.expected().filter(|_| is_synced && in_time && by_column);
+    let is_synced = window
+        .columns()
+        .all(|column| schema.arrow().index_of(column).is_ok());
+    let expected = window.expected().filter(|_| is_synced && in_time);
     let mut ready: VecDeque<_> = expected.map(SourceEvent::Expected).into_iter().collect();
     ready.extend(left_out(pool, plan, schema, &window).await?);
     let increment = Increment {
@@ -120,7 +117,7 @@ async fn left_out(
     let Some(times) = window.expected() else {
         return Ok(Vec::new());
     };
-    let names = schema.key_names().into_iter().chain([window.column()]);
+    let names = schema.key_names().into_iter().chain(window.columns());
     let names: BTreeSet<&str> = names.collect();
     let columns: Vec<_> = plan
         .table
@@ -156,40 +153,31 @@ async fn left_out(
     Ok(events)
 }
 
-/// The columns that are selected: those of the schema; the tracking column if it is not among them; whether the row is there, if a
+/// The columns that are selected: those of the schema; tracking columns that are not among them; whether the row is there, if a
 /// column marks rows as deleted.
 struct Shape {
     list: String,
     arrow: arrow_schema::SchemaRef,
-    tracking: usize,
+    tracking: Vec<usize>,
     there: Option<usize>,
 }
 
 impl Shape {
     fn new(plan: &TablePlan, schema: &TableSchema, window: &Window) -> Result<Self> {
-        let tracking = window.column();
         let mut list = plan.table.select_list(schema)?;
         let mut fields = schema.arrow().fields().to_vec();
-        let tracking = match (schema.arrow().index_of(tracking), window.coalesced()) {
-            (_, Some(time)) => {
-                let ty = plan
-                    .table
-                    .column(tracking)
-                    .map(|column| column.ty.mapped(tracking));
-                let ty = ty.transpose()?.ok_or_else(|| gone(tracking))?.arrow();
-                fields.push(Arc::new(Field::new(TIME, ty, true)));
-                list = format!("{list}, {time} AS {}", quote::identifier(TIME));
-                fields.len() - 1
+        let mut tracking = Vec::new();
+        for name in window.columns() {
+            if let Ok(index) = schema.arrow().index_of(name) {
+                tracking.push(index);
+                continue;
             }
-            (Ok(index), None) => index,
-            (Err(_), None) => {
-                let column = plan.table.column(tracking).ok_or_else(|| gone(tracking))?;
-                let ty = column.ty.mapped(tracking)?.arrow();
-                fields.push(Arc::new(Field::new(tracking, ty, column.nullable)));
-                list = format!("{list}, {}", column.select());
-                fields.len() - 1
-            }
-        };
+            let column = plan.table.column(name).ok_or_else(|| gone(name))?;
+            let ty = column.ty.mapped(name)?.arrow();
+            tracking.push(fields.len());
+            fields.push(Arc::new(Field::new(name, ty, column.nullable)));
+            list = format!("{list}, {}", column.select());
+        }
         let mut there = None;
         if let Some(unmarked) = &plan.unmarked {
             fields.push(Arc::new(Field::new(THERE, DataType::Boolean, false)));
@@ -243,7 +231,16 @@ impl Increment {
     }
 
     fn take(&mut self, rows: RecordBatch) -> Result<()> {
-        let new = self.window.take(rows.column(self.shape.tracking))?;
+        let columns: Vec<_> = self
+            .shape
+            .tracking
+            .iter()
+            .map(|index| rows.column(*index))
+            .collect();
+        let (tracking, also) = columns
+            .split_first()
+            .ok_or_else(|| Error::internal("an increment has no tracking column"))?;
+        let new = self.window.take(tracking, also)?;
         let there = self.shape.there.map(|index| rows.column(index).as_boolean());
         self.since_boundary += rows.num_rows();
         for (op, marked) in [(Op::Upsert, false), (Op::Delete, true)] {

@@ -32,7 +32,7 @@ pub(crate) async fn cut(
         Tracker::Timestamp { column, clock } | Tracker::Polling { column, clock, .. } => {
             let late = after.map_or(0, |after| after.late_micros);
             let after = match continued::<TimestampPosition>(plan, after, |p| &p.column, column)? {
-                Continued::Gap(gap) => return Ok(gap),
+                Continued::Gap(gap) => return Ok(*gap),
                 Continued::From(after) => after,
             };
             let after = after.map(|after| (after, Duration::from_micros(late)));
@@ -40,14 +40,14 @@ pub(crate) async fn cut(
         }
         Tracker::Id(column) => {
             let after = match continued::<IdColumnPosition>(plan, after, |p| &p.column, column)? {
-                Continued::Gap(gap) => return Ok(gap),
+                Continued::Gap(gap) => return Ok(*gap),
                 Continued::From(after) => after,
             };
             id(connection, plan, column, after).await
         }
         Tracker::RowVersion(column) => {
             let after = match continued::<RowVersionPosition>(plan, after, |p| &p.column, column)? {
-                Continued::Gap(gap) => return Ok(gap),
+                Continued::Gap(gap) => return Ok(*gap),
                 Continued::From(after) => after,
             };
             row_version::cut(connection, plan, column, after, Settle::new(plan, settle)).await
@@ -60,7 +60,7 @@ pub(crate) async fn cut(
 
 enum Continued<P> {
     From(Option<P>),
-    Gap(Cut),
+    Gap(Box<Cut>),
 }
 
 /// What increments continue from, or why they cannot.
@@ -74,16 +74,14 @@ fn continued<P: Kind>(
         return Ok(Continued::From(None));
     };
     if let Some(why) = plan.lost(after, P::NAME) {
-        return Ok(Continued::Gap(plan.gap(why)));
+        return Ok(Continued::Gap(Box::new(plan.gap(why))));
     }
     let position = P::read(after)?;
     let before = column_of(&position);
-    if before != column.name {
-        let why = format!(
-            "the last run was tracked by {before:?}, this one by {:?}",
-            column.name
-        );
-        return Ok(Continued::Gap(plan.gap(why)));
+    let now = column.label();
+    if before != now {
+        let why = format!("the last run was tracked by {before:?}, this one by {now:?}");
+        return Ok(Continued::Gap(Box::new(plan.gap(why))));
     }
     Ok(Continued::From(Some(position)))
 }
@@ -191,7 +189,7 @@ fn next_position(
         }
     };
     Ok(TimestampPosition {
-        column: column.name.clone(),
+        column: column.label(),
         declared: column.ty.to_string(),
         watermark: after.map_or(hi, |after| hi.max(after.watermark)),
         now: clock.now(server),

@@ -81,12 +81,13 @@ fn dead_letters(plan: &TablePlan) -> Option<Finding> {
     let Tracker::Timestamp { column, .. } = &plan.tracked.tracker else {
         return None;
     };
-    let told = plan.schema.arrow().index_of(&column.name).is_ok();
-    (!told && !plan.options.window.dead_letters().is_empty()).then(|| Finding {
+    let unread = column
+        .names()
+        .find(|name| plan.schema.arrow().index_of(name).is_err())?;
+    (!plan.options.window.dead_letters().is_empty()).then(|| Finding {
         severity: Severity::Error,
         message: format!(
-            "`window` names `dead_letter`, which is told by the column {}, and that is not read",
-            column.name
+            "`window` names `dead_letter`, which is told by the column {unread}, and that is not read"
         ),
         remedy: Some("read the column, or choose another policy".into()),
     })

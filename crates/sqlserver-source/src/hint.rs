@@ -293,7 +293,7 @@ fn question(plan: &TablePlan, after: &Position) -> Result<Option<Question>> {
             from: format!(
                 "{} AS t WHERE {}",
                 plan.from(),
-                column.time(|column| format!("t.{column} {comparison} @after"))
+                column.any_time(|column| format!("t.{column} {comparison} @after"))
             ),
             params: vec![after],
             scans,

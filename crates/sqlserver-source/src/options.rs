@@ -102,9 +102,10 @@ pub struct TrackingOptions {
     /// `clock: local` it is the server's own; else applications set the column, and `window.lag_seconds` is kept.
     #[serde(default)]
     pub zone: Option<String>,
-    /// The column of the same type that holds a row's time as long as `column` is NULL, such as `created_at`.
+    /// Further columns of the same type, where not every change sets `column`: a row's time is the latest that it has. Such are
+    /// `created_at`, where `column` is NULL until a row is first updated, and columns that other programs set.
     #[serde(default)]
-    pub fallback: Option<String>,
+    pub also: Vec<String>,
 }
 
 impl TrackingOptions {
@@ -387,13 +388,12 @@ impl CaptureOptions {
         )?;
         if let Some(tracking) = &self.tracking {
             tracking.validate_zone()?;
+            let mut names: Vec<&String> = std::iter::once(&tracking.column).chain(&tracking.also).collect();
+            names.sort();
+            names.dedup();
             rule(
-                tracking.fallback.is_some() && self.window.late == Late::Fail,
-                "`capture.window.late: fail` cannot be told with `capture.tracking.fallback`; remove one of them",
-            )?;
-            rule(
-                tracking.fallback.is_some() && !self.window.dead_letters().is_empty(),
-                "`capture.window` cannot name `dead_letter` with `capture.tracking.fallback`; remove one of them",
+                names.len() <= tracking.also.len(),
+                "`capture.tracking.also` names a column twice, or that of `capture.tracking.column`",
             )?;
         }
         let both = self
@@ -442,8 +442,8 @@ impl CaptureOptions {
         rule(
             self.tracking
                 .as_ref()
-                .is_some_and(|tracking| tracking.fallback.is_some()),
-            "`capture.tracking.fallback` has no effect with `mode: polling`; let the query name both columns",
+                .is_some_and(|tracking| !tracking.also.is_empty()),
+            "`capture.tracking.also` has no effect with `mode: polling`; let the query name all columns",
         )?;
         let WindowOptions {
             nulls, future, late, ..
@@ -496,19 +496,12 @@ mod tests {
                 r#"{"mode":"change_tracking","tracking":{"column":"c"}}"#,
                 "tracking",
             ),
-            (
-                r#"{"tracking":{"column":"c","fallback":"d"},"window":{"late":"fail"}}"#,
-                "fallback",
-            ),
-            (
-                r#"{"tracking":{"column":"c","fallback":"d"},"window":{"nulls":"dead_letter"}}"#,
-                "dead_letter",
-            ),
+            (r#"{"tracking":{"column":"c","also":["d","c"]}}"#, "also"),
             (r#"{"mode":"cdc","key":["id"]}"#, "key"),
             (r#"{"mode":"polling"}"#, "query"),
             (
-                r#"{"mode":"polling","query":"SELECT id FROM t WHERE c > :last_sync","tracking":{"column":"c","fallback":"d"}}"#,
-                "fallback",
+                r#"{"mode":"polling","query":"SELECT id FROM t WHERE c > :last_sync","tracking":{"column":"c","also":["d"]}}"#,
+                "also",
             ),
             (r#"{"query":"SELECT id FROM t WHERE c > :last_sync"}"#, "query"),
             (

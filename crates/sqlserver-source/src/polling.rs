@@ -91,7 +91,7 @@ pub(crate) async fn tracked(
         name: format!("{} of {}", tracking.column, query.name()),
         ty,
         leads_index: false,
-        fallback: None,
+        also: Vec::new(),
     };
     Ok(Tracked {
         tracker: Tracker::Polling { query, column, clock },

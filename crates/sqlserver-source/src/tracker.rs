@@ -52,10 +52,11 @@ impl Tracker {
 pub(crate) struct TrackingColumn {
     pub(crate) name: String,
     pub(crate) ty: SqlType,
-    /// Whether an index begins with it, so that the server can deliver rows in its order without sorting.
+    /// Whether an index begins with it, and one with each further column, so that the server finds rows by them, and can deliver them in
+    /// the order of a single one without sorting.
     pub(crate) leads_index: bool,
-    /// The column of the same type that holds a row's time where this one is NULL.
-    pub(crate) fallback: Option<String>,
+    /// Further columns of the same type: a row's time is the latest that it has.
+    pub(crate) also: Vec<String>,
 }
 
 impl TrackingColumn {
@@ -64,33 +65,39 @@ impl TrackingColumn {
         quote::identifier(&self.name)
     }
 
-    /// The fallback's name, quoted.
-    fn quoted_fallback(&self) -> Option<String> {
-        self.fallback.as_deref().map(quote::identifier)
+    /// Its name and those of further columns.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.name).chain(&self.also).map(String::as_str)
     }
 
-    /// That a row's time meets a condition, which `on` writes for a column; in a form that indexes of both columns serve.
-    pub(crate) fn time(&self, on: impl Fn(&str) -> String) -> String {
-        let (column, own) = (self.quoted(), on(&self.quoted()));
-        match self.quoted_fallback() {
-            Some(fallback) => format!("({own} OR ({column} IS NULL AND {}))", on(&fallback)),
-            None => own,
-        }
+    /// The same for people, and for positions.
+    pub(crate) fn label(&self) -> String {
+        self.names().collect::<Vec<_>>().join(", ")
+    }
+
+    /// That any of a row's times meets a condition, which `on` writes for a column; in a form that indexes of all columns serve.
+    pub(crate) fn any_time(&self, on: impl Fn(&str) -> String) -> String {
+        self.joined(" OR ", on)
     }
 
     /// That a row has no time.
     pub(crate) fn no_time(&self) -> String {
-        let column = self.quoted();
-        match self.quoted_fallback() {
-            Some(fallback) => format!("({column} IS NULL AND {fallback} IS NULL)"),
-            None => format!("{column} IS NULL"),
-        }
+        self.joined(" AND ", |column| format!("{column} IS NULL"))
     }
 
-    /// A row's time, if it is not in the column alone.
-    pub(crate) fn coalesced(&self) -> Option<String> {
-        let fallback = self.quoted_fallback()?;
-        Some(format!("COALESCE({}, {fallback})", self.quoted()))
+    /// That none of a row's times is beyond `@future`.
+    pub(crate) fn none_ahead(&self) -> String {
+        self.joined(" AND ", |column| {
+            format!("({column} IS NULL OR {column} <= @future)")
+        })
+    }
+
+    fn joined(&self, word: &str, on: impl Fn(&str) -> String) -> String {
+        let columns: Vec<_> = self.names().map(|name| on(&quote::identifier(name))).collect();
+        match &columns[..] {
+            [only] => only.clone(),
+            several => format!("({})", several.join(word)),
+        }
     }
 }
 
@@ -111,7 +118,7 @@ impl Tracked {
                     reason: self.reason.clone(),
                 };
             }
-            Tracker::Timestamp { column, .. } => format!("timestamp({})", column.name),
+            Tracker::Timestamp { column, .. } => format!("timestamp({})", column.label()),
             Tracker::Id(column) => format!("id({})", column.name),
             Tracker::RowVersion(column) => format!("rowversion({})", column.name),
             Tracker::ChangeTracking => "change_tracking".to_owned(),
@@ -213,16 +220,11 @@ fn by_column(seen: &Seen<'_>, options: &CaptureOptions) -> Result<Tracked> {
     }
     let table = seen.table;
     let mut facts = facts(table);
-    if let Some(TrackingOptions {
-        column,
-        fallback: Some(fallback),
-        ..
-    }) = &options.tracking
-    {
-        // A row has a time if one of the two columns has.
-        let may_be_null = table.column(fallback).is_none_or(|info| info.nullable);
+    if let Some(TrackingOptions { column, also, .. }) = &options.tracking {
+        // A row has a time if one of the columns has.
+        let may_be_null = |name: &String| table.column(name).is_none_or(|info| info.nullable);
         for fact in facts.iter_mut().filter(|fact| fact.name == *column) {
-            fact.nullable &= may_be_null;
+            fact.nullable &= also.iter().all(may_be_null);
         }
     }
     if options.tracking.is_none() && !seen.database.writable {
@@ -253,16 +255,15 @@ fn tracked(table: &TableInfo, options: &CaptureOptions, choice: TrackingChoice) 
     let info = table
         .column(&choice.column)
         .ok_or_else(|| Error::internal(format!("the tracking column {:?} is gone", choice.column)))?;
+    let also = options.tracking.as_ref().map(|tracking| tracking.also.clone());
+    let also = also.unwrap_or_default();
     let column = TrackingColumn {
         name: choice.column.clone(),
         ty: info.ty.mapped(&choice.column)?,
-        leads_index: leads_index(table, &choice.column),
-        fallback: options
-            .tracking
-            .as_ref()
-            .and_then(|tracking| tracking.fallback.clone()),
+        leads_index: leads_index(table, &choice.column) && also.iter().all(|name| leads_index(table, name)),
+        also,
     };
-    check_fallback(table, &column, choice.kind)?;
+    check_also(table, &column, choice.kind)?;
     let mut findings = choice.findings;
     let tracker = match choice.kind {
         TrackingKind::Id => Tracker::Id(column),
@@ -284,24 +285,22 @@ fn tracked(table: &TableInfo, options: &CaptureOptions, choice: TrackingChoice) 
     })
 }
 
-fn check_fallback(table: &TableInfo, column: &TrackingColumn, kind: TrackingKind) -> Result<()> {
-    let Some(fallback) = &column.fallback else {
-        return Ok(());
+fn check_also(table: &TableInfo, column: &TrackingColumn, kind: TrackingKind) -> Result<()> {
+    let fits = |name: &&String| {
+        let ty = table.column(name).and_then(|info| info.ty.mapped(name).ok());
+        kind == TrackingKind::Timestamp && ty == Some(column.ty)
     };
-    let ty = table
-        .column(fallback)
-        .and_then(|info| info.ty.mapped(fallback).ok());
-    if kind == TrackingKind::Timestamp && ty == Some(column.ty) && *fallback != column.name {
-        return Ok(());
+    match column.also.iter().find(|name| !fits(name)) {
+        None => Ok(()),
+        Some(name) => Err(Error::new(
+            ErrorKind::Config,
+            format!(
+                "`capture.tracking.also` names {name:?}, which is no column of times of the same type as {} ({})",
+                column.name, column.ty
+            ),
+        )
+        .with("table", &table.name)),
     }
-    Err(Error::new(
-        ErrorKind::Config,
-        format!(
-            "`capture.tracking.fallback` must be another column of times of the same type as {} ({})",
-            column.name, column.ty
-        ),
-    )
-    .with("table", &table.name))
 }
 
 fn facts(table: &TableInfo) -> Vec<ColumnFacts> {

@@ -121,9 +121,9 @@ impl Window {
         self
     }
 
-    /// The tracking column's name.
-    pub(crate) fn column(&self) -> &str {
-        &self.column.name
+    /// The names of the tracking column and of further ones.
+    pub(crate) fn columns(&self) -> impl Iterator<Item = &str> {
+        self.column.names()
     }
 
     /// The tracking column, quoted.
@@ -133,12 +133,7 @@ impl Window {
 
     /// Whether rows are asked for in the column's order, which an index gives for nothing.
     pub(crate) fn is_ordered(&self) -> bool {
-        self.column.leads_index && self.column.fallback.is_none()
-    }
-
-    /// A row's time, if it is not in the tracking column alone.
-    pub(crate) fn coalesced(&self) -> Option<String> {
-        self.column.coalesced()
+        self.column.leads_index && self.column.also.is_empty()
     }
 
     /// The condition on rows, with its parameters.
@@ -147,17 +142,20 @@ impl Window {
         let (mut any, mut params) = (Vec::new(), Vec::new());
         match &self.reach {
             Reach::Timestamp { window, policy, .. } => {
-                any.push(
-                    self.column
-                        .time(|column| format!("({column} >= @lo AND {column} < @hi)")),
-                );
+                let within = |column: &str| format!("({column} >= @lo AND {column} < @hi)");
+                let mut within = self.column.any_time(within);
                 params.push(self.moment("lo", window.lo)?);
                 params.push(self.moment("hi", window.hi)?);
+                if !is_read(policy.future) && !self.column.also.is_empty() {
+                    within = format!("({within} AND {})", self.column.none_ahead());
+                    params.push(self.moment("future", window.future)?);
+                }
+                any.push(within);
                 if is_read(policy.nulls) {
                     any.push(self.column.no_time());
                 }
                 if is_read(policy.future) {
-                    any.push(self.column.time(|column| format!("{column} > @future")));
+                    any.push(self.column.any_time(|column| format!("{column} > @future")));
                     params.push(self.moment("future", window.future)?);
                 }
             }
@@ -193,12 +191,12 @@ impl Window {
                 // Of an hour that local time repeats, more may come.
                 let open = upto.repeated_from.map_or(window.hi, |from| from.min(window.hi));
                 let open_ahead = |column: &str| format!("({column} >= @hi AND {column} <= @future)");
-                let mut any = vec![self.column.time(open_ahead)];
+                let mut any = vec![self.column.any_time(open_ahead)];
                 if matches!(policy.nulls, Undated::Hold | Undated::DeadLetter) {
                     any.push(self.column.no_time());
                 }
                 if matches!(policy.future, Undated::Hold | Undated::DeadLetter) {
-                    any.push(self.column.time(|column| format!("{column} > @future")));
+                    any.push(self.column.any_time(|column| format!("{column} > @future")));
                 }
                 let params = vec![self.moment("hi", open)?, self.moment("future", window.future)?];
                 (format!("({})", any.join(" OR ")), params)
@@ -234,7 +232,7 @@ impl Window {
             if !is_read(policy.future) {
                 let future = self.moment("future", window.future)?;
                 let refused = policy.future == Undated::Fail;
-                let ahead = self.column.time(|column| format!("{column} > @future"));
+                let ahead = self.column.any_time(|column| format!("{column} > @future"));
                 left_out.push((ahead, vec![future], refused));
             }
         }
@@ -250,7 +248,7 @@ impl Window {
                 policy,
                 ..
             } => Some(ExpectedTimes {
-                column: self.column.name.clone(),
+                columns: self.columns().map(str::to_owned).collect(),
                 from: expected.unix_micros(),
                 upto: window.future.unix_micros(),
                 late_refused: policy.late == Late::Fail,
@@ -260,11 +258,17 @@ impl Window {
         }
     }
 
-    /// Takes note of rows by their tracking column, and says which of them are new.
-    pub(crate) fn take(&mut self, tracking: &ArrayRef) -> Result<BooleanArray> {
+    /// Takes note of rows by their tracking column, and further ones, and says which of them are new.
+    pub(crate) fn take(&mut self, tracking: &ArrayRef, also: &[&ArrayRef]) -> Result<BooleanArray> {
         match &mut self.reach {
             Reach::Timestamp { window, greatest, .. } => {
-                let new = moments(tracking)?.map(|moment| {
+                let mut latest: Vec<_> = moments(tracking)?.collect();
+                for column in also {
+                    for (latest, moment) in latest.iter_mut().zip(moments(column)?) {
+                        *latest = moment.max(*latest);
+                    }
+                }
+                let new = latest.into_iter().map(|moment| {
                     let new = window.class(moment) == RowClass::New;
                     *greatest = moment.filter(|_| new).max(*greatest);
                     Some(new)

@@ -275,8 +275,10 @@ impl TableRun<'_> {
             None => Ok(()),
             Some(row) => Err(self.refused(
                 format!(
-                    "{} carries {} in {:?}, and the policy for such rows is `fail`",
-                    row.record_id, row.actual, times.column
+                    "{} carries {} in {}, and the policy for such rows is `fail`",
+                    row.record_id,
+                    row.actual,
+                    times.columns.join(", ")
                 ),
                 "correct the times of the rows that the report names, or choose another policy in `capture.window`",
             )),

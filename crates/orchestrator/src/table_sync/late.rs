@@ -1,8 +1,8 @@
 //! Rows with an odd time: one before what earlier increments had read, none, or one that lies far ahead.
 
+use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampMicrosecondType;
-use arrow_array::{Array, RecordBatch, TimestampMicrosecondArray};
 use cdc::Ticks;
 use model::{Error, ExpectedTimes, LateDataReport, OddTime, Result, TableName, TableSchema};
 
@@ -25,7 +25,6 @@ pub(super) struct Expected<'a> {
 impl Expected<'_> {
     /// Those of the rows whose time is odd. They hold the key columns and the column of times, others perhaps as well.
     pub(super) fn odd(&self, rows: &RecordBatch, handled: &str) -> Result<Vec<LateDataReport>> {
-        let times = self.times_of(rows)?;
         let missing = |e| Error::internal("a key column is missing").caused_by(e);
         let places = self
             .schema
@@ -35,8 +34,7 @@ impl Expected<'_> {
         let places: Vec<_> = places.collect::<std::result::Result<_, _>>().map_err(missing)?;
         let keys = rows.project(&places).map_err(missing)?;
         let mut odd = Vec::new();
-        for row in 0..rows.num_rows() {
-            let time = times.is_valid(row).then(|| times.value(row));
+        for (row, time) in self.times_of(rows)?.into_iter().enumerate() {
             let Some((kind, expected)) = self.judged(time) else {
                 continue;
             };
@@ -56,18 +54,26 @@ impl Expected<'_> {
 
     /// Which of the rows are not applied, but put among the dead letters.
     pub(super) fn dead(&self, rows: &RecordBatch) -> Result<Vec<Option<OddTime>>> {
-        let kinds = self.times_of(rows)?.iter().map(|time| {
+        let kinds = self.times_of(rows)?.into_iter().map(|time| {
             let (kind, _) = self.judged(time)?;
             self.times.dead_letters.contains(&kind).then_some(kind)
         });
         Ok(kinds.collect())
     }
 
-    fn times_of<'a>(&self, rows: &'a RecordBatch) -> Result<&'a TimestampMicrosecondArray> {
-        let column = &self.times.column;
-        rows.column_by_name(column)
-            .and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>())
-            .ok_or_else(|| Error::internal(format!("{column:?} is no column of times")))
+    /// The latest time of each row.
+    fn times_of(&self, rows: &RecordBatch) -> Result<Vec<Option<i64>>> {
+        let mut latest = vec![None; rows.num_rows()];
+        for name in &self.times.columns {
+            let column = rows
+                .column_by_name(name)
+                .and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>())
+                .ok_or_else(|| Error::internal(format!("{name:?} is no column of times")))?;
+            for (latest, time) in latest.iter_mut().zip(column) {
+                *latest = time.max(*latest);
+            }
+        }
+        Ok(latest)
     }
 
     /// What is odd about a time, and what was expected instead.
@@ -86,7 +92,7 @@ impl Expected<'_> {
 mod tests {
     use std::sync::Arc;
 
-    use arrow_array::{ArrayRef, Int32Array};
+    use arrow_array::{ArrayRef, Int32Array, TimestampMicrosecondArray};
     use arrow_schema::{DataType, Field, Schema};
 
     use super::*;
@@ -115,7 +121,7 @@ mod tests {
             table: &TableName::new("dbo", "T"),
             schema: &schema,
             times: &ExpectedTimes {
-                column: "updated_at".into(),
+                columns: vec!["updated_at".into()],
                 from: 1_600_000_003_500_000,
                 upto: 1_600_000_100_000_000,
                 late_refused: false,
