@@ -43,6 +43,17 @@ impl KeyRange {
                 .with("key", schema.key_names().join(", ")));
             }
             for (field, column) in fields.iter().zip(end.columns()) {
+                let expected = schema.arrow().field_with_name(field.name());
+                let fits = expected.is_ok_and(|expected| expected.data_type() == field.data_type());
+                if !fits {
+                    return Err(Error::new(
+                        ErrorKind::Config,
+                        format!(
+                            "column {:?} of a key range has another type than in the key",
+                            field.name()
+                        ),
+                    ));
+                }
                 if column.is_null(0) || numbers(column).is_none() {
                     return Err(Error::new(
                         ErrorKind::Config,
@@ -130,8 +141,14 @@ fn numbers(column: &ArrayRef) -> Option<Vec<i128>> {
         DataType::Int64 => Some(wide(column.as_primitive::<Int64Type>().values())),
         DataType::Decimal128(..) => Some(column.as_primitive::<Decimal128Type>().values().to_vec()),
         DataType::Date32 => Some(wide(column.as_primitive::<Date32Type>().values())),
-        DataType::Time64(_) => Some(wide(column.as_primitive::<Time64MicrosecondType>().values())),
-        DataType::Timestamp(..) => Some(wide(column.as_primitive::<TimestampMicrosecondType>().values())),
+        DataType::Time64(_) => {
+            let times = column.as_primitive_opt::<Time64MicrosecondType>()?;
+            Some(wide(times.values()))
+        }
+        DataType::Timestamp(..) => {
+            let times = column.as_primitive_opt::<TimestampMicrosecondType>()?;
+            Some(wide(times.values()))
+        }
         _ => None,
     }
 }
@@ -140,7 +157,7 @@ fn numbers(column: &ArrayRef) -> Option<Vec<i128>> {
 mod tests {
     use std::sync::Arc;
 
-    use arrow_array::{Int32Array, StringArray};
+    use arrow_array::{Int32Array, Int64Array, StringArray, TimestampNanosecondArray};
     use arrow_schema::{Field, Schema};
 
     use super::*;
@@ -191,9 +208,19 @@ mod tests {
             let column: ArrayRef = Arc::new(Int32Array::from(vec![1]));
             (name.to_owned(), column)
         };
+        let long = |name: &str| {
+            let column: ArrayRef = Arc::new(Int64Array::from(vec![1]));
+            (name.to_owned(), column)
+        };
+        let nanoseconds = |name: &str| {
+            let column: ArrayRef = Arc::new(TimestampNanosecondArray::from(vec![1]));
+            (name.to_owned(), column)
+        };
         for (columns, fits) in [
             (vec![number("a")], true),
             (vec![number("a"), text("b")], false),
+            (vec![long("a")], false),
+            (vec![nanoseconds("a")], false),
             (vec![number("b")], false),
             (vec![number("a"), number("b"), number("c")], false),
         ] {

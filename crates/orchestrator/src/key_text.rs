@@ -60,12 +60,18 @@ fn key_of(schema: &TableSchema, text: &str) -> Result<RecordBatch> {
     let (mut fields, mut columns) = (Vec::new(), Vec::new());
     for name in key {
         let Some(value) = values.remove(name) else { break };
-        let value = match value {
-            serde_json::Value::String(text) => text,
-            other => other.to_string(),
-        };
         let field = schema.arrow().field_with_name(name);
         let field = field.map_err(|e| refused().caused_by(e))?;
+        let value = match (value, field.data_type()) {
+            (serde_json::Value::String(text), _) => text,
+            // Beyond 15 digits the number that JSON gives is not the one that was written.
+            (serde_json::Value::Number(_), DataType::Decimal128(..)) => {
+                return Err(refused().hint(format!(
+                    "{name} is a decimal: write it in quotes, '{{\"{name}\":\"1.50\"}}'"
+                )));
+            }
+            (other, _) => other.to_string(),
+        };
         let strict = CastOptions {
             safe: false,
             ..CastOptions::default()
@@ -117,6 +123,20 @@ mod tests {
                 .map(|range| key_text(range.from().unwrap(), 0).unwrap());
             assert_eq!(found.as_deref(), shown, "{text}");
         }
+    }
+
+    #[test]
+    fn a_decimal_is_read_from_text_only() {
+        let fields = vec![Field::new("amount", DataType::Decimal128(38, 2), false)];
+        let schema = TableSchema::new(Arc::new(Schema::new(fields)), vec![0], vec![None]).unwrap();
+        let digits = "12345678901234567890.12";
+        for text in [digits.to_owned(), format!(r#"{{"amount":"{digits}"}}"#)] {
+            let range = key_range(&schema, Some(&text), None).unwrap();
+            let shown = key_text(range.from().unwrap(), 0).unwrap();
+            assert_eq!(shown, format!(r#"{{"amount":"{digits}"}}"#));
+        }
+        let error = key_range(&schema, Some(&format!(r#"{{"amount":{digits}}}"#)), None).unwrap_err();
+        assert!(error.advice().contains("quotes"), "{error}");
     }
 
     #[test]
