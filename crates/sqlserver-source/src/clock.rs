@@ -74,6 +74,34 @@ impl ColumnClock {
         }
     }
 
+    /// The clock by which columns of these clocks can be told together; unknown if one of them is, and `None` if they are not the same.
+    pub(crate) fn shared(clocks: &[Self]) -> Option<Self> {
+        let mut known = clocks.iter().filter(|clock| **clock != Self::Unknown);
+        let first = known.next();
+        if known.any(|clock| Some(clock) != first) {
+            return None;
+        }
+        let all_known = !clocks.contains(&Self::Unknown);
+        Some(first.copied().filter(|_| all_known).unwrap_or(Self::Unknown))
+    }
+
+    /// That a column's default sets another clock than the one that the configuration says.
+    pub(crate) fn contradicted_by(self, column: &str, default: Option<&str>) -> Option<Finding> {
+        let default = default.map(|default| (default, Self::of_default(default)));
+        let (default, says) = match (self, default?) {
+            (Self::Utc, (default, Self::Local)) => (default, "UTC"),
+            (Self::Local | Self::Zoned { .. }, (default, Self::Utc)) => (default, "local time"),
+            _ => return None,
+        };
+        Some(Finding {
+            severity: Severity::Warning,
+            message: format!("{column} is taken to hold {says}, and its default is {default}"),
+            remedy: Some(
+                "tracking: { column: …, clock: … }   # as the default has it, or another default".into(),
+            ),
+        })
+    }
+
     fn of_default(expression: &str) -> Self {
         let expression = expression.to_lowercase();
         let calls = |names: &[&str]| names.iter().any(|name| expression.contains(name));
@@ -204,6 +232,32 @@ mod tests {
                 expect,
                 "{ty} {default:?}"
             );
+        }
+    }
+
+    #[test]
+    fn columns_are_told_by_the_clock_that_they_share() {
+        use ColumnClock::{Local, Unknown, Utc};
+        for (clocks, shared) in [
+            (&[Utc][..], Some(Utc)),
+            (&[Utc, Utc], Some(Utc)),
+            (&[Local, Utc], None),
+            (&[Local, Unknown, Utc], None),
+            (&[Unknown, Local], Some(Unknown)),
+            (&[Utc, Unknown], Some(Unknown)),
+            (&[Unknown], Some(Unknown)),
+        ] {
+            assert_eq!(ColumnClock::shared(clocks), shared, "{clocks:?}");
+        }
+        for (clock, default, contradicted) in [
+            (Utc, Some("(getdate())"), true),
+            (Local, Some("(sysutcdatetime())"), true),
+            (Local, Some("(sysdatetime())"), false),
+            (Unknown, Some("(getdate())"), false),
+            (Utc, None, false),
+        ] {
+            let found = clock.contradicted_by("c", default);
+            assert_eq!(found.is_some(), contradicted, "{clock:?} {default:?}");
         }
     }
 

@@ -6,7 +6,7 @@ use sqlserver_client::{ColumnInfo, Connection, Permission, quote};
 
 use crate::clock::{ColumnClock, ServerClock};
 use crate::cut::writers_of;
-use crate::options::{DeleteOptions, HardDeletes};
+use crate::options::{DeleteOptions, HardDeletes, Late};
 use crate::plan::TablePlan;
 use crate::tracker::Tracker;
 use crate::trigger_objects::{self, Objects};
@@ -25,6 +25,7 @@ pub(crate) async fn describe(connection: &mut Connection, plan: &TablePlan) -> R
     }
     let install = (plan.tracked.tracker == Tracker::Trigger).then_some(plan.options.trigger.install);
     findings.extend(trigger_objects::findings(connection, &plan.table, &plan.schema, install).await?);
+    findings.extend(unread_times(plan));
     findings.extend(dead_letters(plan));
     findings.extend(shape(plan));
     findings.extend(deletes::findings(plan));
@@ -76,20 +77,49 @@ async fn readable(connection: &mut Connection, plan: &TablePlan) -> Result<Optio
     }
 }
 
-/// Which rows become dead letters is told by their times, so these must be read.
-fn dead_letters(plan: &TablePlan) -> Option<Finding> {
+/// What is told by the times of rows has no effect where these are not read.
+fn unread_times(plan: &TablePlan) -> Vec<Finding> {
     let Tracker::Timestamp { column, .. } = &plan.tracked.tracker else {
-        return None;
+        return Vec::new();
     };
-    let unread = column
-        .names()
-        .find(|name| plan.schema.arrow().index_of(name).is_err())?;
+    let mut names = column.names();
+    let Some(unread) = names.find(|name| plan.schema.arrow().index_of(name).is_err()) else {
+        return Vec::new();
+    };
+    let window = &plan.options.window;
+    let declared = [
+        (!window.dead_letters().is_empty(), Severity::Error, "dead_letter"),
+        (window.late == Late::Fail, Severity::Error, "late: fail"),
+        (
+            window.tolerance_max_seconds.is_some(),
+            Severity::Warning,
+            "tolerance_max_seconds",
+        ),
+    ];
+    let findings = declared.into_iter().filter(|(declared, ..)| *declared);
+    findings
+        .map(|(_, severity, what)| Finding {
+            severity,
+            message: format!(
+                "`window` names `{what}`, which is told by the column {unread}, and that is not read"
+            ),
+            remedy: Some("read the column, or leave this out".into()),
+        })
+        .collect()
+}
+
+/// A dead letter tells more than the row, in columns of its own.
+fn dead_letters(plan: &TablePlan) -> Option<Finding> {
+    let mut names = plan.schema.arrow().fields().iter().map(|field| field.name());
+    let taken = names.find(|name| name.to_lowercase().starts_with("dead_letter_"))?;
     (!plan.options.window.dead_letters().is_empty()).then(|| Finding {
         severity: Severity::Error,
         message: format!(
-            "`window` names `dead_letter`, which is told by the column {unread}, and that is not read"
+            "`window` names `dead_letter`, and such letters have columns like {taken:?} of their own"
         ),
-        remedy: Some("read the column, or choose another policy".into()),
+        remedy: Some(format!(
+            "columns: {{ exclude: [{taken}] }}   # or choose another policy"
+        )),
     })
 }
 

@@ -273,8 +273,17 @@ fn tracked(table: &TableInfo, options: &CaptureOptions, choice: TrackingChoice) 
             let configured = tracking.and_then(|tracking| tracking.clock);
             let zone = tracking.and_then(|tracking| tracking.zone.as_deref());
             let zone = zone.and_then(Zone::named);
-            let clock = ColumnClock::of(column.ty, configured, zone, info.default.as_deref());
-            findings.extend(clock.finding(&choice.column));
+            let mut clocks = Vec::new();
+            for info in column.names().filter_map(|name| table.column(name)) {
+                let default = info.default.as_deref();
+                let clock = ColumnClock::of(column.ty, configured, zone, default);
+                if !matches!(column.ty, SqlType::DateTimeOffset { .. }) {
+                    findings.extend(clock.contradicted_by(&info.name, default));
+                }
+                clocks.push(clock);
+            }
+            let clock = ColumnClock::shared(&clocks).ok_or_else(|| different_clocks(table, &column))?;
+            findings.extend(clock.finding(&column.label()));
             Tracker::Timestamp { column, clock }
         }
     };
@@ -287,7 +296,10 @@ fn tracked(table: &TableInfo, options: &CaptureOptions, choice: TrackingChoice) 
 
 fn check_also(table: &TableInfo, column: &TrackingColumn, kind: TrackingKind) -> Result<()> {
     let fits = |name: &&String| {
-        let ty = table.column(name).and_then(|info| info.ty.mapped(name).ok());
+        let info = table
+            .column(name)
+            .filter(|info| self::kind(info) != ColumnKind::Other);
+        let ty = info.and_then(|info| info.ty.mapped(name).ok());
         kind == TrackingKind::Timestamp && ty == Some(column.ty)
     };
     match column.also.iter().find(|name| !fits(name)) {
@@ -295,12 +307,25 @@ fn check_also(table: &TableInfo, column: &TrackingColumn, kind: TrackingKind) ->
         Some(name) => Err(Error::new(
             ErrorKind::Config,
             format!(
-                "`capture.tracking.also` names {name:?}, which is no column of times of the same type as {} ({})",
+                "`capture.tracking.also` names {name:?}, which is no column of times of the same type as {} ({}) whose values can be \
+                 read as they are",
                 column.name, column.ty
             ),
         )
         .with("table", &table.name)),
     }
+}
+
+fn different_clocks(table: &TableInfo, column: &TrackingColumn) -> Error {
+    Error::new(
+        ErrorKind::Config,
+        format!(
+            "by their defaults, the tracking columns {} hold different clocks: some local time, some UTC, and they can be told by one only",
+            column.label()
+        ),
+    )
+    .with("table", &table.name)
+    .hint("set `capture.tracking.clock`, or `zone`, if all of them hold the same in truth; else leave out the one that differs")
 }
 
 fn facts(table: &TableInfo) -> Vec<ColumnFacts> {
@@ -337,4 +362,76 @@ fn leads_index(table: &TableInfo, column: &str) -> bool {
     usable
         .filter_map(|index| index.columns.first())
         .any(|(first, _)| first == column)
+}
+
+#[cfg(test)]
+mod tests {
+    use model::TableName;
+
+    use super::*;
+
+    fn column(name: &str, change: impl Fn(&mut ColumnInfo)) -> ColumnInfo {
+        let mut column = ColumnInfo {
+            name: name.into(),
+            id: 1,
+            ty: ColumnType::Mapped(SqlType::DateTime2 { scale: 3 }),
+            collation: None,
+            code_page: None,
+            nullable: true,
+            identity: false,
+            computed: false,
+            generated: false,
+            masked: false,
+            encrypted: false,
+            column_set: false,
+            default: None,
+        };
+        change(&mut column);
+        column
+    }
+
+    #[test]
+    fn further_columns_can_be_read_as_they_are() {
+        let columns = vec![
+            column("updated_at", |_| ()),
+            column("created_at", |_| ()),
+            column("masked", |column| column.masked = true),
+            column("encrypted", |column| column.encrypted = true),
+            column("rounded", |column| {
+                column.ty = ColumnType::Mapped(SqlType::DateTime)
+            }),
+        ];
+        let table = TableInfo {
+            name: TableName::new("dbo", "T"),
+            object_id: 1,
+            create_date: String::new(),
+            is_view: false,
+            memory_optimized: false,
+            history: false,
+            columns,
+            indexes: Vec::new(),
+            declared_key: None,
+            foreign_keys: Vec::new(),
+            triggers: Vec::new(),
+            row_level_security: false,
+            has_indexed_view: false,
+            approximate_rows: None,
+        };
+        for (name, fits) in [
+            ("created_at", true),
+            ("masked", false),
+            ("encrypted", false),
+            ("rounded", false),
+            ("none", false),
+        ] {
+            let tracking = TrackingColumn {
+                name: "updated_at".into(),
+                ty: SqlType::DateTime2 { scale: 3 },
+                leads_index: false,
+                also: vec![name.into()],
+            };
+            let checked = check_also(&table, &tracking, TrackingKind::Timestamp);
+            assert_eq!(checked.is_ok(), fits, "{name}");
+        }
+    }
 }

@@ -114,3 +114,60 @@ async fn what_cannot_work_is_refused_by_name() {
     let error = shop.source("{}").describe(&table()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_times_would_tell_needs_them_to_be_read() {
+    let excluded = r#""columns":{"exclude":["updated_at"]}"#;
+    for (window, severity, word) in [
+        (r#"{"late":"fail"}"#, Severity::Error, "late: fail"),
+        (r#"{"late":"dead_letter"}"#, Severity::Error, "dead_letter"),
+        (r#"{"nulls":"dead_letter"}"#, Severity::Error, "dead_letter"),
+        (
+            r#"{"tolerance_max_seconds":60}"#,
+            Severity::Warning,
+            "tolerance_max_seconds",
+        ),
+    ] {
+        for (columns, told) in [(format!("{excluded},"), true), (String::new(), false)] {
+            let found = describe(PLAIN, "sa", &format!(r#"{{{columns}"window":{window}}}"#)).await;
+            let says = says(&found, severity, word);
+            assert_eq!(says, told, "{window} {:?}", found.findings);
+        }
+    }
+    let taken = "CREATE TABLE dbo.T (id int PRIMARY KEY, dead_letter_reason int, updated_at datetime2(3))";
+    for (options, told) in [(r#"{"window":{"nulls":"dead_letter"}}"#, true), ("{}", false)] {
+        let found = describe(taken, "sa", options).await;
+        let says = says(&found, Severity::Error, "dead_letter_reason");
+        assert_eq!(says, told, "{options} {:?}", found.findings);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tracking_columns_of_different_clocks_are_refused() {
+    let setup = "CREATE TABLE dbo.T (id int PRIMARY KEY, updated_at datetime2(3) DEFAULT SYSDATETIME(), \
+        priced_at datetime2(3) DEFAULT SYSUTCDATETIME(), packed_at datetime2(3))";
+    let shop = Shop::open(setup).await;
+    let tracked = |rest: &str| format!(r#"{{"tracking":{{"column":"updated_at",{rest}}}}}"#);
+    for (rest, words) in [
+        (r#""also":["priced_at"]"#, "different clocks"),
+        (r#""also":["packed_at","priced_at"]"#, "different clocks"),
+    ] {
+        let error = shop.source(&tracked(rest)).describe(&table()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert!(error.to_string().contains(words), "{error}");
+    }
+    for (rest, words) in [
+        (r#""also":["packed_at"]"#, "nothing says whether"),
+        (
+            r#""also":["priced_at"],"clock":"local""#,
+            "priced_at is taken to hold local time",
+        ),
+        (
+            r#""also":["priced_at"],"clock":"utc""#,
+            "updated_at is taken to hold UTC",
+        ),
+    ] {
+        let found = shop.source(&tracked(rest)).describe(&table()).await.unwrap();
+        assert!(says(&found, Severity::Warning, words), "{:?}", found.findings);
+    }
+}
