@@ -5,6 +5,7 @@ use std::time::Duration;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int32Type;
 use futures::TryStreamExt;
+use iceberg_writer::{SchemaPolicy, TableOptions};
 use model::{ChangeBatch, OddTime, RunReport, RunStatus, Selection};
 use orchestrator::{Reconcile, Reconciled};
 use sqlserver_source::{Late, TrackingOptions, Undated};
@@ -433,6 +434,46 @@ async fn a_repeated_cycle_does_not_double_dead_letters() {
     play.end().await;
 }
 
+/// The main table has this policy, that of its letters the one that takes whatever it can.
+fn with_policy(play: &mut Play, schema_changes: SchemaPolicy) {
+    let policy = |schema_changes| TableOptions {
+        schema_changes,
+        ..TableOptions::default()
+    };
+    play.world.layouts = vec![
+        (play.table(), policy(schema_changes)),
+        (dead_letters(&play.table()), policy(SchemaPolicy::Lenient)),
+    ];
+    let window = &mut play.world.capture.window;
+    (window.nulls, window.future) = (Undated::DeadLetter, Undated::DeadLetter);
+}
+
+/// How many rows the Iceberg table has.
+async fn rows(play: &Play) -> usize {
+    let (source, table) = (play.world.iceberg_source(), play.table());
+    let schema = source.describe(&table).await.unwrap().schema;
+    let rows = source.read(&table, &schema, Selection::All, None).await.unwrap();
+    let batches: Vec<ChangeBatch> = rows.try_collect().await.unwrap();
+    batches.iter().map(ChangeBatch::len).sum()
+}
+
+#[tokio::test]
+async fn rows_that_are_held_stay_so_when_a_column_is_added() {
+    let mut play = Play::begin(None).await;
+    with_policy(&mut play, SchemaPolicy::Ignore);
+    let window = &mut play.world.capture.window;
+    (window.nulls, window.future) = (Undated::Hold, Undated::Hold);
+    play.sync().await;
+    odd_rows(&play);
+    play.sync().await;
+    play.sql("ALTER TABLE dbo.Orders ADD c int NOT NULL DEFAULT 0");
+    for _ in 0..2 {
+        play.later(5 * SECOND);
+        assert_eq!(play.sync().await.statistics.records_held, 2);
+        assert_eq!(rows(&play).await, 4);
+    }
+}
+
 /// A row as much before the one that was read last; the watermark is its time.
 fn insert_before(play: &Play, id: i32, seconds: i32, last: i32) {
     play.sql(&format!(
@@ -483,7 +524,9 @@ async fn the_tolerance_widens_to_twice_the_lateness() {
 
 #[tokio::test]
 async fn the_tolerance_widens_to_the_steps_that_the_clock_takes_back() {
-    for (most, found) in [(None, false), (Some(300), true)] {
+    // Small steps add up.
+    let steps = [&[60_i64][..], &[8, 8, 8]].map(|steps| [(None, false, steps), (Some(300), true, steps)]);
+    for (most, found, steps) in steps.into_iter().flatten() {
         let mut play = Play::begin(None).await;
         play.world.capture.window.tolerance_max_seconds = most;
         play.sync().await;
@@ -491,13 +534,16 @@ async fn the_tolerance_widens_to_the_steps_that_the_clock_takes_back() {
         play.insert(10);
         play.later(5 * SECOND);
         play.sync().await;
-        play.later(-60 * SECOND);
+        for step in steps {
+            play.later(-step * SECOND);
+            play.sync().await;
+        }
         for id in 11..15 {
             play.insert(id);
             play.later(2 * SECOND);
             play.sync().await;
         }
         let missing = play.world.verify(&play.table()).await.columns[0].missing;
-        assert_eq!(missing == 0, found, "{most:?}");
+        assert_eq!(missing == 0, found, "{most:?} {steps:?}");
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use iceberg_reader::IcebergSource;
 use iceberg_table::{Catalog, FileSystemCatalog};
-use iceberg_writer::{IcebergSink, WriterOptions};
+use iceberg_writer::{IcebergSink, TableOptions, WriterOptions};
 use model::{
     ChangeSink, ChangeSource, Committed, KeyRange, RunReport, RunStatus, StateStore, SyncId, TableName,
     VerifyReport,
@@ -36,6 +36,8 @@ pub(crate) struct World {
     pub(crate) catalog: Arc<dyn Catalog>,
     /// How every table is captured.
     pub(crate) capture: CaptureOptions,
+    /// How Iceberg tables are laid out, where that is declared.
+    pub(crate) layouts: Vec<(TableName, TableOptions)>,
 }
 
 impl World {
@@ -79,6 +81,7 @@ impl World {
             ids,
             catalog: Arc::new(catalog),
             capture,
+            layouts: Vec::new(),
         }
     }
 
@@ -158,6 +161,7 @@ impl World {
             self.clock.clone(),
             self.ids.clone(),
         )
+        .with_tables(self.layouts.clone())
     }
 
     pub(crate) fn iceberg_source(&self) -> Arc<dyn ChangeSource> {

@@ -13,27 +13,38 @@ use crate::changes::Changes;
 use crate::plan::TablePlan;
 use crate::pool::Pool;
 use crate::read::{Select, run};
+use crate::tracker::Tracker;
+use crate::window::Window;
 
-/// The rows with a value in one of `columns`. A commit between them stays `after`.
+/// The rows with a value in one of `columns`, but for those that increments leave out because of their time. A commit between them stays
+/// `after`.
 pub(crate) async fn filled(
     pool: &Arc<Pool>,
     plan: &TablePlan,
     schema: &Arc<TableSchema>,
     columns: &[String],
     after: &Position,
+    upto: &Position,
 ) -> Result<Changes> {
+    let (mut conditions, params) = match plan.tracked.tracker {
+        Tracker::Timestamp { .. } => Window::new(plan, after, upto)?
+            .without_dead_letters()
+            .not_left_out()?,
+        _ => Default::default(),
+    };
     let filled: Vec<_> = columns
         .iter()
         .map(|name| format!("{} IS NOT NULL", quote::identifier(name)))
         .collect();
+    conditions.push(format!("({})", filled.join(" OR ")));
     let select = Select {
         sql: format!(
             "SELECT {} FROM {}{}",
             plan.table.select_list(schema)?,
             plan.from(),
-            plan.filtered(&[format!("({})", filled.join(" OR "))])
+            plan.filtered(&conditions)
         ),
-        params: Vec::new(),
+        params,
         shape: schema.arrow().clone(),
     };
     let rows = run(pool, plan, select).await?;

@@ -46,7 +46,7 @@ pub(crate) async fn changes(
     if lacking.is_empty() {
         return Ok(changes);
     }
-    let filled = added_columns::filled(pool, plan, schema, &lacking, after).await?;
+    let filled = added_columns::filled(pool, plan, schema, &lacking, after, upto).await?;
     Ok(filled.chain(changes).boxed())
 }
 

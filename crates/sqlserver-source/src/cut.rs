@@ -131,7 +131,7 @@ async fn timestamp(
     };
     let upto = next_position(column, &server, local, clock, &taken, after.as_ref())?;
     if let Some(after) = after.as_ref().filter(|_| upto.repeated_from.is_none()) {
-        late = late.max(after.now.since(upto.now));
+        late = late.max(went_back(after, &upto));
     }
     let rules = plan.options.window.rules(grain, late);
     let assumed = after.and_then(|after| stepped_back(&after, &upto, rules.tolerance));
@@ -199,12 +199,18 @@ fn next_position(
     })
 }
 
+/// How far the clock has gone back since the last run, or since the time up to which rows have been read: that is what several steps of it
+/// add up to.
+fn went_back(after: &TimestampPosition, upto: &TimestampPosition) -> Duration {
+    after.now.max(after.watermark).since(upto.now)
+}
+
 /// Whether the clock has gone back by more than the window reads again. The hour that local time repeats is read again by another rule.
 fn stepped_back(after: &TimestampPosition, upto: &TimestampPosition, tolerance: Duration) -> Option<String> {
-    let back = after.now.since(upto.now);
+    let back = went_back(after, upto);
     (back > tolerance && upto.repeated_from.is_none()).then(|| {
         format!(
-            "the server's clock has gone back by {} s or more since the last run; rows that were written meanwhile with \
+            "the server's clock has gone back by {} s or more; rows that were written meanwhile with \
              times before {} are found by `sync-cli verify` only",
             back.as_secs(),
             after.watermark

@@ -239,6 +239,21 @@ impl Window {
         Ok(left_out)
     }
 
+    /// The conditions on rows that are not left out because of their time, with their parameters.
+    pub(crate) fn not_left_out(&self) -> Result<(Vec<String>, Vec<Param>)> {
+        let (mut conditions, mut params) = (Vec::new(), Vec::new());
+        if let Reach::Timestamp { window, policy, .. } = &self.reach {
+            if !is_read(policy.nulls) {
+                conditions.push(format!("NOT ({})", self.column.no_time()));
+            }
+            if !is_read(policy.future) {
+                conditions.push(self.column.none_ahead());
+                params.push(self.moment("future", window.future)?);
+            }
+        }
+        Ok((conditions, params))
+    }
+
     /// Which times are expected, where rows hold one.
     pub(crate) fn expected(&self) -> Option<ExpectedTimes> {
         match &self.reach {
