@@ -1,12 +1,17 @@
 //! Rows whose time is odd, and what is declared for them: each is named by the report, and none is passed over in silence.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int32Type;
+use async_trait::async_trait;
 use futures::TryStreamExt;
-use iceberg_writer::{SchemaPolicy, TableOptions};
-use model::{ChangeBatch, OddTime, RunReport, RunStatus, Selection};
+use iceberg_writer::{IcebergSink, SchemaPolicy, TableOptions};
+use model::{
+    Batches, ChangeBatch, ChangeSink, Commit, CommitOutcome, Committed, OddTime, Prepare, Prepared, Result,
+    RunReport, RunStatus, Selection, StageOutcome, Staged, SyncId, TableName, TableSchema,
+};
 use orchestrator::{Reconcile, Reconciled};
 use sqlserver_source::{Late, TrackingOptions, Undated};
 
@@ -448,6 +453,55 @@ fn with_policy(play: &mut Play, schema_changes: SchemaPolicy) {
     (window.nulls, window.future) = (Undated::DeadLetter, Undated::DeadLetter);
 }
 
+/// The columns of letters.
+async fn columns_of_letters(play: &Play) -> Vec<String> {
+    let described = play
+        .world
+        .iceberg_source()
+        .describe(&dead_letters(&play.table()))
+        .await;
+    let schema = described.unwrap().schema;
+    let names = schema.arrow().fields().iter().map(|field| field.name().clone());
+    names.filter(|name| !name.starts_with("dead_letter")).collect()
+}
+
+#[tokio::test]
+async fn letters_are_whole_where_the_table_takes_less_or_has_wider_columns() {
+    for (policy, before, after) in [
+        (SchemaPolicy::Ignore, None, "ADD qty int NOT NULL DEFAULT 5"),
+        (
+            SchemaPolicy::Lenient,
+            Some("ADD qty bigint NULL"),
+            "ALTER COLUMN qty int NULL",
+        ),
+    ] {
+        let mut play = Play::begin(None).await;
+        with_policy(&mut play, policy);
+        if let Some(before) = before {
+            play.sql(&format!("ALTER TABLE dbo.Orders {before}"));
+        }
+        play.sync().await;
+        play.sql(&format!("ALTER TABLE dbo.Orders {after}"));
+        play.later(5 * SECOND);
+        play.sync().await;
+        odd_rows(&play);
+        let report = play.sync().await;
+        assert_eq!(report.statistics.records_dead_lettered, 2, "{report:#?}");
+        assert_eq!(letters(&play).await, [LETTER_SEVEN, LETTER_EIGHT]);
+        assert_eq!(
+            columns_of_letters(&play).await,
+            ["id", "name", "updated_at", "qty"]
+        );
+        let snapshots = play.world.snapshots(&dead_letters(&play.table())).await;
+        play.later(5 * SECOND);
+        play.sync().await;
+        assert_eq!(
+            play.world.snapshots(&dead_letters(&play.table())).await,
+            snapshots
+        );
+    }
+}
+
 /// How many rows the Iceberg table has.
 async fn rows(play: &Play) -> usize {
     let (source, table) = (play.world.iceberg_source(), play.table());
@@ -472,6 +526,131 @@ async fn rows_that_are_held_stay_so_when_a_column_is_added() {
         assert_eq!(play.sync().await.statistics.records_held, 2);
         assert_eq!(rows(&play).await, 4);
     }
+}
+
+#[tokio::test]
+async fn letters_that_stand_take_new_columns() {
+    let mut play = Play::begin(None).await;
+    with_policy(&mut play, SchemaPolicy::Ignore);
+    play.sync().await;
+    odd_rows(&play);
+    play.sync().await;
+    play.sql("ALTER TABLE dbo.Orders ADD c nvarchar(max) NOT NULL DEFAULT N'x'");
+    let mut put = Vec::new();
+    for _ in 0..4 {
+        play.later(5 * SECOND);
+        put.push(play.sync().await.statistics.records_dead_lettered);
+    }
+    play.sql("UPDATE dbo.Orders SET c = N'y' WHERE id = 7");
+    play.later(5 * SECOND);
+    put.push(play.sync().await.statistics.records_dead_lettered);
+    assert_eq!(put, [0, 2, 0, 0, 1], "the letters lack the column once");
+    assert_eq!(letters(&play).await, [LETTER_SEVEN, LETTER_EIGHT]);
+    assert_eq!(columns_of_letters(&play).await, ["id", "name", "updated_at", "c"]);
+    assert_eq!(rows(&play).await, 4, "the new column lets no dead letter in");
+}
+
+#[tokio::test]
+async fn a_table_that_only_has_the_name_of_dead_letters_is_left_alone() {
+    let mut play = Play::begin(None).await;
+    with_policy(&mut play, SchemaPolicy::Lenient);
+    play.sync().await;
+    let source = play.world.source(&play.table(), play.world.capture.clone());
+    let prepare = Prepare {
+        sync: SyncId::new("another"),
+        table: dead_letters(&play.table()),
+        schema: source.describe(&play.table()).await.unwrap().schema,
+        create: true,
+        adopt: false,
+        dry_run: false,
+    };
+    play.world.iceberg_sink().prepare(&prepare).await.unwrap();
+    odd_rows(&play);
+    let report = play.fails().await;
+    assert!(
+        report.errors[0].message.contains("holds something else"),
+        "{report:#?}"
+    );
+    assert_eq!(columns_of_letters(&play).await, ["id", "name", "updated_at"]);
+}
+
+#[tokio::test]
+async fn letters_of_another_key_must_make_way() {
+    let mut play = Play::begin(None).await;
+    with_policy(&mut play, SchemaPolicy::Lenient);
+    play.sync().await;
+    odd_rows(&play);
+    play.sync().await;
+    play.sql("DROP TABLE dbo.Orders");
+    play.sql("CREATE TABLE dbo.Orders (id int NULL, name nvarchar(40) NOT NULL PRIMARY KEY, updated_at datetime2(3) NULL)");
+    play.world.lose_state();
+    play.sql("INSERT INTO dbo.Orders VALUES (1, N'odd', NULL)");
+    play.later(5 * SECOND);
+    let mut route = play.world.plain_route(&play.table());
+    route.0.truncate(1);
+    route.0[0].target_table = TableName::new("dbo", "Others");
+    // The copy takes the row as it is, and the increment behind it reads it again.
+    play.world.run(route.clone()).await;
+    play.sql("UPDATE dbo.Orders SET id = 2");
+    let report = play.world.run(route).await;
+    let told = report.errors.first().map(|error| error.advice.as_str());
+    assert!(
+        told.is_some_and(|told| told.contains("rename or drop")),
+        "{report:#?}"
+    );
+}
+
+/// A target that compares only when it commits.
+struct Blind(IcebergSink);
+
+#[async_trait]
+impl ChangeSink for Blind {
+    async fn committed(&self, sync: &SyncId, table: &TableName) -> Result<Committed> {
+        self.0.committed(sync, table).await
+    }
+
+    async fn prepare(&self, prepare: &Prepare) -> Result<Prepared> {
+        self.0.prepare(prepare).await
+    }
+
+    async fn stage(
+        &self,
+        sync: &SyncId,
+        table: &TableName,
+        schema: &Arc<TableSchema>,
+        rows: Batches,
+    ) -> Result<StageOutcome> {
+        let staged = self.0.stage(sync, table, schema, rows).await?;
+        Ok(StageOutcome {
+            not_identical: Vec::new(),
+            ..staged
+        })
+    }
+
+    async fn commit(&self, commit: &Commit) -> Result<CommitOutcome> {
+        self.0.commit(commit).await
+    }
+
+    async fn discard(&self, staged: Vec<Staged>) -> Result<()> {
+        self.0.discard(staged).await
+    }
+}
+
+#[tokio::test]
+async fn dead_letters_are_refused_where_the_target_does_not_tell_what_it_holds() {
+    let mut play = Play::begin(None).await;
+    play.world.capture.window.nulls = Undated::DeadLetter;
+    play.sync().await;
+    odd_rows(&play);
+    let world = &play.world;
+    for _ in 0..2 {
+        let source = world.source(&play.table(), world.capture.clone());
+        let (blind, target) = (Blind(world.iceberg_sink()), world.target_sink());
+        let route = world.route(&play.table(), source, Arc::new(blind), Arc::new(target));
+        let report = world.run(route).await;
+        assert_eq!(report.errors[0].kind, "unsupported", "{report:#?}");
+    }
+    assert_eq!(play.sync().await.statistics.records_dead_lettered, 1);
 }
 
 /// A row as much before the one that was read last; the watermark is its time.

@@ -115,15 +115,14 @@ impl Parts {
     /// What rows come from: the source's tables and views, or the warehouse's tables if there is no source. Tables of ours that triggers
     /// write into are left out.
     pub(crate) async fn existing_tables(&self) -> Result<Existing> {
-        let mut existing = Existing::default();
         let Some(options) = self.source_options() else {
-            existing.tables = self.catalog.list().await?;
-            return Ok(existing);
+            return Ok(Existing::in_iceberg(self.catalog.list().await?));
         };
+        let mut existing = Existing::default();
         let mut connection = Connection::open(options).await?;
         for table in connection.tables(None).await? {
             match table.is_view {
-                true => existing.views.push(table.name),
+                true => existing.by_name.push(table.name),
                 false if is_change_table(&table.name) => {}
                 false => existing.tables.push(table.name),
             }
@@ -175,7 +174,7 @@ impl Parts {
         let options = self.config.iceberg.write.clone();
         let layouts = tables.iter().flat_map(|table| {
             let layout = table.entry.layout.clone();
-            // Letters are kept, whatever becomes of the columns that they have.
+            // Letters are kept, whatever becomes of the columns that they have besides the key.
             let of_dead_letters = TableOptions {
                 format_version: layout.format_version,
                 schema_changes: SchemaPolicy::Lenient,

@@ -12,14 +12,14 @@ use std::sync::Arc;
 use arrow_array::{
     Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
+use arrow_cast::cast;
 use arrow_schema::{DataType, Field, Schema, TimeUnit};
 use arrow_select::filter::{filter, filter_record_batch};
 use cdc::Fold;
 use futures::StreamExt;
 use model::{
-    Batches, ChangeBatch, ChangeSource, Committed, Epoch, Error, ErrorKind, ExpectedTimes, LateDataReport,
-    Mark, OddTime, Op, Position, Presence, Result, RowEncoder, RowHash, RowHasher, Selection, SyncId,
-    TableName, TableSchema,
+    Batches, ChangeBatch, ChangeSource, Committed, Epoch, Error, ErrorKind, ExpectedTimes, Mark, OddTime, Op,
+    Position, Presence, Result, RowEncoder, RowHash, RowHasher, Selection, SyncId, TableName, TableSchema,
 };
 
 use super::checkpoint::Checkpoint;
@@ -88,6 +88,9 @@ fn part(batch: &ChangeBatch, wanted: impl Iterator<Item = bool>) -> Result<Chang
     )
 }
 
+/// The column that every dead letter has.
+const REASON: &str = "dead_letter_reason";
+
 /// What dead letters tell besides the row.
 struct Envelope<'a> {
     table: &'a TableName,
@@ -103,7 +106,7 @@ impl Envelope<'_> {
     fn schema(rows: &TableSchema) -> Result<Arc<TableSchema>> {
         let instant = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
         let added = [
-            ("dead_letter_reason", DataType::Utf8),
+            (REASON, DataType::Utf8),
             ("dead_letter_table", DataType::Utf8),
             ("dead_letter_seen_at", instant),
             ("dead_letter_epoch", DataType::Int64),
@@ -119,7 +122,7 @@ impl Envelope<'_> {
     }
 
     /// These rows with their reasons as letters.
-    fn of(&self, schema: &TableSchema, rows: &RecordBatch, reasons: &[OddTime]) -> Result<RecordBatch> {
+    fn of(&self, schema: &Arc<TableSchema>, rows: &RecordBatch, reasons: &[OddTime]) -> Result<ChangeBatch> {
         let count = rows.num_rows();
         let mut columns = rows.columns().to_vec();
         let text = |text: &str| {
@@ -136,8 +139,10 @@ impl Envelope<'_> {
             Arc::new(Int64Array::from(vec![epoch; count])),
             text(&self.upto.label),
         ]);
-        RecordBatch::try_new(schema.arrow().clone(), columns)
-            .map_err(|e| Error::internal("rows do not fit the table of dead letters").caused_by(e))
+        let letters = RecordBatch::try_new(schema.arrow().clone(), columns)
+            .map_err(|e| Error::internal("rows do not fit the table of dead letters").caused_by(e))?;
+        let table = self.table.clone();
+        ChangeBatch::uniform(table, schema.clone(), letters, Op::Upsert, Presence::Unknown)
     }
 }
 
@@ -155,34 +160,48 @@ impl TableRun<'_> {
             return Ok(true);
         };
         let sync = self.sync_of_dead_letters()?;
-        let differing = self.not_in_target(session, odd).await?;
-        let expected = self.expected(&session.schema, times);
+        let expected = Expected {
+            table: &sync.source_table,
+            schema: &session.schema,
+            times,
+        };
         let envelope = Envelope {
-            table: &self.sync.source_table,
+            table: &sync.source_table,
             seen_at: session.began.0,
             epoch: session.epoch,
             upto,
         };
-        let schema = Envelope::schema(&session.schema)?;
-        let mut letters = Vec::new();
-        for rows in &differing {
-            let reasons: Vec<OddTime> = expected.dead(rows)?.into_iter().flatten().collect();
-            let reports = expected.odd(rows, DEAD_LETTER)?;
-            letters.push((envelope.of(&schema, rows, &reasons)?, reports));
-        }
-        if letters.is_empty() {
-            return Ok(true);
-        }
         let mut run = TableRun::new(self.runner, &sync, self.cancel);
-        let put = run.put(session, schema, letters, from).await;
+        let mut place = run.letters(session).await?;
+        let (mut rows, mut letters) = (Vec::new(), Vec::new());
+        for batch in odd.fold.finish() {
+            let batch = batch?;
+            let reasons: Vec<OddTime> = expected.dead(&batch.rows)?.into_iter().flatten().collect();
+            let letter = envelope.of(&place.session.schema, &batch.rows, &reasons)?;
+            let there = run.there(&place, &letter.rows).await?;
+            let is_new = || there.iter().map(|there| !there);
+            rows.push(part(&batch, is_new())?);
+            letters.push(part(&letter, is_new())?);
+        }
+        let differ = self.not_in_target(session, &rows).await?;
+        let mut told = Vec::new();
+        let mut new = Vec::new();
+        for ((rows, letters), differ) in rows.iter().zip(&letters).zip(differ) {
+            told.extend(expected.odd(&part(rows, differ.iter().copied())?.rows, DEAD_LETTER)?);
+            new.push(part(letters, differ.into_iter())?);
+        }
+        let put = match told.is_empty() {
+            true => Ok(true),
+            false => run.put(&mut place, new, from).await,
+        };
         for warning in run.tally.warnings {
             self.tally.warn(warning);
         }
-        let put = put?;
-        let is_put = put.is_some();
-        let put = put.unwrap_or_default();
-        self.tally.lateness_of(&put);
-        self.tally.odd_times(put);
+        let is_put = put?;
+        if is_put {
+            self.tally.lateness_of(&told);
+            self.tally.odd_times(told);
+        }
         Ok(is_put)
     }
 
@@ -213,94 +232,188 @@ impl TableRun<'_> {
         })
     }
 
-    /// Those of the rows that the target does not hold as they are. It is asked by staging them, which is then thrown away.
-    async fn not_in_target(&mut self, session: &Session, odd: Odd) -> Result<Vec<RecordBatch>> {
-        let (sync, table) = (&self.sync.sync, &self.sync.target_table);
-        let rows: Batches = Box::pin(futures::stream::iter(odd.fold.finish()));
-        let staging = self.sync.sink.stage(sync, table, &session.schema, rows);
+    /// Which of the rows the target does not hold as they are. It is asked by staging them, which is then thrown away; what it answers
+    /// with has its own columns, so only the keys are taken from there.
+    async fn not_in_target(&mut self, session: &Session, rows: &[ChangeBatch]) -> Result<Vec<Vec<bool>>> {
+        if rows.iter().all(ChangeBatch::is_empty) {
+            return Ok(vec![Vec::new(); rows.len()]);
+        }
+        let (sync, table, schema) = (&self.sync.sync, &self.sync.target_table, &session.schema);
+        let batches: Vec<_> = rows
+            .iter()
+            .filter(|batch| !batch.is_empty())
+            .cloned()
+            .map(Ok)
+            .collect();
+        let batches: Batches = Box::pin(futures::stream::iter(batches));
+        let staging = self.sync.sink.stage(sync, table, schema, batches);
         let staged = self.cancellable(staging).await?;
         self.tally.staged(&staged);
         self.discard(staged.staged).await;
-        Ok(staged.not_identical)
+        let differing: usize = staged.not_identical.iter().map(RecordBatch::num_rows).sum();
+        if staged.unchanged + differing as u64 != staged.read {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "the target does not tell which rows it holds already, so dead letters cannot be told from them",
+            )
+            .with("table", table)
+            .hint("choose another policy than `dead_letter` in `capture.window`"));
+        }
+        let mut keys = HashSet::new();
+        for rows in &staged.not_identical {
+            keys.extend(hashes_of_keys(schema, rows)?);
+        }
+        let differ = rows.iter().map(|batch| {
+            let hashes = hashes_of_keys(schema, &batch.rows)?;
+            Ok(hashes.into_iter().map(|hash| keys.contains(&hash)).collect())
+        });
+        differ.collect()
     }
 
-    /// Puts letters into the table of dead letters, which this run is of, unless they are there. Returns which were put there; `None` if
-    /// somebody else has committed in between.
-    async fn put(
-        &mut self,
-        session: &Session,
-        schema: Arc<TableSchema>,
-        letters: Vec<(RecordBatch, Vec<LateDataReport>)>,
-        from: &Position,
-    ) -> Result<Option<Vec<LateDataReport>>> {
-        let mut newest = self.committed().await?;
+    /// The table of dead letters, which this run is of, with the columns of a session's rows. It is created with the first letter only.
+    async fn letters(&mut self, session: &Session) -> Result<Letters> {
+        let newest = self.committed().await?;
         self.not_fenced(session.epoch, &newest)?;
-        let mut session = Session {
-            schema,
-            tracking: session.tracking.clone(),
-            epoch: session.epoch,
-            presence: Presence::Unknown,
-            checkpoint: Checkpoint::default(),
-            full: false,
-            began: session.began,
-            keeps_deleted: true,
+        let mut letters = Letters {
+            session: Session {
+                schema: Envelope::schema(&session.schema)?,
+                tracking: session.tracking.clone(),
+                epoch: session.epoch,
+                presence: Presence::Unknown,
+                checkpoint: Checkpoint::default(),
+                full: false,
+                began: session.began,
+                keeps_deleted: true,
+            },
+            newest,
+            columns: None,
         };
-        self.prepare(&session, &newest).await?;
-        let (mut new, mut told) = (Vec::new(), Vec::new());
-        for (letters, reports) in letters {
-            let there = self.there(&session.schema, &newest, &letters).await?;
-            let mut hasher = contents(&session.schema, &letters)?;
-            let is_new: Vec<bool> = (0..letters.num_rows())
-                .map(|row| !there.contains(&hasher.hash(row)))
-                .collect();
-            let reports = reports.into_iter().zip(&is_new);
-            told.extend(reports.filter_map(|(report, is_new)| is_new.then_some(report)));
-            let (table, schema) = (self.sync.source_table.clone(), session.schema.clone());
-            let batch = ChangeBatch::uniform(table, schema, letters, Op::Upsert, Presence::Unknown)?;
-            new.push(part(&batch, is_new.into_iter())?);
+        if letters.newest.mark.is_some() {
+            self.prepare_letters(&letters).await?;
+            if let Some(place) = &self.sync.dead_letters {
+                let described = self.retried(|| place.reader.describe(&place.table)).await?;
+                letters.columns = Some(described.schema);
+            }
         }
-        if told.is_empty() {
-            return Ok(Some(told));
+        Ok(letters)
+    }
+
+    async fn prepare_letters(&mut self, letters: &Letters) -> Result<()> {
+        match self.prepare(&letters.session, &letters.newest).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == ErrorKind::SchemaMismatch => Err(error.hint(
+                "rename or drop the table of dead letters: another one is created with the next of them",
+            )),
+            Err(error) => Err(error),
         }
-        let rows: Batches = Box::pin(futures::stream::iter(new.into_iter().map(Ok)));
+    }
+
+    /// Refuses a table that has the name, and holds something else.
+    async fn refuse_another_table(&self) -> Result<()> {
+        let Some(place) = &self.sync.dead_letters else {
+            return Ok(());
+        };
+        let described = self.retried(|| place.reader.describe(&place.table)).await;
+        match described {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+            Ok(there) if there.schema.arrow().index_of(REASON).is_ok() => Ok(()),
+            Ok(_) => Err(Error::new(
+                ErrorKind::Config,
+                "a table has the name that the dead letters' would have, and holds something else",
+            )
+            .with("table", &place.table)
+            .hint("rename one of the two tables, or choose another policy than `dead_letter` in `capture.window`")),
+        }
+    }
+
+    /// Puts new letters into their table. `false` if somebody else has committed in between.
+    async fn put(&mut self, letters: &mut Letters, new: Vec<ChangeBatch>, from: &Position) -> Result<bool> {
+        if letters.newest.mark.is_none() {
+            self.refuse_another_table().await?;
+            self.prepare_letters(letters).await?;
+        }
+        let new = new.into_iter().filter(|batch| !batch.is_empty()).map(Ok);
+        let rows: Batches = Box::pin(futures::stream::iter(new));
         let (sync, table) = (&self.sync.sync, &self.sync.target_table);
-        let staging = self.sync.sink.stage(sync, table, &session.schema, rows);
+        let staging = self.sync.sink.stage(sync, table, &letters.session.schema, rows);
         let staged = self.cancellable(staging).await?.staged;
         // Nothing is claimed about the window: it is read again if this run ends before the target has its rows.
         let mark = Mark::At(from.clone());
-        let put = self.advance(&mut session, &mut newest, mark, staged).await?;
-        Ok(put.then_some(told))
+        self.advance(&mut letters.session, &mut letters.newest, mark, staged)
+            .await
     }
 
-    /// What the letters with these keys hold that are there.
-    async fn there(
-        &self,
-        schema: &Arc<TableSchema>,
-        newest: &Committed,
-        letters: &RecordBatch,
-    ) -> Result<HashSet<RowHash>> {
-        let mut there = HashSet::new();
-        let Some(place) = self.sync.dead_letters.as_ref().filter(|_| newest.mark.is_some()) else {
-            return Ok(there);
+    /// Which of these letters are there, as far as their table has the columns.
+    async fn there(&self, place: &Letters, letters: &RecordBatch) -> Result<Vec<bool>> {
+        let (Some(reader), Some(columns)) = (&self.sync.dead_letters, &place.columns) else {
+            return Ok(vec![false; letters.num_rows()]);
         };
-        let keys = key_columns(schema, letters)?;
+        let keys = key_columns(columns, letters)?;
         let read = || {
             let keys = Selection::Keys(keys.clone());
-            place.reader.read(&place.table, schema, keys, None)
+            reader.reader.read(&reader.table, columns, keys, None)
         };
+        let compared = compared(columns, letters)?;
+        let mut there = HashSet::new();
         let mut rows = self.retried(read).await?;
         while let Some(batch) = self.cancellable(async { Ok(rows.next().await) }).await? {
             let batch = batch?;
-            let mut hasher = contents(schema, &batch.rows)?;
+            let names = compared.schema();
+            let missing = |e| Error::internal("a column of dead letters is missing").caused_by(e);
+            let place = |field: &Arc<Field>| batch.rows.schema_ref().index_of(field.name());
+            let places: std::result::Result<Vec<_>, _> = names.fields().iter().map(place).collect();
+            let places = places.map_err(missing)?;
+            let mut hasher = RowHasher::new(RowEncoder::new(&batch.rows, places)?);
             there.extend((0..batch.len()).map(|row| hasher.hash(row)));
         }
-        Ok(there)
+        let mut hasher = RowHasher::new(RowEncoder::whole(&compared)?);
+        Ok((0..letters.num_rows())
+            .map(|row| there.contains(&hasher.hash(row)))
+            .collect())
     }
 }
 
-/// Hashes the rows in letters, and the reasons.
-fn contents(schema: &TableSchema, letters: &RecordBatch) -> Result<RowHasher> {
-    let reason = schema.arrow().index_of("dead_letter_reason");
-    let reason = reason.map_err(|e| Error::internal("dead letters have no reason").caused_by(e))?;
-    Ok(RowHasher::new(RowEncoder::new(letters, 0..=reason)?))
+/// The table of dead letters, as it is written to.
+struct Letters {
+    /// With the columns that letters have by now.
+    session: Session,
+    newest: Committed,
+    /// The columns that the table has; `None` before the first letter.
+    columns: Option<Arc<TableSchema>>,
+}
+
+/// What is compared of letters with those in a table of these columns: the row and the reason. What the table lacks is not compared, nor
+/// what it could not follow, which is NULL there.
+fn compared(columns: &TableSchema, letters: &RecordBatch) -> Result<RecordBatch> {
+    let unfit = |e| Error::internal("dead letters cannot be compared").caused_by(e);
+    let reason = letters.schema_ref().index_of(REASON).map_err(unfit)?;
+    let mut compared = Vec::new();
+    let all = letters.schema_ref().fields().iter().zip(letters.columns());
+    for (field, column) in all.take(reason + 1) {
+        let there = columns.arrow().field_with_name(field.name());
+        let there = there.ok().map(Field::data_type);
+        let column = match (column.data_type(), there) {
+            (DataType::Float32, Some(wide @ DataType::Float64)) => cast(column, wide).map_err(unfit)?,
+            (delivered, Some(there)) if is_encoded_alike(delivered, there) => column.clone(),
+            _ => continue,
+        };
+        compared.push((field.name().clone(), column, true));
+    }
+    RecordBatch::try_from_iter_with_nullable(compared).map_err(unfit)
+}
+
+/// Whether equal values of both types have one canonical encoding.
+fn is_encoded_alike(one: &DataType, other: &DataType) -> bool {
+    use DataType::{Binary, Decimal128, LargeBinary, LargeUtf8, Utf8};
+    match (one, other) {
+        (Decimal128(_, one), Decimal128(_, other)) => one == other,
+        (Utf8 | LargeUtf8, Utf8 | LargeUtf8) | (Binary | LargeBinary, Binary | LargeBinary) => true,
+        _ => one == other || (one.is_integer() && other.is_integer()),
+    }
+}
+
+fn hashes_of_keys(schema: &TableSchema, rows: &RecordBatch) -> Result<Vec<RowHash>> {
+    let mut hasher = RowHasher::new(RowEncoder::whole(&key_columns(schema, rows)?)?);
+    Ok((0..rows.num_rows()).map(|row| hasher.hash(row)).collect())
 }

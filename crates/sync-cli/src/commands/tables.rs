@@ -28,7 +28,7 @@ pub(crate) async fn run(parts: &Parts) -> Result<Answer> {
         .source(&configured)
         .unwrap_or_else(|| parts.iceberg_source(SnapshotChoice::Current));
     let mut listed = Vec::new();
-    let views = existing.views.into_iter();
+    let views = existing.by_name.into_iter();
     let views = views.filter(|view| configured.iter().any(|table| table.name == *view));
     for name in existing.tables.into_iter().chain(views) {
         let described = source.describe(&name).await;

@@ -11,9 +11,21 @@ use super::{Config, Table};
 pub(crate) struct Existing {
     /// Tables.
     pub(crate) tables: Vec<TableName>,
-    /// Views, which only an exact name means.
-    pub(crate) views: Vec<TableName>,
+    /// Views, and tables of dead letters, which only an exact name means.
+    pub(crate) by_name: Vec<TableName>,
 }
+
+impl Existing {
+    /// The tables of a warehouse.
+    pub(crate) fn in_iceberg(tables: Vec<TableName>) -> Self {
+        let is_of_letters = |table: &TableName| table.name().ends_with(DEAD_LETTERS);
+        let (by_name, tables) = tables.into_iter().partition(is_of_letters);
+        Self { tables, by_name }
+    }
+}
+
+/// What the name of a table's dead letters has behind that of the table.
+const DEAD_LETTERS: &str = "__dead_letters";
 
 /// A table with the entry that it belongs to.
 #[derive(Debug, Clone)]
@@ -33,7 +45,7 @@ impl Selected {
     pub(crate) fn dead_letters(&self) -> Option<TableName> {
         let (schema, name) = (self.iceberg.schema(), self.iceberg.name());
         let declared = !self.entry.capture.window.dead_letters().is_empty();
-        declared.then(|| TableName::new(schema, format!("{name}__dead_letters")))
+        declared.then(|| TableName::new(schema, format!("{name}{DEAD_LETTERS}")))
     }
 }
 
@@ -45,7 +57,7 @@ impl Selected {
 /// `NotFound` if a table that was named does not exist, or no table is left; `Config` if two tables would be written to one, or differ
 /// only in case where the target cannot tell them apart.
 pub(crate) fn select(config: &Config, existing: &Existing, wanted: &[String]) -> Result<Vec<Selected>> {
-    let readable: Vec<_> = existing.tables.iter().chain(&existing.views).collect();
+    let readable: Vec<_> = existing.tables.iter().chain(&existing.by_name).collect();
     let entries = || config.tables.iter().enumerate();
     let mut chosen = HashMap::new();
     for (place, entry) in entries().filter(|(_, entry)| !entry.table.contains('*')) {
@@ -207,8 +219,8 @@ mod tests {
     /// Names that begin with `V` are views.
     fn existing(tables: &[&str]) -> Existing {
         let names = tables.iter().map(|table| table.parse().unwrap());
-        let (views, tables) = names.partition(|name: &TableName| name.name().starts_with('V'));
-        Existing { tables, views }
+        let (by_name, tables) = names.partition(|name: &TableName| name.name().starts_with('V'));
+        Existing { tables, by_name }
     }
 
     fn chosen(tables: &str, existing: &[&str], wanted: &[&str]) -> std::result::Result<Vec<String>, String> {
@@ -250,6 +262,20 @@ mod tests {
         let existing = ["dbo.A", "dbo.V"];
         assert_eq!(chosen("- table: dbo.*\n", &existing, &[]).unwrap(), ["dbo.A"]);
         assert_eq!(chosen("- table: dbo.V\n", &existing, &[]).unwrap(), ["dbo.V"]);
+    }
+
+    #[test]
+    fn dead_letters_in_a_warehouse_are_meant_by_their_name_only() {
+        let all = ["dbo.A", "dbo.A__dead_letters"].map(|name| name.parse().unwrap());
+        let existing = Existing::in_iceberg(all.to_vec());
+        for (tables, expect) in [
+            ("- table: dbo.*\n", &all[..1]),
+            ("- table: dbo.A__dead_letters\n", &all[1..]),
+        ] {
+            let found = select(&config(tables), &existing, &[]).unwrap();
+            let found: Vec<_> = found.into_iter().map(|table| table.name).collect();
+            assert_eq!(found, expect);
+        }
     }
 
     #[test]
