@@ -561,6 +561,7 @@ async fn a_table_that_only_has_the_name_of_dead_letters_is_left_alone() {
         table: dead_letters(&play.table()),
         schema: source.describe(&play.table()).await.unwrap().schema,
         create: true,
+        replace: false,
         adopt: false,
         dry_run: false,
     };
