@@ -168,10 +168,10 @@ scenarios! {
         play.sync_with(Leg::Capture, Fault::AnswerLost).await;
     }
 
-    /// A commit in the target happens, and the connection is lost before the answer.
+    /// A commit in the target happens, the one after that which creates the table, and the connection is lost before the answer.
     lost_answer_of_the_target, saved by [Rule::FindOutTheUnknown(Leg::Apply)], |play| {
         play.without_key();
-        play.world.emulator.faults().lose_connection_at_commit(CommitFault::After, MIRROR, 0);
+        play.world.emulator.faults().lose_connection_at_commit(CommitFault::After, MIRROR, 1);
         play.sync().await;
     }
 
