@@ -151,15 +151,7 @@ async fn rows_that_must_not_be_stop_the_table_before_anything_is_applied() {
 
 #[tokio::test]
 async fn a_row_that_comes_late_stops_the_table_until_it_is_let_in() {
-    let mut play = Play::begin(None).await;
-    play.world.capture.window.late = Late::Fail;
-    play.sync().await;
-    play.later(HOUR);
-    play.insert(10);
-    play.later(5 * SECOND);
-    assert_eq!(told(&play.sync().await), []);
-    // By the row that was read last; the watermark is its time.
-    play.sql("INSERT INTO dbo.Orders (id, name, updated_at) SELECT 7, N'late', DATEADD(second, -3, updated_at) FROM dbo.Orders WHERE id = 10");
+    let mut play = late_by(Late::Fail, 3).await;
     play.insert(11);
     play.later(5 * SECOND);
     let snapshots = play.world.snapshots(&play.table()).await;
@@ -373,14 +365,7 @@ async fn rows_that_have_no_time_go_whole_among_the_dead_letters_and_come_once_th
 
 #[tokio::test]
 async fn a_row_that_comes_late_is_a_dead_letter_until_it_is_let_in() {
-    let mut play = Play::begin(None).await;
-    play.world.capture.window.late = Late::DeadLetter;
-    play.sync().await;
-    play.later(HOUR);
-    play.insert(10);
-    play.later(5 * SECOND);
-    assert_eq!(told(&play.sync().await), []);
-    play.sql("INSERT INTO dbo.Orders (id, name, updated_at) SELECT 7, N'late', DATEADD(second, -2, updated_at) FROM dbo.Orders WHERE id = 10");
+    let mut play = late_by(Late::DeadLetter, 2).await;
     // The second run reads it again.
     for (id, new) in [(11, 1), (12, 0)] {
         play.insert(id);
@@ -652,6 +637,19 @@ async fn dead_letters_are_refused_where_the_target_does_not_tell_what_it_holds()
         assert_eq!(report.errors[0].kind, "unsupported", "{report:#?}");
     }
     assert_eq!(play.sync().await.statistics.records_dead_lettered, 1);
+}
+
+/// A row 7 that comes so many seconds late.
+async fn late_by(policy: Late, seconds: i32) -> Play {
+    let mut play = Play::begin(None).await;
+    play.world.capture.window.late = policy;
+    play.sync().await;
+    play.later(HOUR);
+    play.insert(10);
+    play.later(5 * SECOND);
+    assert_eq!(told(&play.sync().await), []);
+    insert_before(&play, 7, seconds, 10);
+    play
 }
 
 /// A row as much before the one that was read last; the watermark is its time.

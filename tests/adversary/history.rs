@@ -41,6 +41,8 @@ pub(super) struct History {
     stepped_back_ms: i64,
     /// Who waits for a lock, its time already taken.
     waiting: Option<Waiting>,
+    /// The newest time in the table, as long as nobody has written since all ended.
+    newest: Option<String>,
     /// A transaction that is open all the time, in another database.
     elsewhere: Writer,
 }
@@ -81,6 +83,7 @@ impl History {
             elapsed_ms: 0,
             stepped_back_ms: 0,
             waiting: None,
+            newest: None,
             elsewhere,
         }
     }
@@ -93,6 +96,7 @@ impl History {
 
     /// Lets a little time pass, and one writer do something.
     fn step(&mut self) {
+        self.newest = None;
         let passed = self.random.random_range(5..400);
         self.elapsed_ms += passed;
         self.emulator.clock().step_ms(passed);
@@ -137,7 +141,10 @@ impl History {
             self.pass(LONGEST_MS / 2);
         }
         self.write(0);
-        self.write(1);
+        let newest = self.now();
+        let batch = self.insertion(1, &format!("'{newest}'"));
+        self.writers[1].run(&batch);
+        self.newest = Some(newest);
         self.pass(1_050);
     }
 
@@ -154,7 +161,8 @@ impl History {
     }
 
     /// A burst of committed writes some time after all was quiet: by who has taken the time long ago; else right after the clock has
-    /// stepped back, or, where it never does, with the newest time that there is.
+    /// stepped back, or, where it never does, with the newest time that has been read. Whoever has written since may have deleted that
+    /// row, and no time below what was read is promised: then the writes have the time of the clock.
     pub(super) fn burst(&mut self) {
         // After a killed run there were steps since: whoever holds the time may wait for a lock by now, and keeps its transaction.
         let holder = &mut self.writers[HOLDER];
@@ -171,11 +179,11 @@ impl History {
             self.stepped_back_ms = self.elapsed_ms;
             self.emulator.clock().step_ms(-CLOCK_STEP_MS);
         }
+        let tie = self.newest.take().filter(|_| self.mode.steady);
         for number in 0..WRITERS {
             self.emulator.clock().step_ms(20);
-            if self.mode.steady {
-                let tie = format!("(SELECT MAX(updated_at) FROM dbo.T WHERE updated_at < '{SENTINEL}')");
-                let batch = self.statement_at(number, &tie);
+            if let Some(tie) = &tie {
+                let batch = self.statement_at(number, &format!("'{tie}'"));
                 self.writers[number].run(&batch);
             } else {
                 self.write(number);
@@ -226,19 +234,22 @@ impl History {
 
     /// Begins a transaction that takes the server's time and does nothing.
     fn open(&mut self, number: usize, lasts: i64) {
-        let now = self
-            .emulator
-            .execute(SHOP, "SELECT CONVERT(nvarchar(30), SYSUTCDATETIME(), 126)");
-        let Ok([now]) = now.as_deref() else { return };
-        let Value::Str(began) = &now.rows[0][0] else {
-            return;
-        };
-        let began = String::from_utf16_lossy(began);
+        let began = self.now();
         self.writers[number].run("BEGIN TRANSACTION");
         self.writers[number].open = Some(Open {
             ends_ms: self.elapsed_ms + lasts,
             began,
         });
+    }
+
+    /// The server's time.
+    fn now(&self) -> String {
+        let sql = "SELECT CONVERT(nvarchar(30), SYSUTCDATETIME(), 126)";
+        let found = self.emulator.execute(SHOP, sql).expect("the time can be asked");
+        let Value::Str(now) = &found[0].rows[0][0] else {
+            panic!("a string, and not {:?}", found[0].rows[0][0]);
+        };
+        String::from_utf16_lossy(now)
     }
 
     fn finish(&mut self, number: usize) {

@@ -227,19 +227,8 @@ mod tests {
         ] {
             let ty = target.parse().unwrap();
             let column = ColumnInfo {
-                name: "k".into(),
-                id: 1,
-                ty: ColumnType::Mapped(ty),
                 collation: collation.map(str::to_owned),
-                code_page: None,
-                nullable: false,
-                identity: false,
-                computed: false,
-                generated: false,
-                masked: false,
-                encrypted: false,
-                column_set: false,
-                default: None,
+                ..ColumnInfo::new("k", ColumnType::Mapped(ty))
             };
             assert_eq!(
                 compares_alike(source.as_ref(), &column, ty),

@@ -371,20 +371,10 @@ mod tests {
     use super::*;
 
     fn column(name: &str, change: impl Fn(&mut ColumnInfo)) -> ColumnInfo {
+        let time = ColumnType::Mapped(SqlType::DateTime2 { scale: 3 });
         let mut column = ColumnInfo {
-            name: name.into(),
-            id: 1,
-            ty: ColumnType::Mapped(SqlType::DateTime2 { scale: 3 }),
-            collation: None,
-            code_page: None,
             nullable: true,
-            identity: false,
-            computed: false,
-            generated: false,
-            masked: false,
-            encrypted: false,
-            column_set: false,
-            default: None,
+            ..ColumnInfo::new(name, time)
         };
         change(&mut column);
         column
@@ -401,22 +391,7 @@ mod tests {
                 column.ty = ColumnType::Mapped(SqlType::DateTime)
             }),
         ];
-        let table = TableInfo {
-            name: TableName::new("dbo", "T"),
-            object_id: 1,
-            create_date: String::new(),
-            is_view: false,
-            memory_optimized: false,
-            history: false,
-            columns,
-            indexes: Vec::new(),
-            declared_key: None,
-            foreign_keys: Vec::new(),
-            triggers: Vec::new(),
-            row_level_security: false,
-            has_indexed_view: false,
-            approximate_rows: None,
-        };
+        let table = TableInfo::new(TableName::new("dbo", "T"), columns);
         for (name, fits) in [
             ("created_at", true),
             ("masked", false),

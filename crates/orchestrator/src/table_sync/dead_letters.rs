@@ -5,15 +5,14 @@
 //! - A row is among the dead letters before the position moves behind the window that it was read in.
 //! - What the target holds as it is is no dead letter. A row that is read again and has not changed stays the letter that it is.
 
+mod letter;
+
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
-use arrow_array::{
-    Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
-};
-use arrow_cast::cast;
-use arrow_schema::{DataType, Field, Schema, TimeUnit};
+use arrow_array::{Array, BooleanArray, RecordBatch};
+use arrow_schema::Field;
 use arrow_select::filter::{filter, filter_record_batch};
 use cdc::Fold;
 use futures::StreamExt;
@@ -27,6 +26,7 @@ use super::late::{DEAD_LETTER, Expected};
 use super::repair::key_columns;
 use super::{Session, TableRun, TableSync};
 use crate::spill::weight;
+use letter::{Envelope, compared, is_letter};
 
 /// Where rows go that are not applied because of their time.
 #[derive(Clone)]
@@ -86,64 +86,6 @@ fn part(batch: &ChangeBatch, wanted: impl Iterator<Item = bool>) -> Result<Chang
         ops.to_data().into(),
         batch.presence,
     )
-}
-
-/// The column that every dead letter has.
-const REASON: &str = "dead_letter_reason";
-
-/// What dead letters tell besides the row.
-struct Envelope<'a> {
-    table: &'a TableName,
-    /// When the run or the cycle began that found the rows, in milliseconds since 1970.
-    seen_at: i64,
-    epoch: Epoch,
-    /// Up to where that run read the source.
-    upto: &'a Position,
-}
-
-impl Envelope<'_> {
-    /// The columns of a table's rows, and behind them what a dead letter tells besides. The first of these is the reason.
-    fn schema(rows: &TableSchema) -> Result<Arc<TableSchema>> {
-        let instant = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
-        let added = [
-            (REASON, DataType::Utf8),
-            ("dead_letter_table", DataType::Utf8),
-            ("dead_letter_seen_at", instant),
-            ("dead_letter_epoch", DataType::Int64),
-            ("dead_letter_position", DataType::Utf8),
-        ];
-        let mut fields = rows.arrow().fields().to_vec();
-        let mut declared = rows.declared().to_vec();
-        for (name, ty) in added {
-            fields.push(Arc::new(Field::new(name, ty, false)));
-            declared.push(None);
-        }
-        TableSchema::new(Arc::new(Schema::new(fields)), rows.key().to_vec(), declared)
-    }
-
-    /// These rows with their reasons as letters.
-    fn of(&self, schema: &Arc<TableSchema>, rows: &RecordBatch, reasons: &[OddTime]) -> Result<ChangeBatch> {
-        let count = rows.num_rows();
-        let mut columns = rows.columns().to_vec();
-        let text = |text: &str| {
-            Arc::new(StringArray::from_iter_values(std::iter::repeat_n(text, count))) as ArrayRef
-        };
-        let seen_at = TimestampMicrosecondArray::from(vec![self.seen_at.saturating_mul(1_000); count]);
-        let epoch = i64::try_from(self.epoch.0).unwrap_or(i64::MAX);
-        columns.extend([
-            Arc::new(StringArray::from_iter_values(
-                reasons.iter().map(|reason| reason.name()),
-            )) as ArrayRef,
-            text(&self.table.to_string()),
-            Arc::new(seen_at.with_timezone("UTC")),
-            Arc::new(Int64Array::from(vec![epoch; count])),
-            text(&self.upto.label),
-        ]);
-        let letters = RecordBatch::try_new(schema.arrow().clone(), columns)
-            .map_err(|e| Error::internal("rows do not fit the table of dead letters").caused_by(e))?;
-        let table = self.table.clone();
-        ChangeBatch::uniform(table, schema.clone(), letters, Op::Upsert, Presence::Unknown)
-    }
 }
 
 impl TableRun<'_> {
@@ -317,7 +259,7 @@ impl TableRun<'_> {
         match described {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),
-            Ok(there) if there.schema.arrow().index_of(REASON).is_ok() => Ok(()),
+            Ok(there) if is_letter(&there.schema) => Ok(()),
             Ok(_) => Err(Error::new(
                 ErrorKind::Config,
                 "a table has the name that the dead letters' would have, and holds something else",
@@ -381,36 +323,6 @@ struct Letters {
     newest: Committed,
     /// The columns that the table has; `None` before the first letter.
     columns: Option<Arc<TableSchema>>,
-}
-
-/// What is compared of letters with those in a table of these columns: the row and the reason. What the table lacks is not compared, nor
-/// what it could not follow, which is NULL there.
-fn compared(columns: &TableSchema, letters: &RecordBatch) -> Result<RecordBatch> {
-    let unfit = |e| Error::internal("dead letters cannot be compared").caused_by(e);
-    let reason = letters.schema_ref().index_of(REASON).map_err(unfit)?;
-    let mut compared = Vec::new();
-    let all = letters.schema_ref().fields().iter().zip(letters.columns());
-    for (field, column) in all.take(reason + 1) {
-        let there = columns.arrow().field_with_name(field.name());
-        let there = there.ok().map(Field::data_type);
-        let column = match (column.data_type(), there) {
-            (DataType::Float32, Some(wide @ DataType::Float64)) => cast(column, wide).map_err(unfit)?,
-            (delivered, Some(there)) if is_encoded_alike(delivered, there) => column.clone(),
-            _ => continue,
-        };
-        compared.push((field.name().clone(), column, true));
-    }
-    RecordBatch::try_from_iter_with_nullable(compared).map_err(unfit)
-}
-
-/// Whether equal values of both types have one canonical encoding.
-fn is_encoded_alike(one: &DataType, other: &DataType) -> bool {
-    use DataType::{Binary, Decimal128, LargeBinary, LargeUtf8, Utf8};
-    match (one, other) {
-        (Decimal128(_, one), Decimal128(_, other)) => one == other,
-        (Utf8 | LargeUtf8, Utf8 | LargeUtf8) | (Binary | LargeBinary, Binary | LargeBinary) => true,
-        _ => one == other || (one.is_integer() && other.is_integer()),
-    }
 }
 
 fn hashes_of_keys(schema: &TableSchema, rows: &RecordBatch) -> Result<Vec<RowHash>> {

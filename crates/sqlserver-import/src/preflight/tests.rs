@@ -4,48 +4,20 @@ use sqlserver_client::{ColumnInfo, ColumnType, IndexInfo, TriggerInfo};
 use super::*;
 
 fn column(name: &str, ty: &str) -> ColumnInfo {
-    ColumnInfo {
-        name: name.into(),
-        id: 1,
-        ty: ColumnType::Mapped(ty.parse().unwrap()),
-        collation: None,
-        code_page: None,
-        nullable: false,
-        identity: false,
-        computed: false,
-        generated: false,
-        masked: false,
-        encrypted: false,
-        column_set: false,
-        default: None,
-    }
+    ColumnInfo::new(name, ColumnType::Mapped(ty.parse().unwrap()))
 }
 
 fn table() -> TableInfo {
     TableInfo {
-        name: TableName::new("dbo", "T"),
-        object_id: 1,
-        create_date: String::new(),
-        is_view: false,
-        memory_optimized: false,
-        history: false,
-        columns: vec![column("Id", "int"), column("v", "int")],
         indexes: vec![IndexInfo {
-            name: "pk".into(),
-            unique: true,
             primary_key: true,
             clustered: true,
-            filtered: false,
-            disabled: false,
-            ignores_duplicates: false,
-            columns: vec![("Id".into(), false)],
+            ..IndexInfo::unique("pk", &["Id"])
         }],
-        foreign_keys: Vec::new(),
-        triggers: Vec::new(),
-        row_level_security: false,
-        has_indexed_view: false,
-        declared_key: None,
-        approximate_rows: None,
+        ..TableInfo::new(
+            TableName::new("dbo", "T"),
+            vec![column("Id", "int"), column("v", "int")],
+        )
     }
 }
 
