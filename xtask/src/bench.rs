@@ -7,6 +7,7 @@ mod compare;
 mod contestant;
 mod drain;
 mod iceberg;
+mod many;
 mod process;
 mod quiet;
 mod series;
@@ -73,6 +74,8 @@ enum Command {
     Changes(changes::Options),
     /// What Iceberg tables cost to write, read, change and maintain.
     Iceberg(iceberg::Options),
+    /// What many tables cost against one of all their rows. Needs no Python.
+    Many(many::Options),
     /// Shows what changed between two reports, and fails if something got worse.
     Compare(compare::Options),
     /// What a contestant of ours does, in a process of its own.
@@ -96,6 +99,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     match (&options.command, options.quiet_tables) {
         (Some(Command::Changes(options)), _) => changes::run(options),
         (Some(Command::Iceberg(options)), _) => iceberg::run(options),
+        (Some(Command::Many(options)), _) => many::run(options),
         (Some(Command::Compare(options)), _) => compare::run(options),
         (Some(Command::Worker(options)), _) => worker::run(options),
         (None, _) if options.smoke => smoke::run(),
@@ -125,11 +129,7 @@ fn measure(options: &Options) -> Result<()> {
         results: Vec::new(),
     };
     for table in &options.tables {
-        let directory = root().join("target/bench").join(table.name());
-        if directory.exists() {
-            std::fs::remove_dir_all(&directory).context("the last run's directory cannot be removed")?;
-        }
-        std::fs::create_dir_all(&directory)?;
+        let directory = directory(table.name())?;
         // A server for each table: its memory is that of this table.
         let server = Server::emulator(&programs, &[SOURCE, TARGET], &directory, options.throttle)?;
         let rows = table.rows(options.size);
@@ -145,6 +145,16 @@ fn measure(options: &Options) -> Result<()> {
     std::fs::write(path.with_extension("svg"), chart::svg(&report))?;
     println!("\nsaved as {}", path.display());
     Ok(())
+}
+
+/// An empty directory.
+fn directory(name: &str) -> Result<PathBuf> {
+    let directory = root().join("target/bench").join(name);
+    if directory.exists() {
+        std::fs::remove_dir_all(&directory).context("the last run's directory cannot be removed")?;
+    }
+    std::fs::create_dir_all(&directory)?;
+    Ok(directory)
 }
 
 fn chosen(options: &Options) -> Result<Vec<&'static Contestant>> {

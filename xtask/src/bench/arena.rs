@@ -154,6 +154,17 @@ impl<'a> Arena<'a> {
         Ok((outcome, report))
     }
 
+    /// Compares source and Iceberg row by row.
+    pub(crate) fn verified(&self, config: &Path) -> Result<()> {
+        let output = self.sync_cli(config, &["verify"]).output()?;
+        ensure!(
+            output.status.success(),
+            "what arrived is not what the source has: {}",
+            String::from_utf8_lossy(&output.stdout)
+        );
+        Ok(())
+    }
+
     /// The configuration section of a database.
     pub(crate) fn end(&self, name: &str, database: &str) -> Value {
         let mut section = serde_json::json!({

@@ -11,7 +11,7 @@ mod mix;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use self::mix::Mix;
@@ -96,23 +96,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// An empty directory for a part.
-fn directory(name: &str) -> Result<PathBuf> {
-    let directory = root().join("target/bench").join(name);
-    if directory.exists() {
-        std::fs::remove_dir_all(&directory).context("the last run's directory cannot be removed")?;
-    }
-    std::fs::create_dir_all(&directory)?;
-    Ok(directory)
-}
-
 /// Prepares a table that Change Data Capture follows and that lies in Iceberg already, and hands it to a measurement.
 fn with_stream(
     programs: &Programs,
     mix: &Mix,
     measure: fn(&Arena<'_>, &Mix, &Path) -> Result<Value>,
 ) -> Result<Value> {
-    let directory = directory("changes")?;
+    let directory = super::directory("changes")?;
     let server = Server::emulator(programs, &[SOURCE], &directory, None)?;
     let mut arena = Arena::fill(programs, &server, None, Table::Orders, mix.rows(), directory)?;
     arena.connections = 2;
@@ -137,17 +127,6 @@ fn with_stream(
     let (copy, _) = arena.run_sync(&config)?;
     println!("copied in {:.1} s", copy.client.seconds);
     measure(&arena, mix, &config)
-}
-
-/// Compares source and Iceberg row by row.
-fn verified(arena: &Arena<'_>, config: &Path) -> Result<()> {
-    let output = arena.sync_cli(config, &["verify"]).output()?;
-    ensure!(
-        output.status.success(),
-        "what arrived is not what was changed: {}",
-        String::from_utf8_lossy(&output.stdout)
-    );
-    Ok(())
 }
 
 /// What all tables of a report add up to.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use super::process::cpu_seconds;
-use crate::cargo::{Profile, Programs, root};
+use crate::cargo::{Profile, Programs};
 use crate::server::Server;
 use crate::sync::SyncCli;
 
@@ -41,10 +41,7 @@ const MODES: [(&str, &str, &str, &str); 2] = [
 pub(crate) fn run(tables: usize) -> Result<()> {
     let programs = Programs::build(Profile::Release)?;
     for (mode, capture, of_database, of_table) in MODES {
-        let directory = root().join("target/bench/quiet").join(mode);
-        if directory.exists() {
-            std::fs::remove_dir_all(&directory).context("the last run's directory cannot be removed")?;
-        }
+        let directory = super::directory(&format!("quiet/{mode}"))?;
         let record = directory.join("record");
         std::fs::create_dir_all(&record)?;
         let mut emulator = Command::new(programs.path("sqlserver-emulator"));

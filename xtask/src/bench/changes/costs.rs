@@ -7,9 +7,10 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use super::super::arena::{Arena, SOURCE};
+use super::super::directory;
 use super::super::series::median;
 use super::super::tables::Table;
-use super::{CAPTURE_DELAY_MILLIS, directory, verified, written};
+use super::{CAPTURE_DELAY_MILLIS, written};
 use crate::cargo::Programs;
 use crate::server::Server;
 
@@ -116,7 +117,7 @@ pub(super) fn measured(programs: &Programs, rows: u64, rounds: usize) -> Result<
         arena.run_sync(config)?;
     }
     if let Some(config) = configs.first() {
-        verified(&arena, config)?;
+        arena.verified(config)?;
     }
     let modes = seen.iter().map(|rounds| middle(rounds)).collect();
     Ok(Costs { rows, modes })

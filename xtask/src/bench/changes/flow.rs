@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::super::arena::{Arena, SOURCE};
 use super::super::process;
 use super::mix::Mix;
-use super::{CAPTURE_DELAY_MILLIS, verified, written};
+use super::{CAPTURE_DELAY_MILLIS, written};
 
 /// Nothing has come for so long: something is wrong.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -31,7 +31,7 @@ pub(super) fn filled(arena: &Arena<'_>, mix: &Mix, config: &Path) -> Result<Valu
     arena.server.query(SOURCE, "SELECT 1 AS n")?;
     let (outcome, report) = arena.run_sync(config)?;
     arrived(mix, &|what| written(&report, what))?;
-    verified(arena, config)?;
+    arena.verified(config)?;
     let figures = json!({
         "changes": mix.changes,
         "seconds": outcome.client.seconds,
@@ -72,7 +72,7 @@ pub(super) fn live(arena: &Arena<'_>, mix: &Mix, config: &Path) -> Result<Value>
     arrived(mix, &|what| {
         cycles.iter().map(|cycle| written(&cycle.report, what)).sum()
     })?;
-    verified(arena, config)?;
+    arena.verified(config)?;
     shown("live", &figures);
     Ok(figures)
 }
@@ -91,7 +91,7 @@ pub(super) fn latency(arena: &Arena<'_>, mix: &Mix, config: &Path) -> Result<Val
     })?;
     let cycles = followed.until(mix.changes)?;
     followed.stop()?;
-    verified(arena, config)?;
+    arena.verified(config)?;
     // Change Data Capture is in the order of commits: a transaction is there once so many changes are.
     let (mut arrived, mut rest) = (0, cycles.iter());
     let mut at = began;
