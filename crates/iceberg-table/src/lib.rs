@@ -53,7 +53,7 @@ pub use locate::{RowLocation, locate, locate_and_compare, locate_in};
 pub use manifests::remove_files;
 pub use marks::{
     CREATED_BY, RowCounts, SYNC_BATCH, SYNC_EPOCH, SYNC_ID, SYNC_MARK, Stamp, committed, marked_snapshots,
-    receipt, snapshot_of_batch,
+    receipt, snapshot_of_batch, writers,
 };
 pub use partition::PartitionSplitter;
 pub use read::{

@@ -127,12 +127,8 @@ pub fn snapshot_of_batch<'a>(
 /// The snapshots that the newest mark of each sync needs: those that hold it, by the table's history and by its properties, and, if the
 /// table was rolled back behind what the property tells of, the ancestors of the head that show it.
 pub fn marked_snapshots(metadata: &TableMetadata) -> Vec<(i64, SyncId)> {
-    let syncs = metadata.properties().iter().filter_map(|(name, state)| {
-        let sync = name.strip_prefix("sync.")?.strip_suffix(".state")?;
-        Some((SyncId::new(sync), state))
-    });
     let mut marked = Vec::new();
-    for (sync, state) in syncs {
+    for (sync, state) in states(metadata) {
         let newest = ancestors(metadata).find(|snapshot| is_of(snapshot, &sync));
         marked.extend(newest.map(|snapshot| (snapshot.snapshot_id(), sync.clone())));
         if let Ok(state) = serde_json::from_str::<StoredState>(state) {
@@ -142,6 +138,21 @@ pub fn marked_snapshots(metadata: &TableMetadata) -> Vec<(i64, SyncId)> {
         }
     }
     marked
+}
+
+/// The syncs that have ever committed to the table, by their names.
+pub fn writers(metadata: &TableMetadata) -> Vec<SyncId> {
+    let mut writers: Vec<_> = states(metadata).map(|(sync, _)| sync).collect();
+    writers.sort();
+    writers
+}
+
+/// The properties that outlive the snapshots of each sync.
+fn states(metadata: &TableMetadata) -> impl Iterator<Item = (SyncId, &String)> {
+    metadata.properties().iter().filter_map(|(name, state)| {
+        let sync = name.strip_prefix("sync.")?.strip_suffix(".state")?;
+        Some((SyncId::new(sync), state))
+    })
 }
 
 /// The ancestors of the head down to the first that is older than what `state` tells of, if that is not among them.

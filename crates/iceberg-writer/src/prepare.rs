@@ -4,9 +4,9 @@ use iceberg::spec::Schema;
 use iceberg::{TableRequirement, TableUpdate};
 use iceberg_table::{
     CREATED_BY, Catalog, CatalogCommit, MetadataChange, NewTable, TableHandle, iceberg_schema,
-    refuse_what_is_not_understood, schema_properties,
+    refuse_what_is_not_understood, schema_properties, writers,
 };
-use model::{Error, ErrorKind, Prepare, Prepared, Result};
+use model::{Error, ErrorKind, Prepare, Prepared, Result, SyncId};
 
 use crate::fit::Fit;
 use crate::partitioning::{is_partitioned_by, partition_spec, sort_order};
@@ -43,9 +43,6 @@ pub(crate) async fn prepare(
         )],
         losses: Vec::new(),
     };
-    if prepare.dry_run {
-        return Ok(prepared);
-    }
     let mut new = NewTable::new(schema);
     new.properties = schema_properties(&prepare.schema, &new.schema)?;
     new.format = options.format()?.unwrap_or(new.format);
@@ -54,6 +51,9 @@ pub(crate) async fn prepare(
     }
     if let Some(fields) = &options.sort {
         new.sort_order = sort_order(fields, &new.schema)?;
+    }
+    if prepare.dry_run {
+        return Ok(prepared);
     }
     new.properties.insert(CREATED_BY.to_owned(), CREATOR.to_owned());
     new.properties
@@ -78,14 +78,9 @@ async fn existing(
     table: &TableHandle,
 ) -> Result<Prepared> {
     refuse_what_is_not_understood(table)?;
-    let is_ours = table.metadata().properties().contains_key(CREATED_BY);
+    let is_ours = is_of(table, &prepare.sync);
     if !is_ours && !prepare.adopt {
-        return Err(Error::new(
-            ErrorKind::Config,
-            "the Iceberg table exists and was not created by this program",
-        )
-        .with("table", &prepare.table)
-        .hint("set `adopt: true` for the table to write into it, or choose another name"));
+        return Err(of_others(table).with("table", &prepare.table));
     }
     let changes = SchemaChanges::plan(table, &prepare.schema, options)?;
     let schema = changes.schema.as_ref().unwrap_or(table.iceberg_schema());
@@ -128,6 +123,26 @@ async fn existing(
         change(catalog, table, updates).await?;
     }
     Ok(prepared)
+}
+
+/// Whether the sync has written to the table, or nobody has since this program created it.
+fn is_of(table: &TableHandle, sync: &SyncId) -> bool {
+    let writers = writers(table.metadata());
+    let is_fresh = || writers.is_empty() && table.metadata().properties().contains_key(CREATED_BY);
+    writers.contains(sync) || is_fresh()
+}
+
+fn of_others(table: &TableHandle) -> Error {
+    match writers(table.metadata()).first() {
+        Some(other) => Error::new(ErrorKind::Config, "another sync writes to the Iceberg table")
+            .with("sync", other)
+            .hint("choose another name; or set `adopt: true` for the table if both are to write to it"),
+        None => Error::new(
+            ErrorKind::Config,
+            "the Iceberg table exists and was not created by this program",
+        )
+        .hint("set `adopt: true` for the table to write into it, or choose another name"),
+    }
 }
 
 /// What brings a table's partitioning and sort order to what is asked for, each with what it does in words.

@@ -103,6 +103,13 @@ fn default_lock_timeout() -> u32 {
 }
 
 impl ConnectOptions {
+    /// Whether both name the same database, as far as names tell.
+    pub fn is_database_of(&self, other: &Self) -> bool {
+        self.host.eq_ignore_ascii_case(&other.host)
+            && self.port == other.port
+            && self.database.to_lowercase() == other.database.to_lowercase()
+    }
+
     /// Options with every default.
     pub fn new(
         host: impl Into<String>,

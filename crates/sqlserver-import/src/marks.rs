@@ -45,18 +45,19 @@ VALUES (@id, @table, @incarnation, @created, @revision, @epoch, @mark, @batch, N
 
 const RECEIPT: &str = "UPDATE [_sync].[applied] SET [receipt] = @receipt WHERE [id] = @id;";
 
-const OWNERSHIP: &str = "\
+const OWNERS: &str = "\
 IF OBJECT_ID(N'[_sync].[applied]') IS NOT NULL \
-SELECT COUNT(CASE WHEN [created] = 1 THEN 1 END) AS created, COUNT([mark]) AS marks \
-FROM [_sync].[applied] WHERE [table_name] = @table;";
+SELECT [id] AS id, [created] AS created FROM [_sync].[applied] WHERE [table_name] = @table ORDER BY [id];";
 
-/// What `_sync.applied` says about a table, whichever sync wrote it.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Ownership {
-    /// This engine created it, so it may change its shape.
-    pub(crate) created: bool,
-    /// It carries a sync's marks.
-    pub(crate) marked: bool,
+/// Whose a table is, as `_sync.applied` says.
+#[derive(Debug, Clone)]
+pub(crate) enum Owner {
+    /// No sync has created it or written to it.
+    Nobody,
+    /// This sync, which may change its shape if it has created it.
+    Ours { created: bool },
+    /// This sync has nothing to do with it, and another one has.
+    Another(SyncId),
 }
 
 /// A row of `_sync.applied`.
@@ -266,15 +267,21 @@ pub(crate) async fn note_created(
 }
 
 /// Whose a table is.
-pub(crate) async fn ownership(connection: &mut Connection, table: &TableName) -> Result<Ownership> {
+pub(crate) async fn owner(connection: &mut Connection, sync: &SyncId, table: &TableName) -> Result<Owner> {
     let rows = connection
-        .query(OWNERSHIP, &[Param::new("table", table.to_string())])
+        .query(OWNERS, &[Param::new("table", table.to_string())])
         .await?;
-    let Some(row) = rows.first() else {
-        return Ok(Ownership::default());
-    };
-    Ok(Ownership {
-        created: row.flag("created")?,
-        marked: row.flag("marks")?,
-    })
+    let mut owner = Owner::Nobody;
+    for row in rows.iter() {
+        let id = row.need_text("id")?;
+        if id == sync.as_str() {
+            return Ok(Owner::Ours {
+                created: row.flag("created")?,
+            });
+        }
+        if matches!(owner, Owner::Nobody) {
+            owner = Owner::Another(SyncId::new(id));
+        }
+    }
+    Ok(owner)
 }

@@ -6,7 +6,7 @@ use model::{Error, ErrorKind, Prepare, Prepared, Result, TableName, TableSchema}
 use sqlserver_client::{CommitEnd, Connection, IndexInfo, Isolation, Permission, SqlType, TableInfo, ddl};
 use tracing::warn;
 
-use crate::marks;
+use crate::marks::{self, Owner};
 use crate::options::{ApplyOptions, Strategy};
 use crate::rights::{missing_rights, to_write};
 use crate::target::{Target, find};
@@ -46,7 +46,8 @@ async fn additions(connection: &mut Connection, prepare: &Prepare, info: &TableI
     if !key_is_there || !fields.iter().any(|field| missing(field.name())) {
         return Ok(Vec::new());
     }
-    if !marks::ownership(connection, &prepare.table).await?.created {
+    let owner = marks::owner(connection, &prepare.sync, &prepare.table).await?;
+    if !matches!(owner, Owner::Ours { created: true }) {
         return Ok(Vec::new());
     }
     let columns = ddl::column_definitions(&prepare.schema)?;
@@ -160,16 +161,21 @@ async fn check_first_use(
     options: &ApplyOptions,
     info: &TableInfo,
 ) -> Result<()> {
-    let ownership = marks::ownership(connection, &prepare.table).await?;
-    if !prepare.adopt && !ownership.created && !ownership.marked {
-        return Err(Error::new(
-            ErrorKind::Config,
-            format!(
-                "the table {} exists and was not created by this engine",
-                info.name
-            ),
-        )
-        .hint("set `adopt: true` to write to it"));
+    if !prepare.adopt {
+        let table = &info.name;
+        match marks::owner(connection, &prepare.sync, &prepare.table).await? {
+            Owner::Ours { .. } => {}
+            Owner::Another(sync) => {
+                let why = format!("another sync writes to the table {table}");
+                return Err(Error::new(ErrorKind::Config, why)
+                    .with("sync", sync)
+                    .hint("choose another table; or set `adopt: true` for it if both are to write to it"));
+            }
+            Owner::Nobody => {
+                let why = format!("the table {table} exists and was not created by this engine");
+                return Err(Error::new(ErrorKind::Config, why).hint("set `adopt: true` to write to it"));
+            }
+        }
     }
     if options.strategy == Strategy::Mirror && !prepare.replace && !is_empty(connection, &info.name).await? {
         return Err(Error::new(

@@ -10,6 +10,7 @@ use sqlserver_import::{missing_rights, needed_rights};
 use sqlserver_source::SqlServerSource;
 
 use super::Answer;
+use super::plan::plans;
 use super::run::spill;
 use super::status::outlook;
 use crate::arguments::Tables;
@@ -108,6 +109,32 @@ async fn for_tables(parts: &Parts, tables: &[Selected], probes: &mut Vec<Probe>)
     if parts.has(Direction::Apply) {
         rights_of_target(parts, tables, probes).await;
     }
+    if probes.iter().all(|probe| probe.verdict != Verdict::Failed) {
+        refusals(parts, tables, probes).await;
+    }
+}
+
+/// What a run would refuse although source and target can be used.
+async fn refusals(parts: &Parts, tables: &[Selected], probes: &mut Vec<Probe>) {
+    timed(probes, "plan", async {
+        let plans = plans(parts, tables).await?;
+        let refused = plans.into_iter().filter_map(|plan| {
+            let refused = plan.refused?;
+            Some(Found {
+                verdict: Verdict::Failed,
+                detail: format!("{} {} is refused: {refused}", plan.table, plan.direction),
+                hint: None,
+            })
+        });
+        let refused: Vec<_> = refused.collect();
+        Ok(match refused.is_empty() {
+            true => vec![passed(
+                "nothing is refused; `sync-cli plan` shows what a run would do",
+            )],
+            false => refused,
+        })
+    })
+    .await;
 }
 
 /// Tables that are only applied.

@@ -16,20 +16,29 @@ use crate::parts::{Direction, Parts};
 use crate::report;
 
 #[derive(Debug, Serialize)]
-struct TablePlan {
-    table: String,
-    direction: &'static str,
+pub(super) struct TablePlan {
+    pub(super) table: String,
+    pub(super) direction: &'static str,
     steps: Vec<String>,
     warnings: Vec<String>,
-    refused: Option<String>,
+    /// Why a run would do nothing, and what to do about it.
+    pub(super) refused: Option<String>,
 }
 
 /// Asks source and targets, and changes nothing.
 pub(crate) async fn run(parts: &Parts, tables: &Tables) -> Result<Answer> {
     let tables = parts.select(&tables.tables).await?;
-    let source = parts.source(&tables);
+    let plans = plans(parts, &tables).await?;
+    let refused = plans.iter().any(|plan| plan.refused.is_some());
+    let text: String = plans.iter().map(TablePlan::text).collect();
+    Ok(Answer::new(text, &plans)?.ending(if refused { Exit::Failure } else { Exit::Success }))
+}
+
+/// What a run would do with each table, in each direction.
+pub(super) async fn plans(parts: &Parts, tables: &[Selected]) -> Result<Vec<TablePlan>> {
+    let source = parts.source(tables);
     let mut plans = Vec::new();
-    for table in &tables {
+    for table in tables {
         if !table.entry.enabled {
             plans.push(TablePlan::only(table, "", "disabled"));
             continue;
@@ -67,9 +76,7 @@ pub(crate) async fn run(parts: &Parts, tables: &Tables) -> Result<Answer> {
             plans.push(planned(parts, table, Direction::Apply, from.as_ref(), sink, &table.target).await);
         }
     }
-    let refused = plans.iter().any(|plan| plan.refused.is_some());
-    let text: String = plans.iter().map(TablePlan::text).collect();
-    Ok(Answer::new(text, &plans)?.ending(if refused { Exit::Failure } else { Exit::Success }))
+    Ok(plans)
 }
 
 async fn planned(

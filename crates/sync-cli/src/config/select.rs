@@ -1,6 +1,6 @@
 //! Which tables the entries mean.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use model::{Error, ErrorKind, Result, TableName};
 
@@ -55,7 +55,7 @@ impl Selected {
 /// # Errors
 ///
 /// `NotFound` if a table that was named does not exist, or no table is left; `Config` if two tables would be written to one, or differ
-/// only in case where the target cannot tell them apart.
+/// only in case where the target cannot tell them apart, or a table would be both read as a source and written to as a target.
 pub(crate) fn select(config: &Config, existing: &Existing, wanted: &[String]) -> Result<Vec<Selected>> {
     let readable: Vec<_> = existing.tables.iter().chain(&existing.by_name).collect();
     let entries = || config.tables.iter().enumerate();
@@ -83,6 +83,7 @@ pub(crate) fn select(config: &Config, existing: &Existing, wanted: &[String]) ->
         .map(|(place, name)| selected(name, &config.tables[place]))
         .collect::<Result<_>>()?;
     refuse_shared(&selected)?;
+    refuse_sources(config, &selected)?;
     narrow(selected, wanted)
 }
 
@@ -161,6 +162,26 @@ fn refuse_shared(tables: &[Selected]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A table must not be written to from where it is read.
+fn refuse_sources(config: &Config, tables: &[Selected]) -> Result<()> {
+    let (Some(source), Some(target)) = (&config.source, &config.target) else {
+        return Ok(());
+    };
+    if !source.sqlserver.is_database_of(&target.sqlserver) {
+        return Ok(());
+    }
+    let folded = |name: &TableName| name.to_string().to_lowercase();
+    let sources: HashSet<_> = tables.iter().map(|table| folded(&table.name)).collect();
+    match tables.iter().find(|table| sources.contains(&folded(&table.target))) {
+        None => Ok(()),
+        Some(table) => Err(Error::new(
+            ErrorKind::Config,
+            format!("{} would be written to as a target, and is read as a source", table.target),
+        )
+        .hint("`source` and `target` name the same database: correct one of them, or give the table another `target`")),
+    }
 }
 
 fn matches(entry: &Table, table: &TableName) -> bool {
@@ -275,6 +296,35 @@ mod tests {
             let found = select(&config(tables), &existing, &[]).unwrap();
             let found: Vec<_> = found.into_iter().map(|table| table.name).collect();
             assert_eq!(found, expect);
+        }
+    }
+
+    #[test]
+    fn no_table_is_written_to_from_where_it_is_read() {
+        let selected = |target: &str, tables: &str| {
+            let text = format!(
+                "sync: s\nsource: {{sqlserver: {{host: DB1, database: shop, user: u, password: p}}}}\n\
+                 target: {{sqlserver: {{{target}, user: v, password: q}}}}\niceberg: {{filesystem: {{warehouse: w}}}}\ntables:\n{tables}"
+            );
+            let config = super::super::load::parse(&text, []).unwrap();
+            select(&config, &existing(&["dbo.A", "dbo.B"]), &[])
+        };
+        for tables in [
+            "- table: dbo.A\n",
+            "- table: dbo.*\n  target: dbo.b\n",
+            "- table: dbo.A\n  target: dbo.a\n",
+        ] {
+            let refused = selected("host: db1, database: Shop", tables).unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::Config, "{tables}");
+        }
+        let copy = "- table: dbo.A\n  target: dbo.Copy\n";
+        assert!(selected("host: db1, database: shop", copy).is_ok());
+        for elsewhere in [
+            "host: db2, database: shop",
+            "host: db1, port: 1434, database: shop",
+            "host: db1, database: mirror",
+        ] {
+            assert!(selected(elsewhere, "- table: dbo.A\n").is_ok(), "{elsewhere}");
         }
     }
 

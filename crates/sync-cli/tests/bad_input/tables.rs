@@ -95,6 +95,59 @@ fn a_sql_table_of_somebody_else_is_refused_until_it_is_adopted() {
 }
 
 #[test]
+fn tables_of_another_sync_are_refused_until_both_are_to_write_to_them() {
+    let world = World::with(CUSTOMERS);
+    world.configure(ONLY_CUSTOMERS);
+    world.call(&["run"]).expect(exit::SUCCESS, &[]);
+    let before = world.target_rows("dbo.Customers");
+    world.sql(
+        "shop",
+        "UPDATE dbo.Customers SET name = N'Changed', updated_at = SYSUTCDATETIME()",
+    );
+    for (warehouse, named) in [
+        ("warehouse", "bad/dbo.Customers/capture"),
+        ("another", "bad/dbo.Customers/apply"),
+    ] {
+        let (is, other) = (world.path("warehouse"), world.path(warehouse));
+        let replace = [
+            ("sync: bad", "sync: other"),
+            (is.to_str().unwrap(), other.to_str().unwrap()),
+        ];
+        world.configure_but(ONLY_CUSTOMERS, &replace);
+        for command in ["check", "plan", "run"] {
+            let refused = ["dbo.Customers", "another sync", named, "adopt: true"];
+            world.call(&[command]).expect(exit::FAILURE, &refused);
+        }
+        assert_eq!(world.target_rows("dbo.Customers"), before);
+    }
+    // Its own sync goes on, and another one may take part.
+    world.configure(ONLY_CUSTOMERS);
+    world
+        .call(&["run"])
+        .expect(exit::SUCCESS, &["4 rows read, 4 written"]);
+    world.configure_but(
+        "- table: dbo.Customers\n  adopt: true",
+        &[("sync: bad", "sync: other")],
+    );
+    world.call(&["run"]).expect(exit::SUCCESS, &[]);
+    world
+        .call(&["verify"])
+        .expect(exit::SUCCESS, &["every row matches"]);
+}
+
+#[test]
+fn a_layout_by_a_column_that_is_not_there_is_refused_before_anything_is_made() {
+    let world = World::with(CUSTOMERS);
+    world.configure("- table: dbo.Customers\n  layout: { partition: ['day(nope)'] }");
+    for command in ["check", "plan", "run"] {
+        world
+            .call(&[command])
+            .expect(exit::FAILURE, &["dbo.Customers", "nope"]);
+    }
+    assert!(!world.path("warehouse/dbo/Customers").exists());
+}
+
+#[test]
 fn an_iceberg_table_of_somebody_else_is_refused_until_it_is_adopted() {
     let world = World::with(CUSTOMERS);
     world.configure(ONLY_CUSTOMERS);
