@@ -37,7 +37,7 @@ pub use report::{
     CheckpointReport, ConflictReport, ErrorReport, LateDataReport, OddTime, RunMetadata, RunReport,
     RunStatus, Statistics, TableReport, VerifyColumn, VerifyReport,
 };
-pub use schema::{DeclaredType, TableSchema};
+pub use schema::{DeclaredType, TableSchema, column_like};
 pub use secret::Secret;
 pub use sink::{
     ChangeSink, Commit, CommitOutcome, Committed, Prepare, Prepared, Receipt, Replace, StageOutcome, Staged,

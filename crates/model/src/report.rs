@@ -271,13 +271,15 @@ pub struct VerifyReport {
     pub against: String,
     /// One entry per other side.
     pub columns: Vec<VerifyColumn>,
+    /// Why the table could not be compared, and what to do; there is no entry then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 impl VerifyReport {
-    /// Whether every row matches; what is pending does not count against it.
+    /// Whether the table was compared and every row matches; what is pending does not count against it.
     pub fn all_match(&self) -> bool {
-        self.columns
-            .iter()
-            .all(|c| c.different == 0 && c.missing == 0 && c.extra == 0)
+        let matches = |c: &VerifyColumn| c.different == 0 && c.missing == 0 && c.extra == 0;
+        self.error.is_none() && self.columns.iter().all(matches)
     }
 }

@@ -138,6 +138,19 @@ fn is_in_use(data_type: &DataType) -> bool {
     }
 }
 
+/// The place of the column with this name, or else of the only one whose name differs in ASCII case only: SQL Server takes the two for one.
+pub fn column_like(columns: &Schema, name: &str) -> Option<usize> {
+    let alike = |name: &str| {
+        let mut alike = columns.fields().iter().enumerate();
+        let place = alike
+            .find(|(_, field)| field.name().eq_ignore_ascii_case(name))?
+            .0;
+        let another = alike.any(|(_, field)| field.name().eq_ignore_ascii_case(name));
+        (!another).then_some(place)
+    };
+    columns.index_of(name).ok().or_else(|| alike(name))
+}
+
 #[cfg(test)]
 mod tests {
     use arrow_schema::Field;

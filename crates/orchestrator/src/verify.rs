@@ -20,7 +20,7 @@ use arrow_array::{BooleanArray, RecordBatch};
 use futures::StreamExt;
 use model::{
     ChangeSource, Error, ErrorKind, KeyRange, Position, Result, Selection, TableName, TableSchema,
-    VerifyReport,
+    VerifyReport, column_like,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -193,15 +193,19 @@ impl Verify {
     async fn compare_all(&self, restarts: &[Option<Position>]) -> Result<Verified> {
         let description = self.first.source.describe(&self.first.table).await?;
         let schema = self.compared(&description.schema, &description.schema)?;
-        let layout = Layout::new(&schema);
-        let range = self.range.as_ref();
-        let first = Reader::new(&self.first, schema, &layout, range)?;
-        let mut readers = Vec::new();
+        let mut layout = Layout::new(&schema);
+        let mut schemas = Vec::new();
         for side in &self.others {
             let described = side.source.describe(&side.table).await?.schema;
-            let schema = self.compared(&described, &description.schema)?;
-            readers.push(Reader::new(side, schema, &layout, range)?);
+            let there = self.compared(&described, &description.schema)?;
+            layout.meet(&there);
+            schemas.push(there);
         }
+        let range = self.range.as_ref();
+        let first = Reader::new(&self.first, schema, &layout, range)?;
+        let readers = self.others.iter().zip(schemas);
+        let readers = readers.map(|(side, schema)| Reader::new(side, schema, &layout, range));
+        let readers: Vec<_> = readers.collect::<Result<_>>()?;
         let sums = futures::future::try_join(
             summed(&first, &layout),
             futures::future::try_join_all(readers.iter().map(|reader| summed(reader, &layout))),
@@ -229,6 +233,7 @@ impl Verify {
             table: self.table.clone(),
             against: self.first.name.clone(),
             columns,
+            error: None,
         };
         Ok(Verified { report, differing })
     }
@@ -237,13 +242,12 @@ impl Verify {
 /// The columns of a side that are the key of the first one, and nothing else.
 fn keys_of(side: &TableSchema, first: &TableSchema) -> Result<Arc<TableSchema>> {
     let names = first.key_names();
-    let found = names.iter().map(|name| side.arrow().index_of(name));
-    let columns: Vec<usize> = found.collect::<std::result::Result<_, _>>().map_err(|e| {
+    let found = names.iter().map(|name| column_like(side.arrow(), name));
+    let columns: Vec<usize> = found.collect::<Option<_>>().ok_or_else(|| {
         Error::new(
             ErrorKind::SchemaMismatch,
             "cannot compare: a side lacks a column of the key",
         )
-        .caused_by(e)
     })?;
     let arrow = side
         .arrow()

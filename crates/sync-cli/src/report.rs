@@ -167,9 +167,14 @@ pub(crate) fn verify(reports: &[VerifyReport]) -> String {
                 keys.push_str(&format!("{} ({compared}): {key}\n", report.table));
             }
         }
+        if let Some(error) = &report.error {
+            keys.push_str(&format!("{} could not be compared: {error}\n", report.table));
+        }
     }
     let verdict = if reports.iter().all(VerifyReport::all_match) {
         "every row matches"
+    } else if reports.iter().any(|report| report.error.is_some()) {
+        "not all tables could be compared"
     } else {
         "there are differences"
     };
@@ -178,9 +183,12 @@ pub(crate) fn verify(reports: &[VerifyReport]) -> String {
 
 /// An error with its causes, and what to do.
 pub(crate) fn error(error: &Error) -> String {
-    let mut text = format!("error: {}\n", chain(error));
-    text.push_str(&format!("  → {}\n", error.advice()));
-    text
+    format!("error: {}\n", advised(error))
+}
+
+/// An error with its causes, and under it what to do.
+pub(crate) fn advised(error: &Error) -> String {
+    format!("{}\n  → {}", chain(error), error.advice())
 }
 
 /// An error as `--output json` has it.
@@ -228,6 +236,7 @@ mod tests {
             table: "dbo.T".into(),
             against: "source".into(),
             columns: vec![column],
+            error: None,
         };
         let text = verify(&[report]);
         assert!(

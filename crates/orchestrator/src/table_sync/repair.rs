@@ -13,7 +13,7 @@ use cdc::Fold;
 use futures::StreamExt;
 use model::{
     Batches, ChangeBatch, Committed, Error, ErrorKind, Mark, Op, Presence, Result, Selection, Staged,
-    TableName, TableSchema,
+    TableName, TableSchema, column_like,
 };
 
 use super::{Attempt, Session, TableRun};
@@ -136,7 +136,7 @@ impl TableRun<'_> {
     fn deleted(&self, schema: &Arc<TableSchema>, keys: &RecordBatch) -> Result<ChangeBatch> {
         let keys = key_columns(schema, keys)?;
         let columns = schema.arrow().fields().iter().map(|field| {
-            let key = keys.column_by_name(field.name()).cloned();
+            let key = column_like(keys.schema_ref(), field.name()).map(|place| keys.column(place).clone());
             key.unwrap_or_else(|| new_null_array(field.data_type(), keys.num_rows()))
         });
         let rows = RecordBatch::try_new(schema.relaxed(), columns.collect())
@@ -171,10 +171,10 @@ pub(super) fn key_columns(schema: &TableSchema, keys: &RecordBatch) -> Result<Re
     let (mut fields, mut columns) = (Vec::new(), Vec::new());
     for &index in schema.key() {
         let field = schema.arrow().field(index);
-        let column = keys.column_by_name(field.name()).ok_or_else(|| {
+        let place = column_like(keys.schema_ref(), field.name()).ok_or_else(|| {
             Error::internal(format!("the differing keys have no column {:?}", field.name()))
         })?;
-        columns.push(cast(column, field.data_type()).map_err(unfit)?);
+        columns.push(cast(keys.column(place), field.data_type()).map_err(unfit)?);
         fields.push(field.clone());
     }
     RecordBatch::try_new(Arc::new(arrow_schema::Schema::new(fields)), columns).map_err(unfit)

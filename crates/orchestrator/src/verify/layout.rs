@@ -7,8 +7,8 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Date32Type, Int32Type, Int64Type};
 use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch};
 use arrow_cast::cast;
-use arrow_schema::{DataType, FieldRef, Schema};
-use model::{Error, Result, RowEncoder, RowHasher, TableSchema};
+use arrow_schema::{DECIMAL128_MAX_PRECISION, DataType, FieldRef, Schema};
+use model::{Error, Result, RowEncoder, RowHasher, TableSchema, column_like};
 
 use super::buckets::MOST;
 
@@ -16,6 +16,8 @@ use super::buckets::MOST;
 #[derive(Debug)]
 pub(super) struct Layout {
     columns: Vec<String>,
+    /// The types that they are compared in.
+    types: Vec<DataType>,
     /// The columns that tell rows apart: the key, or all of them where there is none.
     key: Vec<usize>,
     keyless: bool,
@@ -40,6 +42,7 @@ impl Layout {
             whole_number.filter(|field| matches!(field.data_type(), DataType::Int32 | DataType::Int64));
         Self {
             columns: fields.iter().map(|field| field.name().clone()).collect(),
+            types: fields.iter().map(|field| field.data_type().clone()).collect(),
             key: if keyless {
                 (0..fields.len()).collect()
             } else {
@@ -86,8 +89,24 @@ impl Layout {
             .map_err(failed)
     }
 
+    /// Takes in another side. A key is compared as the first side has it.
+    pub(super) fn meet(&mut self, other: &TableSchema) {
+        for (place, (name, ty)) in self.columns.iter().zip(&mut self.types).enumerate() {
+            let is_key = !self.keyless && self.key.contains(&place);
+            let there = column_like(other.arrow(), name).filter(|_| !is_key);
+            let there = there.map(|there| other.arrow().field(there).data_type());
+            if let Some(common) = there.and_then(|there| common_type(ty, there)) {
+                *ty = common;
+            }
+        }
+    }
+
     pub(super) fn columns(&self) -> &[String] {
         &self.columns
+    }
+
+    pub(super) fn types(&self) -> &[DataType] {
+        &self.types
     }
 
     pub(super) fn is_keyless(&self) -> bool {
@@ -121,9 +140,8 @@ impl Layout {
     /// The canonical bytes of each row's key, of a batch that has at least the key columns, by name.
     pub(super) fn keys_of(&self, rows: &RecordBatch) -> Result<Vec<Vec<u8>>> {
         let indexes = self.key.iter().map(|&i| {
-            rows.schema_ref()
-                .index_of(&self.columns[i])
-                .map_err(|e| Error::internal("a key column is missing in the changes").caused_by(e))
+            column_like(rows.schema_ref(), &self.columns[i])
+                .ok_or_else(|| Error::internal("a key column is missing in the changes"))
         });
         encoded(rows, &indexes.collect::<Result<Vec<_>>>()?)
     }
@@ -132,6 +150,31 @@ impl Layout {
     pub(super) fn key_columns(&self, batch: &RecordBatch) -> Result<RecordBatch> {
         let columns = batch.project(&self.key);
         columns.map_err(|e| Error::internal("a key column is missing").caused_by(e))
+    }
+}
+
+/// A type that holds the values of both exactly, where a target may keep those of the one in the other and their canonical encodings
+/// differ.
+pub(super) fn common_type(one: &DataType, other: &DataType) -> Option<DataType> {
+    use DataType::{Decimal128, Float32, Float64};
+    /// Digits of an integer of 64 bits.
+    const INTEGER: i16 = 19;
+    let digits = |ty: &DataType| match ty {
+        Decimal128(precision, scale) => Some((i16::from(*precision) - i16::from(*scale), *scale)),
+        ty if ty.is_integer() => Some((INTEGER, 0)),
+        _ => None,
+    };
+    match (one, other) {
+        (Float32, Float64) | (Float64, Float32) => Some(Float64),
+        // They are encoded alike.
+        (one, other) if one.is_integer() && other.is_integer() => None,
+        (Decimal128(_, one), Decimal128(_, other)) if one == other => None,
+        (one, other) => {
+            let ((one, one_scale), (other, other_scale)) = (digits(one)?, digits(other)?);
+            let scale = one_scale.max(other_scale);
+            let fits = one.max(other) + i16::from(scale) <= i16::from(DECIMAL128_MAX_PRECISION);
+            fits.then_some(Decimal128(DECIMAL128_MAX_PRECISION, scale))
+        }
     }
 }
 

@@ -26,45 +26,54 @@ pub(crate) async fn run(parts: &Parts, options: &arguments::Verify, output: Outp
     let tables = parts.select(&options.tables.tables).await?;
     let tables: Vec<Selected> = tables.into_iter().filter(|table| table.entry.enabled).collect();
     let range = range(parts, &tables, options).await?;
-    let found = compare(parts, &tables, range.as_ref(), options.repair).await?;
+    let found = compare(parts, &tables, range.as_ref(), options.repair).await;
     let nothing = |verified: &Verified| verified.differing.iter().all(Differing::is_empty);
-    if !options.repair || found.iter().all(nothing) {
-        let reports = reports(found);
-        return Ok(Answer::new(report::verify(&reports), &reports)?.ending(verdict(&reports)));
+    if !options.repair || found.tables.iter().all(nothing) {
+        let exit = found.exit();
+        let reports = found.reports();
+        return Ok(Answer::new(report::verify(&reports), &reports)?.ending(exit));
     }
-    let routes = repairs(parts, &tables, &found, options.confirm_deletes)?;
+    let routes = repairs(parts, &tables, &found.tables, options.confirm_deletes)?;
     let repair = match run_routes(parts, routes, bars(output)).await {
         RunOutcome::Finished(report) => *report,
         RunOutcome::Busy { holder } => return busy(parts, &holder),
     };
-    let (found, left) = (
-        reports(found),
-        reports(compare(parts, &tables, range.as_ref(), false).await?),
-    );
+    let left = compare(parts, &tables, range.as_ref(), false).await;
+    let exit = match repair.metadata.status.into() {
+        Exit::Success => left.exit(),
+        failed => failed,
+    };
+    let (found, left) = (found.reports(), left.reports());
     let text = format!(
         "{}\nrepair:\n{}\nafterwards:\n{}",
         report::verify(&found),
         report::run(&repair),
         report::verify(&left)
     );
-    let exit = match repair.metadata.status.into() {
-        Exit::Success => verdict(&left),
-        failed => failed,
-    };
     let json = serde_json::json!({ "found": found, "repair": repair, "left": left });
     Ok(Answer::new(text, &json)?.ending(exit))
 }
 
-fn verdict(reports: &[VerifyReport]) -> Exit {
-    if reports.iter().all(VerifyReport::all_match) {
-        Exit::Success
-    } else {
-        Exit::Different
-    }
+/// What was found, table by table.
+struct Found {
+    tables: Vec<Verified>,
+    /// How the first table failed that could not be compared.
+    failed: Option<Exit>,
 }
 
-fn reports(verified: Vec<Verified>) -> Vec<VerifyReport> {
-    verified.into_iter().map(|verified| verified.report).collect()
+impl Found {
+    fn exit(&self) -> Exit {
+        let all_match = || self.tables.iter().all(|verified| verified.report.all_match());
+        match self.failed {
+            Some(failed) => failed,
+            None if all_match() => Exit::Success,
+            None => Exit::Different,
+        }
+    }
+
+    fn reports(self) -> Vec<VerifyReport> {
+        self.tables.into_iter().map(|verified| verified.report).collect()
+    }
 }
 
 /// The keys that are compared, if not all.
@@ -89,32 +98,32 @@ async fn range(parts: &Parts, tables: &[Selected], options: &arguments::Verify) 
     key_range(&schema, from, to).map(Some)
 }
 
-async fn compare(
-    parts: &Parts,
-    tables: &[Selected],
-    range: Option<&KeyRange>,
-    for_repair: bool,
-) -> Result<Vec<Verified>> {
+/// Compares each table. One that cannot be compared does not keep the others from it.
+async fn compare(parts: &Parts, tables: &[Selected], range: Option<&KeyRange>, for_repair: bool) -> Found {
     let sides = Sides {
         source: parts.source(tables),
         iceberg: parts.iceberg_source(SnapshotChoice::Current),
         target: parts.target_source(tables),
     };
-    let mut found = Vec::new();
+    let mut found = Found {
+        tables: Vec::new(),
+        failed: None,
+    };
     for table in tables {
-        let verify = Verify {
-            range: range.cloned(),
-            ..sides.of(parts, table).await?
-        };
-        let cancel = CancellationToken::new();
-        let verified = if for_repair {
-            verify.run_for_repair(&cancel).await
-        } else {
-            verify.run(&cancel).await
-        };
-        found.push(verified.map_err(|error| error.with("table", &table.name))?);
+        let verified = sides.compared(parts, table, range, for_repair).await;
+        found.tables.push(verified.unwrap_or_else(|error| {
+            found.failed.get_or_insert(error.kind().into());
+            Verified {
+                report: VerifyReport {
+                    table: table.name.to_string(),
+                    error: Some(report::advised(&error)),
+                    ..VerifyReport::default()
+                },
+                differing: Vec::new(),
+            }
+        }));
     }
-    Ok(found)
+    found
 }
 
 /// Each table's way, of which only the directions are left whose end differs. Each end is repaired from the one before it.
@@ -156,6 +165,24 @@ struct Sides {
 }
 
 impl Sides {
+    async fn compared(
+        &self,
+        parts: &Parts,
+        table: &Selected,
+        range: Option<&KeyRange>,
+        for_repair: bool,
+    ) -> Result<Verified> {
+        let verify = Verify {
+            range: range.cloned(),
+            ..self.of(parts, table).await?
+        };
+        let cancel = CancellationToken::new();
+        match for_repair {
+            true => verify.run_for_repair(&cancel).await,
+            false => verify.run(&cancel).await,
+        }
+    }
+
     /// The comparison of one table: the others with the source, or the target with Iceberg where there is no source.
     async fn of(&self, parts: &Parts, table: &Selected) -> Result<Verify> {
         let mut sides = Vec::new();

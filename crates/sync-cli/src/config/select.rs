@@ -50,11 +50,11 @@ impl Selected {
 }
 
 /// The tables among `existing` that the configuration means and the command line has not left out, in the order of the entries, and of names
-/// where a pattern means several.
+/// where a pattern means several. A table that an entry names is among them whether it exists or not.
 ///
 /// # Errors
 ///
-/// `NotFound` if a table that was named does not exist, or no table is left; `Config` if two tables would be written to one, or differ
+/// `NotFound` if the command line names a table that the configuration does not mean, a name is spelled in another case, or no table is left; `Config` if two tables would be written to one, or differ
 /// only in case where the target cannot tell them apart, or a table would be both read as a source and written to as a target.
 pub(crate) fn select(config: &Config, existing: &Existing, wanted: &[String]) -> Result<Vec<Selected>> {
     let readable: Vec<_> = existing.tables.iter().chain(&existing.by_name).collect();
@@ -62,8 +62,9 @@ pub(crate) fn select(config: &Config, existing: &Existing, wanted: &[String]) ->
     let mut chosen = HashMap::new();
     for (place, entry) in entries().filter(|(_, entry)| !entry.table.contains('*')) {
         let name = TableName::parse(&entry.table, "dbo")?;
-        if !readable.contains(&&name) {
-            return Err(missing(&name, readable));
+        // Whether a table is there at all is its own affair, and not that of the others.
+        if let Some(near) = near(&name, &readable).filter(|near| **near != name) {
+            return Err(missing(&name).hint(format!("did you mean {near}?")));
         }
         if chosen.insert(name, place).is_some() {
             return Err(
@@ -114,9 +115,12 @@ fn narrow(selected: Vec<Selected>, wanted: &[String]) -> Result<Vec<Selected>> {
         .iter()
         .map(|text| TableName::parse(text, "dbo"))
         .collect::<Result<_>>()?;
-    let known = || selected.iter().map(|table| &table.name);
-    if let Some(unknown) = wanted.iter().find(|name| !known().any(|known| known == *name)) {
-        return Err(missing(unknown, known()));
+    let known: Vec<_> = selected.iter().map(|table| &table.name).collect();
+    if let Some(unknown) = wanted.iter().find(|name| !known.contains(name)) {
+        return Err(match near(unknown, &known) {
+            Some(near) => missing(unknown).hint(format!("did you mean {near}?")),
+            None => missing(unknown),
+        });
     }
     Ok(selected
         .into_iter()
@@ -124,18 +128,23 @@ fn narrow(selected: Vec<Selected>, wanted: &[String]) -> Result<Vec<Selected>> {
         .collect())
 }
 
-fn missing<'a>(name: &TableName, existing: impl IntoIterator<Item = &'a TableName>) -> Error {
-    let error = Error::new(
+fn missing(name: &TableName) -> Error {
+    Error::new(
         ErrorKind::NotFound,
         format!("there is no table {name}, or the login cannot see it"),
-    );
-    match existing
-        .into_iter()
-        .find(|table| table.to_string().eq_ignore_ascii_case(&name.to_string()))
-    {
-        Some(near) => error.hint(format!("did you mean {near}?")),
-        None => error,
-    }
+    )
+}
+
+/// The table of this name, or else one whose name differs in case only.
+fn near<'a>(name: &TableName, tables: &[&'a TableName]) -> Option<&'a TableName> {
+    let same = tables.iter().find(|table| **table == name);
+    let text = name.to_string();
+    let alike = || {
+        tables
+            .iter()
+            .find(|table| table.to_string().eq_ignore_ascii_case(&text))
+    };
+    same.or_else(alike).copied()
 }
 
 /// Two tables must not meet in one, not even on a server that takes `Orders` and `orders` for the same.

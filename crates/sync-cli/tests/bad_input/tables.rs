@@ -136,6 +136,74 @@ fn tables_of_another_sync_are_refused_until_both_are_to_write_to_them() {
 }
 
 #[test]
+fn a_table_that_is_gone_is_its_own_affair() {
+    let world = World::with(CUSTOMERS);
+    world.sql(
+        "shop",
+        "CREATE TABLE dbo.Clients (id int NOT NULL PRIMARY KEY, updated_at datetime2(3) NULL)",
+    );
+    world.configure("- table: dbo.Clients\n- table: dbo.Customers");
+    world.call(&["run"]).expect(exit::SUCCESS, &[]);
+    world.sql(
+        "shop",
+        "DROP TABLE dbo.Clients; INSERT dbo.Customers (id, name, updated_at) VALUES (9, N'Nine', SYSUTCDATETIME())",
+    );
+    let gone = "there is no table dbo.Clients";
+    for command in ["check", "plan", "run"] {
+        world.call(&[command]).expect(exit::FAILURE, &[gone]);
+    }
+    assert_eq!(world.target_rows("dbo.Customers").len(), 3);
+    world.call(&["verify"]).expect(
+        exit::FAILURE,
+        &[
+            "dbo.Clients could not be compared",
+            gone,
+            "not all tables could be compared",
+        ],
+    );
+    world.call(&["verify", "--repair"]).expect(exit::FAILURE, &[gone]);
+    for command in [
+        &["verify", "--table", "dbo.Customers"] as &[&str],
+        &["maintain", "compact"],
+        &["maintain", "expire"],
+        &["status"],
+    ] {
+        world.call(command).expect(exit::SUCCESS, &["dbo.Customers"]);
+    }
+}
+
+/// `run` writes such values exactly, so `verify` must not call them different.
+#[test]
+fn an_adopted_table_is_compared_by_its_values_whatever_its_spelling_and_its_types() {
+    let world = World::with(
+        "CREATE TABLE dbo.Parts (Id int NOT NULL PRIMARY KEY, Weight real NULL, Pieces int NULL, Price decimal(9, 2) NULL);
+         INSERT dbo.Parts VALUES (1, 0.1, 5, 1.5), (2, NULL, NULL, NULL), (3, -2.5, 70000, 0)",
+    );
+    world.sql(
+        "mirror",
+        "CREATE TABLE dbo.Parts (ID int NOT NULL PRIMARY KEY, WEIGHT float NULL, PIECES decimal(12, 3) NULL, PRICE money NULL)",
+    );
+    world.configure("- table: dbo.Parts\n  adopt: true\n  capture: { mode: full }");
+    world.call(&["run"]).expect(exit::SUCCESS, &[]);
+    world
+        .call(&["verify"])
+        .expect(exit::SUCCESS, &["every row matches"]);
+    world.sql(
+        "mirror",
+        "UPDATE dbo.Parts SET WEIGHT = 0.1 WHERE ID = 1; UPDATE dbo.Parts SET PIECES = 70000.001 WHERE ID = 3;
+         INSERT dbo.Parts VALUES (4, NULL, NULL, NULL)",
+    );
+    let differs = ["different {\"Id\":1}", "different {\"Id\":3}", "extra {\"Id\":4}"];
+    world.call(&["verify"]).expect(exit::DIFFERENT, &differs);
+    world
+        .call(&["verify", "--repair", "--confirm-deletes"])
+        .expect(exit::SUCCESS, &[]);
+    world
+        .call(&["verify"])
+        .expect(exit::SUCCESS, &["every row matches"]);
+}
+
+#[test]
 fn a_layout_by_a_column_that_is_not_there_is_refused_before_anything_is_made() {
     let world = World::with(CUSTOMERS);
     world.configure("- table: dbo.Customers\n  layout: { partition: ['day(nope)'] }");
