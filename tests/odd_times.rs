@@ -151,7 +151,7 @@ async fn rows_that_must_not_be_stop_the_table_before_anything_is_applied() {
 
 #[tokio::test]
 async fn a_row_that_comes_late_stops_the_table_until_it_is_let_in() {
-    let mut play = late_by(Late::Fail, 3).await;
+    let play = late_by(Late::Fail, 3).await;
     play.insert(11);
     play.later(5 * SECOND);
     let snapshots = play.world.snapshots(&play.table()).await;
@@ -365,7 +365,7 @@ async fn rows_that_have_no_time_go_whole_among_the_dead_letters_and_come_once_th
 
 #[tokio::test]
 async fn a_row_that_comes_late_is_a_dead_letter_until_it_is_let_in() {
-    let mut play = late_by(Late::DeadLetter, 2).await;
+    let play = late_by(Late::DeadLetter, 2).await;
     // The second run reads it again.
     for (id, new) in [(11, 1), (12, 0)] {
         play.insert(id);
