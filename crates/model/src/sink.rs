@@ -157,6 +157,13 @@ pub enum CommitOutcome {
 /// - **Does not guarantee** that rows keep an order.
 /// - **Failure** of `stage` leaves at most files or staging tables that no reader sees. An `Err` from `commit` means
 ///   that nothing was committed; everything uncertain is [`CommitOutcome::Unknown`].
+/// - **Errors.** [`Config`](crate::ErrorKind::Config) for a table of somebody else, [`SchemaMismatch`](crate::ErrorKind::SchemaMismatch) for one
+///   that does not fit, [`Data`](crate::ErrorKind::Data) for a value that it cannot hold exactly, [`Gap`](crate::ErrorKind::Gap) for
+///   one that is not the one of the mark; [`Transient`](crate::ErrorKind::Transient) and [`Unavailable`](crate::ErrorKind::Unavailable) where
+///   the same call may succeed later.
+/// - **Cancel safety.** Every call may be dropped. `prepare` then leaves the table as it was or ready, and is repeated; `stage` and `discard`
+///   leave what no reader sees, until maintenance or the end of the session removes it; `commit` is then
+///   [`CommitOutcome::Unknown`].
 /// - Each key is at most once among the staged rows of a commit.
 #[async_trait]
 pub trait ChangeSink: Send + Sync {

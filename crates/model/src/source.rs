@@ -159,8 +159,12 @@ pub enum Selection {
 ///   some moment after that cut.
 /// - **Does not guarantee** that a change is delivered once: a window is read again and marked
 ///   [`Presence::PerhapsIdentical`](crate::Presence::PerhapsIdentical). Nor that deletes are seen, see [`Tracking`].
-/// - **Failure** leaves nothing behind: every call may be repeated. Dropping a stream or a future gives up its
-///   connection and whatever the server holds for it.
+/// - **Errors.** [`NotFound`](crate::ErrorKind::NotFound) for a table that is not there, [`Denied`](crate::ErrorKind::Denied) with the right that is
+///   missing, [`Unsupported`](crate::ErrorKind::Unsupported) for what this source cannot do, [`Gap`](crate::ErrorKind::Gap) where history
+///   was lost while it was read; [`Transient`](crate::ErrorKind::Transient) and [`Unavailable`](crate::ErrorKind::Unavailable) where the same call
+///   may succeed later. A stream ends with its first error.
+/// - **Cancel safety.** Nothing is left behind, by a failure or by a call or a stream that is dropped: its connection is given up, and
+///   with it whatever the server holds for it. Every call may be repeated.
 #[async_trait]
 pub trait ChangeSource: Send + Sync {
     /// Looks at a table: shape, tracking and findings. Nothing is changed.

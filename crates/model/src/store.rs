@@ -90,7 +90,10 @@ pub enum LeaseOutcome {
 ///   the same version one wins.
 /// - **Does not guarantee** that the lease excludes anybody: it is for liveness. Safety is the target's compare of mark
 ///   and epoch.
-/// - **Failure** leaves the old state or the new one.
+/// - **Errors.** [`Unavailable`](crate::ErrorKind::Unavailable) or [`Denied`](crate::ErrorKind::Denied) where the store cannot be reached or used; what is
+///   damaged is [`Loaded::Damaged`] and no error.
+/// - **Cancel safety.** A failed or dropped `save` leaves the old state or the new one, and nobody knows which; the next `load` tells. A
+///   dropped `lease` holds nothing.
 #[async_trait]
 pub trait StateStore: Send + Sync {
     /// The newest state of a sync.
