@@ -118,7 +118,7 @@ fn dead_letters(plan: &TablePlan) -> Option<Finding> {
             "`window` names `dead_letter`, and such letters have columns like {taken:?} of their own"
         ),
         remedy: Some(format!(
-            "columns: {{ exclude: [{taken}] }}   # or choose another policy"
+            "capture: {{ columns: {{ exclude: [{taken}] }} }}   # or choose another policy"
         )),
     })
 }
@@ -179,7 +179,7 @@ async fn complete(connection: &mut Connection, plan: &TablePlan) -> Result<Vec<F
                 severity: Severity::Error,
                 message,
                 remedy: Some(
-                    "tracking: { column: …, clock: local, zone: <the server's> }   # or leave out the zone"
+                    "capture: { tracking: { column: …, clock: local, zone: <the server's> } }   # or leave out the zone"
                         .into(),
                 ),
             }
@@ -224,7 +224,10 @@ fn shape(plan: &TablePlan) -> Vec<Finding> {
                 "column {} is under Always Encrypted, and only its ciphertext could be read",
                 column.name
             ),
-            Some(format!("columns: {{ exclude: [{}] }}", column.name)),
+            Some(format!(
+                "capture: {{ columns: {{ exclude: [{}] }} }}",
+                column.name
+            )),
         );
     }
     if table.row_level_security {
