@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use model::{Error, ErrorKind, Result, TableName};
+use sqlserver_client::no_such_table;
 
 use super::{Config, Table};
 
@@ -124,10 +125,7 @@ fn narrow(selected: Vec<Selected>, wanted: &[String]) -> Result<Vec<Selected>> {
 }
 
 fn missing<'a>(name: &TableName, existing: impl IntoIterator<Item = &'a TableName>) -> Error {
-    let error = Error::new(
-        ErrorKind::NotFound,
-        format!("there is no table {name}, or the login cannot see it"),
-    );
+    let error = no_such_table(name);
     match existing
         .into_iter()
         .find(|table| table.to_string().eq_ignore_ascii_case(&name.to_string()))
