@@ -15,17 +15,22 @@ use super::Config;
 /// `Config` if the file is missing, is not YAML, has an unknown key or a value of the wrong type, names an environment variable that
 /// is not set, or breaks a rule.
 pub fn load(path: &Path) -> Result<Config> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        Error::new(ErrorKind::Config, "cannot read the configuration file")
-            .with("file", path.display())
-            .caused_by(error)
-            .hint("name it with --config, or write one with `sync-cli init`")
-    })?;
+    let text = read(path)?;
     let config = parse(&text, std::env::vars()).map_err(|error| error.with("file", path.display()))?;
     config
         .validate()
         .map_err(|error| error.with("file", path.display()))?;
     Ok(config)
+}
+
+/// The text of the file.
+pub(super) fn read(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).map_err(|error| {
+        Error::new(ErrorKind::Config, "cannot read the configuration file")
+            .with("file", path.display())
+            .caused_by(error)
+            .hint("name it with --config, or write one with `sync-cli init`")
+    })
 }
 
 /// Reads the configuration in `text`, with these environment variables.

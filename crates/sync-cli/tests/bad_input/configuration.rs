@@ -86,6 +86,69 @@ fn nothing_is_verified_where_nothing_is_meant() {
 }
 
 #[test]
+fn a_secret_that_is_written_in_the_file_is_a_warning_of_check() {
+    let world = World::with(CUSTOMERS);
+    let password = world.emulator.password();
+    let check = || {
+        let mut command = world.command(&["check"]);
+        let ended = Ended::new(&command.env("SOURCE_PASSWORD", password).output().unwrap());
+        ended.expect(exit::SUCCESS, &[]).never_says(password);
+        ended
+    };
+    world.configure(ONLY_CUSTOMERS);
+    #[cfg(unix)]
+    for (mode, others) in [(0o600, false), (0o640, true), (0o604, true)] {
+        use std::os::unix::fs::PermissionsExt;
+
+        let permissions = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(world.path("sync.yaml"), permissions).unwrap();
+        let told = check().text.contains("other users of this machine can read");
+        assert_eq!(told, others, "{mode:o}");
+    }
+    check().expect(
+        exit::SUCCESS,
+        &[
+            "! configuration: `source.sqlserver.password` is written in",
+            "sync.yaml",
+            "use `${SOURCE_PASSWORD}`",
+            "use `${TARGET_PASSWORD}`",
+        ],
+    );
+    let literal = format!("password: {password}");
+    world.configure_but(ONLY_CUSTOMERS, &[(&literal, "password: ${SOURCE_PASSWORD}")]);
+    check().never_says("configuration:");
+}
+
+#[test]
+fn what_is_not_found_is_told_with_where_to_look() {
+    let world = World::with(CUSTOMERS);
+    world.configure(ONLY_CUSTOMERS);
+    world.call(&["run"]).expect(exit::SUCCESS, &[]);
+    for (command, advice) in [
+        (
+            ["inspect", "dbo.Customers", "--snapshot", "nope"],
+            "`sync-cli snapshots` lists what there is",
+        ),
+        (
+            ["state", "reset", "-t", "dbo.Nope"],
+            "`sync-cli state show` lists what it holds",
+        ),
+        (
+            ["status", "-t", "dbo.Nope", "-v"],
+            "check the name and that the login can see it",
+        ),
+    ] {
+        world.call(&command).expect(exit::FAILURE, &[advice]);
+    }
+    world.configure("- table: dbo.Customers\n  capture: { where: nope = 1 }");
+    for command in ["check", "run"] {
+        world
+            .call(&[command])
+            .expect(exit::FAILURE, &["207", "correct `capture.where`"]);
+    }
+}
+
+#[test]
 fn a_missing_file_is_told_with_the_way_to_one() {
     let world = World::with(CUSTOMERS);
     world
