@@ -256,14 +256,14 @@ fn choice(column: &ColumnFacts, kind: TrackingKind, reason: String) -> TrackingC
         TrackingKind::Id => find(
             Severity::Note,
             format!("by {name} only new rows are seen: neither updates, deletes nor changed keys"),
-            "set `tracking` to a column that every update sets, or `mode: full`",
+            "set `capture.tracking.column` to a column that every update sets, or `capture.mode` to `full`",
         ),
     }
     if column.nullable && kind != TrackingKind::RowVersion {
         find(
             Severity::Warning,
             format!("{name} may be NULL: rows without a value are read on every run"),
-            "give every row a value and make the column NOT NULL, or name another column: tracking: { column: …, also: [created_at] }",
+            "give every row a value and make the column NOT NULL, or name another column: capture: { tracking: { column: …, also: [created_at] } }",
         );
     }
     if let ColumnKind::DateTime { grain } = column.kind

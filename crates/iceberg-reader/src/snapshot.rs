@@ -67,7 +67,8 @@ impl SnapshotChoice {
                 None => Err(
                     Error::new(ErrorKind::NotFound, "the table has no such tag or branch")
                         .with("table", table.name())
-                        .with("name", name),
+                        .with("name", name)
+                        .hint("`sync-cli snapshots` lists what there is"),
                 ),
             },
         }

@@ -72,9 +72,7 @@ impl ErrorKind {
     pub fn advice(self) -> &'static str {
         match self {
             Self::Config => "correct the configuration; `sync-cli config schema` has every key",
-            Self::NotFound => {
-                "check the name and that the login can see it; `sync-cli tables` lists what it sees"
-            }
+            Self::NotFound => "check the name",
             Self::Denied => "grant what is missing; `sync-cli check` prints the T-SQL",
             Self::Unsupported => "exclude the column or table, or use a server that supports it",
             Self::Refused => {

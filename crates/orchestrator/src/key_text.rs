@@ -89,7 +89,7 @@ fn key_of(schema: &TableSchema, text: &str) -> Result<RecordBatch> {
 #[cfg(test)]
 mod tests {
     use arrow_array::{BinaryArray, Date32Array, Int64Array, TimestampMicrosecondArray};
-    use arrow_schema::Field;
+    use arrow_schema::{Field, TimeUnit};
 
     use super::*;
 
@@ -122,6 +122,28 @@ mod tests {
                 .ok()
                 .map(|range| key_text(range.from().unwrap(), 0).unwrap());
             assert_eq!(found.as_deref(), shown, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_range_that_begins_above_its_end_is_refused() {
+        for (key, from, to) in [
+            (DataType::Int64, "5", "1"),
+            (DataType::Int32, "-1", "-5"),
+            (DataType::Date32, "2026-11-21", "2026-11-20"),
+            (DataType::Decimal128(38, 2), "1.51", "1.50"),
+            (
+                DataType::Timestamp(TimeUnit::Microsecond, None),
+                "2026-11-21T00:00:01",
+                "2026-11-21T00:00:00",
+            ),
+        ] {
+            let schema = Arc::new(Schema::new(vec![Field::new("key", key, false)]));
+            let schema = TableSchema::new(schema, vec![0], vec![None]).unwrap();
+            let error = key_range(&schema, Some(from), Some(to)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config);
+            assert!(error.message().contains("above its end"), "{error}");
+            assert!(key_range(&schema, Some(to), Some(from)).is_ok(), "{to} to {from}");
         }
     }
 

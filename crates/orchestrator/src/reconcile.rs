@@ -202,7 +202,7 @@ impl Runner {
             ];
             for (rows, what, mends) in left.into_iter().filter(|(rows, ..)| *rows > 0) {
                 outcome.warnings.push(format!(
-                    "{rows} {what}; `reconcile: {{ what: all }}` or `sync-cli verify --repair` {mends} them"
+                    "{rows} {what}; `what: all` in `reconcile` or `sync-cli verify --repair` {mends} them"
                 ));
             }
         }

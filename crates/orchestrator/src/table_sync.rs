@@ -365,7 +365,7 @@ impl<'a> TableRun<'a> {
             "a full copy would remove the rows that are gone from the source and are kept by policy",
         )
         .with("table", &self.sync.source_table)
-        .hint("set `deletes: { hard: apply }` for this run if they may go; `sync-cli verify --repair` leaves them")
+        .hint("set `capture: { deletes: { hard: apply } }` for this run if they may go; `sync-cli verify --repair` leaves them")
     }
 
     fn keyless(&self) -> Error {
@@ -375,7 +375,7 @@ impl<'a> TableRun<'a> {
         )
         .with("table", &self.sync.source_table)
         .hint(
-            "choose one: `sync-cli run --full` replaces the copy in one commit; `mode: full` does so in every run; \
+            "choose one: `sync-cli run --full` replaces the copy in one commit; `capture: { mode: full }` does so in every run; \
              a primary key or a unique index over NOT NULL columns makes increments possible",
         )
     }

@@ -13,6 +13,7 @@ use model::{Error, ErrorKind, Result, TableName};
 
 pub use table::TableShape;
 
+use crate::tds::LOOK_FOR_TABLE;
 use crate::{Capabilities, Connection, DatabaseInfo, Param, Row, TableInfo};
 
 /// A right that can be asked for.
@@ -147,12 +148,7 @@ ORDER BY s.name, o.name";
     ///
     /// `NotFound` if it does not exist or the login cannot see it; else as [`Connection::query`].
     pub async fn table_info(&mut self, name: &TableName) -> Result<TableInfo> {
-        self.find_table(name).await?.ok_or_else(|| {
-            Error::new(
-                ErrorKind::NotFound,
-                format!("there is no table {name}, or the login cannot see it"),
-            )
-        })
+        self.find_table(name).await?.ok_or_else(|| no_such_table(name))
     }
 
     /// What values for a table depend on; that of no table if it does not exist or the login cannot see it.
@@ -279,6 +275,15 @@ OUTPUT $action INTO @done; SELECT COUNT(*) AS n FROM @done";
             Err(error) => Err(error),
         }
     }
+}
+
+/// That a table cannot be found.
+pub fn no_such_table(name: &TableName) -> Error {
+    Error::new(
+        ErrorKind::NotFound,
+        format!("there is no table {name}, or the login cannot see it"),
+    )
+    .hint(LOOK_FOR_TABLE)
 }
 
 fn is_missing(error: &Error) -> bool {

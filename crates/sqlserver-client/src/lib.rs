@@ -62,7 +62,7 @@ mod writers;
 pub use arrow_rows::ArrowRows;
 pub use bound::{KeyColumn, bound_from_values, values_from_bound};
 pub use bulk::BulkColumn;
-pub use catalog::{Permission, TableShape, TableSummary};
+pub use catalog::{Permission, TableShape, TableSummary, no_such_table};
 pub use connection::{CommitEnd, Connection, Isolation, Param};
 pub use lsn::Lsn;
 pub use model::Secret;

@@ -154,7 +154,7 @@ impl TypePolicy {
     ///
     /// # Errors
     ///
-    /// `Unsupported` if it loses something that is not allowed; the hint holds the YAML that allows it.
+    /// `Unsupported` if it loses something that is not allowed; the hint holds the section that allows it.
     pub fn check(&self, column: &str, ty: SqlType) -> Result<()> {
         let refused: Vec<_> = ty
             .losses()
@@ -173,7 +173,7 @@ impl TypePolicy {
             ),
         )
         .hint(format!(
-            "accept it in the configuration, or exclude the column:\ntypes:\n  allow_loss: [{}]",
+            "accept it by `capture: {{ types: {{ allow_loss: [{}] }} }}`, or exclude the column",
             names.join(", ")
         )))
     }

@@ -70,7 +70,7 @@ async fn create(connection: &mut Connection, prepare: &Prepare, prepared: &mut P
         ));
     }
     if !prepare.create {
-        return Err(missing().hint("create it, or set `create: true`"));
+        return Err(missing().hint("create it, or set `Prepare::create`"));
     }
     let columns = ddl::column_definitions(&prepare.schema)?;
     let statements = [
@@ -182,7 +182,7 @@ async fn check_first_use(
             ErrorKind::Config,
             format!("the table {} holds rows that a mirror would not have", info.name),
         )
-        .hint("run once with `--full`, which replaces them in one commit, or use `strategy: upsert`, which keeps them"));
+        .hint("run once with `--full`, which replaces them in one commit, or use `apply: { strategy: upsert }`, which keeps them"));
     }
     Ok(())
 }

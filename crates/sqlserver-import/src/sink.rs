@@ -101,7 +101,7 @@ impl SqlServerSink {
                 ErrorKind::Unsupported,
                 format!("MERGE cannot be used on {}", session.target.table),
             )
-            .hint("set `statement: auto`: the server lacks MERGE, or the table has a filtered index or an indexed view")),
+            .hint("set `apply: { statement: auto }`: the server lacks MERGE, or the table has a filtered index or an indexed view")),
             (_, merges) => Ok(merges),
         }
     }

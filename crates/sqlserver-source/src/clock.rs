@@ -97,7 +97,7 @@ impl ColumnClock {
             severity: Severity::Warning,
             message: format!("{column} is taken to hold {says}, and its default is {default}"),
             remedy: Some(
-                "tracking: { column: …, clock: … }   # as the default has it, or another default".into(),
+                "capture: { tracking: { column: …, clock: utc } }   # or local, as the default has it; or another default".into(),
             ),
         })
     }
@@ -151,7 +151,7 @@ impl ColumnClock {
                 format!(
                     "{column} holds local time: the hour that is repeated in autumn is read again if a run saw the time before it"
                 ),
-                "tracking: { column: …, clock: local, zone: <the server's> }   # or set the column by SYSUTCDATETIME()",
+                "capture: { tracking: { column: …, clock: local, zone: <the server's> } }   # or set the column by SYSUTCDATETIME()",
             ),
             Self::Unknown => (
                 Severity::Warning,
@@ -159,7 +159,7 @@ impl ColumnClock {
                     "nothing says whether {column} holds local time or UTC: the earlier of the server's two clocks is used, and \
                      changes may be seen later by the difference"
                 ),
-                "tracking: { column: …, clock: utc }   # or local, or zone: <where applications set it>",
+                "capture: { tracking: { column: …, clock: utc } }   # or local, or zone: <where applications set it>",
             ),
         };
         Some(Finding {

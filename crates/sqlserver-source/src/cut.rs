@@ -155,7 +155,7 @@ fn widened(window: &WindowOptions, late: Duration, tolerance: Duration) -> Optio
     (seconds > f64::from(window.tolerance_seconds)).then(|| {
         format!(
             "rows have come late, or the server's clock has gone back, by up to {:.1} s, so the tolerance is {seconds} s (at most {most} s); \
-             set `window: {{ tolerance_seconds: {seconds} }}` if that is to be expected",
+             set `capture: {{ window: {{ tolerance_seconds: {seconds} }} }}` if that is to be expected",
             late.as_secs_f64()
         )
     })

@@ -6,7 +6,7 @@ use sqlserver_client::{ColumnInfo, Connection, Permission, quote};
 
 use crate::clock::{ColumnClock, ServerClock};
 use crate::cut::writers_of;
-use crate::options::{DeleteOptions, HardDeletes, Late};
+use crate::options::{DeleteOptions, HardDeletes, Late, Mode};
 use crate::plan::TablePlan;
 use crate::tracker::Tracker;
 use crate::trigger_objects::{self, Objects};
@@ -60,18 +60,23 @@ async fn readable(connection: &mut Connection, plan: &TablePlan) -> Result<Optio
         Ok(_) => Ok(None),
         Err(error) if matches!(error.kind(), ErrorKind::Transient | ErrorKind::Unavailable) => Err(error),
         Err(error) => {
-            let filter = plan.options.filter.as_ref().map(|_| "`where`");
-            let deletes = (plan.options.deletes != DeleteOptions::default()).then_some("`deletes`");
+            let filter = plan.options.filter.as_ref().map(|_| "`capture.where`");
+            let deletes = (plan.options.deletes != DeleteOptions::default()).then_some("`capture.deletes`");
             let configured: Vec<_> = filter.into_iter().chain(deletes).collect();
-            let with = if configured.is_empty() {
-                String::new()
-            } else {
-                format!(" with the configured {}", configured.join(" and "))
+            let configured = configured.join(" and ");
+            let with = match configured.is_empty() {
+                true => String::new(),
+                false => format!(" with {configured}"),
+            };
+            // The table and its columns come from the catalog, so what the server does not know is not theirs.
+            let remedy = match error.kind() {
+                ErrorKind::NotFound if !configured.is_empty() => format!("correct {configured}"),
+                _ => error.advice().to_owned(),
             };
             Ok(Some(Finding {
                 severity: Severity::Error,
                 message: format!("rows cannot be read{with}: {error}"),
-                remedy: Some(error.advice().to_owned()),
+                remedy: Some(remedy),
             }))
         }
     }
@@ -118,7 +123,7 @@ fn dead_letters(plan: &TablePlan) -> Option<Finding> {
             "`window` names `dead_letter`, and such letters have columns like {taken:?} of their own"
         ),
         remedy: Some(format!(
-            "columns: {{ exclude: [{taken}] }}   # or choose another policy"
+            "capture: {{ columns: {{ exclude: [{taken}] }} }}   # or choose another policy"
         )),
     })
 }
@@ -179,7 +184,7 @@ async fn complete(connection: &mut Connection, plan: &TablePlan) -> Result<Vec<F
                 severity: Severity::Error,
                 message,
                 remedy: Some(
-                    "tracking: { column: …, clock: local, zone: <the server's> }   # or leave out the zone"
+                    "capture: { tracking: { column: …, clock: local, zone: <the server's> } }   # or leave out the zone"
                         .into(),
                 ),
             }
@@ -224,7 +229,10 @@ fn shape(plan: &TablePlan) -> Vec<Finding> {
                 "column {} is under Always Encrypted, and only its ciphertext could be read",
                 column.name
             ),
-            Some(format!("columns: {{ exclude: [{}] }}", column.name)),
+            Some(format!(
+                "capture: {{ columns: {{ exclude: [{}] }} }}",
+                column.name
+            )),
         );
     }
     if table.row_level_security {
@@ -234,7 +242,13 @@ fn shape(plan: &TablePlan) -> Vec<Finding> {
             Some("exempt the login in the policy's predicate".into()),
         );
     }
-    if !plan.schema.has_key() {
+    if !plan.schema.has_key() && plan.options.mode == Mode::Full {
+        find(
+            Severity::Note,
+            "the table has no key, and is replaced whole by each run".into(),
+            None,
+        );
+    } else if !plan.schema.has_key() {
         find(
             Severity::Warning,
             "the table has no key: the first run copies it, a later one can only replace it whole".into(),

@@ -104,7 +104,7 @@ impl Token<'_> {
 
 fn wrong(why: impl std::fmt::Display) -> Error {
     Error::new(ErrorKind::Config, format!("`capture.query` {why}")).hint(
-        "for example: query: SELECT id, changed_at FROM dbo.Orders WHERE changed_at >= :last_sync AND changed_at < :this_sync",
+        "for example `capture.query: SELECT id, changed_at FROM dbo.Orders WHERE changed_at >= :last_sync AND changed_at < :this_sync`",
     )
 }
 

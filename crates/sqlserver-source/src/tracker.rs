@@ -245,7 +245,7 @@ fn by_column(seen: &Seen<'_>, options: &CaptureOptions) -> Result<Tracked> {
                 severity: Severity::Note,
                 message: "the table has no rowversion, no date-time column is named like an update, and the key is no identity"
                     .into(),
-                remedy: Some("name the column: tracking: { column: … }".into()),
+                remedy: Some("name the column: capture: { tracking: { column: … } }".into()),
             }],
         )),
     }

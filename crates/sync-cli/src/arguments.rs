@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+/// What stands behind a command's own options in its help.
+const GLOBAL: &str = "Global options";
+
 /// Keeps SQL Server databases and Apache Iceberg tables equal, in both directions, and proves it.
 #[derive(Debug, Parser)]
 #[command(name = "sync-cli", version, about, max_term_width = 110)]
@@ -14,6 +17,7 @@ pub struct Arguments {
         short,
         long,
         global = true,
+        help_heading = GLOBAL,
         env = "SYNC_CONFIG",
         default_value = "sync.yaml",
         value_name = "FILE"
@@ -21,11 +25,11 @@ pub struct Arguments {
     pub config: PathBuf,
 
     /// How results are printed.
-    #[arg(short, long, global = true, value_enum, default_value_t = Output::Human)]
+    #[arg(short, long, global = true, help_heading = GLOBAL, value_enum, default_value_t = Output::Human)]
     pub output: Output,
 
     /// Log more: -v for steps, -vv for every statement. Overridden by RUST_LOG.
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    #[arg(short, long, global = true, help_heading = GLOBAL, action = clap::ArgAction::Count)]
     pub verbose: u8,
 
     /// What to do.
@@ -176,11 +180,14 @@ pub struct Init {
     #[arg(long, default_value = "SOURCE_PASSWORD", value_name = "VARIABLE")]
     pub password_env: String,
     /// Accept any server certificate.
-    #[arg(long, conflicts_with = "server_certificate")]
+    #[arg(long, conflicts_with_all = ["server_certificate", "host_name_in_certificate"])]
     pub trust_server_certificate: bool,
     /// The server's own certificate (PEM or DER), accepted instead of one that an authority vouches for.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "host_name_in_certificate")]
     pub server_certificate: Option<PathBuf>,
+    /// The name in the server's certificate, where it differs from the host.
+    #[arg(long, value_name = "NAME")]
+    pub host_name_in_certificate: Option<String>,
     /// Where the Iceberg tables will be.
     #[arg(long, default_value = "warehouse", value_name = "DIRECTORY")]
     pub warehouse: PathBuf,
@@ -240,4 +247,29 @@ pub enum ConfigCommand {
     Schema,
     /// An example to begin with.
     Example,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn global_options_stand_behind_those_of_the_command() {
+        fn check(command: &clap::Command) {
+            let help = command.clone().render_long_help().to_string();
+            let (own, global) = help.split_once(GLOBAL).expect("every command has them");
+            for option in ["--config <FILE>", "--output <OUTPUT>", "--verbose"] {
+                assert!(!own.contains(option) && global.contains(option), "{help}");
+            }
+            command
+                .get_subcommands()
+                .filter(|sub| sub.get_name() != "help")
+                .for_each(check);
+        }
+        let mut command = Arguments::command();
+        command.build();
+        check(&command);
+    }
 }

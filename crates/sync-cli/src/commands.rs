@@ -98,7 +98,7 @@ pub(crate) async fn dispatch(arguments: &Arguments) -> Result<Answer> {
     }
     let parts = Parts::new(config::load(&arguments.config)?)?;
     match &arguments.command {
-        Command::Check(tables) => check::run(&parts, tables).await,
+        Command::Check(tables) => check::run(&parts, &arguments.config, tables).await,
         Command::Plan(tables) => plan::run(&parts, tables).await,
         Command::Run(options) => run::run(&parts, options, arguments.output).await,
         Command::Status(tables) => status::run(&parts, tables).await,

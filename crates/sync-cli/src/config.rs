@@ -7,6 +7,7 @@ mod iceberg;
 mod load;
 mod observability;
 mod period;
+mod secrets;
 mod select;
 mod size;
 
@@ -25,6 +26,7 @@ pub use iceberg::{Expiry, Filesystem, Iceberg};
 pub use load::load;
 pub use observability::Observability;
 pub use period::Period;
+pub(crate) use secrets::written_secrets;
 pub(crate) use select::{Existing, Selected, select};
 pub use size::Size;
 

@@ -6,7 +6,8 @@ use iceberg_reader::{IcebergSource, SnapshotChoice};
 use iceberg_table::Catalog;
 use iceberg_writer::{IcebergSink, SchemaPolicy, TableOptions};
 use model::{
-    ChangeSink, ChangeSource, Clock, Ids, RandomIds, Result, StateStore, SyncId, SystemClock, TableName,
+    ChangeSink, ChangeSource, Clock, Error, ErrorKind, Ids, RandomIds, Result, StateStore, SyncId,
+    SystemClock, TableName,
 };
 use sqlserver_client::{ConnectOptions, Connection};
 use sqlserver_import::SqlServerSink;
@@ -133,6 +134,23 @@ impl Parts {
     /// The tables that the configuration means, narrowed to those that were named.
     pub(crate) async fn select(&self, wanted: &[String]) -> Result<Vec<Selected>> {
         select(&self.config, &self.existing_tables().await?, wanted)
+    }
+
+    /// Those of them that are enabled.
+    ///
+    /// # Errors
+    ///
+    /// `Config` if there are none.
+    pub(crate) async fn select_enabled(&self, wanted: &[String]) -> Result<Vec<Selected>> {
+        let mut tables = self.select(wanted).await?;
+        tables.retain(|table| table.entry.enabled);
+        if tables.is_empty() {
+            return Err(
+                Error::new(ErrorKind::Config, "every table that was meant is disabled")
+                    .hint("set `enabled: true`"),
+            );
+        }
+        Ok(tables)
     }
 
     /// The source database; `None` if the sync starts in Iceberg.

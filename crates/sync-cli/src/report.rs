@@ -128,8 +128,8 @@ pub(crate) fn status(status: RunStatus) -> &'static str {
     }
 }
 
-/// A verification: counts per table and side, then the keys.
-pub(crate) fn verify(reports: &[VerifyReport]) -> String {
+/// A verification of all keys or of a range: counts per table and side, then the keys.
+pub(crate) fn verify(reports: &[VerifyReport], in_range: bool) -> String {
     let mut table = TextTable::new(&[
         "table",
         "compared",
@@ -171,12 +171,14 @@ pub(crate) fn verify(reports: &[VerifyReport]) -> String {
             keys.push_str(&format!("{} could not be compared: {error}\n", report.table));
         }
     }
-    let verdict = if reports.iter().all(VerifyReport::all_match) {
-        "every row matches"
-    } else if reports.iter().any(|report| report.error.is_some()) {
-        "not all tables could be compared"
-    } else {
-        "there are differences"
+    let mut sides = reports.iter().flat_map(|report| &report.columns);
+    let failed = reports.iter().any(|report| report.error.is_some());
+    let verdict = match reports.iter().all(VerifyReport::all_match) {
+        false if failed => "not all tables could be compared",
+        false => "there are differences",
+        true if sides.any(|side| side.rows + side.rows_here > 0) => "every row matches",
+        true if in_range => "no row was compared: nothing is in this range",
+        true => "there are no rows",
     };
     format!("{table}\n{keys}{verdict}\n")
 }
@@ -238,13 +240,35 @@ mod tests {
             columns: vec![column],
             error: None,
         };
-        let text = verify(&[report]);
+        let text = verify(&[report], false);
         assert!(
             text.contains("dbo.T (source = iceberg): extra {\"id\":3}"),
             "{text}"
         );
         assert!(text.ends_with("there are differences\n"), "{text}");
-        assert!(verify(&[]).ends_with("every row matches\n"));
+    }
+
+    #[test]
+    fn a_verification_says_whether_there_was_anything_to_match() {
+        for (rows, in_range, verdict) in [
+            (2, false, "every row matches\n"),
+            (2, true, "every row matches\n"),
+            (0, true, "no row was compared: nothing is in this range\n"),
+            (0, false, "there are no rows\n"),
+        ] {
+            let column = VerifyColumn {
+                rows,
+                rows_here: rows,
+                matched: rows,
+                ..VerifyColumn::default()
+            };
+            let report = VerifyReport {
+                columns: vec![column],
+                ..VerifyReport::default()
+            };
+            let text = verify(&[report], in_range);
+            assert!(text.ends_with(verdict), "{text}");
+        }
     }
 
     #[test]

@@ -196,10 +196,10 @@ const SMALL: &str = "\
 sync: s
 source:
   sqlserver:
+    password: hunter2
     host: h
     database: d
     user: u
-    password: hunter2
 iceberg:
   filesystem:
     warehouse: /w
@@ -223,9 +223,13 @@ fn a_mistake_is_named_with_its_line_and_never_with_the_password() {
         (
             "    host: h",
             "    hots: h",
-            vec!["line 4", "did you mean `host`?"],
+            vec!["line 5", "did you mean `host`?"],
         ),
-        ("    host: h", "    host: h\n    port: many", vec!["line 5"]),
+        (
+            "    host: h",
+            "    host: h\n    port: many",
+            vec!["line 6", "u16"],
+        ),
         (
             "  filesystem:",
             "  filesytem:",
@@ -234,7 +238,10 @@ fn a_mistake_is_named_with_its_line_and_never_with_the_password() {
         (
             "    user: u",
             "    user: ${NO_SUCH_VARIABLE_HERE}",
-            vec!["NO_SUCH_VARIABLE_HERE"],
+            vec![
+                "the environment variable NO_SUCH_VARIABLE_HERE is not set (line 7)",
+                "export it, or write `${NO_SUCH_VARIABLE_HERE:-default}`",
+            ],
         ),
         (
             "    user: u",
@@ -280,9 +287,12 @@ fn a_mistake_is_named_with_its_line_and_never_with_the_password() {
         ),
         ("    host: h", "    host: ''", vec!["`host`"]),
     ] {
-        let error = load(&SMALL.replace(from, to)).expect_err(to);
-        assert!(expected.iter().all(|part| error.contains(part)), "{to}: {error}");
-        assert!(!error.contains("hunter2"), "{error}");
+        for password in ["hunter2", "${NO_SUCH_VARIABLE:-hunter2}"] {
+            let text = SMALL.replace("password: hunter2", &format!("password: {password}"));
+            let error = load(&text.replace(from, to)).expect_err(to);
+            assert!(expected.iter().all(|part| error.contains(part)), "{to}: {error}");
+            assert!(!error.contains("hunter2"), "{error}");
+        }
     }
 }
 

@@ -301,7 +301,7 @@ impl TableRun<'_> {
         self.discard(staged).await;
         self.refused(
             first.unwrap_or_default(),
-            "look at the rows that the report names; `sync-cli verify --repair` lets them in, and so does `window: { late: accept }`",
+            "look at the rows that the report names; `sync-cli verify --repair` lets them in, and so does `capture: { window: { late: accept } }`",
         )
     }
 

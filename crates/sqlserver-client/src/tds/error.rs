@@ -60,9 +60,12 @@ impl LinkError {
             | TdsError::NoServerCertificate => certificate(self.0),
             TdsError::CertificateNotFound { .. }
             | TdsError::InvalidCertificateFormat { .. }
-            | TdsError::CertificateFileIoError { .. } => {
-                Error::new(ErrorKind::Config, "`server_certificate` cannot be used").caused_by(self.0)
-            }
+            | TdsError::CertificateFileIoError { .. } => Error::new(
+                ErrorKind::Config,
+                "the server's certificate cannot be read from its file",
+            )
+            .hint("check the file that `server_certificate` names: PEM or DER")
+            .caused_by(self.0),
             TdsError::TimeoutError(_) => Error::new(
                 ErrorKind::Unavailable,
                 "the server did not answer within `connect_timeout_seconds`",
@@ -113,6 +116,10 @@ fn certificate(source: TdsError) -> Error {
         .caused_by(source)
 }
 
+/// What to do about a table that is not there.
+pub(crate) const LOOK_FOR_TABLE: &str =
+    "check the name and that the login can see it; `sync-cli tables` lists what it sees";
+
 fn from_login(errors: &[SqlErrorInfo]) -> Error {
     let Some(first) = errors.first() else {
         return Error::new(
@@ -152,9 +159,7 @@ fn from_server(errors: &[SqlErrorInfo]) -> Error {
             Some(grant) => error.hint(grant),
             None => error,
         },
-        208 | 207 => {
-            error.hint("check the name and that the login can see it; `sync-cli tables` lists what it sees")
-        }
+        208 => error.hint(LOOK_FOR_TABLE),
         3952 => error.hint("ALTER DATABASE CURRENT SET ALLOW_SNAPSHOT_ISOLATION ON"),
         OWN_MESSAGES.. => error.hint(
             "a trigger or procedure of the database refused the rows: correct them at their source, or what refuses them",
@@ -402,6 +407,13 @@ mod tests {
             error.into_error().advice(),
             "GRANT VIEW SERVER STATE TO [<login>]"
         );
+    }
+
+    #[test]
+    fn a_missing_table_is_looked_for_and_a_missing_column_is_not() {
+        for (number, advice) in [(208, LOOK_FOR_TABLE), (207, ErrorKind::NotFound.advice())] {
+            assert_eq!(server(number, 16, "m").into_error().advice(), advice);
+        }
     }
 
     #[test]

@@ -136,7 +136,7 @@ async fn a_condition_that_the_server_refuses_is_found_before_a_run() {
         .iter()
         .find(|f| f.severity == Severity::Error);
     assert!(
-        refused.unwrap().message.contains("`deletes`"),
+        refused.unwrap().message.contains("`capture.deletes`"),
         "only the key is left of a row that is gone"
     );
 }

@@ -88,15 +88,26 @@ async fn limits_are_told_with_a_remedy() {
 
     let keyless = describe("CREATE TABLE dbo.T (id int NULL)", "sa", "{}").await;
     assert!(says(&keyless, Severity::Warning, "no key"));
+    let declared = describe("CREATE TABLE dbo.T (id int NULL)", "sa", r#"{"mode":"full"}"#).await;
+    assert!(!says(&declared, Severity::Warning, "no key"));
+    assert!(says(&declared, Severity::Note, "replaced whole by each run"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_work_is_refused_by_name() {
     let bad_filter = describe(PLAIN, "sa", r#"{"where":"nothing = 1"}"#).await;
     assert!(
-        says(&bad_filter, Severity::Error, "`where`"),
+        says(&bad_filter, Severity::Error, "`capture.where`"),
         "{:?}",
         bad_filter.findings
+    );
+    let refused = bad_filter
+        .findings
+        .iter()
+        .find(|finding| finding.severity == Severity::Error);
+    assert_eq!(
+        refused.and_then(|finding| finding.remedy.as_deref()),
+        Some("correct `capture.where`")
     );
 
     let shop = Shop::open(PLAIN).await;

@@ -1,5 +1,6 @@
 //! `check`: probes everything that a run needs, one line each, with the hint under what failed. Changes nothing.
 
+use std::path::Path;
 use std::time::Instant;
 
 use iceberg_reader::SnapshotChoice;
@@ -14,7 +15,7 @@ use super::plan::plans;
 use super::run::spill;
 use super::status::outlook;
 use crate::arguments::Tables;
-use crate::config::Selected;
+use crate::config::{Selected, written_secrets};
 use crate::exit::Exit;
 use crate::observed;
 use crate::parts::{Direction, Parts};
@@ -41,9 +42,10 @@ struct Probe {
     hint: Option<String>,
 }
 
-/// Probes source, warehouse, state and target, then each table.
-pub(crate) async fn run(parts: &Parts, tables: &Tables) -> Result<Answer> {
+/// Probes the configuration file, source, warehouse, state and target, then each table.
+pub(crate) async fn run(parts: &Parts, file: &Path, tables: &Tables) -> Result<Answer> {
     let mut probes = Vec::new();
+    timed(&mut probes, "configuration", async { secrets(file) }).await;
     let config = parts.config();
     let databases = [("source", &config.source), ("target", &config.target)];
     for (side, database) in databases
@@ -81,6 +83,39 @@ pub(crate) async fn run(parts: &Parts, tables: &Tables) -> Result<Answer> {
     .await;
     timed(&mut probes, "metrics", async { metrics(parts) }).await;
     answer(&probes)
+}
+
+/// The secrets that are written in the configuration file, and whether others may read them there.
+fn secrets(file: &Path) -> Result<Vec<Found>> {
+    let mut found: Vec<_> = written_secrets(file)?
+        .into_iter()
+        .map(|secret| Found {
+            verdict: Verdict::Warned,
+            detail: format!("`{}` is written in {}", secret.place, file.display()),
+            hint: Some(format!("use `${{{}}}`", secret.variable)),
+        })
+        .collect();
+    if !found.is_empty() && is_readable_by_others(file) {
+        found.push(Found {
+            verdict: Verdict::Warned,
+            detail: format!("other users of this machine can read {}", file.display()),
+            hint: Some(format!("chmod 600 {}", file.display())),
+        });
+    }
+    Ok(found)
+}
+
+#[cfg(unix)]
+fn is_readable_by_others(file: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+
+    let read_by_group_or_others = |found: std::fs::Metadata| found.permissions().mode() & 0o044 != 0;
+    file.metadata().is_ok_and(read_by_group_or_others)
+}
+
+#[cfg(not(unix))]
+fn is_readable_by_others(_: &Path) -> bool {
+    false
 }
 
 /// What an operator should know of the way in which metrics are told, if they are.

@@ -11,7 +11,8 @@ use crate::arguments::Init;
 
 /// Writes `config` for what the login sees. A lossy type is written down as allowed, for the reader to decide.
 pub(crate) async fn run(init: &Init, config: &Path) -> Result<Answer> {
-    let mut connection = Connection::open(&connect_options(init)?).await?;
+    let opened = Connection::open(&connect_options(init)?).await;
+    let mut connection = opened.map_err(told_by_flags)?;
     let mut tables = String::new();
     let mut notes = Vec::new();
     for summary in connection
@@ -42,6 +43,32 @@ pub(crate) async fn run(init: &Init, config: &Path) -> Result<Answer> {
     Answer::new(text, &serde_json::json!({ "file": config, "notes": notes }))
 }
 
+/// The flags for what errors call by its key in the configuration, which is not written yet.
+const FLAGS: [(&str, &str); 7] = [
+    ("`trust_server_certificate: true`", "`--trust-server-certificate`"),
+    ("`server_certificate`", "`--server-certificate FILE`"),
+    ("`host_name_in_certificate`", "`--host-name-in-certificate NAME`"),
+    ("`host`", "`--host`"),
+    ("`port`", "`--port`"),
+    ("`database`", "`--database`"),
+    (
+        "`user` and `password`",
+        "`--user` and the variable that `--password-env` names",
+    ),
+];
+
+fn told_by_flags(error: Error) -> Error {
+    let by_keys = error.advice().to_owned();
+    if by_keys == ErrorKind::Config.advice() {
+        return error.hint("correct the flags; `sync-cli init --help` has all of them");
+    }
+    error.hint(
+        FLAGS
+            .iter()
+            .fold(by_keys, |advice, (key, flag)| advice.replace(key, flag)),
+    )
+}
+
 fn connect_options(init: &Init) -> Result<ConnectOptions> {
     let password = std::env::var(&init.password_env).map_err(|_| {
         Error::new(
@@ -59,18 +86,22 @@ fn connect_options(init: &Init) -> Result<ConnectOptions> {
     );
     options.trust_server_certificate = init.trust_server_certificate;
     options.server_certificate = init.server_certificate.clone();
+    options.host_name_in_certificate = init.host_name_in_certificate.clone();
     Ok(options)
 }
 
 fn head(init: &Init) -> String {
-    let certificate = match (&init.server_certificate, init.trust_server_certificate) {
-        (Some(file), _) => format!(
-            "    server_certificate: {}\n",
-            scalar(&file.display().to_string())
-        ),
-        (None, true) => "    trust_server_certificate: true\n".to_owned(),
-        (None, false) => String::new(),
-    };
+    let mut certificate = String::new();
+    if let Some(file) = &init.server_certificate {
+        let file = scalar(&file.display().to_string());
+        certificate.push_str(&format!("    server_certificate: {file}\n"));
+    }
+    if let Some(name) = &init.host_name_in_certificate {
+        certificate.push_str(&format!("    host_name_in_certificate: {}\n", scalar(name)));
+    }
+    if init.trust_server_certificate {
+        certificate.push_str("    trust_server_certificate: true\n");
+    }
     format!(
         "# Written by `sync-cli init`. `sync-cli config example` shows more, `sync-cli config schema` has all of it.\n\
          sync: {}\n\

@@ -27,14 +27,7 @@ use crate::time::iso;
 
 /// Runs the tables that are enabled, each through all directions.
 pub(crate) async fn run(parts: &Parts, options: &arguments::Run, output: Output) -> Result<Answer> {
-    let tables = parts.select(&options.tables.tables).await?;
-    let tables: Vec<Selected> = tables.into_iter().filter(|table| table.entry.enabled).collect();
-    if tables.is_empty() {
-        return Err(
-            Error::new(ErrorKind::Config, "every table that was meant is disabled")
-                .hint("set `enabled: true`"),
-        );
-    }
+    let tables = parts.select_enabled(&options.tables.tables).await?;
     let source = parts.source_database(&tables);
     let routes = routes(parts, &tables, source.clone(), options)?;
     let observed = Observed::new(parts);

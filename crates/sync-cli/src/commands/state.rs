@@ -87,7 +87,8 @@ async fn syncs(parts: &Parts, tables: &Tables) -> Result<Vec<SyncId>> {
     match unknown.and_then(|i| tables.tables.get(i)) {
         Some(table) => Err(
             Error::new(ErrorKind::NotFound, "the state store holds nothing of this table")
-                .with("table", table),
+                .with("table", table)
+                .hint("`sync-cli state show` lists what it holds"),
         ),
         None => Ok(ours
             .into_iter()

@@ -23,15 +23,14 @@ const KEYS_NAMED: usize = 100;
 
 /// Compares every table that is enabled, and repairs what differs if that is asked for.
 pub(crate) async fn run(parts: &Parts, options: &arguments::Verify, output: Output) -> Result<Answer> {
-    let tables = parts.select(&options.tables.tables).await?;
-    let tables: Vec<Selected> = tables.into_iter().filter(|table| table.entry.enabled).collect();
+    let tables = parts.select_enabled(&options.tables.tables).await?;
     let range = range(parts, &tables, options).await?;
     let found = compare(parts, &tables, range.as_ref(), options.repair).await;
     let nothing = |verified: &Verified| verified.differing.iter().all(Differing::is_empty);
     if !options.repair || found.tables.iter().all(nothing) {
         let exit = found.exit();
         let reports = found.reports();
-        return Ok(Answer::new(report::verify(&reports), &reports)?.ending(exit));
+        return Ok(Answer::new(report::verify(&reports, range.is_some()), &reports)?.ending(exit));
     }
     let routes = repairs(parts, &tables, &found.tables, options.confirm_deletes)?;
     let repair = match run_routes(parts, routes, bars(output)).await {
@@ -46,9 +45,9 @@ pub(crate) async fn run(parts: &Parts, options: &arguments::Verify, output: Outp
     let (found, left) = (found.reports(), left.reports());
     let text = format!(
         "{}\nrepair:\n{}\nafterwards:\n{}",
-        report::verify(&found),
+        report::verify(&found, range.is_some()),
         report::run(&repair),
-        report::verify(&left)
+        report::verify(&left, range.is_some())
     );
     let json = serde_json::json!({ "found": found, "repair": repair, "left": left });
     Ok(Answer::new(text, &json)?.ending(exit))

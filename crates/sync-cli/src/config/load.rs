@@ -15,17 +15,22 @@ use super::Config;
 /// `Config` if the file is missing, is not YAML, has an unknown key or a value of the wrong type, names an environment variable that
 /// is not set, or breaks a rule.
 pub fn load(path: &Path) -> Result<Config> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        Error::new(ErrorKind::Config, "cannot read the configuration file")
-            .with("file", path.display())
-            .caused_by(error)
-            .hint("name it with --config, or write one with `sync-cli init`")
-    })?;
+    let text = read(path)?;
     let config = parse(&text, std::env::vars()).map_err(|error| error.with("file", path.display()))?;
     config
         .validate()
         .map_err(|error| error.with("file", path.display()))?;
     Ok(config)
+}
+
+/// The text of the file.
+pub(super) fn read(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).map_err(|error| {
+        Error::new(ErrorKind::Config, "cannot read the configuration file")
+            .with("file", path.display())
+            .caused_by(error)
+            .hint("name it with --config, or write one with `sync-cli init`")
+    })
 }
 
 /// Reads the configuration in `text`, with these environment variables.
@@ -35,7 +40,7 @@ pub(super) fn parse(text: &str, environment: impl IntoIterator<Item = (String, S
     // Snippets would print neighbouring lines, and one of them may be a password.
     let options: Options = options! { with_snippet: false };
     let options = options.with_properties(environment);
-    serde_saphyr::from_str_with_options(text, options).map_err(|error| explain(&error))
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| explain(text, &error))
 }
 
 /// `${NAME}` inside quotes stays as it is in YAML, which nobody means. So it is what is left if each variable has a value without it.
@@ -78,7 +83,15 @@ fn path_to_variable(value: &serde_json::Value) -> Option<String> {
     }
 }
 
-fn explain(error: &serde_saphyr::Error) -> Error {
+fn explain(text: &str, error: &serde_saphyr::Error) -> Error {
+    if let serde_saphyr::Error::UnresolvedProperty { name, location } = error {
+        let line = location.line();
+        let why = format!("the environment variable {name} is not set (line {line})");
+        return Error::new(ErrorKind::Config, why)
+            .hint(format!("export it, or write `${{{name}:-default}}`"));
+    }
+    let plain = told_without_variables(text, error);
+    let error = plain.as_ref().unwrap_or(error);
     let failed = Error::new(
         ErrorKind::Config,
         format!("cannot use the configuration: {error}"),
@@ -92,6 +105,14 @@ fn explain(error: &serde_saphyr::Error) -> Error {
         },
         _ => failed,
     }
+}
+
+/// The same error of the text as it is written. With variables, all that is read behind the first of them is blotted out in messages, though
+/// the text has nothing of their values. `None` where the variable itself is what is wrong.
+fn told_without_variables(text: &str, error: &serde_saphyr::Error) -> Option<serde_saphyr::Error> {
+    let options: Options = options! { with_snippet: false };
+    let plain = serde_saphyr::from_str_with_options::<Config>(text, options).err()?;
+    (plain.location() == error.location() && !plain.to_string().contains("${")).then_some(plain)
 }
 
 /// The known key that is fewest edits away, if that is few enough to be meant.
@@ -116,75 +137,4 @@ fn edits(a: &str, b: &str) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_variable_that_would_stay_as_it_is_is_refused_with_its_place() {
-        let environment = || [("X".to_owned(), "has ${Y}".to_owned())];
-        let text = |sql: &str| format!("sync: s\niceberg:\n  sql: {sql}\ntables:\n- table: '*'\n");
-        for (sql, path) in [
-            (
-                r#"{ uri: "postgres://u:${X}@h/d", warehouse: w }"#,
-                "iceberg.sql.uri",
-            ),
-            ("{ uri: '${X}', warehouse: w }", "iceberg.sql.uri"),
-            ("{ uri: u, warehouse: \"a ${X:-b}\" }", "iceberg.sql.warehouse"),
-        ] {
-            let error = parse(&text(sql), environment()).unwrap_err();
-            assert!(error.message().contains(&format!("`{path}`")), "{error}");
-            assert!(!error.to_string().contains("has"), "{error}");
-        }
-        for sql in [
-            "\n    uri: u${X}\n    warehouse: w",
-            "{ uri: \"$${X}\", warehouse: w }",
-        ] {
-            assert!(parse(&text(sql), environment()).is_ok(), "{sql}");
-        }
-    }
-
-    #[test]
-    fn what_the_documentation_shows_can_be_loaded() {
-        let text = include_str!("../../../../docs/getting-started.md");
-        let names = ["SOURCE", "TARGET", "CATALOG"].map(|name| format!("{name}_PASSWORD"));
-        let names = names
-            .into_iter()
-            .chain(["CATALOG_TOKEN", "POLARIS_SECRET", "MINIO_SECRET"].map(String::from));
-        let variables: Vec<_> = names.map(|name| (name, "secret".to_owned())).collect();
-        let blocks: Vec<_> = text
-            .split("```yaml\n")
-            .skip(1)
-            .map(|rest| rest.split("```").next().unwrap_or_default())
-            .collect();
-        assert_eq!(blocks.len(), 8);
-        for block in blocks {
-            let whole = match block.starts_with("sync:") {
-                true => block.to_owned(),
-                false => format!(
-                    "sync: s\nsource: {{ sqlserver: {{ host: h, database: d, user: u, password: p }} }}\ntables: [{{ table: a.b }}]\n{block}"
-                ),
-            };
-            let loaded = parse(&whole, variables.clone()).and_then(|config| config.validate());
-            assert!(loaded.is_ok(), "{block}: {loaded:?}");
-        }
-    }
-
-    #[test]
-    fn a_damaged_configuration_is_no_panic() {
-        let variables =
-            || ["SOURCE_PASSWORD", "TARGET_PASSWORD", "X"].map(|name| (name.to_owned(), "secret".to_owned()));
-        test_support::damage(&[include_str!("../../example.yaml")], |damaged| {
-            let Ok(text) = std::str::from_utf8(damaged) else {
-                return false;
-            };
-            match parse(text, variables()).and_then(|config| config.validate()) {
-                Ok(()) => true,
-                Err(error) => {
-                    assert_eq!(error.kind(), ErrorKind::Config, "{error}");
-                    assert!(!error.to_string().contains("secret"), "{error}");
-                    false
-                }
-            }
-        });
-    }
-}
+mod tests;

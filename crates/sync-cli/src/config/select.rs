@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use model::{Error, ErrorKind, Result, TableName};
+use sqlserver_client::no_such_table;
 
 use super::{Config, Table};
 
@@ -64,7 +65,7 @@ pub(crate) fn select(config: &Config, existing: &Existing, wanted: &[String]) ->
         let name = TableName::parse(&entry.table, "dbo")?;
         // Whether a table is there at all is its own affair, and not that of the others.
         if let Some(near) = near(&name, &readable).filter(|near| **near != name) {
-            return Err(missing(&name).hint(format!("did you mean {near}?")));
+            return Err(no_such_table(&name).hint(format!("did you mean {near}?")));
         }
         if chosen.insert(name, place).is_some() {
             return Err(
@@ -118,21 +119,14 @@ fn narrow(selected: Vec<Selected>, wanted: &[String]) -> Result<Vec<Selected>> {
     let known: Vec<_> = selected.iter().map(|table| &table.name).collect();
     if let Some(unknown) = wanted.iter().find(|name| !known.contains(name)) {
         return Err(match near(unknown, &known) {
-            Some(near) => missing(unknown).hint(format!("did you mean {near}?")),
-            None => missing(unknown),
+            Some(near) => no_such_table(unknown).hint(format!("did you mean {near}?")),
+            None => no_such_table(unknown),
         });
     }
     Ok(selected
         .into_iter()
         .filter(|table| wanted.contains(&table.name))
         .collect())
-}
-
-fn missing(name: &TableName) -> Error {
-    Error::new(
-        ErrorKind::NotFound,
-        format!("there is no table {name}, or the login cannot see it"),
-    )
 }
 
 /// The table of this name, or else one whose name differs in case only.

@@ -9,6 +9,7 @@ mod damage;
 mod disk;
 #[cfg(unix)]
 mod follow;
+mod init;
 mod maintenance;
 #[cfg(unix)]
 mod metrics;
