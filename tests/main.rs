@@ -21,5 +21,6 @@ mod odd_times;
 mod odd_types;
 mod play;
 mod repairs;
+mod spellings;
 mod twins;
 mod world;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow_array::{Int32Array, RecordBatch};
+use arrow_array::{ArrayRef, Int32Array, RecordBatch};
 use futures::StreamExt;
 use model::{
     BatchId, ChangeSink, Commit, CommitOutcome, Epoch, Presence, Replace, RunStatus, Selection, SyncId,
@@ -52,6 +52,23 @@ async fn a_row_that_is_there_twice_is_replaced_in_one_commit() {
     assert_eq!(world.snapshots(&table()).await, before + 1);
     run(&world).await;
     expect_equal(&world).await;
+}
+
+/// No row of the source has such a key, so there is nothing to wait for.
+#[tokio::test]
+async fn a_key_that_the_source_cannot_hold_is_a_row_too_many() {
+    let mut world = World::start().await;
+    world.capture.mode = Mode::Full;
+    world.sql("CREATE TABLE dbo.Orders (id tinyint NOT NULL PRIMARY KEY, name nvarchar(40) NULL)");
+    for id in 0..20 {
+        world.sql(&format!("INSERT INTO dbo.Orders VALUES ({id}, N'row')"));
+    }
+    run(&world).await;
+    plant(&world, 1, 300).await;
+    let found = world.verify(&table()).await;
+    let extra: Vec<_> = found.columns.iter().map(|side| side.extra).collect();
+    assert_eq!(extra, [1, 0], "{found:#?}");
+    repair_all(&world).await;
 }
 
 /// To the source a key is the same in capital letters, and to Iceberg it is not. Were the old spelling deleted first, a kill before the
@@ -215,12 +232,21 @@ async fn repair_all(world: &World) {
 
 /// Another program writes the row of an order once more.
 async fn double(world: &World, id: i32) {
+    plant(world, id, id).await;
+}
+
+/// Another program writes the row of an order once more, as that of another one.
+async fn plant(world: &World, like: i32, id: i32) {
     let (source, sink, table) = (world.iceberg_source(), world.iceberg_sink(), table());
     let schema = source.describe(&table).await.unwrap().schema;
-    let keys = RecordBatch::try_from_iter([("id", Arc::new(Int32Array::from(vec![id])) as _)]).unwrap();
+    let ids = |id: i32| Arc::new(Int32Array::from(vec![id])) as ArrayRef;
+    let keys = RecordBatch::try_from_iter([("id", ids(like))]).unwrap();
     let rows = source.read(&table, &schema, Selection::Keys(keys), None).await;
-    let again = rows.unwrap().map(|batch| {
+    let again = rows.unwrap().map(move |batch| {
         let mut batch = batch?;
+        let mut columns = batch.rows.columns().to_vec();
+        columns[0] = ids(id);
+        batch.rows = RecordBatch::try_new(batch.rows.schema(), columns).unwrap();
         batch.presence = Presence::Absent;
         Ok(batch)
     });

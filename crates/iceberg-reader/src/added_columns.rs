@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::Array;
-use arrow_schema::Schema;
 use futures::TryStreamExt;
 use iceberg_table::{LiveFile, RowRanges, TableHandle};
 use model::{ChangeBatch, Op, Presence, Result, TableName, TableSchema};
@@ -100,7 +99,7 @@ impl AddedColumns {
         let columns = match lacking {
             Lacking::Nothing => return Ok(None),
             Lacking::Rows => None,
-            Lacking::Columns(columns) => Some(FileScan::new(table, &*narrowed(schema, columns)?)?),
+            Lacking::Columns(columns) => Some(scan.only(columns)?),
         };
         Ok(Some(Self {
             table: table.name().clone(),
@@ -151,17 +150,4 @@ async fn filled(columns: &Arc<FileScan>, file: &Arc<LiveFile>) -> Result<RowRang
     }
     filled.sort_unstable();
     Ok(RowRanges::of_sorted(filled))
-}
-
-/// Some columns of a schema, without a key.
-fn narrowed(schema: &TableSchema, columns: &[usize]) -> Result<Arc<TableSchema>> {
-    let fields: Vec<_> = columns
-        .iter()
-        .map(|&index| schema.arrow().fields()[index].clone())
-        .collect();
-    TableSchema::new(
-        Arc::new(Schema::new(fields)),
-        Vec::new(),
-        vec![None; columns.len()],
-    )
 }

@@ -1,10 +1,14 @@
 //! Rows of a snapshot's data files. Row groups are decoded by tasks of their own, as many at a time as there are cores and memory for.
 
+use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::sync::Arc;
 
+use arrow_array::RecordBatch;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
-use iceberg_table::{DataFileReader, DeletedRows, FileRows, LiveFile, Projection, RowRanges, TableHandle};
+use iceberg_table::{
+    DataFileReader, DeletedRows, FileRows, LiveFile, Projection, RowRanges, TableHandle, locate_in,
+};
 use model::{Error, Result, TableSchema};
 use tokio::sync::Semaphore;
 
@@ -55,6 +59,40 @@ impl FileScan {
             deletes: DeletedRows::new(handle.table()),
             handle: handle.clone(),
         }))
+    }
+
+    /// Reads only the columns with these indexes.
+    pub(crate) fn only(&self, columns: &[usize]) -> Result<Arc<Self>> {
+        Ok(Arc::new(Self {
+            projection: self.projection.only(columns)?,
+            deletes: DeletedRows::new(self.handle.table()),
+            handle: self.handle.clone(),
+        }))
+    }
+
+    /// The rows of `files` with these keys, which are in the order of the key of `schema`.
+    pub(crate) async fn with_keys(
+        &self,
+        files: &[Arc<LiveFile>],
+        schema: &TableSchema,
+        keys: &RecordBatch,
+    ) -> Result<Vec<FilePart>> {
+        let located = locate_in(self.handle.table(), files, schema, keys).await?;
+        let mut by_path = BTreeMap::new();
+        for row in located.into_iter().flatten() {
+            let (_, positions) = by_path
+                .entry(row.file.path.clone())
+                .or_insert_with(|| (row.file.clone(), Vec::new()));
+            positions.push(row.position);
+        }
+        let parts = by_path.into_values().map(|(file, mut positions)| {
+            positions.sort_unstable();
+            FilePart {
+                file,
+                rows: Some(RowRanges::of_sorted(positions)),
+            }
+        });
+        Ok(parts.collect())
     }
 
     /// The deleted positions of a file.

@@ -54,6 +54,7 @@
 
 mod added_columns;
 mod background;
+mod bereft;
 mod file_groups;
 mod file_lists;
 mod file_scan;

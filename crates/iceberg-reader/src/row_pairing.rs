@@ -10,10 +10,11 @@ use model::{Error, Op, Result, RowEncoder, RowHash, RowHasher, TableSchema};
 /// A row that the older snapshot has and the newer one does not have at that place.
 #[derive(Debug)]
 struct Removed {
-    key: RowHash,
+    key: KeyHash,
     row: RowHash,
     position: u64,
     part: u32,
+    /// Whether an added row of the very same key took its place.
     paired: bool,
 }
 
@@ -65,7 +66,7 @@ impl<'a> RowPairing<'a> {
         {
             if self.pass.takes(key) {
                 self.removed.push(Removed {
-                    key: key.folded,
+                    key,
                     row: hasher.hash(row),
                     position: *position,
                     part,
@@ -78,7 +79,7 @@ impl<'a> RowPairing<'a> {
 
     /// Ends the removed rows.
     pub(crate) fn seal(&mut self) {
-        self.removed.sort_unstable_by_key(|removed| removed.key);
+        self.removed.sort_unstable_by_key(|removed| removed.key.folded);
     }
 
     /// What of an added batch is a change: its rows without those that only moved, and whether they are new or took the place of a
@@ -92,7 +93,7 @@ impl<'a> RowPairing<'a> {
             .map(|(row, key)| {
                 self.pass
                     .takes(key)
-                    .then(|| self.pair(key.folded, || hasher.hash(row)))
+                    .then(|| self.pair(key, || hasher.hash(row)))
                     .flatten()
             })
             .collect();
@@ -103,13 +104,11 @@ impl<'a> RowPairing<'a> {
         Ok((rows, Int8Array::from(ops)))
     }
 
-    /// The removed rows whose keys are gone, as ascending positions by part.
-    pub(crate) fn deleted(self) -> Vec<(usize, Vec<u64>)> {
-        let same_key = self.removed.chunk_by(|a, b| a.key == b.key);
-        // A key that is held twice, which Iceberg does not prevent, is gone only when none of its rows found a partner.
-        let gone = same_key.filter(|rows| rows.iter().all(|removed| !removed.paired));
-        let mut places: Vec<(usize, u64)> = gone
-            .flatten()
+    /// The removed rows whose place no row of the same key took, as ascending positions by part. Their keys are gone, or are held by
+    /// rows that stayed, or by rows that came for another one, which Iceberg does not prevent, or are spelled anew.
+    pub(crate) fn unpaired(self) -> Vec<(usize, Vec<u64>)> {
+        let unpaired = self.removed.iter().filter(|removed| !removed.paired);
+        let mut places: Vec<(usize, u64)> = unpaired
             .map(|removed| (removed.part as usize, removed.position))
             .collect();
         places.sort_unstable();
@@ -120,9 +119,12 @@ impl<'a> RowPairing<'a> {
     }
 
     /// Finds the removed row that an added one takes the place of; `None` if nothing but its place changed.
-    fn pair(&mut self, key: RowHash, row: impl FnOnce() -> RowHash) -> Option<Op> {
-        let start = self.removed.partition_point(|removed| removed.key < key);
-        let length = self.removed[start..].partition_point(|removed| removed.key == key);
+    fn pair(&mut self, key: KeyHash, row: impl FnOnce() -> RowHash) -> Option<Op> {
+        let folded = |removed: &Removed| removed.key.folded;
+        let start = self
+            .removed
+            .partition_point(|removed| folded(removed) < key.folded);
+        let length = self.removed[start..].partition_point(|removed| folded(removed) == key.folded);
         let same_key = &mut self.removed[start..start + length];
         if same_key.is_empty() {
             return Some(Op::Insert);
@@ -137,7 +139,8 @@ impl<'a> RowPairing<'a> {
             equal.paired = true;
             return None;
         }
-        if let Some(older) = same_key.iter_mut().find(free) {
+        let mut free = same_key.iter_mut().filter(free);
+        if let Some(older) = free.find(|removed| removed.key.exact == key.exact) {
             older.paired = true;
         }
         Some(Op::Update)

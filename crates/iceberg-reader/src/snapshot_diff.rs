@@ -1,16 +1,18 @@
 //! The difference of two snapshots as changes by key.
 //!
 //! It is computed from what the snapshots hold, whatever led from the one to the other: rows removed (in files that are gone, or
-//! deleted since) against rows added (in new files, or deleted no longer), paired by key; a pair with equal hashes is no change.
+//! deleted since) against rows added (in new files, or deleted no longer), paired by key; a pair with equal hashes is no change. What
+//! becomes of the keys of removed rows without a partner, [`Bereft`] tells.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures::TryStreamExt;
 use iceberg_table::{KeyFold, LiveFile, RowRanges};
-use model::{ChangeBatch, Op, Position, Presence, Result, SourceEvent, TableName, TableSchema};
+use model::{ChangeBatch, Position, Presence, Result, SourceEvent, TableName, TableSchema};
 
 use crate::background::Output;
+use crate::bereft::Bereft;
 use crate::file_lists::FileList;
 use crate::file_scan::{FilePart, FileScan};
 use crate::row_pairing::{Pass, REMOVED_BYTES, RowPairing};
@@ -112,17 +114,19 @@ impl SnapshotDiff {
                 output.send(batch).await?;
             }
         }
-        let deleted = pairing.deleted().into_iter().map(|(part, positions)| FilePart {
+        let unpaired = pairing.unpaired().into_iter().map(|(part, positions)| FilePart {
             file: moved.removed[part].file.clone(),
             rows: Some(RowRanges::of_sorted(positions)),
         });
-        let mut deleted = self.scan.read(deleted.collect());
-        while let Some((_, batch)) = deleted.try_next().await? {
-            let (table, schema) = (self.table.clone(), self.schema.clone());
-            let batch = ChangeBatch::uniform(table, schema, batch.rows, Op::Delete, Presence::Unknown)?;
-            output.send(batch).await?;
-        }
-        Ok(())
+        let bereft = Bereft {
+            table: &self.table,
+            schema: &self.schema,
+            fold: &fold,
+            scan: &self.scan,
+            after: &self.after,
+            memory: self.memory,
+        };
+        bereft.tell(unpaired.collect(), output).await
     }
 
     async fn moved(&self) -> Result<Moved> {

@@ -1,16 +1,15 @@
 //! [`ChangeSource`] over the tables of an Iceberg catalog.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use arrow_array::RecordBatch;
 use arrow_select::filter::filter_record_batch;
 use async_trait::async_trait;
 use futures::stream::{self, BoxStream, Stream, StreamExt, TryStreamExt};
 use iceberg::spec::SnapshotRef;
-use iceberg_table::{Catalog, FileRows, LiveFile, RowRanges, TableHandle, locate_in, may_hold, set_tag};
+use iceberg_table::{Catalog, FileRows, LiveFile, TableHandle, may_hold, set_tag};
 use model::{
     Batches, Bound, ChangeBatch, ChangeSource, Chunk, Cut, Description, Error, ErrorKind, KeyRange, Look, Op,
     Position, Presence, Result, Selection, SourceEvent, TableName, TableSchema, Tracking,
@@ -316,8 +315,9 @@ impl ChangeSource for IcebergSource {
             (_, None) => self.choice.resolve(&handle)?,
         };
         let files = self.files.of(&handle, snapshot.as_ref()).await?;
-        let parts = selected(&handle, &files, schema, &selection).await?;
-        let rows = FileScan::new(&handle, schema)?.read(parts);
+        let scan = FileScan::new(&handle, schema)?;
+        let parts = selected(&handle, &scan, &files, schema, &selection).await?;
+        let rows = scan.read(parts);
         let rows = inserts(table.clone(), schema.clone(), rows);
         match selection {
             Selection::Between(range) => Ok(within(rows, range)),
@@ -373,6 +373,7 @@ impl ChangeSource for IcebergSource {
 /// The rows of a snapshot's files that a selection asks for.
 async fn selected(
     handle: &TableHandle,
+    scan: &FileScan,
     files: &FileList,
     schema: &TableSchema,
     selection: &Selection,
@@ -385,7 +386,7 @@ async fn selected(
             let files = files.iter().filter(held_by);
             return Ok(files.cloned().map(FilePart::live).collect());
         }
-        Selection::Keys(keys) => return keyed(handle, files, schema, keys).await,
+        Selection::Keys(keys) => return scan.with_keys(files, schema, keys).await,
         Selection::ChangedAfter(_) | Selection::KeptKeys(_) => {
             return Err(Error::new(
                 ErrorKind::Unsupported,
@@ -403,30 +404,6 @@ async fn selected(
         }
     };
     Ok(chosen.iter().cloned().map(FilePart::live).collect())
-}
-
-async fn keyed(
-    handle: &TableHandle,
-    files: &FileList,
-    schema: &TableSchema,
-    keys: &RecordBatch,
-) -> Result<Vec<FilePart>> {
-    let located = locate_in(handle.table(), files, schema, keys).await?;
-    let mut by_path = BTreeMap::new();
-    for row in located.into_iter().flatten() {
-        let (_, positions) = by_path
-            .entry(row.file.path.clone())
-            .or_insert_with(|| (row.file.clone(), Vec::new()));
-        positions.push(row.position);
-    }
-    let parts = by_path.into_values().map(|(file, mut positions)| {
-        positions.sort_unstable();
-        FilePart {
-            file,
-            rows: Some(RowRanges::of_sorted(positions)),
-        }
-    });
-    Ok(parts.collect())
 }
 
 fn inserts(

@@ -1,7 +1,9 @@
 //! Key bounds: a row's key as text, and back as parameters of the column's exact type.
 
+use arrow_array::{Array, BooleanArray};
 use model::{Bound, Error, ErrorKind, Result};
 
+use crate::row_encoder::can_hold;
 use crate::{Param, SqlType, Value, quote};
 
 /// A column of a key, with what a parameter needs to be compared with it by index.
@@ -16,6 +18,12 @@ pub struct KeyColumn {
 }
 
 impl KeyColumn {
+    /// Whether the column can hold each of the values: a row cannot have another one. Of characters in a code page only the number is
+    /// looked at.
+    pub fn can_hold(&self, values: &dyn Array) -> BooleanArray {
+        can_hold(self.ty.varying(), values)
+    }
+
     /// An expression for a parameter that has this column's type, so that comparing them uses the index and the column's rules. An
     /// `nvarchar` parameter would convert a `varchar` **column**, which scans.
     pub fn expression(&self, parameter: &str) -> String {

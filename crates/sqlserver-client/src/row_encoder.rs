@@ -10,7 +10,7 @@ use arrow_array::types::{
     Date32Type, Decimal128Type, Float32Type, Float64Type, Int32Type, Int64Type, Time64MicrosecondType,
     TimestampMicrosecondType,
 };
-use arrow_array::{Array, RecordBatch};
+use arrow_array::{Array, BooleanArray, RecordBatch};
 use arrow_schema::{DataType, Field, TimeUnit};
 use model::{Error, ErrorKind, Result};
 
@@ -139,6 +139,20 @@ pub(crate) fn accepts(ty: SqlType, arrow: &DataType) -> bool {
         | SqlType::Json
         | SqlType::Vector { .. } => false,
     }
+}
+
+/// Whether a column of this type can hold each of the values. Of characters in a code page only the number is looked at.
+pub(crate) fn can_hold(ty: SqlType, values: &dyn Array) -> BooleanArray {
+    let one_byte_each = CodePage::new(|text| Some(vec![0; text.chars().count()]));
+    let encode = encoder(ty, values, Some(&one_byte_each));
+    let mut bytes = Vec::new();
+    let rows = (0..values.len()).map(|row| {
+        bytes.clear();
+        // Values of another type altogether are told of when they are loaded.
+        let held = |encode: &Encode<'_>| encode(row, &mut bytes).is_ok();
+        Some(values.is_null(row) || encode.as_ref().is_none_or(held))
+    });
+    rows.collect()
 }
 
 fn encoder<'a>(ty: SqlType, array: &'a dyn Array, code_page: Option<&'a CodePage>) -> Option<Encode<'a>> {

@@ -3,6 +3,9 @@
 //! A staging table has a column `op` with the code of an [`Op`](model::Op), and the values. Rows are told apart by the target's own
 //! comparison; whether a row has changed is told by its bytes. If the source may tell rows apart that are one to the target, other bytes of
 //! a key are not taken for a new spelling, and are counted.
+//!
+//! A delete names the bytes of a key: a row of another spelling is another row by now, or the same one that has been brought anew. So
+//! rows are spelled anew before any is deleted.
 
 use sqlserver_client::{SqlType, quote};
 
@@ -77,13 +80,13 @@ fn keyed(target: &Target, stages: &[String], rules: Rules) -> String {
     {
         sql += &respelled;
     }
+    for stage in stages.iter().filter(|_| !rules.append_only) {
+        sql += &delete(target, stage);
+    }
     if rules.merge {
         return stages
             .iter()
             .fold(sql, |sql, stage| sql + &merge(target, stage, rules));
-    }
-    for stage in stages.iter().filter(|_| !rules.append_only) {
-        sql += &delete(target, stage);
     }
     for updated in stages
         .iter()
@@ -118,6 +121,15 @@ fn overwriting_ops(rules: Rules) -> String {
         Existing::Overwrite => format!("s.op <> {DELETE}"),
         Existing::Skip | Existing::Error => format!("s.op = {UPDATE}"),
     }
+}
+
+/// The key columns of a staging table.
+pub(crate) fn staged_keys(target: &Target) -> String {
+    target
+        .keys()
+        .map(TargetColumn::staged)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn same_key(target: &Target) -> String {
@@ -189,17 +201,26 @@ fn count_collisions(target: &Target, stage: &str) -> Option<String> {
     ))
 }
 
+/// Counts the keys of which more than one row is to be there.
+pub(crate) fn doubled(target: &Target, stage: &str) -> String {
+    let keys = staged_keys(target);
+    format!(
+        "SELECT COUNT_BIG(*) AS n FROM (SELECT COUNT_BIG(*) AS n FROM {stage} WHERE op <> {DELETE} GROUP BY {keys} \
+         HAVING COUNT_BIG(*) > 1) AS doubled"
+    )
+}
+
 fn delete(target: &Target, stage: &str) -> String {
     format!(
-        "DELETE t {} FROM {} WHERE s.op = {DELETE};\n",
+        "DELETE t {} FROM {} WHERE s.op = {DELETE}{};\n",
         output("DELETE"),
-        joined(target, stage, Locks::Usual)
+        joined(target, stage, Locks::Usual),
+        and_alike(&columns(target, TargetColumn::has_spellings))
     )
 }
 
 fn delete_others(target: &Target, stages: &[String]) -> String {
-    let same_bytes = differs(&columns(target, TargetColumn::can_collide))
-        .map_or_else(String::new, |differs| format!(" AND NOT {differs}"));
+    let same_bytes = and_alike(&columns(target, TargetColumn::can_collide));
     let staged = stages.iter().map(|stage| {
         format!(
             " AND NOT EXISTS (SELECT 1 FROM {stage} AS s WHERE {}{same_bytes} AND s.op <> {DELETE})",
@@ -212,6 +233,11 @@ fn delete_others(target: &Target, stages: &[String]) -> String {
         rows(target, Locks::Usual),
         staged.collect::<String>()
     )
+}
+
+/// The condition that no byte of these columns differs.
+fn and_alike(columns: &[&TargetColumn]) -> String {
+    differs(columns).map_or_else(String::new, |differs| format!(" AND NOT {differs}"))
 }
 
 /// Whether any byte of these columns differs, or may differ; `None` if there are no columns. NULLs are equal in EXCEPT.
@@ -301,14 +327,14 @@ fn with_identity(target: &Target, sql: String) -> String {
     format!("SET IDENTITY_INSERT {table} ON;\n{sql}SET IDENTITY_INSERT {table} OFF;\n")
 }
 
+/// Updates and inserts. No row of the target may match two of the stage, which may tell the delete of another spelling.
 fn merge(target: &Target, stage: &str, rules: Rules) -> String {
     let mut sql = format!(
-        "MERGE INTO {} WITH (HOLDLOCK) AS t USING {stage} AS s ON {}\n",
+        "MERGE INTO {} WITH (HOLDLOCK) AS t USING {stage} AS s ON {} AND s.op <> {DELETE}\n",
         target.table,
         same_key(target)
     );
     if !rules.append_only {
-        sql += &format!("WHEN MATCHED AND s.op = {DELETE} THEN DELETE\n");
         let updated = columns(target, TargetColumn::is_updated);
         if let Some(differs) = differs(&updated) {
             sql += &format!(

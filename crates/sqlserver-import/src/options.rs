@@ -37,7 +37,7 @@ pub enum Statement {
     /// `MERGE` where the server has it and the target has neither filtered indexes nor indexed views; else the other.
     #[default]
     Auto,
-    /// `MERGE … WITH (HOLDLOCK)`.
+    /// `DELETE` and `MERGE … WITH (HOLDLOCK)`.
     Merge,
     /// `DELETE`, `UPDATE … FROM` and `INSERT … WHERE NOT EXISTS`.
     UpdateInsert,

@@ -246,30 +246,22 @@ impl Session {
                 "deletes cannot be applied to a table without a key",
             );
         }
-        let keys = self
-            .target
-            .keys()
-            .map(TargetColumn::staged)
-            .collect::<Vec<_>>()
-            .join(", ");
         let bytes: u32 = self.target.keys().map(|key| key.ty.key_bytes()).sum();
         let kind = match bytes {
             ..=CLUSTERED_KEY_BYTES => "CLUSTERED",
             _ => "NONCLUSTERED",
         };
-        let index = format!("CREATE UNIQUE {kind} INDEX [sync_key] ON {stage} ({keys});");
-        self.connection
-            .execute(&index, &[])
-            .await
-            .map_err(|error| match error.kind() {
-                ErrorKind::Constraint => Error::new(
-                    ErrorKind::Constraint,
-                    "two rows have keys that the target's collation takes for the same",
-                )
-                .with("table", &self.target.table)
-                .caused_by(error),
-                _ => error,
-            })?;
+        // Not unique: one spelling of a key may go and another one come.
+        let keys = apply::staged_keys(&self.target);
+        let index = format!("CREATE {kind} INDEX [sync_key] ON {stage} ({keys});");
+        self.connection.execute(&index, &[]).await?;
+        let doubled = self.count(&apply::doubled(&self.target, stage)).await?;
+        refuse(
+            doubled,
+            ErrorKind::Constraint,
+            "two rows have keys that the target's collation takes for the same",
+        )
+        .map_err(|error| error.with("table", &self.target.table))?;
         let Some(conflicts) = apply::identity_conflicts(&self.target, stage) else {
             return Ok(());
         };

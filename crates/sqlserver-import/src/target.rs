@@ -48,7 +48,7 @@ impl TargetColumn {
     }
 
     /// Whether it is a key column in which equal values can have different bytes: `abc`, `ABC` and `abc `.
-    fn has_spellings(&self) -> bool {
+    pub(crate) fn has_spellings(&self) -> bool {
         !self.identity && self.in_key && (self.ty.is_text() || self.ty.is_binary())
     }
 

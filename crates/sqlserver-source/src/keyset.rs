@@ -3,6 +3,7 @@
 //! T-SQL has no comparison of rows, so `(a, b) > (x, y)` is written out; the first column's condition is repeated
 //! outside, because an index is sought by that one.
 
+use arrow_array::{BooleanArray, RecordBatch};
 use model::{Error, ErrorKind, Result, TableSchema};
 use sqlserver_client::{KeyColumn, Param, TableInfo, Value, quote};
 
@@ -41,6 +42,14 @@ impl Keyset {
     /// The columns in key order.
     pub(crate) fn columns(&self) -> &[KeyColumn] {
         &self.columns
+    }
+
+    /// Which of the keys a row can have, by the types of the columns.
+    pub(crate) fn can_hold(&self, keys: &RecordBatch) -> BooleanArray {
+        let columns = self.columns.iter().zip(keys.columns());
+        let held: Vec<_> = columns.map(|(column, values)| column.can_hold(values)).collect();
+        let rows = (0..keys.num_rows()).map(|row| Some(held.iter().all(|column| column.value(row))));
+        rows.collect()
     }
 
     /// Parameters for key values, the first of which is `@p{first}`.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
+use arrow_select::filter::filter_record_batch;
 use futures::stream::{BoxStream, StreamExt, try_unfold};
 use model::{Batches, ChangeBatch, Error, Op, Presence, Result, Selection, TableName, TableSchema};
 use sqlserver_client::{ArrowRows, BulkColumn, Connection, Param, Value, values_from_bound};
@@ -178,7 +179,8 @@ pub(crate) fn once(
 }
 
 /// Keys go to the server as rows of a temp table, `#keys`, with the key's types: so many cannot be bound as parameters, and the server's
-/// own rules decide which rows have them. A key may have come without the blanks that a `char` column ends in.
+/// own rules decide which rows have them. A key may have come without the blanks that a `char` column ends in. One that the key's types
+/// cannot hold, as another engine may have written it, is left out: no row has it.
 pub(crate) async fn with_keys(
     pool: &Arc<Pool>,
     plan: &TablePlan,
@@ -191,6 +193,8 @@ pub(crate) async fn with_keys(
                 .with("table", &plan.table.name),
         );
     }
+    let keys = filter_record_batch(&keys, &keyset.can_hold(&keys))
+        .map_err(|e| Error::internal("keys cannot be told apart by their types").caused_by(e))?;
     let mut connection = pool.take().await?;
     let definitions: Vec<_> = keyset.columns().iter().map(definition).collect();
     connection

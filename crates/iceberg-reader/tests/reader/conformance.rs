@@ -26,7 +26,7 @@ impl SourceUnderTest for LakeUnderTest {
             .commit(Change {
                 delete: Some(rows.project(&[0]).unwrap()),
                 files: vec![rows],
-                replace: false,
+                ..Change::default()
             })
             .await;
     }

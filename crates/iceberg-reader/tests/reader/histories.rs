@@ -51,16 +51,16 @@ fn random_change(rng: &mut StdRng, rows: &mut Rows) -> Change {
     match rng.random_range(0..6) {
         0 if !rows.is_empty() => Change {
             files: in_files(rng, rows.values().cloned().collect()),
-            delete: None,
             replace: true,
+            ..Change::default()
         },
         1 => {
             rows.retain(|_, _| rng.random_bool(0.7));
             rows.extend(drawn(rng, 10));
             Change {
                 files: in_files(rng, rows.values().cloned().collect()),
-                delete: None,
                 replace: true,
+                ..Change::default()
             }
         }
         2 => {
@@ -77,7 +77,7 @@ fn random_change(rng: &mut StdRng, rows: &mut Rows) -> Change {
             Change {
                 delete: Some(keys(&upserts)),
                 files: in_files(rng, upserts),
-                replace: false,
+                ..Change::default()
             }
         }
     }
@@ -256,4 +256,64 @@ fn apply(rows: &mut Rows, batch: &ChangeBatch) {
             _ => rows.insert(row.id, row),
         };
     }
+}
+
+/// The changes in order.
+async fn difference(lake: &Lake, from: &Position, to: &Position) -> Vec<(Op, RecordBatch)> {
+    let changes = thrifty(lake)
+        .changes(&lake.table(), lake.schema(), from, to)
+        .await;
+    let events: Vec<_> = changes.unwrap().try_collect().await.unwrap();
+    let batches = events.into_iter().filter_map(|event| match event {
+        SourceEvent::Changes(batch) => Some(batch),
+        _ => None,
+    });
+    let rows = |batch: ChangeBatch| -> Vec<_> {
+        let rows = 0..batch.len();
+        rows.map(|row| (batch.op(row), batch.rows.slice(row, 1)))
+            .collect()
+    };
+    batches.flat_map(rows).collect()
+}
+
+#[tokio::test]
+async fn a_key_that_lost_one_of_its_rows_is_told_with_the_one_that_it_has() {
+    let lake = Lake::new(sample_schema(true), 1).await;
+    let (first, second) = (
+        [SampleRow::new(1, "a", 0), SampleRow::new(2, "a", 0)],
+        [SampleRow::new(1, "b", 0)],
+    );
+    let both = Change {
+        files: vec![sample_batch(&first), sample_batch(&second)],
+        ..Change::default()
+    };
+    lake.commit(both).await;
+    let twice = cut(&lake, None).await;
+    let stayed = Change {
+        delete_rows: Some(sample_batch(&second)),
+        ..Change::default()
+    };
+    let written_anew = Change {
+        files: vec![sample_batch(&first)],
+        replace: true,
+        ..Change::default()
+    };
+    for change in [stayed, written_anew] {
+        lake.commit(change).await;
+        let once = cut(&lake, None).await;
+        let told = difference(&lake, &twice, &once).await;
+        let told: Vec<_> = told
+            .iter()
+            .map(|(op, row)| (*op, sample_rows(&[row.clone()]).remove(0)))
+            .collect();
+        assert_eq!(told, [(Op::Upsert, first[0].clone())]);
+    }
+    let gone = Change {
+        delete: Some(keys(&first[..1])),
+        ..Change::default()
+    };
+    lake.commit(gone).await;
+    let ops = difference(&lake, &twice, &cut(&lake, None).await).await;
+    let ops: Vec<_> = ops.iter().map(|(op, _)| *op).collect();
+    assert_eq!(ops, [Op::Delete; 2], "nothing of the key is left");
 }

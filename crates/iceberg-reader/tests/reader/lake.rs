@@ -11,9 +11,9 @@ use iceberg::spec::{DataFile, DataFileBuilder, FormatVersion, NestedFieldRef, Sc
 use iceberg::writer::file_writer::{FileWriter, FileWriterBuilder, ParquetWriterBuilder};
 use iceberg_reader::IcebergSource;
 use iceberg_table::{
-    Catalog, CatalogCommit, FileSystemCatalog, MetadataChange, NewTable, RowCounts, RowsToDelete,
-    SnapshotCommit, Stamp, TableHandle, TableLayout, commit_snapshot, iceberg_schema, locate,
-    schema_properties,
+    Catalog, CatalogCommit, FileSystemCatalog, MetadataChange, NewTable, RowCounts, RowLocation,
+    RowsToDelete, SnapshotCommit, Stamp, TableHandle, TableLayout, commit_snapshot, iceberg_schema, locate,
+    locate_and_compare, schema_properties,
 };
 use model::{BatchId, CommitOutcome, Epoch, Ids, Mark, Position, Replace, SyncId, TableName, TableSchema};
 use parquet::file::properties::WriterProperties;
@@ -37,6 +37,8 @@ pub(crate) struct Change {
     pub(crate) files: Vec<RecordBatch>,
     /// Rows to delete by position: the key columns of each.
     pub(crate) delete: Option<RecordBatch>,
+    /// Rows to delete by position, whole: others of their keys stay.
+    pub(crate) delete_rows: Option<RecordBatch>,
     /// Whether everything that is there goes.
     pub(crate) replace: bool,
 }
@@ -103,10 +105,16 @@ impl Lake {
         for rows in &change.files {
             data_files.push(self.data_file(&table, rows).await);
         }
-        let deletes = match &change.delete {
+        let mut deletes = match &change.delete {
             Some(keys) => self.positions(&table, keys).await,
             None => RowsToDelete::new(),
         };
+        if let Some(rows) = change.delete_rows {
+            let head = table.head().unwrap();
+            let located = locate_and_compare(table.table(), head, &self.schema, &[rows]).await;
+            let same = located.unwrap().into_iter().flatten();
+            note(&mut deletes, same.filter(|row| row.is_same == Some(true)));
+        }
         let replace = if change.replace {
             Replace::Table
         } else {
@@ -177,10 +185,7 @@ impl Lake {
             return by_path;
         };
         let located = locate(table.table(), head, &self.schema, keys).await.unwrap();
-        for row in located.into_iter().flatten() {
-            let positions = by_path.entry(row.file.path.to_string()).or_default();
-            positions.insert(row.position);
-        }
+        note(&mut by_path, located.into_iter().flatten());
         by_path
     }
 
@@ -215,6 +220,13 @@ impl Lake {
             .unwrap();
         writer.write(&rows).await.unwrap();
         writer.close().await.unwrap().remove(0)
+    }
+}
+
+fn note(deletes: &mut RowsToDelete, rows: impl Iterator<Item = RowLocation>) {
+    for row in rows {
+        let positions = deletes.entry(row.file.path.to_string()).or_default();
+        positions.insert(row.position);
     }
 }
 

@@ -197,3 +197,25 @@ fn nothing_is_left_to_be_padded() {
         assert!(error.advice().contains("varchar"), "{}", error.advice());
     }
 }
+
+#[test]
+fn what_a_column_cannot_hold_is_known_before_it_is_loaded() {
+    for (ty, array, held) in [
+        ("tinyint", int(255), true),
+        ("tinyint", int(300), false),
+        ("nvarchar(2)", text("é𝄞"), false),
+        ("nvarchar(3)", text("é𝄞"), true),
+        // How many bytes they take is the code page's affair.
+        ("varchar(2)", text("日本"), true),
+        ("varchar(2)", text("abc"), false),
+        ("varbinary(1)", binary(&[1, 2]), false),
+        ("decimal(3,1)", decimal(125, 2), false),
+        ("decimal(3,1)", decimal(120, 2), true),
+        ("int", Arc::new(Int32Array::from(vec![None])), true),
+        // That is no question of the value.
+        ("int", text("1"), true),
+    ] {
+        let found = can_hold(ty.parse().unwrap(), array.as_ref());
+        assert_eq!(found.value(0), held, "{ty}: {array:?}");
+    }
+}

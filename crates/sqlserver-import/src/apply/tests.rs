@@ -62,8 +62,8 @@ fn changes_are_found_by_bytes_and_keys_by_collation() {
 fn both_forms_say_the_same() {
     let merge = sql(&target(true), Rules { merge: true, ..PLAIN });
     for part in [
-        "MERGE INTO [dbo].[T] WITH (HOLDLOCK) AS t USING #s AS s ON t.[id] = s.c0",
-        "WHEN MATCHED AND s.op = 3 THEN DELETE",
+        "DELETE t OUTPUT N'DELETE' INTO @actions FROM [dbo].[T] AS t INNER JOIN #s AS s ON t.[id] = s.c0 WHERE s.op = 3;",
+        "MERGE INTO [dbo].[T] WITH (HOLDLOCK) AS t USING #s AS s ON t.[id] = s.c0 AND s.op <> 3",
         "WHEN MATCHED AND s.op <> 3 AND EXISTS (SELECT ",
         "WHEN NOT MATCHED BY TARGET AND s.op <> 3 THEN INSERT ([id], [a]]], [at]) VALUES (s.c0, s.c1, s.c2)",
         "OUTPUT $action INTO @actions;",
@@ -114,7 +114,7 @@ fn rules_choose_the_rows() {
                 ..PLAIN
             },
             vec!["WHEN NOT MATCHED BY TARGET"],
-            vec!["THEN UPDATE", "THEN DELETE"],
+            vec!["THEN UPDATE", "DELETE t"],
         ),
     ] {
         let sql = sql(&target(true), rules);
@@ -170,11 +170,17 @@ fn a_key_whose_bytes_differ_is_updated_apart() {
     target.columns[0] = column("id", 0, "varchar(5)", true);
     let sql = sql(&target, PLAIN);
     let respelled = "UPDATE t SET [id] = s.c0, [a]]] = s.c1, [at] = s.c2 OUTPUT";
+    let deleted = "WHERE s.op = 3 AND NOT EXISTS (SELECT CAST(t.[id] AS varbinary(max)), DATALENGTH(t.[id]) EXCEPT \
+                   SELECT CAST(s.c0 AS varbinary(max)), DATALENGTH(s.c0));";
     let others = "UPDATE t SET [a]]] = s.c1, [at] = s.c2 OUTPUT";
-    assert!(sql.find(respelled).unwrap() < sql.find(others).unwrap(), "{sql}");
+    let place = |sql: &str, part: &str| {
+        sql.find(part)
+            .unwrap_or_else(|| panic!("{part}\nis not in\n{sql}"))
+    };
+    assert!(place(&sql, respelled) < place(&sql, deleted));
+    assert!(place(&sql, deleted) < place(&sql, others));
     let merge = self::sql(&target, Rules { merge: true, ..PLAIN });
-    assert!(
-        merge.contains(respelled) && merge.contains("THEN UPDATE SET [a]]] = s.c1, [at] = s.c2\n"),
-        "{merge}"
-    );
+    let others = "THEN UPDATE SET [a]]] = s.c1, [at] = s.c2\n";
+    assert!(place(&merge, respelled) < place(&merge, deleted));
+    assert!(place(&merge, deleted) < place(&merge, others));
 }

@@ -218,6 +218,81 @@ async fn a_key_that_is_spelled_anew_is_the_same_row() {
     }
 }
 
+/// A target with the key `Strasse` of a collation to which `Straße` is the same.
+async fn a_street(statement: Statement, declared: Option<&str>) -> Case {
+    let create = "CREATE TABLE dbo.T (code nvarchar(10) COLLATE Latin1_General_CI_AI NOT NULL PRIMARY KEY, name nvarchar(20) NULL)";
+    let apply = ApplyOptions {
+        statement,
+        ..ApplyOptions::default()
+    };
+    let (schema, first) = streets(&[("Strasse", "1")]);
+    let declared = declared.map(|collation| DeclaredType {
+        declared: "nvarchar(10)".into(),
+        collation: Some(collation.into()),
+    });
+    let schema = TableSchema::new(schema.arrow().clone(), vec![0], vec![declared, None]).unwrap();
+    let case = case(create, schema, apply).await;
+    case.apply("first", first, &[Op::Insert]).await.unwrap();
+    case
+}
+
+fn streets(rows: &[(&str, &str)]) -> (Arc<TableSchema>, RecordBatch) {
+    let (codes, names): (Vec<&str>, Vec<&str>) = rows.iter().copied().unzip();
+    texts(&[("code", &codes), ("name", &names)], &[0])
+}
+
+async fn held_streets(case: &Case) -> String {
+    let sql =
+        "SELECT ISNULL(STRING_AGG(code COLLATE DATABASE_DEFAULT + N'/' + name, N','), N'') AS v FROM dbo.T";
+    case.place.value(sql).await
+}
+
+const ALIKE: Option<&str> = Some("Latin1_General_CI_AI");
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delete_of_an_older_spelling_leaves_the_row_that_was_brought_under_another_one() {
+    for statement in FORMS {
+        let case = a_street(statement, ALIKE).await;
+        let anew = streets(&[("Straße", "2")]).1;
+        case.apply("second", anew.clone(), &[Op::Insert]).await.unwrap();
+        let older = streets(&[("Strasse", "1")]).1;
+        let receipt = case.apply("third", older, &[Op::Delete]).await.unwrap();
+        assert_eq!(receipt.deleted, 0, "{statement:?}");
+        assert_eq!(held_streets(&case).await, "Straße/2", "{statement:?}");
+        let receipt = case.apply("fourth", anew, &[Op::Delete]).await.unwrap();
+        assert_eq!(receipt.deleted, 1, "{statement:?}");
+        assert_eq!(held_streets(&case).await, "", "{statement:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_may_go_and_come_back_spelled_anew_in_one_commit() {
+    let both = streets(&[("Strasse", "1"), ("Straße", "2")]).1;
+    for statement in FORMS {
+        // The same row to a source of the target's collation, another one to a source that tells them apart.
+        for (source, expect) in [
+            (ALIKE, (0, 1, 0)),
+            (Some("Latin1_General_BIN2"), (1, 0, 1)),
+            (None, (1, 0, 1)),
+        ] {
+            let case = a_street(statement, source).await;
+            let ops = [Op::Delete, Op::Insert];
+            let receipt = case.apply("second", both.clone(), &ops).await.unwrap();
+            let counts = (receipt.deleted, receipt.updated, receipt.inserted);
+            assert_eq!(counts, expect, "{statement:?} {source:?}");
+            assert_eq!(held_streets(&case).await, "Straße/2", "{statement:?} {source:?}");
+            let receipt = case.apply("third", both.clone(), &[Op::Delete; 2]).await.unwrap();
+            assert_eq!(receipt.deleted, 1, "{statement:?} {source:?}");
+            assert_eq!(held_streets(&case).await, "", "{statement:?} {source:?}");
+            let error = case
+                .stage(both.clone(), &[Op::Insert, Op::Update])
+                .await
+                .unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Constraint, "{error}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_that_only_the_source_tells_apart_are_refused() {
     let create = "CREATE TABLE dbo.T (code varchar(10) COLLATE Latin1_General_CI_AS NOT NULL PRIMARY KEY, name nvarchar(20) NULL)";

@@ -1,8 +1,11 @@
 //! Rows that are marked as deleted, and deletes that are not passed on.
 
-use model::{ChangeSource, ErrorKind, Severity};
+use std::sync::Arc;
 
-use crate::shop::{Shop, Target, table};
+use arrow_array::{ArrayRef, Int32Array, RecordBatch};
+use model::{ChangeSource, ErrorKind, Selection, Severity};
+
+use crate::shop::{Shop, Target, collect, rows, schema, table};
 
 /// Every way to learn of changes, and two ways to mark.
 const SETUP: &str = "CREATE TABLE dbo.T (id int NOT NULL PRIMARY KEY, v nvarchar(20) NULL, gone bit NULL, gone_at datetime2(3) NULL, \
@@ -63,6 +66,36 @@ async fn marked_rows_are_deleted_again_by_every_window_and_delete_nothing_else()
         shop.pass(30);
         target.increment().await;
         assert_eq!(keys(&target), [1, 3, 4]);
+    }
+}
+
+/// A key whose column cannot hold it is nobody's. That its delete is ignored needs no row, unless a condition judges it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_its_column_cannot_hold_is_gone() {
+    let shop = Shop::open(
+        "CREATE TABLE dbo.T (id tinyint NOT NULL PRIMARY KEY, v nvarchar(20) NULL); INSERT INTO dbo.T (id) VALUES (1), (2); \
+         ALTER DATABASE CURRENT SET CHANGE_TRACKING = ON; ALTER TABLE dbo.T ENABLE CHANGE_TRACKING",
+    )
+    .await;
+    let keys: ArrayRef = Arc::new(Int32Array::from(vec![2, 3, 300, -1]));
+    let keys = RecordBatch::try_from_iter([("id", keys)]).unwrap();
+    for (deletes, kept) in [
+        (r#"{"hard":"apply"}"#, vec![]),
+        (r#"{"hard":"ignore"}"#, vec![-1, 3, 300]),
+        (r#"{"hard":"ignore","ignore_where":"id > 0"}"#, vec![3]),
+    ] {
+        let source = shop.source(&format!(r#"{{"mode":"change_tracking","deletes":{deletes}}}"#));
+        let schema = schema(&source).await;
+        let read = async |selection| {
+            let found = source.read(&table(), &schema, selection, None).await.unwrap();
+            let found = collect(found).await;
+            let ids = found.iter().flat_map(|batch| rows(&batch.rows).into_keys());
+            let mut ids: Vec<_> = ids.collect();
+            ids.sort_unstable();
+            ids
+        };
+        assert_eq!(read(Selection::Keys(keys.clone())).await, [2], "{deletes}");
+        assert_eq!(read(Selection::KeptKeys(keys.clone())).await, kept, "{deletes}");
     }
 }
 
