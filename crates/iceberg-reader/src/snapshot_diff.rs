@@ -76,7 +76,7 @@ struct Moved {
 }
 
 impl SnapshotDiff {
-    /// Sends the changes that lead from `before` to `after`, each key once.
+    /// Sends the changes that lead from `before` to `after`: each key once, unless it is held twice or spelled anew.
     pub(crate) async fn run(self, output: &Output<SourceEvent>) -> Result<()> {
         let mut output = Changes::new(output, self.on_the_way.clone(), self.memory);
         let moved = self.moved().await?;

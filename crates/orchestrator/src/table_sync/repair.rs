@@ -112,7 +112,7 @@ impl TableRun<'_> {
         Ok([gone, there])
     }
 
-    /// Stages each part by itself: two spellings of a key that the target takes for equal cannot be staged together.
+    /// Stages each part by itself: two spellings of a key may be one row to the target.
     async fn staged(&mut self, session: &Session, parts: [Vec<ChangeBatch>; 2]) -> Result<Vec<Staged>> {
         let (sync, table) = (&self.sync.sync, &self.sync.target_table);
         let mut staged = Vec::new();
