@@ -61,7 +61,7 @@ pub(crate) async fn cut(
             None => return Err(off(plan)),
         },
     };
-    let incarnation = plan.incarnation().without(&plan.uncaptured(read));
+    let incarnation = plan.incarnation().not_following(&plan.uncaptured(read));
     Ok(Cut::Complete {
         upto: CapturePosition::at(upto).position(&incarnation.to_string())?,
         holding: None,

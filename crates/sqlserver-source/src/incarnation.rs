@@ -13,6 +13,8 @@ pub(crate) enum Delivered {
     Column(i32, String),
     /// The same, by an older version that did not note the declaration.
     Id(i32),
+    /// Those of the column with this id that are not NULL: nothing tells of one that is taken back to NULL.
+    Partly([i32; 1]),
     /// Those of a column that is no longer read under this name.
     Gone,
 }
@@ -26,6 +28,14 @@ impl Delivered {
             (ColumnType::Unmapped(name), _) => name.clone(),
         };
         Self::Column(column.id, declared)
+    }
+
+    /// The column's id.
+    fn id(&self) -> Option<i32> {
+        match self {
+            Self::Column(id, _) | Self::Id(id) | Self::Partly([id]) => Some(*id),
+            Self::Gone => None,
+        }
     }
 
     /// Whether the values are those of `now`.
@@ -117,10 +127,12 @@ impl Incarnation {
         serde_json::from_str(text).ok()
     }
 
-    /// The same life without these columns.
-    pub(crate) fn without(mut self, names: &[String]) -> Self {
-        if let Some(columns) = &mut self.columns {
-            columns.retain(|name, _| !names.contains(name));
+    /// The same life in which nothing tells of changes in these columns.
+    pub(crate) fn not_following(mut self, names: &[String]) -> Self {
+        for (name, column) in self.columns.iter_mut().flatten() {
+            if let (true, Some(id)) = (names.contains(name), column.id()) {
+                *column = Delivered::Partly([id]);
+            }
         }
         self
     }
@@ -146,6 +158,9 @@ impl Incarnation {
         for (name, column) in now.iter().filter(|(name, _)| is_read(name)) {
             match before.get(&name.to_lowercase()) {
                 None => new.push(name.clone()),
+                Some(Delivered::Partly([id])) if column.id() == Some(*id) && !void.contains(name) => {
+                    new.push(name.clone());
+                }
                 Some(delivered) if delivered.are(column) && !void.contains(name) => {}
                 Some(_) => return Lacking::Rows,
             }
@@ -267,6 +282,7 @@ mod tests {
             ("id", int(1)),
             ("v", int(2)),
             ("w", Delivered::Id(3)),
+            ("partly", Delivered::Partly([5])),
             ("old", Delivered::Gone),
         ]);
         let added = |name: &str| Lacking::Columns(vec![name.to_owned()]);
@@ -291,6 +307,9 @@ mod tests {
             ),
             (having(&[("id", int(1)), ("v", int(3))]), Lacking::Rows),
             (having(&[("id", int(1)), ("V", int(4))]), Lacking::Rows),
+            // Is not followed.
+            (having(&[("id", int(1)), ("partly", int(5))]), added("partly")),
+            (having(&[("id", int(1)), ("partly", int(6))]), Lacking::Rows),
             // Was not read for a while.
             (having(&[("id", int(1)), ("old", int(4))]), Lacking::Rows),
             (life(None, "1", "5@1"), Lacking::Nothing),
