@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use iceberg_writer::{SchemaPolicy, TableOptions};
-use model::{RunReport, RunStatus, TableName};
+use model::{ChangeSink, Prepare, RunReport, RunStatus, TableName};
+use orchestrator::{Route, TableSync};
+use test_support::{Fault, Faults, FaultySink};
 
-use crate::world::{SHOP, World};
+use crate::world::{SHOP, World, capture_id};
 
 /// Each mode of capture of `dbo.Orders`: its configuration, and the T-SQL that switches it on.
 pub(crate) const MODES: [(&str, &str); 7] = [
@@ -75,6 +77,21 @@ impl Shop {
 
     /// From the source into Iceberg, and on into the target.
     async fn run(&self) -> RunReport {
+        self.world.run(self.route(Faults::never())).await
+    }
+
+    /// The same by a process that is killed right after its first commit into Iceberg.
+    async fn killed(&self, how: impl Fn(&mut TableSync)) {
+        let faults = Faults::scripted([Some(Fault::Killed)]);
+        let mut route = self.route(faults.clone());
+        route.0.iter_mut().for_each(how);
+        tokio::select! {
+            report = self.world.run(route) => panic!("it was not killed: {report:#?}"),
+            () = faults.killed() => {}
+        }
+    }
+
+    fn route(&self, faults: Faults) -> Route {
         let options = TableOptions {
             schema_changes: self.policy,
             renames: self.renames.clone(),
@@ -83,8 +100,8 @@ impl Shop {
         let source = self.world.source(&table(), self.world.capture.clone());
         let sink = self.world.iceberg_sink().with_tables([(table(), options)]);
         let target = Arc::new(self.world.target_sink());
-        let route = self.world.route(&table(), source, Arc::new(sink), target);
-        self.world.run(route).await
+        let sink = FaultySink::new(sink, faults).commits_only();
+        self.world.route(&table(), source, Arc::new(sink), target)
     }
 
     async fn field_id(&self, column: &str) -> i32 {
@@ -227,4 +244,112 @@ async fn what_the_policy_does_not_follow_is_refused() {
             assert_eq!(shop.world.snapshots(&table()).await, snapshots, "{ddl}");
         }
     }
+}
+
+#[tokio::test]
+async fn every_mode_follows_a_column_that_is_dropped_and_added_again_or_altered_under_its_type() {
+    for mode in MODES {
+        let shop = Shop::open(mode, SchemaPolicy::Evolve).await;
+        shop.world
+            .sql("ALTER TABLE dbo.Orders ADD moment datetime2(6) NULL");
+        shop.world
+            .sql("UPDATE dbo.Orders SET moment = '2024-01-02 03:04:05.678901' WHERE id < 3");
+        shop.follows("the copy").await;
+        for ddl in [
+            "ALTER TABLE dbo.Orders ALTER COLUMN moment datetime2(0) NULL",
+            "ALTER TABLE dbo.Orders ALTER COLUMN note char(20) NULL",
+            "ALTER TABLE dbo.Orders DROP COLUMN moment; ALTER TABLE dbo.Orders ADD moment datetime2(6) NULL",
+        ] {
+            for batch in ddl.split("; ") {
+                shop.world.sql(batch);
+            }
+            shop.follows(&format!("{}: {ddl}", mode.0)).await;
+        }
+    }
+}
+
+impl Shop {
+    /// Gives Iceberg the columns of the source but for one, as another engine may, and as a run that is killed before it commits.
+    async fn prepare_iceberg(&self, without: Option<&str>) {
+        let mut capture = self.world.capture.clone();
+        capture.columns.exclude.extend(without.map(str::to_owned));
+        let schema = self
+            .world
+            .source(&table(), capture)
+            .describe(&table())
+            .await
+            .unwrap()
+            .schema;
+        let options = TableOptions {
+            schema_changes: SchemaPolicy::Evolve,
+            ..TableOptions::default()
+        };
+        let prepare = Prepare {
+            sync: capture_id(&table()),
+            table: table(),
+            schema,
+            create: false,
+            replace: false,
+            adopt: false,
+            dry_run: false,
+        };
+        let sink = self.world.iceberg_sink().with_tables([(table(), options)]);
+        sink.prepare(&prepare).await.unwrap();
+    }
+
+    async fn lacks(&self) -> Vec<String> {
+        let sink = self.world.iceberg_sink();
+        let newest = sink.committed(&capture_id(&table()), &table()).await.unwrap();
+        newest.mark.unwrap().position().lacks.clone()
+    }
+}
+
+#[tokio::test]
+async fn a_column_that_iceberg_did_not_have_is_filled_once_it_does_in_every_mode() {
+    for mode in MODES {
+        let mut shop = Shop::open(mode, SchemaPolicy::Ignore).await;
+        shop.follows("the copy").await;
+        shop.world
+            .sql("ALTER TABLE dbo.Orders ADD stock int NOT NULL DEFAULT 7");
+        shop.world.emulator.clock().step_ms(5_000);
+        let report = shop.run().await;
+        assert_eq!(report.metadata.status, RunStatus::Succeeded, "{report:#?}");
+        shop.policy = SchemaPolicy::Evolve;
+        shop.follows(&format!("{}: it was ignored", mode.0)).await;
+        for killed in [false, true] {
+            shop.prepare_iceberg(Some("note")).await;
+            if killed {
+                shop.world.lose_state();
+                shop.prepare_iceberg(None).await;
+            }
+            shop.follows(&format!("{}: it was dropped", mode.0)).await;
+            assert!(shop.lacks().await.is_empty());
+        }
+        shop.world.mirror("ALTER TABLE dbo.Orders DROP COLUMN note");
+        shop.follows(&format!("{}: the target's was dropped", mode.0))
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn a_column_is_filled_whose_rows_were_committed_in_part_when_the_run_was_killed() {
+    let mut shop = Shop::open(MODES[4], SchemaPolicy::Evolve).await;
+    shop.world.capture.batch_size = 1;
+    shop.follows("the copy").await;
+    shop.prepare_iceberg(Some("note")).await;
+    shop.killed(|sync| sync.flush.rows = 1).await;
+    assert_eq!(shop.lacks().await, ["note"]);
+    shop.follows("the rest").await;
+    assert!(shop.lacks().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_column_that_iceberg_lost_during_the_first_copy_is_filled() {
+    let shop = Shop::open(MODES[4], SchemaPolicy::Evolve).await;
+    shop.killed(|sync| sync.batch_rows = 2).await;
+    shop.prepare_iceberg(Some("note")).await;
+    shop.killed(|sync| sync.batch_rows = 2).await;
+    assert_eq!(shop.lacks().await, ["note"]);
+    shop.follows("the rest").await;
+    assert!(shop.lacks().await.is_empty());
 }

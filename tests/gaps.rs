@@ -141,6 +141,16 @@ async fn another_mode_than_before() {
     expect_equal(&world).await;
 }
 
+/// Rows come and go by a condition that is changed, and nobody tells of them.
+#[tokio::test]
+async fn another_condition_on_rows_than_before() {
+    let mut world = synchronised(Mode::ChangeTracking).await;
+    for filter in [Some("id <> 500"), Some("id <> 600"), None] {
+        world.capture.filter = filter.map(str::to_owned);
+        mended(&world, "`capture.where`").await;
+    }
+}
+
 #[tokio::test]
 async fn changes_that_the_clean_up_has_removed() {
     let world = synchronised(Mode::Cdc).await;

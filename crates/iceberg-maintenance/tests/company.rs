@@ -141,6 +141,7 @@ impl Company {
                 value: batch.to_string(),
                 label: batch.to_string(),
                 late_micros: 0,
+                lacks: Vec::new(),
             }),
             batch,
             staged,

@@ -55,8 +55,13 @@ pub(crate) enum Lacking {
 }
 
 impl Lacking {
-    /// What a target lacks that has been given `delivered`; `None` if nobody knows.
-    pub(crate) fn of(table: &TableHandle, schema: &TableSchema, delivered: Option<&Delivered>) -> Self {
+    /// What a target lacks that has been given `delivered`; `None` if nobody knows. What it holds under the names `void` counts for nothing.
+    pub(crate) fn of(
+        table: &TableHandle,
+        schema: &TableSchema,
+        delivered: Option<&Delivered>,
+        void: &[String],
+    ) -> Self {
         let Some(Delivered(delivered)) = delivered else {
             return Self::Rows;
         };
@@ -66,7 +71,7 @@ impl Lacking {
             let id = current.field_by_name(field.name()).map(|field| field.id);
             match delivered.get(&field.name().to_lowercase()) {
                 None => columns.push(index),
-                Some(known) if *known == id => {}
+                Some(known) if *known == id && !void.contains(field.name()) => {}
                 Some(_) => return Self::Rows,
             }
         }

@@ -37,7 +37,7 @@
 //! # let rows = sample_batch(&[SampleRow::new(1, "first", 10), SampleRow::new(2, "second", 20)]);
 //! # let batch = ChangeBatch::uniform(table.clone(), schema.clone(), rows, Op::Insert, Presence::Absent)?;
 //! # let staged = sink.stage(&sync, &table, &schema, Box::pin(futures::stream::iter([Ok(batch)]))).await?.staged;
-//! # let mark = Mark::At(Position { kind: "k".into(), incarnation: "i".into(), value: "v".into(), label: "l".into(), late_micros: 0 });
+//! # let mark = Mark::At(Position { kind: "k".into(), incarnation: "i".into(), value: "v".into(), label: "l".into(), late_micros: 0, lacks: Vec::new() });
 //! # let (batch, epoch, replace) = (BatchId::new("b"), Epoch(1), Replace::No);
 //! # sink.commit(&Commit { sync, table: table.clone(), schema, batch, epoch, after: None, mark, staged, replace }).await?;
 //! let source = IcebergSource::new(catalog).pinned(SnapshotChoice::Current);

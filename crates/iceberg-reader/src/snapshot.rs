@@ -112,6 +112,8 @@ pub(crate) struct Place {
     pub(crate) toward: Option<SnapshotRef>,
     /// The columns that were delivered; `None` if nobody knows.
     pub(crate) delivered: Option<Delivered>,
+    /// Those of them that the target has nothing of.
+    pub(crate) void: Vec<String>,
 }
 
 /// Whether a position can still be read from.
@@ -162,6 +164,7 @@ impl SnapshotPosition {
                 None => at,
             },
             late_micros: 0,
+            lacks: Vec::new(),
         })
     }
 
@@ -206,6 +209,7 @@ pub(crate) fn reach(table: &TableHandle, position: &Position) -> Result<Reach> {
     }
     let mut place = Place {
         delivered: wanted.delivered,
+        void: position.lacks.clone(),
         ..Place::default()
     };
     for (wanted, found) in [

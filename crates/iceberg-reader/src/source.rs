@@ -135,7 +135,7 @@ impl IcebergSource {
         upto: &Position,
     ) -> Result<Steps> {
         let scan = FileScan::new(table, schema)?;
-        let lacking = Lacking::of(table, schema, start.delivered.as_ref());
+        let lacking = Lacking::of(table, schema, start.delivered.as_ref(), &start.void);
         let newest = place_of(table, upto)?.snapshot;
         let complete = Some(self.delivered(table, start.delivered.as_ref()));
         let claimed = match lacking {

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use iceberg::spec::{Snapshot, SnapshotRef, TableMetadata};
+use iceberg::spec::{NestedFieldRef, Snapshot, SnapshotRef, TableMetadata};
 use model::{BatchId, Committed, Epoch, Error, ErrorKind, Mark, Receipt, Result, SyncId};
 use serde::{Deserialize, Serialize};
 
@@ -66,6 +66,9 @@ struct StoredState {
     mark: Mark,
     batch: BatchId,
     epoch: Epoch,
+    /// The table's schema then; `None` if an older version committed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    schema_id: Option<i32>,
 }
 
 /// How far the table has got under `sync`.
@@ -83,6 +86,7 @@ pub fn committed(metadata: &TableMetadata, sync: &SyncId) -> Result<Committed> {
                 epoch: stamp.epoch,
                 batch: Some(stamp.batch),
                 reference,
+                added: added_since(metadata, snapshot.schema_id()),
             });
         }
         oldest = snapshot.parent_snapshot_id().map(|_| snapshot);
@@ -96,7 +100,8 @@ pub fn committed(metadata: &TableMetadata, sync: &SyncId) -> Result<Committed> {
     match stored_state(metadata, sync)? {
         None => Ok(Committed { reference, ..Committed::default() }),
         Some(state) if is_behind(&state) => {
-            Ok(Committed { mark: Some(state.mark), epoch: state.epoch, batch: Some(state.batch), reference })
+            let added = added_since(metadata, state.schema_id);
+            Ok(Committed { mark: Some(state.mark), epoch: state.epoch, batch: Some(state.batch), reference, added })
         }
         Some(state) => Err(Error::new(ErrorKind::Gap, "the table carried marks, and its present history does not")
             .with("sync", sync)
@@ -106,6 +111,23 @@ pub fn committed(metadata: &TableMetadata, sync: &SyncId) -> Result<Committed> {
                 state_property(sync)
             ))),
     }
+}
+
+/// The columns that the table did not have, or not of this type, when it had the schema `then`: all of them if nobody knows that schema any
+/// more. A column that was dropped and added again under its name has another id.
+fn added_since(metadata: &TableMetadata, then: Option<i32>) -> Vec<String> {
+    let now = metadata.current_schema();
+    if then.is_none_or(|then| then == now.schema_id()) {
+        return Vec::new();
+    }
+    let then = then.and_then(|then| metadata.schema_by_id(then));
+    let was_there = |column: &NestedFieldRef| {
+        let before = then.and_then(|then| then.as_struct().field_by_id(column.id));
+        before.is_some_and(|before| before.name == column.name && before.field_type == column.field_type)
+    };
+    let columns = now.as_struct().fields().iter();
+    let added = columns.filter(|column| !was_there(column));
+    added.map(|column| column.name.clone()).collect()
 }
 
 /// The snapshot that committed `batch`, if it is an ancestor of the head.
@@ -230,6 +252,7 @@ impl Stamp {
             mark: self.mark.clone(),
             batch: self.batch.clone(),
             epoch: self.epoch,
+            schema_id: snapshot.schema_id(),
         };
         Ok((state_property(&self.sync), json(&state)?))
     }

@@ -39,7 +39,7 @@
 //! let batch = ChangeBatch::uniform(table.clone(), schema.clone(), rows, Op::Insert, Presence::Absent)?;
 //! let staged = sink.stage(&sync, &table, &schema, Box::pin(stream::iter([Ok(batch)]))).await?.staged;
 //!
-//! let position = Position { kind: "file".into(), incarnation: "1".into(), value: "7".into(), label: "file 7".into(), late_micros: 0 };
+//! let position = Position { kind: "file".into(), incarnation: "1".into(), value: "7".into(), label: "file 7".into(), late_micros: 0, lacks: Vec::new() };
 //! let commit = Commit {
 //!     sync,
 //!     table,

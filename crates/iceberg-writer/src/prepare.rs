@@ -36,6 +36,7 @@ pub(crate) async fn prepare(
     }
     let prepared = Prepared {
         created: true,
+        altered: false,
         actions: vec![format!(
             "create Iceberg table {} with {} columns",
             prepare.table,
@@ -89,6 +90,7 @@ async fn existing(
     properties.retain(|name, value| table.metadata().properties().get(name) != Some(value));
     let mut prepared = Prepared {
         created: false,
+        altered: changes.schema.is_some(),
         actions: changes.actions,
         losses: changes.losses,
     };

@@ -85,6 +85,22 @@ pub struct Position {
     /// loop and the source raise it, and nobody lowers it; a source that tells changes by a time reads as much more again.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub late_micros: u64,
+    /// Columns of which the target has nothing up to here, whatever the source knows to have delivered: the target got them later. The loop
+    /// names them, and a source reads all rows again that may have a value there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lacks: Vec<String>,
+}
+
+impl Position {
+    /// The same position of a target that lacks these columns as well.
+    pub fn lacking(mut self, columns: &[String]) -> Self {
+        for name in columns {
+            if !self.lacks.contains(name) {
+                self.lacks.push(name.clone());
+            }
+        }
+        self
+    }
 }
 
 fn is_zero(number: &u64) -> bool {
@@ -93,7 +109,8 @@ fn is_zero(number: &u64) -> bool {
 
 impl PartialEq for Position {
     fn eq(&self, other: &Self) -> bool {
-        (&self.kind, &self.incarnation, &self.value) == (&other.kind, &other.incarnation, &other.value)
+        (&self.kind, &self.incarnation, &self.value, &self.lacks)
+            == (&other.kind, &other.incarnation, &other.value, &other.lacks)
     }
 }
 
@@ -139,6 +156,7 @@ mod tests {
             value: "7".into(),
             label: label.into(),
             late_micros: 0,
+            lacks: Vec::new(),
         }
     }
 

@@ -20,6 +20,9 @@ pub struct Committed {
     /// What the target calls its present state: a snapshot id, a row version. A position that a state store holds is
     /// valid only together with the reference that it extends.
     pub reference: Option<String>,
+    /// The columns that the table got, or got anew, or of another type, since the newest commit. What they hold of older rows is nothing
+    /// that was committed.
+    pub added: Vec<String>,
 }
 
 /// How the target gets ready for a table.
@@ -46,6 +49,8 @@ pub struct Prepare {
 pub struct Prepared {
     /// Whether the table was (or would be) created.
     pub created: bool,
+    /// Whether columns of the table were (or would be) changed.
+    pub altered: bool,
     /// What was (or would be) done, in words: the DDL, the columns added.
     pub actions: Vec<String>,
     /// Losses that the configuration allowed, in words.
@@ -154,6 +159,7 @@ pub enum CommitOutcome {
 /// - **Guarantees.** A commit is atomic: readers see all of it or nothing, and its mark with it. It happens only if the
 ///   target still has the mark `after` and no epoch above `epoch`; this is checked in the same atomic step. Sending the
 ///   same commit twice has the effect of sending it once.
+/// - **Columns** that a table gets between two commits are told by `committed` until the next one, whoever added them.
 /// - **Does not guarantee** that rows keep an order.
 /// - **Failure** of `stage` leaves at most files or staging tables that no reader sees. An `Err` from `commit` means
 ///   that nothing was committed; everything uncertain is [`CommitOutcome::Unknown`].

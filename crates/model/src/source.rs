@@ -156,7 +156,7 @@ pub enum Selection {
 /// - **Guarantees.** After `cut(after)` returned `Complete { upto }`, every change above `after` and at or below `upto`
 ///   is delivered by `changes(after, upto)` at least once, and its last image per key last. `chunks` covers every
 ///   row that existed when the cut was taken and still exists, in key order; each row of a chunk is read at
-///   some moment after that cut.
+///   some moment after that cut. Of columns that `after` [lacks](Position::lacks), `changes` delivers every value, too.
 /// - **Does not guarantee** that a change is delivered once: a window is read again and marked
 ///   [`Presence::PerhapsIdentical`](crate::Presence::PerhapsIdentical). Nor that deletes are seen, see [`Tracking`].
 /// - **Errors.** [`NotFound`](crate::ErrorKind::NotFound) for a table that is not there, [`Denied`](crate::ErrorKind::Denied) with the right that is

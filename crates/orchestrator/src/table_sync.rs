@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use model::{
     Bound, ChangeSink, ChangeSource, Committed, Cut, Description, Epoch, Error, ErrorKind, Mark, Position,
-    Prepare, Presence, Result, Severity, SyncId, TableName, TableSchema, Timestamp, Tracking,
+    Prepare, Prepared, Presence, Result, Severity, SyncId, TableName, TableSchema, Timestamp, Tracking,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -143,6 +143,24 @@ struct Session {
     keeps_deleted: bool,
 }
 
+impl Session {
+    /// What has been applied to a target that says `newest`, with the mark at `position`.
+    fn applied(&self, position: Position, newest: &Committed) -> Position {
+        let beyond = self.checkpoint.beyond(newest);
+        self.without_added(beyond.unwrap_or(position), newest)
+    }
+
+    /// A position of a target that got columns since its newest commit: nothing up to there has filled them.
+    fn without_added(&self, position: Position, newest: &Committed) -> Position {
+        let fields = self.schema.arrow().fields().iter();
+        let added = fields.map(|field| field.name()).filter(|name| {
+            let is_same = |added: &String| added.to_lowercase() == name.to_lowercase();
+            newest.added.iter().any(is_same)
+        });
+        position.lacking(&added.cloned().collect::<Vec<_>>())
+    }
+}
+
 /// How an attempt ended that did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Attempt {
@@ -220,12 +238,13 @@ impl<'a> TableRun<'a> {
             keeps_deleted: description.keeps_deleted,
         };
         self.tally.reconciled = session.checkpoint.state.reconciled;
-        if self.prepare(&session, &newest).await? {
+        let prepared = self.prepare(&session, &newest).await?;
+        if prepared.created {
             session.presence = Presence::Absent;
-            if newest.mark.is_some() {
-                // Those of the table that is gone are void.
-                newest = self.committed().await?;
-            }
+        }
+        if newest.mark.is_some() && (prepared.created || prepared.altered) {
+            // The marks of a table that is gone are void, and a column that was added has to be filled.
+            newest = self.committed().await?;
         }
         let copied = matches!(newest.mark, Some(Mark::At(_)));
         self.hear(&ProgressEvent::Started {
@@ -248,8 +267,8 @@ impl<'a> TableRun<'a> {
         Ok(epoch)
     }
 
-    /// Gets the target ready, if there is a way to take. Returns whether the table was created.
-    async fn prepare(&mut self, session: &Session, newest: &Committed) -> Result<bool> {
+    /// Gets the target ready, if there is a way to take.
+    async fn prepare(&mut self, session: &Session, newest: &Committed) -> Result<Prepared> {
         let replace = self.way(session, newest)? == Way::Replace;
         let prepare = Prepare {
             sync: self.sync.sync.clone(),
@@ -264,10 +283,10 @@ impl<'a> TableRun<'a> {
         for action in &prepared.actions {
             tracing::info!(action, "prepared the target");
         }
-        for loss in prepared.losses {
-            self.tally.warn(loss);
+        for loss in &prepared.losses {
+            self.tally.warn(loss.clone());
         }
-        Ok(prepared.created)
+        Ok(prepared)
     }
 
     async fn attempt(&mut self, session: &mut Session, newest: &Committed) -> Result<Attempt> {
@@ -350,11 +369,11 @@ impl<'a> TableRun<'a> {
                 through: None,
             },
             Some(Mark::Copying { start, through }) => Way::Copy {
-                start: Some(start),
+                start: Some(session.without_added(start, newest)),
                 through,
             },
             Some(Mark::At(position)) => Way::Increment {
-                from: session.checkpoint.beyond(newest).unwrap_or(position),
+                from: session.applied(position, newest),
             },
         })
     }

@@ -420,8 +420,17 @@ pub struct CaptureInstance {
     pub name: String,
     /// The least place in the log that its changes can still be asked for; the first one without the right to ask.
     pub least: Lsn,
-    /// The columns that it captures.
-    pub columns: Vec<String>,
+    /// The columns that it captures, by their names, with the `column_id` that each had in the table when the instance began.
+    pub columns: Vec<(String, i32)>,
+}
+
+impl CaptureInstance {
+    /// Whether it captures this column, and not one of the same name that has been dropped since.
+    pub fn captures(&self, column: &ColumnInfo) -> bool {
+        self.columns
+            .iter()
+            .any(|(name, id)| *name == column.name && *id == column.id)
+    }
 }
 
 /// How far Change Data Capture has got in the log.

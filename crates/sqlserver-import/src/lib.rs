@@ -63,7 +63,7 @@
 //! #     let rows = sample_batch(&[SampleRow::new(1, "first", 10), SampleRow::new(2, "second", 20)]);
 //! #     let batch = ChangeBatch::uniform(table.clone(), schema.clone(), rows, Op::Insert, Presence::Unknown).unwrap();
 //! #     let prepare = Prepare { sync: SyncId::new("s"), table, schema, create: true, replace: false, adopt: false, dry_run: false };
-//! #     let mark = Mark::At(Position { kind: "k".into(), incarnation: "i".into(), value: "v".into(), label: "l".into(), late_micros: 0 });
+//! #     let mark = Mark::At(Position { kind: "k".into(), incarnation: "i".into(), value: "v".into(), label: "l".into(), late_micros: 0, lacks: Vec::new() });
 //! #     apply(options, prepare, Box::pin(futures::stream::iter([Ok(batch)])), mark).await.unwrap();
 //! # }
 //! ```

@@ -1,7 +1,7 @@
 //! `_sync.applied`: one row per table sync, changed in the transaction that applies its rows.
 
 use model::{BatchId, Commit, Committed, Epoch, Error, ErrorKind, Mark, Receipt, Result, SyncId, TableName};
-use sqlserver_client::{Connection, Param, Row, SqlType, TableInfo, Value, ddl};
+use sqlserver_client::{Connection, Param, Row, SqlType, TableInfo, Value, ddl, quote};
 
 /// The schema of the engine's own tables.
 const SCHEMA: &str = "_sync";
@@ -12,7 +12,7 @@ pub(crate) fn table() -> TableName {
 }
 
 /// An id is compared by its bytes. A row without a mark says only that we created the table. Older versions did not note which table
-/// of the name a mark was committed with.
+/// of the name a mark was committed with, and with which columns.
 const CREATE: &str = "\
 IF OBJECT_ID(N'[_sync].[applied]') IS NULL CREATE TABLE [_sync].[applied] (\
  [id] nvarchar(400) COLLATE Latin1_General_100_BIN2 NOT NULL PRIMARY KEY,\
@@ -24,8 +24,12 @@ IF OBJECT_ID(N'[_sync].[applied]') IS NULL CREATE TABLE [_sync].[applied] (\
  [batch_id] nvarchar(100) NULL,\
  [receipt] nvarchar(max) NULL,\
  [applied_at] datetime2(3) NOT NULL,\
- [incarnation] nvarchar(60) NULL) \
-ELSE IF COL_LENGTH(N'[_sync].[applied]', N'incarnation') IS NULL ALTER TABLE [_sync].[applied] ADD [incarnation] nvarchar(60) NULL;";
+ [incarnation] nvarchar(60) NULL,\
+ [greatest_column] int NULL) \
+ELSE BEGIN \
+IF COL_LENGTH(N'[_sync].[applied]', N'incarnation') IS NULL ALTER TABLE [_sync].[applied] ADD [incarnation] nvarchar(60) NULL; \
+IF COL_LENGTH(N'[_sync].[applied]', N'greatest_column') IS NULL ALTER TABLE [_sync].[applied] ADD [greatest_column] int NULL; \
+END;";
 
 /// Waits for a session that may still commit, whatever the database's default for reading is. All columns, because the table of an older
 /// version has fewer.
@@ -34,14 +38,23 @@ IF OBJECT_ID(N'[_sync].[applied]') IS NOT NULL \
 SELECT * FROM [_sync].[applied] WITH (READCOMMITTEDLOCK, UPDLOCK, HOLDLOCK) WHERE [id] = @id;";
 
 const UPDATE: &str = "\
-UPDATE [_sync].[applied] SET [table_name] = @table, [incarnation] = @incarnation, [created] = @created, \
+UPDATE [_sync].[applied] SET [table_name] = @table, [incarnation] = @incarnation, [greatest_column] = @greatest_column, [created] = @created, \
 [revision] = [revision] + 1, [epoch] = @epoch, [mark] = @mark, [batch_id] = @batch, [receipt] = NULL, [applied_at] = SYSUTCDATETIME() \
 WHERE [id] = @id AND [revision] = @expected AND [epoch] <= @epoch;";
 
 const INSERT: &str = "\
 INSERT INTO [_sync].[applied] \
-([id], [table_name], [incarnation], [created], [revision], [epoch], [mark], [batch_id], [receipt], [applied_at]) \
-VALUES (@id, @table, @incarnation, @created, @revision, @epoch, @mark, @batch, NULL, SYSUTCDATETIME());";
+([id], [table_name], [incarnation], [greatest_column], [created], [revision], [epoch], [mark], [batch_id], [receipt], [applied_at]) \
+VALUES (@id, @table, @incarnation, @greatest_column, @created, @revision, @epoch, @mark, @batch, NULL, SYSUTCDATETIME());";
+
+const NOTE_COLUMNS: &str = "\
+UPDATE [_sync].[applied] SET [greatest_column] = @greatest_column \
+WHERE [id] = @id AND [mark] IS NOT NULL AND [greatest_column] IS NULL;";
+
+/// The ids of a table's columns grow, and none is given out twice.
+const ADDED: &str = "\
+SELECT c.name AS column_name FROM sys.columns AS c \
+WHERE c.object_id = OBJECT_ID(@target) AND c.column_id > @greatest_column ORDER BY c.column_id;";
 
 const RECEIPT: &str = "UPDATE [_sync].[applied] SET [receipt] = @receipt WHERE [id] = @id;";
 
@@ -76,6 +89,8 @@ pub(crate) struct Applied {
     table: String,
     /// Which table of that name it was; `None` if an older version wrote the row.
     incarnation: Option<String>,
+    /// The greatest id of its columns then; `None` if an older version wrote the row.
+    greatest_column: Option<i64>,
 }
 
 impl Applied {
@@ -108,6 +123,7 @@ struct Entry<'a> {
     sync: &'a SyncId,
     table: &'a TableName,
     incarnation: Option<&'a str>,
+    greatest_column: Option<i32>,
     created: bool,
     epoch: Epoch,
     mark: Option<&'a Mark>,
@@ -123,6 +139,7 @@ impl Entry<'_> {
             Param::new("id", self.sync.as_str()),
             Param::new("table", self.table.to_string()),
             Param::new("incarnation", self.incarnation.map_or(Value::Null, Value::from)),
+            greatest_column(self.greatest_column),
             Param::new("created", self.created),
             Param::new("epoch", epoch),
             match mark {
@@ -137,6 +154,14 @@ impl Entry<'_> {
     }
 }
 
+fn greatest_column(id: Option<i32>) -> Param {
+    Param::typed(
+        "greatest_column",
+        id.map_or(Value::Null, Value::from),
+        SqlType::Int,
+    )
+}
+
 /// The statements that create what marks need.
 pub(crate) fn ddl() -> [String; 2] {
     [ddl::create_schema(SCHEMA), CREATE.to_owned()]
@@ -147,6 +172,23 @@ pub(crate) async fn read(connection: &mut Connection, sync: &SyncId) -> Result<A
     let rows = connection.query(READ, &[Param::new("id", sync.as_str())]).await?;
     rows.first()
         .map_or_else(|| Ok(Applied::default()), |row| applied(&row))
+}
+
+/// What a mark notes of the table that it is committed with.
+#[derive(Debug, Clone)]
+pub(crate) struct Noted {
+    /// Which table of its name it is.
+    pub(crate) incarnation: String,
+    greatest_column: Option<i32>,
+}
+
+impl Noted {
+    pub(crate) fn of(table: &TableInfo) -> Self {
+        Self {
+            incarnation: incarnation(table),
+            greatest_column: table.columns.iter().map(|column| column.id).max(),
+        }
+    }
 }
 
 /// Which table of its name this is: one that was dropped and created again is another.
@@ -182,6 +224,7 @@ fn applied(row: &Row<'_>) -> Result<Applied> {
             mark,
             epoch: Epoch(u64::try_from(row.need_i64("epoch")?).unwrap_or(0)),
             batch,
+            added: Vec::new(),
         },
         receipt,
         exists: true,
@@ -191,7 +234,46 @@ fn applied(row: &Row<'_>) -> Result<Applied> {
             Ok(value) => value.as_str().map(str::to_owned),
             Err(_) => None,
         },
+        greatest_column: row.get("greatest_column").ok().and_then(Value::as_i64),
     })
+}
+
+/// What a sync has committed to a table, and which columns the table got since.
+pub(crate) async fn committed(
+    connection: &mut Connection,
+    sync: &SyncId,
+    table: &TableName,
+) -> Result<Committed> {
+    let applied = read(connection, sync).await?;
+    let (Some(_), Some(greatest)) = (&applied.committed.mark, applied.greatest_column) else {
+        return Ok(applied.committed);
+    };
+    let params = [
+        Param::new("target", quote::table(table)),
+        Param::typed("greatest_column", greatest, SqlType::Int),
+    ];
+    let rows = connection.query(ADDED, &params).await?;
+    let added = rows
+        .iter()
+        .map(|row| Ok(row.need_text("column_name")?.to_owned()));
+    Ok(Committed {
+        added: added.collect::<Result<_>>()?,
+        ..applied.committed
+    })
+}
+
+/// Notes which columns a table has before it gets more, for a mark of an older version that does not say.
+pub(crate) async fn note_columns(
+    connection: &mut Connection,
+    sync: &SyncId,
+    table: &TableInfo,
+) -> Result<()> {
+    let params = [
+        Param::new("id", sync.as_str()),
+        greatest_column(Noted::of(table).greatest_column),
+    ];
+    connection.execute(NOTE_COLUMNS, &params).await?;
+    Ok(())
 }
 
 /// Moves the mark as the first change of the transaction. `applied` was read in the same transaction, so nobody can be in between;
@@ -200,12 +282,14 @@ pub(crate) async fn advance(
     connection: &mut Connection,
     commit: &Commit,
     applied: &Applied,
-    incarnation: &str,
+    target: &Noted,
 ) -> Result<()> {
+    let incarnation = target.incarnation.as_str();
     let entry = Entry {
         sync: &commit.sync,
         table: &commit.table,
         incarnation: Some(incarnation),
+        greatest_column: target.greatest_column,
         created: applied.created && applied.is_of(&commit.table, incarnation),
         epoch: commit.epoch,
         mark: Some(&commit.mark),
@@ -255,6 +339,7 @@ pub(crate) async fn note_created(
         sync,
         table,
         incarnation: None,
+        greatest_column: None,
         created: true,
         epoch: before.committed.epoch,
         mark: None,

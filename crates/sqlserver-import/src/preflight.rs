@@ -27,8 +27,11 @@ pub(crate) async fn run(
         check(connection, prepare, options, &info, &mut prepared).await?;
         return Ok(prepared);
     }
+    prepared.altered = true;
     prepared.actions.clone_from(&additions);
     if !prepare.dry_run {
+        create_marks(connection).await?;
+        marks::note_columns(connection, &prepare.sync, &info).await?;
         for addition in &additions {
             connection.execute(addition, &[]).await?;
         }

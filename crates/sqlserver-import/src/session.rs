@@ -12,7 +12,7 @@ use sqlserver_client::ddl::ColumnDefinition;
 use sqlserver_client::{BulkColumn, ConnectOptions, Connection, SqlType, TableShape, quote};
 
 use crate::apply;
-use crate::marks;
+use crate::marks::Noted;
 use crate::target::{Target, TargetColumn};
 use crate::variants::{self, StagedVariant};
 
@@ -48,8 +48,8 @@ impl StageId {
 pub(crate) struct Session {
     pub(crate) connection: Connection,
     pub(crate) target: Target,
-    /// Which table of the target's name it is.
-    pub(crate) incarnation: String,
+    /// What a mark notes of the target.
+    pub(crate) noted: Noted,
     sync: SyncId,
     name: TableName,
     shape: TableShape,
@@ -77,7 +77,7 @@ impl Session {
         Ok(Self {
             connection,
             target,
-            incarnation: marks::incarnation(&info),
+            noted: Noted::of(&info),
             sync: sync.clone(),
             name: table.clone(),
             shape,

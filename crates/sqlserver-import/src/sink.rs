@@ -133,9 +133,9 @@ impl SqlServerSink {
             return Ok(Progress::Overtaken(applied.committed));
         }
         if commit.replace == Replace::No {
-            applied.check_target(&commit.table, &session.incarnation)?;
+            applied.check_target(&commit.table, &session.noted.incarnation)?;
         }
-        marks::advance(&mut session.connection, commit, &applied, &session.incarnation).await?;
+        marks::advance(&mut session.connection, commit, &applied, &session.noted).await?;
         let mut receipt = Receipt {
             reference: marks::reference(&commit.batch),
             ..Receipt::default()
@@ -270,11 +270,9 @@ fn collision(target: &Target, rows: u64) -> Error {
 
 #[async_trait]
 impl ChangeSink for SqlServerSink {
-    async fn committed(&self, sync: &SyncId, _table: &TableName) -> Result<Committed> {
-        let applied = self
-            .with_control(async |connection| marks::read(connection, sync).await)
-            .await?;
-        Ok(applied.committed)
+    async fn committed(&self, sync: &SyncId, table: &TableName) -> Result<Committed> {
+        self.with_control(async |connection| marks::committed(connection, sync, table).await)
+            .await
     }
 
     async fn prepare(&self, prepare: &Prepare) -> Result<Prepared> {

@@ -1,7 +1,8 @@
 //! Rows that have something in columns that were not delivered before.
 //!
 //! A column that is added or renamed tells nobody of the rows that have a value in it: a default, or what an UPDATE wrote that the way in
-//! which changes are told does not see. So the next increment begins with them. Its end claims the column, and nothing before it does.
+//! which changes are told does not see. So the next increment begins with them; or with all rows, where the target may hold other values
+//! under the column's name than NULL. Its end claims the column, and nothing before it does.
 
 use std::sync::Arc;
 
@@ -10,19 +11,19 @@ use model::{ChangeBatch, Op, Position, Presence, Result, SourceEvent, TableSchem
 use sqlserver_client::quote;
 
 use crate::changes::Changes;
+use crate::incarnation::Lacking;
 use crate::plan::TablePlan;
 use crate::pool::Pool;
 use crate::read::{Select, run};
 use crate::tracker::Tracker;
 use crate::window::Window;
 
-/// The rows with a value in one of `columns`, but for those that increments leave out because of their time. A commit between them stays
-/// `after`.
-pub(crate) async fn filled(
+/// The rows that `lacking` names, but for those that increments leave out because of their time. A commit between them stays `after`.
+pub(crate) async fn rows(
     pool: &Arc<Pool>,
     plan: &TablePlan,
     schema: &Arc<TableSchema>,
-    columns: &[String],
+    lacking: &Lacking,
     after: &Position,
     upto: &Position,
 ) -> Result<Changes> {
@@ -32,11 +33,13 @@ pub(crate) async fn filled(
             .not_left_out()?,
         _ => Default::default(),
     };
-    let filled: Vec<_> = columns
-        .iter()
-        .map(|name| format!("{} IS NOT NULL", quote::identifier(name)))
-        .collect();
-    conditions.push(format!("({})", filled.join(" OR ")));
+    if let Lacking::Columns(columns) = lacking {
+        let filled: Vec<_> = columns
+            .iter()
+            .map(|name| format!("{} IS NOT NULL", quote::identifier(name)))
+            .collect();
+        conditions.push(format!("({})", filled.join(" OR ")));
+    }
     let select = Select {
         sql: format!(
             "SELECT {} FROM {}{}",

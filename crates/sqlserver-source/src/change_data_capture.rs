@@ -61,7 +61,7 @@ pub(crate) async fn cut(
             None => return Err(off(plan)),
         },
     };
-    let incarnation = plan.incarnation().without(&plan.uncaptured(read));
+    let incarnation = plan.incarnation().not_following(&plan.uncaptured(read));
     Ok(Cut::Complete {
         upto: CapturePosition::at(upto).position(&incarnation.to_string())?,
         holding: None,
@@ -322,7 +322,11 @@ pub(crate) fn missing(seen: &Seen<'_>) -> Option<Finding> {
                 .to_owned(),
         );
     }
-    let captured = |name: &&str| newest.columns.iter().any(|column| column == name);
+    let captured = |name: &&str| {
+        seen.table
+            .column(name)
+            .is_some_and(|column| newest.captures(column))
+    };
     if !seen.schema.key_names().iter().all(captured) {
         return refused(
             "the capture instance leaves out a column of the key",

@@ -13,6 +13,7 @@ use futures::stream::{BoxStream, StreamExt, try_unfold};
 use model::{Error, Op, Position, Presence, Result, SourceEvent, TableName, TableSchema};
 use sqlserver_client::quote;
 
+use crate::incarnation::Lacking;
 use crate::key_feed::{THERE, images};
 use crate::plan::TablePlan;
 use crate::pool::Pool;
@@ -41,13 +42,13 @@ pub(crate) async fn changes(
         Tracker::Cdc => change_data_capture::changes(pool, plan, schema, after, upto).await?,
         Tracker::Trigger => trigger::changes(pool, plan, schema, after, upto).await?,
         Tracker::Polling { .. } => polling::changes(pool, plan, schema, after, upto).await?,
-        _ => by_column(pool, plan, schema, after, upto, lacking.is_empty()).await?,
+        _ => by_column(pool, plan, schema, after, upto, lacking == Lacking::Nothing).await?,
     };
-    if lacking.is_empty() {
+    if lacking == Lacking::Nothing {
         return Ok(changes);
     }
-    let filled = added_columns::filled(pool, plan, schema, &lacking, after, upto).await?;
-    Ok(filled.chain(changes).boxed())
+    let rows = added_columns::rows(pool, plan, schema, &lacking, after, upto).await?;
+    Ok(rows.chain(changes).boxed())
 }
 
 /// `in_time` says whether no row comes for another reason than its time, so that one before what is expected comes late.

@@ -1,9 +1,89 @@
-//! Which life of a database and a table a position belongs to, and which of its columns have been delivered up to there.
+//! Which life of a database and a table a position belongs to, and what of its columns and rows has been delivered up to there.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use sqlserver_client::{DatabaseInfo, TableInfo};
+use sqlserver_client::{ColumnInfo, ColumnType, DatabaseInfo, Length, SqlType, TableInfo};
+
+/// What a target holds under the name of a column.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Delivered {
+    /// The values of the column with this id, as it was declared.
+    Column(i32, String),
+    /// The same, by an older version that did not note the declaration.
+    Id(i32),
+    /// Those of the column with this id that are not NULL: nothing tells of one that is taken back to NULL.
+    Partly([i32; 1]),
+    /// Those of a column that is no longer read under this name.
+    Gone,
+}
+
+impl Delivered {
+    /// A column of the table as it is now. A code page belongs to the type: another one has other characters.
+    pub(crate) fn of(column: &ColumnInfo) -> Self {
+        let declared = match (&column.ty, column.code_page) {
+            (ColumnType::Mapped(ty), Some(code_page)) if ty.is_code_page() => format!("{ty}/{code_page}"),
+            (ColumnType::Mapped(ty), _) => ty.to_string(),
+            (ColumnType::Unmapped(name), _) => name.clone(),
+        };
+        Self::Column(column.id, declared)
+    }
+
+    /// The column's id.
+    fn id(&self) -> Option<i32> {
+        match self {
+            Self::Column(id, _) | Self::Id(id) | Self::Partly([id]) => Some(*id),
+            Self::Gone => None,
+        }
+    }
+
+    /// Whether the values are those of `now`.
+    fn are(&self, now: &Self) -> bool {
+        match (self, now) {
+            (Self::Column(id, before), Self::Column(same, declared)) => {
+                id == same && (before == declared || is_longer(before, declared))
+            }
+            (Self::Id(id), Self::Column(same, _)) => id == same,
+            _ => false,
+        }
+    }
+}
+
+/// Whether a declaration differs from the one before in that it takes longer values.
+fn is_longer(before: &str, declared: &str) -> bool {
+    let parts = |declared: &str| {
+        let (ty, code_page) = declared.split_once('/').unwrap_or((declared, ""));
+        Some((ty.parse::<SqlType>().ok()?, code_page.to_owned()))
+    };
+    let most = |length| match length {
+        Length::Limited(length) => u32::from(length),
+        Length::Max => u32::MAX,
+    };
+    let (Some((before, code_page)), Some((declared, same))) = (parts(before), parts(declared)) else {
+        return false;
+    };
+    code_page == same
+        && match (before, declared) {
+            (SqlType::VarChar { length }, SqlType::VarChar { length: now })
+            | (SqlType::NVarChar { length }, SqlType::NVarChar { length: now })
+            | (SqlType::VarBinary { length }, SqlType::VarBinary { length: now }) => {
+                most(length) <= most(now)
+            }
+            _ => false,
+        }
+}
+
+/// What of the rows up to a position a target lacks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Lacking {
+    /// Nothing.
+    Nothing,
+    /// The values of these columns, where it has NULL.
+    Columns(Vec<String>),
+    /// What it holds under the name of a column is perhaps another's.
+    Rows,
+}
 
 /// Database and table. A restored database or a table that was created anew has another history, although its name is the same.
 ///
@@ -15,14 +95,22 @@ pub(crate) struct Incarnation {
     guids: Option<String>,
     created: String,
     table: String,
-    /// The columns of which the target has everything up to the position, with their ids. Unknown in positions of older versions.
+    /// What the target has been given up to the position, by the columns' names. Unknown in positions of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    columns: Option<BTreeMap<String, i32>>,
+    columns: Option<BTreeMap<String, Delivered>>,
+    /// Which of the table's rows are told. Unknown in positions of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rows: Option<String>,
 }
 
 impl Incarnation {
     /// The present life.
-    pub(crate) fn of(database: &DatabaseInfo, table: &TableInfo, columns: BTreeMap<String, i32>) -> Self {
+    pub(crate) fn of(
+        database: &DatabaseInfo,
+        table: &TableInfo,
+        columns: BTreeMap<String, Delivered>,
+        rows: String,
+    ) -> Self {
         Self {
             guids: database
                 .incarnation_is_exact
@@ -30,6 +118,7 @@ impl Incarnation {
             created: database.create_date.clone(),
             table: format!("{}@{}", table.object_id, table.create_date),
             columns: Some(columns),
+            rows: Some(rows),
         }
     }
 
@@ -38,21 +127,48 @@ impl Incarnation {
         serde_json::from_str(text).ok()
     }
 
-    /// The same life without these columns.
-    pub(crate) fn without(mut self, names: &[String]) -> Self {
-        if let Some(columns) = &mut self.columns {
-            columns.retain(|name, _| !names.contains(name));
+    /// The same life in which nothing tells of changes in these columns.
+    pub(crate) fn not_following(mut self, names: &[String]) -> Self {
+        for (name, column) in self.columns.iter_mut().flatten() {
+            if let (true, Some(id)) = (names.contains(name), column.id()) {
+                *column = Delivered::Partly([id]);
+            }
         }
         self
     }
 
-    /// The columns of `now` that this life did not have, under their present names.
-    pub(crate) fn lacks(&self, now: &Self) -> Vec<String> {
+    /// The names that the target has values under.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &String> {
+        self.columns.iter().flat_map(BTreeMap::keys)
+    }
+
+    /// What a target of this life lacks of those columns of `now` that are read. What it holds under the names `void` counts for nothing.
+    pub(crate) fn lacks(&self, now: &Self, void: &[String], is_read: impl Fn(&str) -> bool) -> Lacking {
         let (Some(before), Some(now)) = (&self.columns, &now.columns) else {
-            return Vec::new();
+            return match void.iter().any(|name| is_read(name)) {
+                true => Lacking::Rows,
+                false => Lacking::Nothing,
+            };
         };
-        let new = now.iter().filter(|(name, id)| before.get(*name) != Some(*id));
-        new.map(|(name, _)| name.clone()).collect()
+        let before: BTreeMap<_, _> = before
+            .iter()
+            .map(|(name, delivered)| (name.to_lowercase(), delivered))
+            .collect();
+        let mut new = Vec::new();
+        for (name, column) in now.iter().filter(|(name, _)| is_read(name)) {
+            match before.get(&name.to_lowercase()) {
+                None => new.push(name.clone()),
+                Some(Delivered::Partly([id])) if column.id() == Some(*id) && !void.contains(name) => {
+                    new.push(name.clone());
+                }
+                Some(delivered) if delivered.are(column) && !void.contains(name) => {}
+                Some(_) => return Lacking::Rows,
+            }
+        }
+        match new.is_empty() {
+            true => Lacking::Nothing,
+            false => Lacking::Columns(new),
+        }
     }
 
     /// What tells the present life apart from this one, if anything does.
@@ -65,6 +181,10 @@ impl Incarnation {
             Some("the database has been restored or created anew since the last run")
         } else if self.table != now.table {
             Some("the table has been created anew since the last run")
+        } else if self.rows.is_some() && self.rows != now.rows {
+            Some(
+                "`capture.where` or `deletes.soft` is not what it was in the last run, and nothing tells of rows that now come or go by it",
+            )
         } else {
             None
         }
@@ -88,6 +208,7 @@ mod tests {
             created: created.into(),
             table: table.into(),
             columns: None,
+            rows: None,
         }
     }
 
@@ -121,28 +242,132 @@ mod tests {
     }
 
     #[test]
-    fn a_column_that_was_added_or_renamed_is_lacking() {
-        let having = |columns: &[(&str, i32)]| Incarnation {
-            columns: Some(
-                columns
-                    .iter()
-                    .map(|(name, id)| ((*name).to_owned(), *id))
-                    .collect(),
-            ),
+    fn another_condition_on_rows_is_another_life() {
+        let of = |rows: Option<&str>| Incarnation {
+            rows: rows.map(str::to_owned),
             ..life(None, "1", "5@1")
         };
-        let before = having(&[("id", 1), ("v", 2), ("w", 3)]);
-        for (now, lacking) in [
-            (having(&[("id", 1), ("v", 2), ("w", 3)]), vec![]),
-            (having(&[("id", 1), ("v", 2)]), vec![]),
-            (having(&[("id", 1), ("v", 2), ("x", 4)]), vec!["x"]),
-            (having(&[("id", 1), ("u", 2), ("w", 3)]), vec!["u"]),
-            // Dropped, and another one of the same name added.
-            (having(&[("id", 1), ("v", 4), ("w", 3)]), vec!["v"]),
-            (life(None, "1", "5@1"), vec![]),
+        for (before, now, differs) in [
+            (Some("all"), Some("all"), false),
+            (Some("all"), Some("1f"), true),
+            (Some("1f"), Some("all"), true),
+            // An older version did not note it.
+            (None, Some("1f"), false),
         ] {
-            assert_eq!(before.lacks(&now), lacking, "{now:?}");
+            assert_eq!(
+                of(before).differs(&of(now)).is_some(),
+                differs,
+                "{before:?} {now:?}"
+            );
         }
-        assert!(life(None, "1", "5@1").lacks(&before).is_empty());
+    }
+
+    fn having(columns: &[(&str, Delivered)]) -> Incarnation {
+        let columns = columns
+            .iter()
+            .map(|(name, delivered)| ((*name).to_owned(), delivered.clone()));
+        Incarnation {
+            columns: Some(columns.collect()),
+            ..life(None, "1", "5@1")
+        }
+    }
+
+    fn int(id: i32) -> Delivered {
+        Delivered::Column(id, "int".to_owned())
+    }
+
+    #[test]
+    fn a_column_that_was_added_or_renamed_is_lacking_and_one_whose_name_was_anothers_makes_all_rows_lack() {
+        let before = having(&[
+            ("id", int(1)),
+            ("v", int(2)),
+            ("w", Delivered::Id(3)),
+            ("partly", Delivered::Partly([5])),
+            ("old", Delivered::Gone),
+        ]);
+        let added = |name: &str| Lacking::Columns(vec![name.to_owned()]);
+        for (now, lacking) in [
+            (
+                having(&[("id", int(1)), ("v", int(2)), ("w", int(3))]),
+                Lacking::Nothing,
+            ),
+            (having(&[("id", int(1)), ("v", int(2))]), Lacking::Nothing),
+            (
+                having(&[("id", int(1)), ("v", int(2)), ("x", int(4))]),
+                added("x"),
+            ),
+            (
+                having(&[("id", int(1)), ("u", int(2)), ("w", int(3))]),
+                added("u"),
+            ),
+            // Dropped, and another one of the same name added, or renamed to it.
+            (
+                having(&[("id", int(1)), ("v", int(4)), ("w", int(3))]),
+                Lacking::Rows,
+            ),
+            (having(&[("id", int(1)), ("v", int(3))]), Lacking::Rows),
+            (having(&[("id", int(1)), ("V", int(4))]), Lacking::Rows),
+            // Is not followed.
+            (having(&[("id", int(1)), ("partly", int(5))]), added("partly")),
+            (having(&[("id", int(1)), ("partly", int(6))]), Lacking::Rows),
+            // Was not read for a while.
+            (having(&[("id", int(1)), ("old", int(4))]), Lacking::Rows),
+            (life(None, "1", "5@1"), Lacking::Nothing),
+        ] {
+            assert_eq!(before.lacks(&now, &[], |_| true), lacking, "{now:?}");
+            assert_eq!(Incarnation::parse(&before.to_string()).as_ref(), Some(&before));
+        }
+        assert_eq!(
+            life(None, "1", "5@1").lacks(&before, &[], |_| true),
+            Lacking::Nothing
+        );
+        let now = having(&[("id", int(1)), ("v", int(2)), ("x", int(4))]);
+        assert_eq!(before.lacks(&now, &[], |name| name != "x"), Lacking::Nothing);
+    }
+
+    #[test]
+    fn what_a_target_holds_in_a_void_column_counts_for_nothing() {
+        let before = having(&[("id", int(1)), ("v", int(2))]);
+        let now = having(&[("id", int(1)), ("v", int(2)), ("x", int(3))]);
+        let added = Lacking::Columns(vec!["x".to_owned()]);
+        let of_an_older_version = life(None, "1", "5@1");
+        for (before, void, lacking) in [
+            (&before, &["v".to_owned()][..], Lacking::Rows),
+            (&before, &["x".to_owned()], added.clone()),
+            (&before, &["other".to_owned()], added),
+            (&of_an_older_version, &["v".to_owned()], Lacking::Rows),
+            (&of_an_older_version, &["other".to_owned()], Lacking::Nothing),
+        ] {
+            assert_eq!(
+                before.lacks(&now, void, |name| name != "other"),
+                lacking,
+                "{void:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_declaration_that_may_change_values_makes_all_rows_lack() {
+        for (declared, now, same) in [
+            ("datetime2(6)", "datetime2(6)", true),
+            ("datetime2(6)", "datetime2(0)", false),
+            ("varchar(10)/1252", "char(10)/1252", false),
+            ("varchar(10)/1252", "varchar(10)/1251", false),
+            ("varchar(10)/1252", "varchar(20)/1252", true),
+            ("varchar(20)/1252", "varchar(10)/1252", false),
+            ("nvarchar(20)", "nvarchar(max)", true),
+            ("varbinary(20)", "varbinary(21)", true),
+            ("binary(20)", "binary(21)", false),
+            ("int", "bigint", false),
+        ] {
+            let column = |declared: &str| having(&[("v", Delivered::Column(2, declared.to_owned()))]);
+            let lacking = column(declared).lacks(&column(now), &[], |_| true);
+            assert_eq!(lacking == Lacking::Nothing, same, "{declared} {now}");
+            let older = having(&[("v", Delivered::Id(2))]);
+            assert_eq!(older.lacks(&column(now), &[], |_| true), Lacking::Nothing);
+        }
+        let older = r#"{"created":"1","table":"5@1","columns":{"v":2}}"#;
+        let older = Incarnation::parse(older);
+        assert_eq!(older, Some(having(&[("v", Delivered::Id(2))])));
     }
 }

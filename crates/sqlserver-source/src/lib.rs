@@ -23,6 +23,7 @@ mod cut;
 mod declared_key;
 mod deletes;
 mod describe;
+mod fingerprint;
 mod hint;
 mod incarnation;
 mod key_feed;

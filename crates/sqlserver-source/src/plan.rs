@@ -8,7 +8,8 @@ use sqlserver_client::{CaptureInstance, ColumnInfo, Connection, DatabaseInfo, Ta
 
 use crate::declared_key;
 use crate::deletes;
-use crate::incarnation::Incarnation;
+use crate::fingerprint::fingerprint;
+use crate::incarnation::{Delivered, Incarnation, Lacking};
 use crate::options::{CaptureOptions, Mode};
 use crate::polling;
 use crate::tracker::{Seen, Tracked, track};
@@ -21,8 +22,8 @@ pub(crate) struct TablePlan {
     pub(crate) options: CaptureOptions,
     pub(crate) schema: Arc<TableSchema>,
     pub(crate) tracked: Tracked,
-    /// The columns that rows are read with, by their ids.
-    pub(crate) columns: BTreeMap<String, i32>,
+    /// What a target has been given under the names of columns once it has rows as they are read now.
+    pub(crate) columns: BTreeMap<String, Delivered>,
     /// The condition that rows meet which nothing marks as deleted, if a column marks them.
     pub(crate) unmarked: Option<String>,
     /// The table's capture instances, the oldest first, if Change Data Capture may be seen.
@@ -77,12 +78,12 @@ impl TablePlan {
         };
         let tracked = track(&seen, &options)?;
         let unmarked = deletes::unmarked(&table, &options)?;
-        let ids = table
+        let read = table
             .columns
             .iter()
-            .map(|column| (column.name.clone(), column.id));
-        let columns = ids
-            .filter(|(name, _)| schema.arrow().index_of(name).is_ok())
+            .filter(|column| schema.arrow().index_of(&column.name).is_ok());
+        let columns = read
+            .map(|column| (column.name.clone(), Delivered::of(column)))
             .collect();
         Ok(Self {
             table,
@@ -96,24 +97,52 @@ impl TablePlan {
         })
     }
 
-    /// Which life of the table this is.
-    pub(crate) fn incarnation(&self) -> Incarnation {
-        Incarnation::of(&self.database, &self.table, self.columns.clone())
+    /// Claims what a target holds that has been given rows up to `after`: it keeps values under names that are read no longer.
+    pub(crate) fn follow(&mut self, after: &Position) {
+        let Some(before) = Incarnation::parse(&after.incarnation) else {
+            return;
+        };
+        for name in before.names() {
+            if !self
+                .columns
+                .keys()
+                .any(|known| known.to_lowercase() == name.to_lowercase())
+            {
+                self.columns.insert(name.clone(), Delivered::Gone);
+            }
+        }
     }
 
-    /// The columns that are read and that nothing up to `after` told of.
-    pub(crate) fn lacking(&self, schema: &TableSchema, after: &Position) -> Vec<String> {
-        let mut lacking = Incarnation::parse(&after.incarnation)
-            .map_or_else(Vec::new, |before| before.lacks(&self.incarnation()));
-        lacking.retain(|name| schema.arrow().index_of(name).is_ok());
-        lacking
+    /// Which life of the table this is.
+    pub(crate) fn incarnation(&self) -> Incarnation {
+        Incarnation::of(&self.database, &self.table, self.columns.clone(), self.told())
+    }
+
+    /// Which rows are told, by the configuration.
+    fn told(&self) -> String {
+        let (filter, soft) = (&self.options.filter, &self.options.deletes.soft);
+        if filter.is_none() && soft.is_none() {
+            return "all".to_owned();
+        }
+        let filter = filter.iter().flat_map(|filter| ["where", filter]);
+        let soft = soft.iter().flat_map(|column| ["soft", column]);
+        format!("{:016x}", fingerprint(filter.chain(soft)))
+    }
+
+    /// What is read and nothing up to `after` told of.
+    pub(crate) fn lacking(&self, schema: &TableSchema, after: &Position) -> Lacking {
+        let is_read = |name: &str| schema.arrow().index_of(name).is_ok();
+        match Incarnation::parse(&after.incarnation) {
+            Some(before) => before.lacks(&self.incarnation(), &after.lacks, is_read),
+            None => Lacking::Nothing,
+        }
     }
 
     /// The columns that are read and that an instance of Change Data Capture does not follow. A computed column changes with others.
     pub(crate) fn uncaptured(&self, instance: &CaptureInstance) -> Vec<String> {
         let uncaptured = self
             .read_columns()
-            .filter(|column| !column.computed && !instance.columns.contains(&column.name));
+            .filter(|column| !column.computed && !instance.captures(column));
         uncaptured.map(|column| column.name.clone()).collect()
     }
 

@@ -6,6 +6,8 @@
 
 use model::{Error, ErrorKind, Result};
 
+use crate::fingerprint::fingerprint;
+
 /// The name under which statements see the query's rows.
 pub(crate) const POLLED: &str = "polled";
 
@@ -45,9 +47,7 @@ impl PollingQuery {
         Ok(Self {
             with: written(with),
             select: written(select),
-            fingerprint: meaning.fold(0xCBF2_9CE4_8422_2325, |hash, token| {
-                fnv_1a(fnv_1a(hash, token.text), " ")
-            }),
+            fingerprint: fingerprint(meaning.map(|token| token.text)),
         })
     }
 
@@ -60,13 +60,6 @@ impl PollingQuery {
     pub(crate) fn name(&self) -> String {
         format!("query {:016x}", self.fingerprint)
     }
-}
-
-/// <http://www.isthe.com/chongo/tech/comp/fnv/>, the same in every version of this program.
-fn fnv_1a(hash: u64, text: &str) -> u64 {
-    text.bytes().fold(hash, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3)
-    })
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

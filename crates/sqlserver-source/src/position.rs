@@ -171,6 +171,7 @@ pub(crate) trait Kind: Serialize + DeserializeOwned {
             value,
             label: self.label(),
             late_micros: 0,
+            lacks: Vec::new(),
         })
     }
 
@@ -384,6 +385,7 @@ mod tests {
             value: value.into(),
             label: String::new(),
             late_micros: 0,
+            lacks: Vec::new(),
         };
         let sample = r#"{"column":"updated_at","type":"datetime2(3)","watermark":638000000000000000,"now":638000000010000000,
             "offset_minutes":60,"repeated_from":637999000000000000,

@@ -51,22 +51,11 @@ impl SqlServerSource {
         }
     }
 
-    /// Looks at a table and remembers what was seen. With `described`, rows will be read as the table was described before, so that a
-    /// column that has come since is not among them.
-    async fn look(
-        &self,
-        connection: &mut Connection,
-        table: &TableName,
-        described: Option<&TablePlan>,
-    ) -> Result<Arc<TablePlan>> {
-        let mut plan = self.load(connection, table).await?;
-        if let Some(described) = described {
-            plan.columns
-                .retain(|name, id| described.columns.get(name) == Some(id));
-        }
+    /// Remembers what was seen of a table.
+    fn remember(&self, table: &TableName, plan: TablePlan) -> Arc<TablePlan> {
         let plan = Arc::new(plan);
         self.plans().insert(table.clone(), plan.clone());
-        Ok(plan)
+        plan
     }
 
     async fn load(&self, connection: &mut Connection, table: &TableName) -> Result<TablePlan> {
@@ -197,7 +186,8 @@ impl SqlServerSource {
 impl ChangeSource for SqlServerSource {
     async fn describe(&self, table: &TableName) -> Result<Description> {
         let mut connection = self.pool.take().await?;
-        let plan = self.look(&mut connection, table, None).await?;
+        let plan = self.load(&mut connection, table).await?;
+        let plan = self.remember(table, plan);
         let description = describe::describe(&mut connection, &plan).await?;
         self.pool.put(connection);
         Ok(description)
@@ -211,8 +201,15 @@ impl ChangeSource for SqlServerSource {
             ));
         };
         let mut connection = self.pool.take().await?;
-        let described = self.known(table);
-        let plan = self.look(&mut connection, table, described.as_deref()).await?;
+        let mut plan = self.load(&mut connection, table).await?;
+        if let Some(described) = self.known(table) {
+            // Rows are read as the table was described: a column that was added or altered since is not among what they bring.
+            plan.columns.clone_from(&described.columns);
+        }
+        if let Some(after) = after {
+            plan.follow(after);
+        }
+        let plan = self.remember(table, plan);
         let follows_copy = after.is_none() || self.starts().get(table) == after;
         let cut = cut::cut(&mut connection, &plan, after, !follows_copy).await?;
         self.pool.put(connection);

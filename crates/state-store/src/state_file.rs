@@ -120,6 +120,7 @@ mod tests {
             value: "7".into(),
             label: "id 7".into(),
             late_micros: 0,
+            lacks: Vec::new(),
         });
         let body = serde_json::to_vec_pretty(&file).unwrap();
         test_support::damage(&[body], |body| {

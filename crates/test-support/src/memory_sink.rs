@@ -176,6 +176,7 @@ impl MemorySink {
             epoch: commit.epoch,
             batch: Some(commit.batch.clone()),
             reference: Some(receipt.reference.clone()),
+            added: Vec::new(),
         };
         table
             .committed
@@ -293,6 +294,7 @@ impl ChangeSink for MemorySink {
         }
         Ok(Prepared {
             created,
+            altered: false,
             actions,
             losses: vec![],
         })

@@ -128,6 +128,7 @@ impl Lake {
                 value: name.clone(),
                 label: name,
                 late_micros: 0,
+                lacks: Vec::new(),
             }),
             staged,
             replace: Replace::No,

@@ -199,6 +199,7 @@ impl Foreign {
                 value: "1".into(),
                 label: "1".into(),
                 late_micros: 0,
+                lacks: Vec::new(),
             }),
             staged: staged.staged,
             replace: Replace::No,

@@ -201,6 +201,7 @@ impl History {
                 value: name.into(),
                 label: name.into(),
                 late_micros: 0,
+                lacks: Vec::new(),
             }),
             staged,
             replace,

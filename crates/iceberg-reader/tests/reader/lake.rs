@@ -242,5 +242,6 @@ fn mark(number: u64) -> Mark {
         value: number.to_string(),
         label: number.to_string(),
         late_micros: 0,
+        lacks: Vec::new(),
     })
 }

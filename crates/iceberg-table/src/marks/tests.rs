@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, Schema};
 use iceberg::TableUpdate;
-use iceberg::spec::{SnapshotReference, SnapshotRetention};
+use iceberg::spec::{NestedField, PrimitiveType, SnapshotReference, SnapshotRetention, Type};
 use model::{CommitOutcome, Position, Replace, TableName, TableSchema};
 use tempfile::TempDir;
 use test_support::{SeededIds, SimClock};
@@ -117,6 +117,7 @@ fn at(value: &str) -> Mark {
         value: value.into(),
         label: value.into(),
         late_micros: 0,
+        lacks: Vec::new(),
     })
 }
 
@@ -307,4 +308,71 @@ async fn a_circle_of_parents_ends() {
     let circle: TableMetadata = serde_json::from_value(json).unwrap();
     assert_eq!(ancestors(&circle).count(), 2);
     assert_eq!(committed(&circle, &SyncId::new("nobody")).unwrap().mark, None);
+}
+
+/// Changes the table's columns to these, all of them optional but the key.
+async fn change_columns(table: &Table, columns: &[(i32, &str, PrimitiveType)]) {
+    let fields = columns.iter().map(|(id, name, ty)| {
+        let ty = Type::Primitive(ty.clone());
+        Arc::new(match id {
+            1 => NestedField::required(*id, *name, ty),
+            _ => NestedField::optional(*id, *name, ty),
+        })
+    });
+    let schema = iceberg::spec::Schema::builder()
+        .with_fields(fields)
+        .with_identifier_field_ids([1])
+        .build()
+        .unwrap();
+    table
+        .change(vec![
+            TableUpdate::AddSchema { schema },
+            TableUpdate::SetCurrentSchema { schema_id: -1 },
+        ])
+        .await;
+}
+
+#[tokio::test]
+async fn columns_that_came_after_the_newest_mark_are_told_until_the_next_one() {
+    use PrimitiveType::{Int, Long};
+    let id = (1, "id", Int);
+    for (before, after, added) in [
+        (vec![], vec![(2, "n", Int)], vec!["n"]),
+        (vec![(2, "n", Int)], vec![], vec![]),
+        // Renamed, dropped and added again, exchanged, and widened by whoever left it out before.
+        (vec![(2, "n", Int)], vec![(2, "m", Int)], vec!["m"]),
+        (vec![(2, "n", Int)], vec![(3, "n", Int)], vec!["n"]),
+        (
+            vec![(2, "n", Int), (3, "m", Int)],
+            vec![(2, "m", Int), (3, "n", Int)],
+            vec!["m", "n"],
+        ),
+        (vec![(2, "n", Int)], vec![(2, "n", Long)], vec!["n"]),
+    ] {
+        let table = Table::new().await;
+        let with_id = |columns: &[(i32, &'static str, PrimitiveType)]| [&[id.clone()], columns].concat();
+        change_columns(&table, &with_id(&before)).await;
+        assert!(
+            table.committed("a").await.unwrap().added.is_empty(),
+            "it has no mark"
+        );
+        table.commit("a", "one", 1).await;
+        assert!(table.committed("a").await.unwrap().added.is_empty());
+        change_columns(&table, &with_id(&after)).await;
+        table.commit("b", "other", 1).await;
+        assert_eq!(
+            table.committed("a").await.unwrap().added,
+            added,
+            "{before:?} {after:?}"
+        );
+        let expired = table.snapshot_of("a", "one").await;
+        table.expire(vec![expired]).await;
+        assert_eq!(
+            table.committed("a").await.unwrap().added,
+            added,
+            "by the property alone"
+        );
+        table.commit("a", "two", 1).await;
+        assert!(table.committed("a").await.unwrap().added.is_empty());
+    }
 }

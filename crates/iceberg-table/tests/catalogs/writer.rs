@@ -147,6 +147,7 @@ fn at(value: &str) -> Mark {
         value: value.into(),
         label: value.into(),
         late_micros: 0,
+        lacks: Vec::new(),
     })
 }
 

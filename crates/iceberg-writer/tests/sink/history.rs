@@ -226,6 +226,7 @@ async fn an_equal_replacement_moves_only_a_mark_of_another_history() {
         value: "1".into(),
         label: "1".into(),
         late_micros: 0,
+        lacks: Vec::new(),
     };
     for (mark, moves) in [
         (position("test", "i"), false),

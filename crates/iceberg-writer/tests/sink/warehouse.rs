@@ -291,6 +291,7 @@ pub(crate) fn at(value: &str) -> Mark {
         value: value.into(),
         label: value.into(),
         late_micros: 0,
+        lacks: Vec::new(),
     })
 }
 

@@ -97,6 +97,7 @@ impl TableRun<'_> {
                     epoch: commit.epoch,
                     batch: Some(commit.batch),
                     reference: Some(receipt.reference),
+                    added: Vec::new(),
                 };
                 Ok(true)
             }

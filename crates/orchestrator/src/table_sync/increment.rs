@@ -108,7 +108,9 @@ impl TableRun<'_> {
         mut newest: Committed,
         from: Position,
     ) -> Result<Attempt> {
+        let lacks = from.lacks.clone();
         let (from, upto) = self.cut_after(from, &newest).await?;
+        let from = from.lacking(&lacks);
         self.tally.late_micros = from.late_micros.max(upto.late_micros);
         let _share = self.cancellable(self.runner.memory.share()).await?;
         let events = self
@@ -142,7 +144,8 @@ impl TableRun<'_> {
                 }
                 SourceEvent::Boundary { at } => {
                     reached = at.clone();
-                    gathered.boundary = Some(at);
+                    // Nobody knows before the end whether all rows have come that have a value in columns which the target lacked.
+                    gathered.boundary = Some(at.lacking(&from.lacks));
                 }
             }
             let full = gathered.is_full(&self.sync.flush);
@@ -164,9 +167,20 @@ impl TableRun<'_> {
         if !put.await? {
             return Ok(Attempt::Overtaken);
         }
+        if let Some(end) = &mut gathered.boundary {
+            end.lacks.clear();
+        }
         let rest = self.apply(session, &mut newest, gathered, expected.as_ref());
         if !rest.await? {
             return Ok(Attempt::Overtaken);
+        }
+        let still_lacks = |mark: &Mark| !mark.position().lacks.is_empty() || !newest.added.is_empty();
+        if !from.lacks.is_empty() && newest.mark.as_ref().is_some_and(still_lacks) {
+            // Every value is there, and nothing but a commit tells.
+            let mark = Mark::At(self.tally.with_lateness(reached.clone()));
+            if !self.advance(session, &mut newest, mark, Vec::new()).await? {
+                return Ok(Attempt::Overtaken);
+            }
         }
         self.tally.reached(&newest, reached);
         Ok(Attempt::Done)

@@ -66,12 +66,11 @@ impl TableRun<'_> {
         let (Some(repair), Some(mark)) = (&sync.repair, &newest.mark) else {
             return Err(Error::internal("there is nothing to repair"));
         };
-        let beyond = session.checkpoint.beyond(&newest);
-        let applied = beyond.unwrap_or_else(|| mark.position().clone());
+        let applied = session.applied(mark.position().clone(), &newest);
         let parts = self.fetched(session, &repair.differing).await?;
         let restart = &repair.differing.restart;
         let position = match restart {
-            Some(restart) => restart.clone(),
+            Some(restart) => session.without_added(restart.clone(), &newest),
             // Of a source that was restored since the comparison, nothing tells what was pending then.
             None => {
                 self.cut(Some(&applied)).await?;

@@ -15,7 +15,7 @@ impl Connection {
     pub async fn capture_instances(&mut self, table: &TableInfo) -> Result<Vec<CaptureInstance>> {
         const INSTANCES: &str = "\
 SELECT t.capture_instance AS capture_instance, sys.fn_cdc_get_min_lsn(t.capture_instance) AS least_lsn, \
- c.column_name AS column_name \
+ c.column_name AS column_name, c.column_id AS column_id \
 FROM cdc.change_tables AS t INNER JOIN cdc.captured_columns AS c ON c.object_id = t.object_id \
 WHERE t.source_object_id = @table ORDER BY t.start_lsn, t.object_id, c.column_ordinal";
         let rows = self
@@ -24,7 +24,9 @@ WHERE t.source_object_id = @table ORDER BY t.start_lsn, t.object_id, c.column_or
         let mut instances: Vec<CaptureInstance> = Vec::new();
         for row in rows.iter() {
             let name = row.need_text("capture_instance")?;
-            let column = row.need_text("column_name")?.to_owned();
+            let id = i32::try_from(row.need_i64("column_id")?)
+                .map_err(|_| Error::internal("a column's id is no int"))?;
+            let column = (row.need_text("column_name")?.to_owned(), id);
             match instances.last_mut().filter(|instance| instance.name == name) {
                 Some(instance) => instance.columns.push(column),
                 None => instances.push(CaptureInstance {

@@ -73,8 +73,8 @@ SELECT t.name AS trigger_name, t.is_instead_of_trigger AS is_instead_of, t.is_di
 FROM sys.triggers AS t WHERE t.parent_id = @id ORDER BY t.name";
 
 const SHAPE: &str = "\
-SELECT o.object_id AS object_id, CONVERT(nvarchar(30), o.create_date, 126) AS create_date, c.name AS column_name, \
- c.user_type_id AS user_type_id, c.max_length AS max_length, c.[precision] AS type_precision, c.[scale] AS type_scale, \
+SELECT o.object_id AS object_id, CONVERT(nvarchar(30), o.create_date, 126) AS create_date, c.column_id AS column_id, \
+ c.name AS column_name, c.user_type_id AS user_type_id, c.max_length AS max_length, c.[precision] AS type_precision, c.[scale] AS type_scale, \
  CONVERT(nvarchar(128), c.collation_name) AS collation_name, c.is_nullable AS is_nullable, c.is_identity AS is_identity, \
  c.is_computed AS is_computed, c.generated_always_type AS generated_always_type \
 FROM sys.objects AS o INNER JOIN sys.schemas AS s ON s.schema_id = o.schema_id \

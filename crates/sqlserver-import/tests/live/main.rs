@@ -197,5 +197,6 @@ fn at(value: &str) -> Mark {
         value: value.into(),
         label: value.into(),
         late_micros: 0,
+        lacks: Vec::new(),
     })
 }

@@ -194,3 +194,56 @@ async fn rows_that_were_staged_for_other_types_are_not_converted() {
     assert!(matches!(again, CommitOutcome::Conflict { newest } if newest.mark == commit.after));
     assert_eq!(sample_rows(&case.place.rows(&case.table).await), rows(&[1, 2]));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn columns_that_came_after_the_newest_mark_are_told_until_the_next_one() {
+    let case = applied().await;
+    let added = async || {
+        let newest = case.sink.committed(&case.sync, &case.table).await.unwrap();
+        newest.added
+    };
+    assert!(added().await.is_empty());
+    case.place.run(&["ALTER TABLE dbo.T ADD more int NULL"]).await;
+    assert_eq!(added().await, ["more"]);
+    let altered = "ALTER TABLE dbo.T DROP COLUMN amount; ALTER TABLE dbo.T ADD amount bigint NULL";
+    case.place.run(&altered.split("; ").collect::<Vec<_>>()).await;
+    assert_eq!(added().await, ["more", "amount"]);
+    case.apply("second", sample_batch(&rows(&[3])), &[Op::Insert])
+        .await
+        .unwrap();
+    assert!(added().await.is_empty());
+}
+
+/// A mark of an older version does not say which columns there were, so they are noted before others are added.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_column_that_is_added_to_a_table_of_an_older_version_is_told() {
+    let place = Place::new(ApplyOptions::default()).await;
+    let mut case = Case::new(place, sample_schema(true));
+    let create = Prepare {
+        create: true,
+        ..case.prepare(false)
+    };
+    case.sink.prepare(&create).await.unwrap();
+    case.apply("first", sample_batch(&rows(&[1])), &[Op::Insert])
+        .await
+        .unwrap();
+    case.place
+        .run(&[
+            "ALTER TABLE _sync.applied DROP COLUMN greatest_column",
+            "ALTER TABLE dbo.T DROP COLUMN amount",
+        ])
+        .await;
+    assert!(
+        case.sink
+            .committed(&case.sync, &case.table)
+            .await
+            .unwrap()
+            .added
+            .is_empty()
+    );
+    case.sink = case.place.sink();
+    let prepared = case.sink.prepare(&case.prepare(false)).await.unwrap();
+    assert!(prepared.altered, "{prepared:?}");
+    let newest = case.sink.committed(&case.sync, &case.table).await.unwrap();
+    assert_eq!(newest.added, ["amount"]);
+}

@@ -544,3 +544,28 @@ async fn the_remedy_switches_it_on() {
     target.increment().await;
     assert!(target.is_equal().await);
 }
+
+/// The instance goes on with the old column, which is gone, and captures nothing of the new one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_column_that_was_dropped_and_added_again_is_not_captured() {
+    let shop = captured().await;
+    let source = shop.source(r#"{"mode":"cdc","columns":{"exclude":["twice"]}}"#);
+    let mut target = Target::copy(source, || ()).await;
+    shop.sql("ALTER TABLE dbo.T ADD w int NULL");
+    shop.sql("EXEC sys.sp_cdc_enable_table @source_schema = N'dbo', @source_name = N'T', @capture_instance = N'with_w', @role_name = NULL");
+    shop.sql("UPDATE dbo.T SET w = 1 WHERE id = 1");
+    shop.pass(1);
+    target.source.describe(&table()).await.unwrap();
+    target.increment().await;
+    shop.sql("ALTER TABLE dbo.T DROP COLUMN w");
+    shop.sql("ALTER TABLE dbo.T ADD w int NULL");
+    for value in 7..10 {
+        shop.sql(&format!("UPDATE dbo.T SET w = {value} WHERE id = 2"));
+        shop.pass(1);
+        let findings = target.source.describe(&table()).await.unwrap().findings;
+        let uncaptured = |finding: &Finding| finding.message.contains("does not capture w");
+        assert!(findings.iter().any(uncaptured), "{findings:?}");
+        target.increment().await;
+        assert!(target.is_equal().await, "{value}");
+    }
+}

@@ -4,7 +4,7 @@ use futures::StreamExt;
 use model::{ChangeSource, Cut, ErrorKind, Severity, Tracking};
 use sqlserver_client::Isolation;
 
-use crate::shop::{Shop, Target, schema, table};
+use crate::shop::{Shop, Target, complete, schema, table};
 
 const DATABASE: &str = "ALTER DATABASE CURRENT SET CHANGE_TRACKING = ON (CHANGE_RETENTION = 2 DAYS, AUTO_CLEANUP = ON);\
     ALTER DATABASE CURRENT SET ALLOW_SNAPSHOT_ISOLATION ON;";
@@ -246,4 +246,78 @@ async fn what_the_server_forgets_is_warned_of_and_then_a_gap() {
 /// Runs the clean-up that the server would run by and by.
 fn forget(shop: &Shop) {
     shop.sql("EXEC sys.sp_flush_CT_internal_table_on_demand @TableToClean = N'dbo.T'");
+}
+
+/// The old values go with the old column, also where the new one is NULL, and whatever a declaration changed is read again.
+#[tokio::test(flavor = "multi_thread")]
+async fn all_rows_are_read_once_under_a_name_or_a_declaration_that_means_something_else_now() {
+    for (ddl, read) in [
+        (
+            "ALTER TABLE dbo.T DROP COLUMN v; ALTER TABLE dbo.T ADD v nvarchar(20) NULL",
+            5,
+        ),
+        (
+            "ALTER TABLE dbo.T DROP COLUMN v; EXEC sp_rename N'dbo.T.region', N'v', N'COLUMN'",
+            5,
+        ),
+        ("ALTER TABLE dbo.T ALTER COLUMN v nchar(10) NULL", 5),
+        ("ALTER TABLE dbo.T ALTER COLUMN v nvarchar(21) NULL", 0),
+    ] {
+        let shop = tracked().await;
+        let mut target = Target::copy(shop.source(MODE), || ()).await;
+        for batch in ddl.split("; ") {
+            shop.sql(batch);
+        }
+        for read in [read, 0] {
+            target.source.describe(&table()).await.unwrap();
+            target.increment().await;
+            assert_eq!((target.fresh, target.again), (0, read), "{ddl}");
+            assert!(target.is_equal().await, "{ddl}");
+        }
+    }
+}
+
+/// What a target kept of a column that was not read meanwhile is of no use.
+#[tokio::test(flavor = "multi_thread")]
+async fn all_rows_are_read_of_a_column_that_was_excluded_for_a_while() {
+    let shop = tracked().await;
+    let excluding = shop.source(r#"{"mode":"change_tracking","columns":{"exclude":["v"]}}"#);
+    let mut target = Target::copy(shop.source(MODE), || ()).await;
+    excluding.describe(&table()).await.unwrap();
+    shop.sql("UPDATE dbo.T SET v = NULL WHERE id = 1");
+    let cut = excluding.cut(&[table()], Some(&target.position)).await.unwrap();
+    target.position = complete(cut).0;
+    target.source.describe(&table()).await.unwrap();
+    target.increment().await;
+    assert_eq!((target.fresh, target.again), (0, 5));
+    assert!(target.is_equal().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_target_lacks_is_read_again_whatever_the_position_claims() {
+    let shop = tracked().await;
+    let mut target = Target::copy(shop.source(MODE), || ()).await;
+    let position = target.position.clone();
+    for (lacks, read) in [("v", 5), ("of another table", 0)] {
+        target.position = position.clone().lacking(&[lacks.to_owned()]);
+        target.increment().await;
+        assert_eq!((target.fresh, target.again), (0, read), "{lacks}");
+        assert!(target.position.lacks.is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_condition_on_rows_is_a_gap() {
+    let shop = tracked().await;
+    let filtered = r#"{"mode":"change_tracking","where":"region = N'EU'"}"#;
+    let soft = r#"{"mode":"change_tracking","deletes":{"soft":"gone"}}"#;
+    shop.sql("ALTER TABLE dbo.T ADD gone bit NULL");
+    for (before, now) in [(MODE, filtered), (filtered, MODE), (MODE, soft), (soft, filtered)] {
+        let mut target = Target::copy(shop.source(before), || ()).await;
+        let position = target.position.clone();
+        target.increment().await;
+        target.source = shop.source(now);
+        let why = target.gap(&position).await;
+        assert!(why.contains("`capture.where`"), "{before} {now}: {why}");
+    }
 }

@@ -26,6 +26,7 @@ fn state(rows: u64) -> TableState {
             value: rows.to_string(),
             label: format!("row {rows}"),
             late_micros: 0,
+            lacks: Vec::new(),
         }),
         reference: Some(format!("snapshot-{rows}")),
         last_success: Some(Timestamp(1_767_225_600_000)),

@@ -142,6 +142,7 @@ impl Database {
             value: value.to_string(),
             label: format!("@{value}"),
             late_micros: 0,
+            lacks: Vec::new(),
         }
     }
 }

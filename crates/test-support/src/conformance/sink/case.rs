@@ -146,6 +146,7 @@ pub(super) fn position(value: &str) -> Position {
         value: value.into(),
         label: value.into(),
         late_micros: 0,
+        lacks: Vec::new(),
     }
 }
 
