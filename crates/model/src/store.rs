@@ -47,7 +47,7 @@ pub enum Loaded {
     /// Nothing was ever saved.
     Absent,
     /// The newest state.
-    Found(StoredState),
+    Found(Box<StoredState>),
     /// Something is there and cannot be read. It has been kept aside; saving with `expected: None` starts anew.
     Damaged {
         /// Why it cannot be read, and where it is kept.

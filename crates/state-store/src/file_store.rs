@@ -124,7 +124,10 @@ fn load(directory: &Path, sync: &SyncId) -> Result<Loaded> {
         }
     }
     Ok(match read(&path)? {
-        Contents::Read(file) => file.newest().cloned().map_or(Loaded::Absent, Loaded::Found),
+        Contents::Read(file) => {
+            let newest = file.newest().cloned().map(Box::new);
+            newest.map_or(Loaded::Absent, Loaded::Found)
+        }
         Contents::Absent | Contents::Damaged(_) => Loaded::Absent,
     })
 }

@@ -63,7 +63,10 @@ impl StateStore for MemoryStore {
             });
         }
         let newest = contents.versions.get(sync).and_then(|versions| versions.last());
-        Ok(newest.cloned().map_or(Loaded::Absent, Loaded::Found))
+        Ok(newest
+            .cloned()
+            .map(Box::new)
+            .map_or(Loaded::Absent, Loaded::Found))
     }
 
     async fn save(&self, sync: &SyncId, expected: Option<u64>, state: &TableState) -> Result<SaveOutcome> {

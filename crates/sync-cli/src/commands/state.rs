@@ -30,7 +30,7 @@ async fn show(parts: &Parts, tables: &Tables) -> Result<Answer> {
     let mut entries = Vec::new();
     for sync in syncs(parts, tables).await? {
         let (stored, damaged) = match parts.store().load(&sync).await? {
-            Loaded::Found(stored) => (Some(stored), None),
+            Loaded::Found(stored) => (Some(*stored), None),
             Loaded::Damaged { why } => (None, Some(why)),
             Loaded::Absent => (None, None),
         };
