@@ -80,8 +80,11 @@ fn keyed(target: &Target, stages: &[String], rules: Rules) -> String {
     {
         sql += &respelled;
     }
-    for stage in stages.iter().filter(|_| !rules.append_only) {
-        sql += &delete(target, stage);
+    // Where MERGE can, it deletes: rows that refer to one another go and come in one statement.
+    if !rules.append_only && (!rules.merge || target.has_spellings()) {
+        for stage in stages {
+            sql += &delete(target, stage);
+        }
     }
     if rules.merge {
         return stages
@@ -327,14 +330,21 @@ fn with_identity(target: &Target, sql: String) -> String {
     format!("SET IDENTITY_INSERT {table} ON;\n{sql}SET IDENTITY_INSERT {table} OFF;\n")
 }
 
-/// Updates and inserts. No row of the target may match two of the stage, which may tell the delete of another spelling.
+/// No row of the target may match two of the stage, so it leaves deletes alone where the stage may tell that of another spelling.
 fn merge(target: &Target, stage: &str, rules: Rules) -> String {
+    let undeleted = match target.has_spellings() {
+        true => format!(" AND s.op <> {DELETE}"),
+        false => String::new(),
+    };
     let mut sql = format!(
-        "MERGE INTO {} WITH (HOLDLOCK) AS t USING {stage} AS s ON {} AND s.op <> {DELETE}\n",
+        "MERGE INTO {} WITH (HOLDLOCK) AS t USING {stage} AS s ON {}{undeleted}\n",
         target.table,
         same_key(target)
     );
     if !rules.append_only {
+        if !target.has_spellings() {
+            sql += &format!("WHEN MATCHED AND s.op = {DELETE} THEN DELETE\n");
+        }
         let updated = columns(target, TargetColumn::is_updated);
         if let Some(differs) = differs(&updated) {
             sql += &format!(

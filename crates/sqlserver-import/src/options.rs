@@ -37,7 +37,7 @@ pub enum Statement {
     /// `MERGE` where the server has it and the target has neither filtered indexes nor indexed views; else the other.
     #[default]
     Auto,
-    /// `DELETE` and `MERGE … WITH (HOLDLOCK)`.
+    /// `MERGE … WITH (HOLDLOCK)`, after a `DELETE` where keys are text or binary.
     Merge,
     /// `DELETE`, `UPDATE … FROM` and `INSERT … WHERE NOT EXISTS`.
     UpdateInsert,

@@ -251,17 +251,24 @@ impl Session {
             ..=CLUSTERED_KEY_BYTES => "CLUSTERED",
             _ => "NONCLUSTERED",
         };
-        // Not unique: one spelling of a key may go and another one come.
+        // One spelling of a key may go and another one come.
+        let unique = if self.target.has_spellings() {
+            ""
+        } else {
+            "UNIQUE "
+        };
         let keys = apply::staged_keys(&self.target);
-        let index = format!("CREATE {kind} INDEX [sync_key] ON {stage} ({keys});");
+        let index = format!("CREATE {unique}{kind} INDEX [sync_key] ON {stage} ({keys});");
         self.connection.execute(&index, &[]).await?;
-        let doubled = self.count(&apply::doubled(&self.target, stage)).await?;
-        refuse(
-            doubled,
-            ErrorKind::Constraint,
-            "two rows have keys that the target's collation takes for the same",
-        )
-        .map_err(|error| error.with("table", &self.target.table))?;
+        if self.target.has_spellings() {
+            let doubled = self.count(&apply::doubled(&self.target, stage)).await?;
+            refuse(
+                doubled,
+                ErrorKind::Constraint,
+                "two rows have keys that the target's collation takes for the same",
+            )
+            .map_err(|error| error.with("table", &self.target.table))?;
+        }
         let Some(conflicts) = apply::identity_conflicts(&self.target, stage) else {
             return Ok(());
         };

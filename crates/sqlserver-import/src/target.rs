@@ -101,6 +101,11 @@ pub(crate) struct Target {
 }
 
 impl Target {
+    /// Whether two keys that the target takes for one can have different bytes.
+    pub(crate) fn has_spellings(&self) -> bool {
+        self.columns.iter().any(TargetColumn::has_spellings)
+    }
+
     /// Assigns the columns of `schema` to those of the table. Columns that the server fills are left out.
     pub(crate) fn new(info: &TableInfo, schema: &Arc<TableSchema>) -> Result<Self> {
         let mut columns = Vec::new();

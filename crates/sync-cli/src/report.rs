@@ -173,7 +173,11 @@ pub(crate) fn verify(reports: &[VerifyReport], in_range: bool) -> String {
     }
     let mut sides = reports.iter().flat_map(|report| &report.columns);
     let failed = reports.iter().any(|report| report.error.is_some());
+    let differ = reports
+        .iter()
+        .any(|report| report.error.is_none() && !report.all_match());
     let verdict = match reports.iter().all(VerifyReport::all_match) {
+        false if failed && differ => "there are differences, and not all tables could be compared",
         false if failed => "not all tables could be compared",
         false => "there are differences",
         true if sides.any(|side| side.rows + side.rows_here > 0) => "every row matches",

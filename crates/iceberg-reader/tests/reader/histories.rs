@@ -304,7 +304,7 @@ async fn a_key_that_lost_one_of_its_rows_is_told_with_the_one_that_it_has() {
         let told = difference(&lake, &twice, &once).await;
         let told: Vec<_> = told
             .iter()
-            .map(|(op, row)| (*op, sample_rows(&[row.clone()]).remove(0)))
+            .map(|(op, row)| (*op, sample_rows(std::slice::from_ref(row)).remove(0)))
             .collect();
         assert_eq!(told, [(Op::Upsert, first[0].clone())]);
     }

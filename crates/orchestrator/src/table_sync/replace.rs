@@ -13,7 +13,7 @@ impl TableRun<'_> {
         let start = self.cut(None).await?;
         self.tally.mode = "full".into();
         let done = Mark::At(start.clone());
-        if !session.full && newest.mark.as_ref() == Some(&done) {
+        if !session.full && newest.mark.as_ref() == Some(&done) && newest.added.is_empty() {
             // The source is where it was, an Iceberg table for example at the same snapshot.
             self.tally.reached(newest, start);
             return Ok(Attempt::Done);

@@ -91,12 +91,13 @@ impl<'a> Reader<'a> {
             .await?;
         let (columns, range) = (self.columns.clone(), self.range.clone());
         Ok(Box::pin(rows.map(move |batch| {
-            let rows = in_layout(&batch?.rows, &columns)?;
+            let rows = batch?.rows;
             let Some(range) = &range else {
-                return Ok(rows);
+                return in_layout(&rows, &columns);
             };
-            filter_record_batch(&rows, &range.within(&rows)?)
-                .map_err(|e| Error::internal("rows cannot be filtered by key").caused_by(e))
+            let rows = filter_record_batch(&rows, &range.within(&rows)?)
+                .map_err(|e| Error::internal("rows cannot be filtered by key").caused_by(e))?;
+            in_layout(&rows, &columns)
         })))
     }
 

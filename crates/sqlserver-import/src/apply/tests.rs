@@ -62,8 +62,8 @@ fn changes_are_found_by_bytes_and_keys_by_collation() {
 fn both_forms_say_the_same() {
     let merge = sql(&target(true), Rules { merge: true, ..PLAIN });
     for part in [
-        "DELETE t OUTPUT N'DELETE' INTO @actions FROM [dbo].[T] AS t INNER JOIN #s AS s ON t.[id] = s.c0 WHERE s.op = 3;",
-        "MERGE INTO [dbo].[T] WITH (HOLDLOCK) AS t USING #s AS s ON t.[id] = s.c0 AND s.op <> 3",
+        "MERGE INTO [dbo].[T] WITH (HOLDLOCK) AS t USING #s AS s ON t.[id] = s.c0\n",
+        "WHEN MATCHED AND s.op = 3 THEN DELETE",
         "WHEN MATCHED AND s.op <> 3 AND EXISTS (SELECT ",
         "WHEN NOT MATCHED BY TARGET AND s.op <> 3 THEN INSERT ([id], [a]]], [at]) VALUES (s.c0, s.c1, s.c2)",
         "OUTPUT $action INTO @actions;",
@@ -114,7 +114,7 @@ fn rules_choose_the_rows() {
                 ..PLAIN
             },
             vec!["WHEN NOT MATCHED BY TARGET"],
-            vec!["THEN UPDATE", "DELETE t"],
+            vec!["THEN UPDATE", "DELETE t", "THEN DELETE"],
         ),
     ] {
         let sql = sql(&target(true), rules);

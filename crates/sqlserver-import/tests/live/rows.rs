@@ -532,3 +532,29 @@ async fn a_value_that_a_column_would_pad_is_refused() {
         assert_eq!(case.place.value(held).await, fits, "{column}");
     }
 }
+
+/// MERGE checks references once, at its end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_goes_in_the_statement_in_which_others_no_longer_refer_to_it() {
+    let create = "CREATE TABLE dbo.T (id bigint NOT NULL PRIMARY KEY, name nvarchar(100) NULL, \
+                  amount bigint NULL REFERENCES dbo.T (id))";
+    let apply = ApplyOptions {
+        statement: Statement::Merge,
+        ..ApplyOptions::default()
+    };
+    let case = case(create, sample_schema(true), apply).await;
+    let rows = [
+        SampleRow::new(1, "head", 1),
+        SampleRow::new(2, "head", 2),
+        SampleRow::new(3, "of 1", 1),
+    ];
+    case.apply("first", sample_batch(&rows), &[Op::Upsert; 3])
+        .await
+        .unwrap();
+    let rows = [SampleRow::new(1, "head", 1), SampleRow::new(3, "of 2", 2)];
+    case.apply("second", sample_batch(&rows), &[Op::Delete, Op::Upsert])
+        .await
+        .unwrap();
+    let left = "SELECT COUNT(*) AS n FROM dbo.T WHERE id IN (2, 3) AND amount = 2";
+    assert_eq!(case.place.value(left).await, "2");
+}

@@ -62,11 +62,10 @@ struct Found {
 
 impl Found {
     fn exit(&self) -> Exit {
-        let all_match = || self.tables.iter().all(|verified| verified.report.all_match());
-        match self.failed {
-            Some(failed) => failed,
-            None if all_match() => Exit::Success,
-            None => Exit::Different,
+        let differs = |report: &VerifyReport| report.error.is_none() && !report.all_match();
+        match self.tables.iter().any(|verified| differs(&verified.report)) {
+            true => Exit::Different,
+            false => self.failed.unwrap_or(Exit::Success),
         }
     }
 

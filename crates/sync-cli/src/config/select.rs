@@ -176,8 +176,9 @@ fn refuse_sources(config: &Config, tables: &[Selected]) -> Result<()> {
         return Ok(());
     }
     let folded = |name: &TableName| name.to_string().to_lowercase();
-    let sources: HashSet<_> = tables.iter().map(|table| folded(&table.name)).collect();
-    match tables.iter().find(|table| sources.contains(&folded(&table.target))) {
+    let enabled = || tables.iter().filter(|table| table.entry.enabled);
+    let sources: HashSet<_> = enabled().map(|table| folded(&table.name)).collect();
+    match enabled().find(|table| sources.contains(&folded(&table.target))) {
         None => Ok(()),
         Some(table) => Err(Error::new(
             ErrorKind::Config,
@@ -320,6 +321,8 @@ mod tests {
             let refused = selected("host: db1, database: Shop", tables).unwrap_err();
             assert_eq!(refused.kind(), ErrorKind::Config, "{tables}");
         }
+        let unread = "- table: dbo.A\n  enabled: false\n- table: dbo.B\n  target: dbo.A\n";
+        assert!(selected("host: db1, database: shop", unread).is_ok());
         let copy = "- table: dbo.A\n  target: dbo.Copy\n";
         assert!(selected("host: db1, database: shop", copy).is_ok());
         for elsewhere in [
