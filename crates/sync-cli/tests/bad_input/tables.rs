@@ -196,7 +196,7 @@ fn an_adopted_table_is_compared_by_its_values_whatever_its_spelling_and_its_type
     let differs = ["different {\"Id\":1}", "different {\"Id\":3}", "extra {\"Id\":4}"];
     world.call(&["verify"]).expect(exit::DIFFERENT, &differs);
     world
-        .call(&["verify", "--from", "2", "--to", "3"])
+        .call(&["verify", "--table", "dbo.Parts", "--from", "2", "--to", "3"])
         .expect(exit::DIFFERENT, &differs[1..2]);
     world
         .call(&["verify", "--repair", "--confirm-deletes"])
