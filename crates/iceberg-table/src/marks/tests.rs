@@ -350,7 +350,8 @@ async fn columns_that_came_after_the_newest_mark_are_told_until_the_next_one() {
         (vec![(2, "n", Int)], vec![(2, "n", Long)], vec!["n"]),
     ] {
         let table = Table::new().await;
-        let with_id = |columns: &[(i32, &'static str, PrimitiveType)]| [&[id.clone()], columns].concat();
+        let with_id =
+            |columns: &[(i32, &'static str, PrimitiveType)]| [std::slice::from_ref(&id), columns].concat();
         change_columns(&table, &with_id(&before)).await;
         assert!(
             table.committed("a").await.unwrap().added.is_empty(),
