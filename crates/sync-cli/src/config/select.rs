@@ -321,7 +321,7 @@ mod tests {
             let refused = selected("host: db1, database: Shop", tables).unwrap_err();
             assert_eq!(refused.kind(), ErrorKind::Config, "{tables}");
         }
-        let unread = "- table: dbo.A\n  enabled: false\n- table: dbo.B\n  target: dbo.A\n";
+        let unread = "- table: dbo.A\n  enabled: false\n  target: dbo.C\n- table: dbo.B\n  target: dbo.A\n";
         assert!(selected("host: db1, database: shop", unread).is_ok());
         let copy = "- table: dbo.A\n  target: dbo.Copy\n";
         assert!(selected("host: db1, database: shop", copy).is_ok());
