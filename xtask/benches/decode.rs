@@ -100,7 +100,7 @@ fn wire_to_arrow(criterion: &mut Criterion) {
         };
         let bytes = drain(login, &table.select()).unwrap().bytes;
         let mut connection = Some(runtime.block_on(Connection::open(&connect)).unwrap());
-        let mut once = |connection: &mut Option<Connection>| {
+        let once = |connection: &mut Option<Connection>| {
             let open = connection.take().unwrap();
             *connection = Some(runtime.block_on(decode(open, table)));
         };
