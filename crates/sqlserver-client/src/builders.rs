@@ -34,8 +34,8 @@ pub(crate) enum ColumnBuilder {
 }
 
 impl ColumnBuilder {
-    /// An empty column with room for so many rows; it grows.
-    pub(crate) fn new(ty: &DataType, rows: usize) -> Result<Self> {
+    /// An empty column with room for so many rows, and for so many bytes if it is of text; it grows.
+    pub(crate) fn new(ty: &DataType, rows: usize, text: usize) -> Result<Self> {
         Ok(match ty {
             DataType::Boolean => Self::Bool(BooleanBuilder::with_capacity(rows)),
             DataType::Int32 => Self::Int32(Int32Builder::with_capacity(rows)),
@@ -53,8 +53,8 @@ impl ColumnBuilder {
             DataType::Timestamp(TimeUnit::Microsecond, _) => {
                 Self::Timestamp(TimestampMicrosecondBuilder::with_capacity(rows).with_data_type(ty.clone()))
             }
-            DataType::Utf8 => Self::Text(TextColumn::new(rows)),
-            DataType::LargeUtf8 => Self::LargeText(TextColumn::new(rows)),
+            DataType::Utf8 => Self::Text(TextColumn::new(rows, text)),
+            DataType::LargeUtf8 => Self::LargeText(TextColumn::new(rows, text)),
             DataType::Binary => Self::Binary(BinaryBuilder::with_capacity(rows, 0)),
             DataType::LargeBinary => Self::LargeBinary(LargeBinaryBuilder::with_capacity(rows, 0)),
             DataType::FixedSizeBinary(16) => Self::Uuid(FixedSizeBinaryBuilder::with_capacity(rows, 16)),
@@ -161,6 +161,15 @@ impl ColumnBuilder {
             Self::Text(column) => column.push(append),
             Self::LargeText(column) => column.push(append),
             _ => Ok(None),
+        }
+    }
+
+    /// The bytes of the texts so far; none if it is of another type.
+    pub(crate) fn text_bytes(&self) -> usize {
+        match self {
+            Self::Text(column) => column.bytes(),
+            Self::LargeText(column) => column.bytes(),
+            _ => 0,
         }
     }
 

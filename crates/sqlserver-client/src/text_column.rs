@@ -14,15 +14,20 @@ pub(crate) struct TextColumn<O> {
 }
 
 impl<O: OffsetSizeTrait> TextColumn<O> {
-    /// An empty column with room for so many rows; it grows.
-    pub(crate) fn new(rows: usize) -> Self {
+    /// An empty column with room for so many rows and bytes; it grows.
+    pub(crate) fn new(rows: usize, bytes: usize) -> Self {
         let mut offsets = Vec::with_capacity(rows + 1);
         offsets.push(O::usize_as(0));
         Self {
-            values: Vec::new(),
+            values: Vec::with_capacity(bytes),
             offsets,
             nulls: NullBufferBuilder::new(rows),
         }
+    }
+
+    /// The bytes of the values so far.
+    pub(crate) fn bytes(&self) -> usize {
+        self.values.len()
     }
 
     pub(crate) fn null(&mut self) {
@@ -69,7 +74,7 @@ mod tests {
 
     #[test]
     fn values_nulls_and_empty_texts_keep_their_places() {
-        let mut column = TextColumn::<i32>::new(1);
+        let mut column = TextColumn::<i32>::new(1, 0);
         assert_eq!(push(&mut column, b"a"), Some(1));
         column.null();
         assert_eq!(push(&mut column, b""), Some(0));
@@ -86,11 +91,11 @@ mod tests {
 
     #[test]
     fn bytes_that_are_no_text_are_refused() {
-        let mut column = TextColumn::<i64>::new(1);
+        let mut column = TextColumn::<i64>::new(1, 0);
         push(&mut column, &[0xFF]);
         assert!(column.finish().is_err());
         // Two halves of a character are one only together.
-        let mut column = TextColumn::<i64>::new(1);
+        let mut column = TextColumn::<i64>::new(1, 0);
         push(&mut column, &[0xC3]);
         push(&mut column, &[0xA4]);
         assert!(column.finish().is_err());

@@ -24,6 +24,14 @@ use crate::{datetime, vector};
 /// A batch ends at this many bytes, so that wide rows and large values do not fill the memory.
 const BATCH_BYTES: usize = 8 << 20;
 
+/// What a batch took, for which the next one makes room.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Room {
+    rows: usize,
+    /// By column: the bytes of its text.
+    texts: Vec<usize>,
+}
+
 /// Writes one batch. The trait's methods cannot fail, so the first error is kept for [`ArrowWriter::check`].
 pub(super) struct ArrowWriter {
     schema: SchemaRef,
@@ -37,12 +45,12 @@ pub(super) struct ArrowWriter {
 }
 
 impl ArrowWriter {
-    /// A batch of at most `most_rows` rows, and probably of `likely_rows`.
-    pub(super) fn new(schema: &SchemaRef, most_rows: usize, likely_rows: usize) -> Result<Self> {
-        let columns = schema
-            .fields()
-            .iter()
-            .map(|field| ColumnBuilder::new(field.data_type(), likely_rows));
+    /// A batch of at most `most_rows` rows, with room for what the last one took.
+    pub(super) fn new(schema: &SchemaRef, most_rows: usize, last: &Room) -> Result<Self> {
+        let columns = schema.fields().iter().enumerate().map(|(col, field)| {
+            let text = last.texts.get(col).copied().unwrap_or_default();
+            ColumnBuilder::new(field.data_type(), last.rows, text)
+        });
         Ok(Self {
             schema: schema.clone(),
             columns: columns.collect::<Result<_>>()?,
@@ -54,9 +62,16 @@ impl ArrowWriter {
         })
     }
 
-    /// The rows that have been written.
-    pub(super) fn rows(&self) -> usize {
-        self.rows
+    /// What has been written; of a text that alone fills a batch, as much as another batch may have.
+    pub(super) fn room(&self) -> Room {
+        let texts = self
+            .columns
+            .iter()
+            .map(|column| column.text_bytes().min(BATCH_BYTES));
+        Room {
+            rows: self.rows,
+            texts: texts.collect(),
+        }
     }
 
     pub(super) fn is_full(&self) -> bool {

@@ -3,10 +3,11 @@
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use model::{Error, ErrorKind, Result};
-use mssql_tds::connection::tds_client::{ResultSet, StatementResult, TdsClient};
+use mssql_tds::connection::tds_client::{BufferedRowPoll, ResultSet, StatementResult, TdsClient};
+use mssql_tds::core::TdsResult;
 use mssql_tds::message::transaction_management::TransactionIsolationLevel;
 
-use super::arrow_writer::ArrowWriter;
+use super::arrow_writer::{ArrowWriter, Room};
 use super::value_writer::ValueWriter;
 use super::{LinkError, connect, param};
 use crate::{ConnectOptions, Isolation, Param, Rows};
@@ -15,8 +16,8 @@ pub(crate) struct Link {
     pub(super) client: TdsClient,
     /// Whether a result of [`Link::start_arrow`] has not been read to its end.
     reading: bool,
-    /// The rows of its last batch, for which the next one makes room.
-    last_rows: usize,
+    /// What its last batch took.
+    room: Room,
 }
 
 impl std::fmt::Debug for Link {
@@ -37,7 +38,7 @@ impl Link {
         Ok(Self {
             client,
             reading: false,
-            last_rows: 0,
+            room: Room::default(),
         })
     }
 
@@ -140,7 +141,7 @@ impl Link {
             ));
         }
         self.reading = true;
-        self.last_rows = 0;
+        self.room = Room::default();
         Ok(())
     }
 
@@ -150,16 +151,25 @@ impl Link {
         schema: &SchemaRef,
         rows: usize,
     ) -> Result<Option<RecordBatch>> {
-        let mut writer = ArrowWriter::new(schema, rows, self.last_rows)?;
+        let mut writer = ArrowWriter::new(schema, rows, &self.room)?;
         while self.reading && !writer.is_full() {
-            self.reading = self.client.next_row_into(&mut writer).await.map_err(failed)?;
+            self.reading = self.next_row(&mut writer).await.map_err(failed)?;
             writer.check()?;
             if !self.reading {
                 self.close().await?;
             }
         }
-        self.last_rows = writer.rows();
+        self.room = writer.room();
         writer.finish()
+    }
+
+    /// Whether there was another row. One that has arrived is decoded without a future of its own.
+    async fn next_row(&mut self, writer: &mut ArrowWriter) -> TdsResult<bool> {
+        match self.client.try_next_buffered_row_into(writer)? {
+            BufferedRowPoll::Complete => Ok(true),
+            BufferedRowPoll::Partial => self.client.finish_row_into(writer).await.map(|()| true),
+            BufferedRowPoll::Pending | BufferedRowPoll::Exhausted => self.client.next_row_into(writer).await,
+        }
     }
 
     pub(crate) async fn begin(&mut self, isolation: Isolation) -> Result<()> {

@@ -47,16 +47,12 @@ pub(super) fn decode(bytes: &[u8], encoding: EncodingType, out: &mut Vec<u8>) ->
 /// Appends the characters of UTF-16LE `bytes` to `out` as UTF-8. After an error a part of them may have been appended.
 pub(super) fn decode_utf16(bytes: &[u8], out: &mut Vec<u8>) -> Result<(), TextError> {
     /// Code units that are looked at together.
-    const BLOCK: usize = 16;
+    const BLOCK: usize = 8;
     let (mut units, rest) = bytes.as_chunks::<2>();
     if !rest.is_empty() {
         return Err(TextError::Malformed);
     }
-    if is_ascii(units) {
-        out.extend(units.iter().map(|unit| unit[0]));
-        return Ok(());
-    }
-    out.reserve(units.len() * 2);
+    out.reserve(units.len());
     while let Some((block, after)) = units.split_first_chunk::<BLOCK>() {
         if is_ascii(block) {
             out.extend_from_slice(&block.map(|unit| unit[0]));
