@@ -272,7 +272,7 @@ fn partitions(viewer: &Viewer<'_>) -> View {
     let mut rows = Vec::new();
     for data in viewer.table_contents() {
         let table = &data.definition;
-        let count = data.row_count() as i64;
+        let count = data.size_hint() as i64;
         let heap = (!has_clustered(table)).then_some(0);
         for index in heap.into_iter().chain(table.indexes.iter().map(|index| index.id)) {
             let partition = (i64::from(table.object_id) << 16) + i64::from(index);

@@ -4,7 +4,7 @@ use super::draft::{Draft, LeafSource};
 use super::keys::{same_hash, same_order};
 use super::plan::{Probe, ScanPlan, Seek, SeekBound, Source};
 use super::scope::{Binder, BoundColumn, find_column};
-use super::walk::{conjuncts, has_subquery, walk};
+use super::walk::{conjuncts, disjuncts, has_subquery, walk};
 use crate::ast::{CompareOp, Expr};
 use crate::error::SqlResult;
 use crate::eval::{BoundExpr, bind, bind_predicate, convert_to};
@@ -14,8 +14,8 @@ use crate::types::{SqlType, TypeInfo};
 /// The order that a query wants: positions of the table's columns.
 pub(crate) type WantedOrder = Vec<(usize, bool)>;
 
-/// How a table is reached: a seek, and the index in whose order its rows come (true: backwards).
-type Choice = (Option<Seek>, Option<(usize, bool)>);
+/// How a table is reached: seeks of one index, and the index in whose order its rows come (true: backwards).
+type Choice = (Vec<Seek>, Option<(usize, bool)>);
 
 /// `column op value`, where the value does not depend on the table's row.
 struct Condition<'e> {
@@ -81,13 +81,14 @@ impl Binder<'_> {
                 with_row_id,
             } => {
                 let table = self.session.table_definition(id)?;
-                let (seek, order) = self.choose_index(&table, &columns, conditions, wanted)?;
-                let covered = seek
-                    .as_ref()
-                    .is_some_and(|seek| seek_covers(seek, &table, &columns, conditions));
+                let (seeks, order) = self.choose_index(&table, &columns, conditions, wanted)?;
+                let covered = match seeks.as_slice() {
+                    [seek] => seek_covers(seek, &table, &columns, conditions),
+                    _ => false,
+                };
                 let filter = if covered { Vec::new() } else { filter };
                 let presorted = order.is_some();
-                let probe = if seek.is_none() && !presorted {
+                let probe = if seeks.is_empty() && !presorted {
                     self.probe(&columns, conditions)?
                 } else {
                     None
@@ -98,7 +99,7 @@ impl Binder<'_> {
                     table: id,
                     read,
                     filter,
-                    seek,
+                    seeks,
                     probe,
                     order,
                     with_row_id,
@@ -160,20 +161,57 @@ impl Binder<'_> {
             if index.disabled || index.columnstore || index.filter.is_some() {
                 continue;
             }
-            let seek = self.seek(at, index, table, columns, &simple, &all)?;
-            let equal = seek.as_ref().map_or(0, |seek| seek.equal.len());
+            let seeks = match self.seek(at, index, table, columns, &simple, &all)? {
+                Some(seek) => vec![seek],
+                None => self.seek_either(at, index, table, columns, &all)?,
+            };
+            let equal = seeks.first().map_or(0, |seek| seek.equal.len());
             let order = wanted
                 .and_then(|wanted| direction(index, equal, wanted))
                 .map(|backwards| (at, backwards));
-            let ranged = seek
-                .as_ref()
-                .is_some_and(|seek| seek.low.is_some() || seek.high.is_some());
+            let ranged = seeks
+                .first()
+                .is_some_and(|seek| seek.equal.is_empty() || seek.is_ranged());
             let score = equal * 8 + usize::from(ranged) * 4 + usize::from(order.is_some()) * 3;
             if score > best.as_ref().map_or(0, |(score, _)| *score) {
-                best = Some((score, (seek, order)));
+                best = Some((score, (seeks, order)));
             }
         }
-        Ok(best.map_or((None, None), |(_, choice)| choice))
+        Ok(best.map_or((Vec::new(), None), |(_, choice)| choice))
+    }
+
+    /// A seek for each of the conditions that one condition joins by OR, if each is a range of the index's first column: its values
+    /// between bounds, or NULL.
+    fn seek_either(
+        &mut self,
+        at: usize,
+        index: &Index,
+        table: &Table,
+        columns: &[BoundColumn],
+        all: &[&Expr],
+    ) -> SqlResult<Vec<Seek>> {
+        let Some(key) = index.keys.first() else {
+            return Ok(Vec::new());
+        };
+        let info = table.columns[key.column].info;
+        'conditions: for condition in all {
+            let mut seeks = Vec::new();
+            for either in disjuncts(condition) {
+                let mut seek = Seek::of(at);
+                seek.is_null = is_null(either, columns) == Some(key.column);
+                let parts: Vec<Condition<'_>> = conjuncts(either)
+                    .into_iter()
+                    .flat_map(|e| simple_conditions(e, columns))
+                    .collect();
+                self.seek_range(&mut seek, key.column, info, &parts)?;
+                if !seek.is_null && !seek.is_ranged() {
+                    continue 'conditions;
+                }
+                seeks.push(seek);
+            }
+            return Ok(seeks);
+        }
+        Ok(Vec::new())
     }
 
     fn seek(
@@ -185,12 +223,7 @@ impl Binder<'_> {
         simple: &[Condition<'_>],
         all: &[&Expr],
     ) -> SqlResult<Option<Seek>> {
-        let mut seek = Seek {
-            index: at,
-            equal: Vec::new(),
-            low: None,
-            high: None,
-        };
+        let mut seek = Seek::of(at);
         for key in &index.keys {
             let info = table.columns[key.column].info;
             let equal = simple
@@ -207,10 +240,10 @@ impl Binder<'_> {
             self.seek_range(&mut seek, key.column, info, simple)?;
             break;
         }
-        if seek.low.is_none() && seek.high.is_none() {
+        if !seek.is_ranged() {
             self.seek_lexicographic(&mut seek, index, table, columns, all)?;
         }
-        let useful = !seek.equal.is_empty() || seek.low.is_some() || seek.high.is_some();
+        let useful = !seek.equal.is_empty() || seek.is_ranged();
         Ok(useful.then_some(seek))
     }
 
@@ -387,6 +420,21 @@ fn simple_conditions<'e>(expr: &'e Expr, columns: &[BoundColumn]) -> Vec<Conditi
         .collect(),
         _ => Vec::new(),
     }
+}
+
+/// The column that a condition says is NULL.
+fn is_null(expr: &Expr, columns: &[BoundColumn]) -> Option<usize> {
+    let Expr::IsNull {
+        operand,
+        negated: false,
+    } = expr
+    else {
+        return None;
+    };
+    let Expr::Column(name) = &**operand else {
+        return None;
+    };
+    find_column(columns, name).ok().flatten()
 }
 
 fn condition<'e>(

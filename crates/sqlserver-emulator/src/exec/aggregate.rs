@@ -52,6 +52,11 @@ impl Accumulator {
         }
     }
 
+    /// Whether no value has counted yet.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
     /// Adds a value; NULLs do not count.
     pub(crate) fn add(&mut self, plan: &AggregatePlan, value: Value, piece: Piece) -> SqlResult<()> {
         if value.is_null() {

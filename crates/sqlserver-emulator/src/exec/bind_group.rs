@@ -48,6 +48,7 @@ impl Binder<'_> {
             keys: bound,
             aggregates: plans,
             scalar: keys.is_empty(),
+            by_first: false,
         })
     }
 

@@ -43,14 +43,20 @@ impl Binder<'_> {
         let (aggregates, windows) = functions(&items, select, &query.order_by);
         let grouped = !select.group_by.is_empty() || !aggregates.is_empty() || select.having.is_some();
         let plain = !grouped && windows.is_empty() && !select.distinct;
-        let wanted = plain
-            .then(|| wanted_order(&query.order_by, &items, &draft))
-            .flatten();
+        let wanted = if plain {
+            wanted_order(&query.order_by, &items, &draft)
+        } else if select.group_by.is_empty() {
+            extreme_order(&aggregates, &draft)
+        } else {
+            None
+        };
         let (mut source, presorted) = self.finish(draft, wanted.as_ref())?;
         self.block().columns = columns;
         let filter = self.predicates(&residual)?;
         let group = if grouped {
-            Some(self.group(&select.group_by, &aggregates)?)
+            let mut group = self.group(&select.group_by, &aggregates)?;
+            group.by_first = presorted;
+            Some(group)
         } else {
             None
         };
@@ -231,6 +237,18 @@ fn wanted_order(order: &[OrderItem], items: &[Item], draft: &Draft) -> Option<Ve
         wanted.push((super::scope::find_column(columns, name).ok()??, item.descending));
     }
     (!wanted.is_empty()).then_some(wanted)
+}
+
+/// The order in which the only aggregate's result comes first, if that is the least or greatest value of the only table's column.
+fn extreme_order(aggregates: &[Expr], draft: &Draft) -> Option<Vec<(usize, bool)>> {
+    let (Draft::Leaf { columns, .. }, [Expr::Function(call)]) = (draft, aggregates) else {
+        return None;
+    };
+    let ([Expr::Column(name)], "MIN" | "MAX") = (call.arguments.as_slice(), call.name.as_str()) else {
+        return None;
+    };
+    let column = super::scope::find_column(columns, name).ok()??;
+    Some(vec![(column, call.name == "MAX")])
 }
 
 fn expand_items(items: &[SelectItem], columns: &[BoundColumn]) -> SqlResult<Vec<Item>> {

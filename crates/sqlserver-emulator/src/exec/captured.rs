@@ -172,7 +172,7 @@ impl Run<'_> {
         let scan = ScanPlan::whole(range.instance.changes, range.read);
         if range.net {
             let mut rows = Vec::new();
-            self.visit(&scan, &[], access, &mut |_, row| {
+            self.visit(&scan, &[], vec![access], &mut |_, row| {
                 rows.push(row);
                 Ok(Flow::Continue)
             })?;
@@ -194,7 +194,7 @@ impl Run<'_> {
             .collect();
         while given.pop_if(|last| last.is_none()).is_some() {}
         let old = option == "all update old";
-        self.visit_stored(&scan, access, &mut |run, _, row| {
+        self.visit_stored(&scan, vec![access], &mut |run, _, row| {
             if !old && row.value(OPERATION).as_integer() == Some(BEFORE_UPDATE) {
                 return Ok(Flow::Continue);
             }
@@ -218,7 +218,7 @@ impl Run<'_> {
             backwards: false,
         };
         let mut rows = Vec::new();
-        self.visit(&scan, &[], access, &mut |_, row| {
+        self.visit(&scan, &[], vec![access], &mut |_, row| {
             rows.push(row);
             Ok(Flow::Continue)
         })?;
@@ -331,7 +331,7 @@ impl Run<'_> {
         self.visit(
             &ScanPlan::whole(capturing.mapping, read),
             &[],
-            access,
+            vec![access],
             &mut |_, row| {
                 first = Some(row);
                 Ok(Flow::Stop)

@@ -242,7 +242,7 @@ impl Run<'_> {
             backwards: false,
         };
         let mut found = false;
-        self.visit(&scan, &[], access, &mut |_, _| {
+        self.visit(&scan, &[], vec![access], &mut |_, _| {
             found = true;
             Ok(Flow::Stop)
         })?;

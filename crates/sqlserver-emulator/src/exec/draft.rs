@@ -77,7 +77,7 @@ impl Draft {
                 if let LeafSource::Query(plan) = source
                     && !plan.correlated
                     && let Some((scan, places)) = plan.bare_scan()
-                    && scan.seek.is_none()
+                    && scan.seeks.is_empty()
                     && scan.order.is_none()
                 {
                     let (id, read) = (scan.table, scan.read);

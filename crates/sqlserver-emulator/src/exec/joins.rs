@@ -143,7 +143,7 @@ impl Run<'_> {
 
     /// The rows of `driver`, to be compared with the table that `scan` reads. What is costly to begin is read to its end, once.
     fn drivers(&mut self, driver: &Source, scan: &ScanPlan) -> SqlResult<Drivers> {
-        if scan.seek.is_some() || scan.probe.is_some() {
+        if !scan.seeks.is_empty() || scan.probe.is_some() {
             return Ok(Drivers::Many);
         }
         let store = self.session.engine.store();

@@ -97,6 +97,8 @@ pub(crate) struct GroupPlan {
     pub(crate) aggregates: Vec<AggregatePlan>,
     /// No GROUP BY clause: one row even over nothing.
     pub(crate) scalar: bool,
+    /// The first value that is not NULL is the result: the least or greatest one of a column in whose order the rows come.
+    pub(crate) by_first: bool,
 }
 
 /// One aggregate.
@@ -284,7 +286,8 @@ pub(crate) struct ScanPlan {
     pub(crate) filtered: Option<Vec<usize>>,
     /// The only columns that are looked at once the filter has let a row pass, where that is known.
     pub(crate) wanted: Option<Vec<usize>>,
-    pub(crate) seek: Option<Seek>,
+    /// Ranges of one index, which together hold every row that the filter lets pass; none: all rows are looked at.
+    pub(crate) seeks: Vec<Seek>,
     pub(crate) probe: Option<Probe>,
     /// Rows must come in index order, forwards or backwards.
     pub(crate) order: Option<(usize, bool)>,
@@ -301,7 +304,7 @@ impl ScanPlan {
             filter: Vec::new(),
             filtered: None,
             wanted: None,
-            seek: None,
+            seeks: Vec::new(),
             probe: None,
             order: None,
             with_row_id: false,
@@ -335,8 +338,28 @@ pub(crate) struct Seek {
     /// Position among the table's indexes.
     pub(crate) index: usize,
     pub(crate) equal: Vec<BoundExpr>,
+    /// The next column is NULL. There are no bounds then.
+    pub(crate) is_null: bool,
     pub(crate) low: Option<SeekBound>,
     pub(crate) high: Option<SeekBound>,
+}
+
+impl Seek {
+    /// All of an index.
+    pub(crate) fn of(index: usize) -> Self {
+        Self {
+            index,
+            equal: Vec::new(),
+            is_null: false,
+            low: None,
+            high: None,
+        }
+    }
+
+    /// Whether there is a bound.
+    pub(crate) fn is_ranged(&self) -> bool {
+        self.low.is_some() || self.high.is_some()
+    }
 }
 
 /// An end of a range: values of one or more columns after the equal ones.

@@ -307,6 +307,9 @@ impl Run<'_> {
             });
             for (aggregate, accumulator) in group.aggregates.iter().zip(&mut groups[at].1) {
                 run.accumulate(aggregate, accumulator)?;
+                if group.by_first && !accumulator.is_empty() {
+                    return Ok(Flow::Stop);
+                }
             }
             Ok(Flow::Continue)
         })?;

@@ -139,19 +139,24 @@ impl Run<'_> {
         if let Some(probe) = &scan.probe {
             return self.probe(scan, probe, &table, each);
         }
-        match self.access(scan, &table)? {
-            None => Ok(Flow::Continue),
-            Some(access) => self.visit(scan, &scan.filter, access, each),
-        }
+        let ways = self.access(scan, &table)?;
+        self.visit(scan, &scan.filter, ways, each)
     }
 
     /// Gives some columns of a scan's rows to the client as they are kept, and tells their number.
     pub(crate) fn send_stored(&mut self, scan: &ScanPlan, columns: &[usize]) -> SqlResult<u64> {
         let table = self.session.table_definition(scan.table)?;
         self.rows.push(Arc::from([]));
-        let access = self.access(scan, &table);
+        let ways = self.access(scan, &table);
         self.rows.pop();
-        let Some(access) = access? else { return Ok(0) };
+        let mut sent = 0;
+        for access in ways? {
+            sent += self.send_range(scan, columns, access)?;
+        }
+        Ok(sent)
+    }
+
+    fn send_range(&mut self, scan: &ScanPlan, columns: &[usize], access: Access) -> SqlResult<u64> {
         let mut pages = self.pages(scan, access)?;
         let mut sent = 0;
         let mut more = true;
@@ -176,29 +181,37 @@ impl Run<'_> {
         Ok(sent)
     }
 
-    /// The way to a scan's rows; none if a NULL keeps it from finding any.
-    fn access(&mut self, scan: &ScanPlan, table: &Table) -> SqlResult<Option<Access>> {
-        Ok(Some(match (&scan.seek, scan.order) {
-            (Some(seek), order) => match self.seek_range(seek, table)? {
-                None => return Ok(None),
-                Some(range) => {
-                    let backwards = order.map_or_else(|| self.session.coin(), |(_, backwards)| backwards);
-                    Access::Index {
-                        index: seek.index,
-                        range,
-                        backwards,
-                    }
-                }
-            },
-            (None, Some((index, backwards))) => Access::Index {
-                index,
-                range: KeyRange::default(),
-                backwards,
-            },
-            (None, None) => Access::Heap {
-                start: self.scan_start(scan),
-            },
-        }))
+    /// The ways to a scan's rows, one after the other; none if NULLs keep it from finding any.
+    fn access(&mut self, scan: &ScanPlan, table: &Table) -> SqlResult<Vec<Access>> {
+        let Some(first) = scan.seeks.first() else {
+            return Ok(vec![match scan.order {
+                Some((index, backwards)) => Access::Index {
+                    index,
+                    range: KeyRange::default(),
+                    backwards,
+                },
+                None => Access::Heap {
+                    start: self.scan_start(scan),
+                },
+            }]);
+        };
+        let mut ranges = Vec::with_capacity(scan.seeks.len());
+        for seek in &scan.seeks {
+            ranges.extend(self.seek_range(seek, table)?);
+        }
+        let mut ranges = KeyRange::apart(ranges);
+        let backwards = scan
+            .order
+            .map_or_else(|| self.session.coin(), |(_, backwards)| backwards);
+        if backwards {
+            ranges.reverse();
+        }
+        let way = |range| Access::Index {
+            index: first.index,
+            range,
+            backwards,
+        };
+        Ok(ranges.into_iter().map(way).collect())
     }
 
     /// Visits the rows that a hash finds equal to the outer row's values. The hash is made at the first visit.
@@ -229,7 +242,7 @@ impl Run<'_> {
 
     fn hash_table(&mut self, scan: &ScanPlan, probe: &Probe, table: &Table) -> SqlResult<HashedRows> {
         let mut hashed = HashedRows::new();
-        self.visit(scan, &[], Access::Heap { start: 0 }, &mut |_, row| {
+        self.visit(scan, &[], vec![Access::Heap { start: 0 }], &mut |_, row| {
             let mut key = Vec::new();
             for (column, _) in &probe.keys {
                 let value = &row[*column];
@@ -265,12 +278,12 @@ impl Run<'_> {
         &mut self,
         scan: &ScanPlan,
         filter: &[BoundExpr],
-        access: Access,
+        ways: Vec<Access>,
         each: Each<'_>,
     ) -> SqlResult<Flow> {
         self.visit_stored(
             scan,
-            access,
+            ways,
             &mut |run, id, row| match run.passed(scan, filter, (id, row))? {
                 Some(row) => each(run, row),
                 None => Ok(Flow::Continue),
@@ -315,10 +328,8 @@ impl Run<'_> {
         table: &Table,
         each: EachStored<'_>,
     ) -> SqlResult<Flow> {
-        match self.access(scan, table)? {
-            None => Ok(Flow::Continue),
-            Some(access) => self.visit_stored(scan, access, each),
-        }
+        let ways = self.access(scan, table)?;
+        self.visit_stored(scan, ways, each)
     }
 
     /// The rows in each of some ranges of an index, with the range's place. The store is taken for a page of them at a time.
@@ -381,9 +392,18 @@ impl Run<'_> {
     pub(super) fn visit_stored(
         &mut self,
         scan: &ScanPlan,
-        access: Access,
+        ways: Vec<Access>,
         each: EachStored<'_>,
     ) -> SqlResult<Flow> {
+        for access in ways {
+            if self.visit_range(scan, access, each)? == Flow::Stop {
+                return Ok(Flow::Stop);
+            }
+        }
+        Ok(Flow::Continue)
+    }
+
+    fn visit_range(&mut self, scan: &ScanPlan, access: Access, each: EachStored<'_>) -> SqlResult<Flow> {
         let mut pages = self.pages(scan, access)?;
         let mut page: Vec<(RowId, Packed)> = Vec::new();
         loop {
@@ -468,8 +488,25 @@ impl Run<'_> {
             .keys
             .get(seek.equal.len()..)
             .unwrap_or_default();
-        let descending = keys.first().is_some_and(|part| part.descending);
         let mut range = base;
+        let Some(first) = keys.first() else {
+            return Ok(Some(range));
+        };
+        let descending = first.descending;
+        if seek.is_null || seek.low.is_some() || seek.high.is_some() {
+            // No comparison holds for a NULL, which comes before all values.
+            let mut null = prefix.clone();
+            let collation = table.columns[first.column].info.collation;
+            key::append(&Value::Null, collation, descending, &mut null);
+            if seek.is_null {
+                return Ok(Some(KeyRange::prefix(null)));
+            }
+            if descending {
+                range.high = Some(null);
+            } else {
+                range.low = crate::store::successor(&null);
+            }
+        }
         for (bound, is_low) in [(&seek.low, true), (&seek.high, false)] {
             let Some(bound) = bound else { continue };
             let Some((at, complete)) = self.bound_key(bound, table, keys, &prefix)? else {

@@ -86,6 +86,18 @@ pub(crate) fn conjuncts(expr: &Expr) -> Vec<&Expr> {
     }
 }
 
+/// The conditions that `expr` joins by OR.
+pub(super) fn disjuncts(expr: &Expr) -> Vec<&Expr> {
+    match expr {
+        Expr::Or(left, right) => {
+            let mut all = disjuncts(left);
+            all.extend(disjuncts(right));
+            all
+        }
+        other => vec![other],
+    }
+}
+
 /// Whether it contains a subquery.
 pub(crate) fn has_subquery(expr: &Expr) -> bool {
     let mut found = false;

@@ -58,6 +58,26 @@ impl KeyRange {
         }
     }
 
+    /// The same keys in ranges that ascend and do not overlap.
+    pub(crate) fn apart(mut ranges: Vec<Self>) -> Vec<Self> {
+        ranges.retain(|range| !range.is_empty());
+        // An open low end is less than every other one.
+        ranges.sort_by(|a, b| a.low.cmp(&b.low));
+        let mut apart: Vec<Self> = Vec::with_capacity(ranges.len());
+        for range in ranges {
+            match apart.last_mut() {
+                Some(last) if last.high.is_none() => break,
+                Some(last) if range.low <= last.high => {
+                    if range.high.is_none() || range.high > last.high {
+                        last.high = range.high;
+                    }
+                }
+                _ => apart.push(range),
+            }
+        }
+        apart
+    }
+
     pub(crate) fn contains(&self, key: &[u8]) -> bool {
         self.low.as_deref().is_none_or(|low| low <= key) && self.high.as_deref().is_none_or(|high| key < high)
     }
@@ -127,7 +147,8 @@ enum Visible<'a> {
 }
 
 impl TableData {
-    /// Gives up to `most` rows to `taker`, fewer if it stops; false at the end. Blocked: the cursor stands before the locked row.
+    /// Gives up to `most` rows to `taker`, fewer if it stops or the next row is locked; false at the end. Blocked: the first one is locked, and
+    /// the cursor stands before it.
     pub(super) fn scan(
         &mut self,
         tx: TxId,
@@ -151,7 +172,12 @@ impl TableData {
                 let flow = match self.visible(tx, read, *id) {
                     Visible::Locked(by) => {
                         self.pass(cursor, passed);
-                        return Err(Refusal::Blocked(by));
+                        // Rows before it are had without waiting.
+                        return if left < most {
+                            Ok(true)
+                        } else {
+                            Err(Refusal::Blocked(by))
+                        };
                     }
                     Visible::Row(row) if self.has_key(cursor, key.as_ref(), row) => taker(*id, row),
                     Visible::Row(_) | Visible::Nothing => continue,

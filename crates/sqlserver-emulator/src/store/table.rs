@@ -140,16 +140,7 @@ impl TableData {
         self.tracking.is_some() || self.captured
     }
 
-    /// Rows that exist now, counting uncommitted ones: `sys.partitions.rows`.
-    pub(crate) fn row_count(&self) -> usize {
-        self.slots
-            .iter()
-            .flatten()
-            .filter(|version| version.row.is_some())
-            .count()
-    }
-
-    /// An upper estimate of the number of rows, without counting.
+    /// An upper estimate of the number of rows, uncommitted ones included, without counting: `sys.partitions.rows`.
     pub(crate) fn size_hint(&self) -> usize {
         self.slots.len() - self.free.len()
     }

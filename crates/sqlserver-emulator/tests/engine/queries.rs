@@ -164,3 +164,97 @@ fn a_join_by_an_index_gives_what_a_join_by_hash_does() {
         }
     }
 }
+
+/// An expression over the column has no index to go by, and must find the same.
+#[test]
+fn ranges_of_an_index_find_what_a_scan_finds() {
+    let engine = engine();
+    let mut session = connect(&engine);
+    query(
+        &mut session,
+        "CREATE TABLE t (id int NOT NULL PRIMARY KEY, up int NULL, down int NULL, empty int NULL);
+         WITH d (n) AS (SELECT n FROM (VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9)) AS v (n))
+         INSERT INTO t (id, up, down)
+         SELECT x.n * 10 + y.n, NULLIF((x.n * 3 + y.n) % 11, 10), NULLIF((x.n * 3 + y.n) % 11, 10) FROM d AS x CROSS JOIN d AS y;
+         CREATE INDEX by_up ON t (up); CREATE INDEX by_down ON t (down DESC); CREATE INDEX by_empty ON t (empty)",
+    );
+    let conditions = [
+        "c < 5",
+        "c >= 3",
+        "c IS NULL",
+        "c IS NOT NULL",
+        "c <= 3 OR c > 7",
+        "(c >= 2 AND c < 4) OR c IS NULL OR c > 8",
+        "(c >= 2 AND c < 6) OR (c >= 4 AND c <= 7)",
+        "c > 8 OR c < 2 OR c = 5",
+        "c BETWEEN 1 AND 2 OR c BETWEEN 2 AND 3",
+        "c > 6 OR c >= 3",
+        "c > 6 AND c < 3 OR c > CAST(NULL AS int)",
+        "(c < 2 OR c IS NULL) AND id > 40",
+        "c < 2 OR id > 90",
+    ];
+    for column in ["up", "down", "empty"] {
+        for condition in conditions {
+            let mut answers = ["", " + 0"].map(|hidden| {
+                let c = format!("{column}{hidden}");
+                let condition = condition.replace('c', &c);
+                let mut rows = |list: &str, order: &str| {
+                    query(
+                        &mut session,
+                        &format!("SELECT {list} FROM t WHERE {condition}{order}"),
+                    )
+                };
+                let mut ids: Vec<_> = rows("id", "").split(';').map(str::to_owned).collect();
+                ids.sort();
+                [
+                    ids.join(";"),
+                    rows(&c, &format!(" ORDER BY {c}")),
+                    rows(&c, &format!(" ORDER BY {c} DESC")),
+                    rows(&format!("MIN({c})"), ""),
+                    rows(&format!("CAST(MAX({c}) AS bigint)"), ""),
+                    rows(&format!("MAX({c}), COUNT(*)"), ""),
+                ]
+            });
+            let [by_index, by_scan] = &mut answers;
+            assert_eq!(by_index, by_scan, "{column}: {condition}");
+        }
+        for whole in ["MIN", "MAX"] {
+            let [by_index, by_scan] = ["", " + 0"]
+                .map(|hidden| query(&mut session, &format!("SELECT {whole}({column}{hidden}) FROM t")));
+            assert_eq!(by_index, by_scan, "{whole}({column})");
+        }
+    }
+}
+
+/// Who goes by an index meets no row beside the range, not even a locked one.
+#[test]
+fn an_index_leads_past_what_is_locked() {
+    let engine = engine();
+    let mut session = connect(&engine);
+    query(
+        &mut session,
+        "CREATE TABLE t (id int NOT NULL PRIMARY KEY, v int NULL); CREATE INDEX by_v ON t (v);
+         INSERT t (id, v) VALUES (1, NULL), (2, 10), (3, 20), (4, 30);
+         BEGIN TRAN; UPDATE t SET id = 3 WHERE id = 3",
+    );
+    let mut other = connect(&engine);
+    query(&mut other, "SET LOCK_TIMEOUT 0");
+    for (sql, expected) in [
+        ("SELECT MAX(v) FROM t", "30"),
+        ("SELECT MIN(v) FROM t", "10"),
+        ("SELECT MAX(id) FROM t", "4"),
+        (
+            "SELECT v FROM t WHERE v < 15 OR v IS NULL OR v > 25 ORDER BY v",
+            "NULL;10;30",
+        ),
+    ] {
+        assert_eq!(query(&mut other, sql), expected, "{sql}");
+    }
+    for sql in [
+        "SELECT MAX(v + 0) FROM t",
+        "SELECT MAX(v), COUNT(*) FROM t",
+        "SELECT v FROM t WHERE v < 15 OR v > 15",
+    ] {
+        assert_eq!(crate::collect::errors(&mut other, sql), [1222], "{sql}");
+    }
+}
