@@ -39,10 +39,40 @@ const MODES: [(&str, &str); 6] = [
     (ID, r#"{ "tracking": { "column": "OrderId", "kind": "id" } }"#),
 ];
 
+/// Which rows change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Changed {
+    /// Rows all over the table. To find them in Iceberg costs more the larger it is: a thousand keys lie on as many pages.
+    Everywhere,
+    /// The last ones, which lie on the same few pages whatever the table's size: what is left is the capture.
+    Newest,
+    /// New ones.
+    Added,
+}
+
+impl Changed {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Everywhere => "everywhere",
+            Self::Newest => "newest",
+            Self::Added => "added",
+        }
+    }
+
+    /// Those that a mode can be measured by.
+    fn told_by(mode: &str) -> &'static [Self] {
+        match mode {
+            ID => &[Self::Added],
+            _ => &[Self::Everywhere, Self::Newest],
+        }
+    }
+}
+
 /// One mode on one table.
 #[derive(Debug)]
 struct Cost {
     mode: &'static str,
+    changed: Changed,
     seconds: f64,
     client_cpu_seconds: f64,
     server_cpu_seconds: f64,
@@ -95,40 +125,40 @@ pub(super) fn measured(programs: &Programs, rows: u64, rounds: usize) -> Result<
         arena.run_sync(&config)?;
         configs.push(config);
     }
-    let mut seen: Vec<Vec<Cost>> = MODES.iter().map(|_| Vec::new()).collect();
-    for sees_updates in [true, false] {
+    let mut modes = Vec::new();
+    for changed in [Changed::Everywhere, Changed::Newest, Changed::Added] {
+        let told = MODES.iter().zip(&configs);
+        let told: Vec<_> = told
+            .filter(|((mode, _), _)| Changed::told_by(mode).contains(&changed))
+            .collect();
+        let mut seen: Vec<Vec<Cost>> = told.iter().map(|_| Vec::new()).collect();
         // The first round warms up.
         for round in 0..=rounds as u64 {
-            if sees_updates {
-                update(&arena, rows, round)?;
-            } else {
-                insert(&arena, rows, round)?;
-            }
-            for (((mode, _), config), costs) in MODES.iter().zip(&configs).zip(&mut seen) {
-                if sees_updates == (*mode == ID) {
-                    continue;
-                }
-                let cost = increment(&arena, mode, config)?;
+            change(&arena, rows, changed, round)?;
+            for (((mode, _), config), costs) in told.iter().zip(&mut seen) {
+                let cost = increment(&arena, mode, changed, config)?;
                 costs.extend((round > 0).then_some(cost));
             }
         }
-    }
-    for config in &configs {
-        arena.run_sync(config)?;
+        modes.extend(seen.iter().map(|rounds| middle(changed, rounds)));
+        // Who was not measured goes on from here, too.
+        for config in &configs {
+            arena.run_sync(config)?;
+        }
     }
     if let Some(config) = configs.first() {
         arena.verified(config)?;
     }
-    let modes = seen.iter().map(|rounds| middle(rounds)).collect();
     Ok(Costs { rows, modes })
 }
 
-fn increment(arena: &Arena<'_>, mode: &'static str, config: &Path) -> Result<Cost> {
+fn increment(arena: &Arena<'_>, mode: &'static str, changed: Changed, config: &Path) -> Result<Cost> {
     let (outcome, report) = arena.run_sync(config)?;
-    let changed = written(&report, "records_written");
-    ensure!(changed == CHANGES, "{mode} wrote {changed} rows: {report}");
+    let rows = written(&report, "records_written");
+    ensure!(rows == CHANGES, "{mode} wrote {rows} rows: {report}");
     Ok(Cost {
         mode,
+        changed,
         seconds: outcome.client.seconds,
         client_cpu_seconds: outcome.client.cpu_seconds,
         server_cpu_seconds: outcome.server.cpu_seconds,
@@ -136,10 +166,11 @@ fn increment(arena: &Arena<'_>, mode: &'static str, config: &Path) -> Result<Cos
     })
 }
 
-fn middle(rounds: &[Cost]) -> Cost {
+fn middle(changed: Changed, rounds: &[Cost]) -> Cost {
     let of = |value: fn(&Cost) -> f64| median(rounds.iter().map(value));
     Cost {
         mode: rounds.first().map_or("", |cost| cost.mode),
+        changed,
         seconds: of(|cost| cost.seconds),
         client_cpu_seconds: of(|cost| cost.client_cpu_seconds),
         server_cpu_seconds: of(|cost| cost.server_cpu_seconds),
@@ -147,26 +178,26 @@ fn middle(rounds: &[Cost]) -> Cost {
     }
 }
 
-/// Changes rows here and there, others each round.
-fn update(arena: &Arena<'_>, rows: u64, round: u64) -> Result<()> {
+/// Changes a thousand rows, others each round.
+fn change(arena: &Arena<'_>, rows: u64, changed: Changed, round: u64) -> Result<()> {
     let step = rows / CHANGES;
-    let update = format!(
-        "UPDATE o SET Amount = o.Amount + 1, updated_at = SYSUTCDATETIME() FROM dbo.orders AS o \
-         INNER JOIN (SELECT n * {step} + {} AS id FROM dbo.numbers) AS k ON o.OrderId = k.id",
-        round * 7 % step
-    );
-    arena.server.execute(SOURCE, &update)?;
+    let key = match changed {
+        Changed::Everywhere => format!("n * {step} + {}", round * 7 % step),
+        Changed::Newest => format!("{rows} - 1 - {} - n", round * CHANGES),
+        Changed::Added => format!("{rows} + {} + n", round * CHANGES),
+    };
+    let change = match changed {
+        Changed::Everywhere | Changed::Newest => format!(
+            "UPDATE o SET Amount = o.Amount + 1, updated_at = SYSUTCDATETIME() FROM dbo.orders AS o \
+             INNER JOIN (SELECT {key} AS id FROM dbo.numbers) AS k ON o.OrderId = k.id"
+        ),
+        Changed::Added => format!(
+            "INSERT INTO dbo.orders (OrderId, CustomerId, OrderDate, Status, Amount, Quantity, City, Weight, Note, updated_at) \
+             SELECT {key}, 1, '2026-01-01', N'new', 1, 1, N'Istanbul', 1, N'added', SYSUTCDATETIME() FROM dbo.numbers"
+        ),
+    };
+    arena.server.execute(SOURCE, &change)?;
     captured(arena)
-}
-
-/// Adds rows behind the last one.
-fn insert(arena: &Arena<'_>, rows: u64, round: u64) -> Result<()> {
-    let insert = format!(
-        "INSERT INTO dbo.orders (OrderId, CustomerId, OrderDate, Status, Amount, Quantity, City, Weight, Note, updated_at) \
-         SELECT {} + n, 1, '2026-01-01', N'new', 1, 1, N'Istanbul', 1, N'added', SYSUTCDATETIME() FROM dbo.numbers",
-        rows + round * CHANGES
-    );
-    arena.server.execute(SOURCE, &insert)
 }
 
 /// Waits until the capture has what was committed.
@@ -178,35 +209,41 @@ fn captured(arena: &Arena<'_>) -> Result<()> {
 /// Prints the figures side by side, the largest table in relation to the smallest.
 pub(super) fn compared(costs: &[Costs]) -> Result<Value> {
     println!("\nincrements of {CHANGES} changes\n");
-    println!("| mode | rows | seconds | client CPU s | server CPU s | client MB |");
-    println!("| --- | ---: | ---: | ---: | ---: | ---: |");
+    println!("| mode | changed | rows | seconds | client CPU s | server CPU s | client MB |");
+    println!("| --- | --- | ---: | ---: | ---: | ---: | ---: |");
     let mut figures = Vec::new();
-    for (at, (mode, _)) in MODES.iter().enumerate() {
-        for table in costs {
-            let Some(cost) = table.modes.get(at) else { continue };
+    let measured = costs.first().map_or(0, |table| table.modes.len());
+    for at in 0..measured {
+        let same: Vec<(u64, &Cost)> = costs
+            .iter()
+            .filter_map(|table| Some((table.rows, table.modes.get(at)?)))
+            .collect();
+        for (rows, cost) in &same {
             println!(
-                "| {mode} | {} | {:.2} | {:.3} | {:.3} | {:.0} |",
-                table.rows,
+                "| {} | {} | {rows} | {:.2} | {:.3} | {:.3} | {:.0} |",
+                cost.mode,
+                cost.changed.name(),
                 cost.seconds,
                 cost.client_cpu_seconds,
                 cost.server_cpu_seconds,
                 cost.client_peak_megabytes
             );
             figures.push(json!({
-                "mode": mode,
-                "rows": table.rows,
+                "mode": cost.mode,
+                "changed": cost.changed.name(),
+                "rows": rows,
                 "seconds": cost.seconds,
                 "client_cpu_seconds": cost.client_cpu_seconds,
                 "server_cpu_seconds": cost.server_cpu_seconds,
                 "client_peak_megabytes": cost.client_peak_megabytes,
             }));
         }
-        let ends = costs.first().zip(costs.last()).filter(|_| costs.len() > 1);
-        let ends = ends.and_then(|(small, large)| small.modes.get(at).zip(large.modes.get(at)));
-        if let Some((small, large)) = ends {
+        if let [(_, small), .., (_, large)] = same.as_slice() {
             let whole = |cost: &Cost| cost.client_cpu_seconds + cost.server_cpu_seconds;
             println!(
-                "| {mode} | ratio | {:.2} | {:.2} | {:.2} | |  (CPU of both: {:.2})",
+                "| {} | {} | ratio | {:.2} | {:.2} | {:.2} | |  (CPU of both: {:.2})",
+                small.mode,
+                small.changed.name(),
                 large.seconds / small.seconds,
                 large.client_cpu_seconds / small.client_cpu_seconds,
                 large.server_cpu_seconds / small.server_cpu_seconds,
