@@ -147,8 +147,7 @@ enum Visible<'a> {
 }
 
 impl TableData {
-    /// Gives up to `most` rows to `taker`, fewer if it stops or the next row is locked; false at the end. Blocked: the first one is locked, and
-    /// the cursor stands before it.
+    /// Gives up to `most` rows to `taker`, fewer if it stops; false at the end. Blocked: the cursor stands before the locked row.
     pub(super) fn scan(
         &mut self,
         tx: TxId,
@@ -172,12 +171,7 @@ impl TableData {
                 let flow = match self.visible(tx, read, *id) {
                     Visible::Locked(by) => {
                         self.pass(cursor, passed);
-                        // Rows before it are had without waiting.
-                        return if left < most {
-                            Ok(true)
-                        } else {
-                            Err(Refusal::Blocked(by))
-                        };
+                        return Err(Refusal::Blocked(by));
                     }
                     Visible::Row(row) if self.has_key(cursor, key.as_ref(), row) => taker(*id, row),
                     Visible::Row(_) | Visible::Nothing => continue,

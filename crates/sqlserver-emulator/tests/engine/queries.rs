@@ -226,7 +226,7 @@ fn ranges_of_an_index_find_what_a_scan_finds() {
     }
 }
 
-/// Who goes by an index meets no row beside the range, not even a locked one.
+/// Who goes by an index meets no row far from the range, not even a locked one.
 #[test]
 fn an_index_leads_past_what_is_locked() {
     let engine = engine();
@@ -234,18 +234,19 @@ fn an_index_leads_past_what_is_locked() {
     query(
         &mut session,
         "CREATE TABLE t (id int NOT NULL PRIMARY KEY, v int NULL); CREATE INDEX by_v ON t (v);
-         INSERT t (id, v) VALUES (1, NULL), (2, 10), (3, 20), (4, 30);
-         BEGIN TRAN; UPDATE t SET id = 3 WHERE id = 3",
+         WITH d (n) AS (SELECT n FROM (VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9)) AS v (n))
+         INSERT t (id, v) SELECT x.n * 10 + y.n, NULLIF(x.n * 10 + y.n, 0) FROM d AS x CROSS JOIN d AS y;
+         BEGIN TRAN; UPDATE t SET id = 50 WHERE id = 50",
     );
     let mut other = connect(&engine);
     query(&mut other, "SET LOCK_TIMEOUT 0");
     for (sql, expected) in [
-        ("SELECT MAX(v) FROM t", "30"),
-        ("SELECT MIN(v) FROM t", "10"),
-        ("SELECT MAX(id) FROM t", "4"),
+        ("SELECT MAX(v) FROM t", "99"),
+        ("SELECT MIN(v) FROM t", "1"),
+        ("SELECT MAX(id) FROM t", "99"),
         (
-            "SELECT v FROM t WHERE v < 15 OR v IS NULL OR v > 25 ORDER BY v",
-            "NULL;10;30",
+            "SELECT v FROM t WHERE v < 3 OR v IS NULL OR v > 97 ORDER BY v",
+            "NULL;1;2;98;99",
         ),
     ] {
         assert_eq!(query(&mut other, sql), expected, "{sql}");
@@ -253,7 +254,7 @@ fn an_index_leads_past_what_is_locked() {
     for sql in [
         "SELECT MAX(v + 0) FROM t",
         "SELECT MAX(v), COUNT(*) FROM t",
-        "SELECT v FROM t WHERE v < 15 OR v > 15",
+        "SELECT v FROM t WHERE v < 3 OR v > 48",
     ] {
         assert_eq!(crate::collect::errors(&mut other, sql), [1222], "{sql}");
     }
