@@ -44,7 +44,7 @@ const MODES: [(&str, &str); 6] = [
 enum Changed {
     /// Rows all over the table. To find them in Iceberg costs more the larger it is: a thousand keys lie on as many pages.
     Everywhere,
-    /// The last ones, which lie on the same few pages whatever the table's size: what is left is the capture.
+    /// The last ones, which lie on the same few pages whatever the table's size: that leaves the capture, and the opening of larger files.
     Newest,
     /// New ones.
     Added,
