@@ -271,3 +271,29 @@ fn width(ty: &DataType) -> usize {
         ty => ty.primitive_width().unwrap_or(4),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_schema::{Field, Schema};
+
+    use super::*;
+
+    /// Else a value of 100 MB would be paid for again by each batch that follows.
+    #[test]
+    fn one_large_text_makes_no_room_for_others() {
+        let fields = [DataType::Utf8, DataType::Int32, DataType::LargeUtf8];
+        let fields = fields.map(|ty| Field::new("column", ty, true));
+        let schema = Arc::new(Schema::new(fields.to_vec()));
+        let mut writer = ArrowWriter::new(&schema, 10, &Room::default()).unwrap();
+        writer.write_string(0, Cow::Borrowed(b"short"), EncodingType::Utf8);
+        writer.write_i32(1, 1);
+        let large = vec![b'x'; BATCH_BYTES + 1];
+        writer.write_string(2, Cow::Borrowed(&large), EncodingType::Utf8);
+        writer.end_row();
+        let room = writer.room();
+        assert_eq!((room.rows, room.texts), (1, vec![5, 0, BATCH_BYTES]));
+        writer.check().unwrap();
+    }
+}

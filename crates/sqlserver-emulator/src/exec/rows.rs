@@ -383,6 +383,8 @@ impl Run<'_> {
         range: Option<(usize, KeyRange)>,
     ) -> SqlResult<()> {
         let (tx, patience) = (self.statement.tx, self.patience());
+        // TABLOCKX is for the table, whatever is read of it.
+        let range = range.filter(|_| mode != LockMode::Exclusive);
         let locked = self.session.engine.store().when_free(tx, &patience, |store| {
             store.lock_range(tx, table, mode, range.clone())
         })?;

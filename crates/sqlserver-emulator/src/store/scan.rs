@@ -353,6 +353,10 @@ impl TableData {
         };
         let locks = self.range_locks.iter();
         blocked_by(locks.filter(in_the_way).map(|lock| lock.owner))?;
+        // Whoever has changed or locked a row has announced it on the table.
+        if mode == LockMode::Exclusive && range.is_none() {
+            blocked_by(self.others_with_rows(tx).into_iter())?;
+        }
         self.range_locks.push(RangeLock {
             owner: tx,
             mode,

@@ -255,6 +255,8 @@ fn an_index_leads_past_what_is_locked() {
         "SELECT MAX(v + 0) FROM t",
         "SELECT MAX(v), COUNT(*) FROM t",
         "SELECT v FROM t WHERE v < 3 OR v > 48",
+        "SELECT TOP (1) id FROM t WITH (TABLOCKX) WHERE id = 1",
+        "SELECT COUNT(*) FROM (SELECT TOP (1) 1 AS one FROM t WITH (TABLOCKX, HOLDLOCK) ORDER BY id) AS first",
     ] {
         assert_eq!(crate::collect::errors(&mut other, sql), [1222], "{sql}");
     }
