@@ -170,15 +170,17 @@ fn an_increment_that_fills_the_disk_is_made_when_there_is_room() {
 #[test]
 #[ignore = "needs root or user namespaces; `cargo xtask test` runs it where it can"]
 fn no_file_that_finds_no_room_costs_a_row() {
+    // A commit needs fourteen of them.
+    const PAGES: u32 = 24;
     let world = World::with(BIG);
     fill(&world, 100);
     world.configure("- table: dbo.Big");
     let disk = Disk::at(world.path("warehouse"), 16_384);
     disk.call(&world, &["run"]).expect(exit::SUCCESS, &[]);
     let mut failed = 0;
-    for pages in 0..14 {
+    for pages in 0..PAGES {
         let change =
-            format!("text = 'changed {pages}', updated_at = SYSUTCDATETIME() WHERE id % 14 = {pages}");
+            format!("text = 'changed {pages}', updated_at = SYSUTCDATETIME() WHERE id % {PAGES} = {pages}");
         world.sql("shop", &format!("UPDATE dbo.Big SET {change}"));
         disk.leave(4 * pages);
         let ended = disk.call(&world, &["run"]);
@@ -191,7 +193,7 @@ fn no_file_that_finds_no_room_costs_a_row() {
     }
     disk.call(&world, &["verify"])
         .expect(exit::SUCCESS, &["every row matches"]);
-    assert!((6..14).contains(&failed), "{failed} runs found no room");
+    assert!((6..PAGES).contains(&failed), "{failed} runs found no room");
 }
 
 /// The state store is a convenience: the run succeeds and says what it could not save, and the next one loses and doubles nothing.
