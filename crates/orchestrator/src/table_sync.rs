@@ -7,6 +7,7 @@ mod ahead;
 mod checkpoint;
 mod copy;
 mod dead_letters;
+mod gather;
 mod increment;
 mod late;
 mod repair;
@@ -35,7 +36,7 @@ pub(crate) use repair::refuse_deletes;
 
 pub use checkpoint::position_beyond_mark;
 pub use dead_letters::DeadLetters;
-pub use increment::Flush;
+pub use gather::Flush;
 pub use repair::Repair;
 
 /// One source table that is kept equal to one target table.

@@ -1,22 +1,21 @@
 //! Reading ahead: the source delivers while the target is being written.
 
-use futures::stream::{Stream, StreamExt, unfold};
+use futures::stream::{BoxStream, StreamExt, unfold};
 use model::{Error, Result};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-/// Events that wait at most. What waits is in no budget of memory, and one is enough to keep both sides at work.
-const WAITING: usize = 1;
-
-/// The items of `stream`, which is read by a task of its own. Dropping the result ends that.
+/// The items of `stream`, which is read by a task of its own, one ahead: the next is read once the last has been taken. Dropping the result
+/// ends that.
 pub(super) fn ahead<T: Send + 'static>(
-    mut stream: impl Stream<Item = Result<T>> + Send + Unpin + 'static,
-) -> impl Stream<Item = Result<T>> + Send + Unpin {
-    let (sender, receiver) = mpsc::channel(WAITING);
+    mut stream: BoxStream<'static, Result<T>>,
+) -> BoxStream<'static, Result<T>> {
+    let (sender, receiver) = mpsc::channel(1);
     let task = AbortOnDropHandle::new(tokio::spawn(async move {
-        while let Some(item) = stream.next().await {
-            if sender.send(item).await.is_err() {
-                break;
+        while let Ok(room) = sender.reserve().await {
+            match stream.next().await {
+                Some(item) => room.send(item),
+                None => break,
             }
         }
     }));
@@ -34,7 +33,7 @@ pub(super) fn ahead<T: Send + 'static>(
             },
         }
     });
-    Box::pin(items)
+    items.boxed()
 }
 
 #[cfg(test)]
@@ -45,7 +44,10 @@ mod tests {
 
     #[tokio::test]
     async fn everything_comes_in_order_and_once() {
-        let numbers: Vec<_> = ahead(iter((0..100).map(Ok))).map(Result::unwrap).collect().await;
+        let numbers: Vec<_> = ahead(iter((0..100).map(Ok)).boxed())
+            .map(Result::unwrap)
+            .collect()
+            .await;
         assert_eq!(numbers, (0..100).collect::<Vec<_>>());
     }
 
@@ -55,7 +57,7 @@ mod tests {
             0..3 => Ok(number),
             _ => panic!("as ordered"),
         });
-        let items: Vec<_> = ahead(broken).collect().await;
+        let items: Vec<_> = ahead(broken.boxed()).collect().await;
         let last = items.last().unwrap().as_ref().unwrap_err();
         assert_eq!((items.len(), last.kind()), (4, model::ErrorKind::Internal));
     }
@@ -67,7 +69,7 @@ mod tests {
             let _kept = &ended;
             Ok(())
         }));
-        drop(ahead(endless));
+        drop(ahead(endless.boxed()));
         assert!(is_ended.await.is_err());
     }
 }

@@ -1,101 +1,16 @@
 //! The changes since a position, folded to the last one per key and committed at boundaries.
 
-use std::time::Duration;
-
 use arrow_array::RecordBatch;
-use cdc::Fold;
 use futures::StreamExt;
 use model::{
-    Batches, ChangeBatch, Committed, Error, ErrorKind, ExpectedTimes, LateDataReport, Mark, OddTime,
-    Position, Result, SourceEvent, Staged, TableSchema,
+    Committed, Error, ErrorKind, ExpectedTimes, LateDataReport, Mark, OddTime, Position, Result, Staged,
+    TableSchema,
 };
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
-use super::ahead::ahead;
-use super::dead_letters::Odd;
+use super::gather::{Gathered, Step};
 use super::late::{APPLIED, Expected, HELD, REFUSED};
 use super::{Attempt, Session, TableRun};
 use crate::progress::ProgressEvent;
-use crate::spill::{Spill, SpillOptions, weight};
-
-/// When an increment commits at the next boundary, before its end. What lies between two boundaries is committed once, however much it is:
-/// what is more than `bytes` waits in files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Flush {
-    /// After so many changes.
-    pub rows: u64,
-    /// After changes that take so many bytes in memory, to be folded.
-    pub bytes: usize,
-    /// So long after the first of the changes was read.
-    pub age: Duration,
-}
-
-impl Default for Flush {
-    /// A million changes, 64 MiB, or a minute.
-    fn default() -> Self {
-        Self {
-            rows: 1_000_000,
-            bytes: 64 << 20,
-            age: Duration::from_secs(60),
-        }
-    }
-}
-
-/// Changes between two commits.
-#[derive(Default)]
-struct Gathered {
-    fold: Fold,
-    /// What came before and did not fit.
-    spill: Option<Spill>,
-    rows: u64,
-    bytes: usize,
-    /// When the first of them was read.
-    since: Option<Instant>,
-    /// The last boundary, if nothing came after it.
-    boundary: Option<Position>,
-}
-
-impl Gathered {
-    /// Whether they are to be committed now.
-    fn is_full(&self, flush: &Flush) -> bool {
-        let full = self.rows >= flush.rows
-            || self.bytes >= flush.bytes
-            || self.since.is_some_and(|since| since.elapsed() >= flush.age);
-        self.boundary.is_some() && full
-    }
-
-    /// Takes the next changes. Returns how many bytes of those before went into files.
-    async fn push(
-        &mut self,
-        batch: ChangeBatch,
-        flush: &Flush,
-        options: &SpillOptions,
-        cancel: &CancellationToken,
-    ) -> Result<usize> {
-        let mut spilled = 0;
-        if self.bytes >= flush.bytes && !self.fold.is_empty() {
-            let begun = self.spill.take();
-            let spill = begun.unwrap_or_else(|| Spill::new(options, flush.bytes, &batch, cancel));
-            self.spill = Some(spill.take(std::mem::take(&mut self.fold)).await?);
-            spilled = std::mem::take(&mut self.bytes);
-        }
-        self.boundary = None;
-        self.rows += batch.len() as u64;
-        self.bytes += weight(&batch);
-        self.since.get_or_insert_with(Instant::now);
-        self.fold.push(batch)?;
-        Ok(spilled)
-    }
-
-    /// Each key once.
-    async fn folded(self) -> Result<Batches> {
-        match self.spill {
-            None => Ok(Box::pin(futures::stream::iter(self.fold.finish()))),
-            Some(spill) => Ok(spill.take(self.fold).await?.into_stream()),
-        }
-    }
-}
 
 impl TableRun<'_> {
     /// Applies the changes after `from` to a target that says `newest`.
@@ -112,7 +27,7 @@ impl TableRun<'_> {
         let (from, upto) = self.cut_after(from, &newest).await?;
         let from = from.lacking(&lacks);
         self.tally.late_micros = from.late_micros.max(upto.late_micros);
-        let _share = self.cancellable(self.runner.memory.share()).await?;
+        let share = self.cancellable(self.runner.memory.share()).await?;
         let events = self
             .retried(|| {
                 self.sync
@@ -120,59 +35,27 @@ impl TableRun<'_> {
                     .changes(&self.sync.source_table, &session.schema, &from, &upto)
             })
             .await?;
-        let mut events = ahead(events);
-        let mut gathered = Gathered::default();
-        let mut odd = Odd::default();
+        let mut steps = self.gathered(session, from.lacks.clone(), events, share);
         let mut expected = None;
         let mut reached = from.clone();
-        while let Some(event) = self.cancellable(async { Ok(events.next().await) }).await? {
-            match event? {
-                SourceEvent::Expected(times) => expected = Some(times),
-                SourceEvent::LeftOut { times, rows, refused } => {
+        while let Some(step) = self.cancellable(async { Ok(steps.next().await) }).await? {
+            let part = match step? {
+                Step::Expected(times) => {
+                    expected = Some(times);
+                    continue;
+                }
+                Step::LeftOut { times, rows, refused } => {
                     self.left_out(&session.schema, &times, &rows, refused)?;
+                    continue;
                 }
-                SourceEvent::Changes(batch) => {
-                    self.hear(&ProgressEvent::Read {
-                        rows: batch.len() as u64,
-                        bytes: batch.rows.get_array_memory_size() as u64,
-                    });
-                    let batch = match &expected {
-                        Some(times) => odd.divert(batch, &self.expected(&session.schema, times))?,
-                        None => batch,
-                    };
-                    self.gather(&mut gathered, batch).await?;
-                }
-                SourceEvent::Boundary { at } => {
-                    reached = at.clone();
-                    // Nobody knows before the end whether all rows have come that have a value in columns which the target lacked.
-                    gathered.boundary = Some(at.lacking(&from.lacks));
-                }
+                Step::Part(part) => part,
+            };
+            let times = expected.as_deref();
+            let put = self.put_dead_letters(session, part.odd, times, (&from, &upto));
+            if !put.await? || !self.apply(session, &mut newest, part.changes, times).await? {
+                return Ok(Attempt::Overtaken);
             }
-            let full = gathered.is_full(&self.sync.flush);
-            if full || odd.bytes >= self.sync.flush.bytes {
-                let (odd, within) = (std::mem::take(&mut odd), (&from, &upto));
-                let put = self.put_dead_letters(session, odd, expected.as_ref(), within);
-                if !put.await? {
-                    return Ok(Attempt::Overtaken);
-                }
-            }
-            if full {
-                let full = std::mem::take(&mut gathered);
-                if !self.apply(session, &mut newest, full, expected.as_ref()).await? {
-                    return Ok(Attempt::Overtaken);
-                }
-            }
-        }
-        let put = self.put_dead_letters(session, odd, expected.as_ref(), (&from, &upto));
-        if !put.await? {
-            return Ok(Attempt::Overtaken);
-        }
-        if let Some(end) = &mut gathered.boundary {
-            end.lacks.clear();
-        }
-        let rest = self.apply(session, &mut newest, gathered, expected.as_ref());
-        if !rest.await? {
-            return Ok(Attempt::Overtaken);
+            reached = part.reached.unwrap_or(reached);
         }
         let still_lacks = |mark: &Mark| !mark.position().lacks.is_empty() || !newest.added.is_empty();
         if !from.lacks.is_empty() && newest.mark.as_ref().is_some_and(still_lacks) {
@@ -199,22 +82,6 @@ impl TableRun<'_> {
         }
     }
 
-    async fn gather(&self, gathered: &mut Gathered, batch: ChangeBatch) -> Result<()> {
-        if batch.is_empty() {
-            return Ok(());
-        }
-        let (flush, spill) = (&self.sync.flush, &self.runner.spill);
-        let spilled = gathered.push(batch, flush, spill, self.cancel).await?;
-        self.hear_spilled(spilled);
-        Ok(())
-    }
-
-    fn hear_spilled(&self, bytes: usize) {
-        if bytes > 0 {
-            self.hear(&ProgressEvent::Spilled { bytes: bytes as u64 });
-        }
-    }
-
     /// Stages and commits what was gathered, if anything of it is new to the target.
     async fn apply(
         &mut self,
@@ -223,15 +90,18 @@ impl TableRun<'_> {
         gathered: Gathered,
         expected: Option<&ExpectedTimes>,
     ) -> Result<bool> {
-        if gathered.fold.is_empty() && gathered.spill.is_none() {
+        if gathered.is_empty() {
             return Ok(true);
         }
         let Some(at) = gathered.boundary.clone() else {
             return Err(Error::internal("the source's changes ended without a boundary")
                 .with("table", &self.sync.source_table));
         };
-        if gathered.spill.is_some() {
-            self.hear_spilled(gathered.bytes);
+        let spilled = gathered.to_spill();
+        if spilled > 0 {
+            self.hear(&ProgressEvent::Spilled {
+                bytes: spilled as u64,
+            });
         }
         let folded = gathered.folded().await?;
         let staged = self
