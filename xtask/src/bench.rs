@@ -135,6 +135,9 @@ fn measure(options: &Options) -> Result<()> {
         let rows = table.rows(options.size);
         let mut arena = Arena::fill(&programs, &server, python.as_ref(), *table, rows, directory)?;
         arena.connections = options.connections;
+        if let Some(index) = table.index() {
+            server.execute(SOURCE, &index)?;
+        }
         report
             .results
             .extend(series::run(&arena, &contestants, options.rounds)?);

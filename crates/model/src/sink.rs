@@ -161,7 +161,7 @@ pub enum CommitOutcome {
 ///   same commit twice has the effect of sending it once.
 /// - **Columns** that a table gets between two commits are told by `committed` until the next one, whoever added them.
 /// - **Does not guarantee** that rows keep an order.
-/// - **Failure** of `stage` leaves at most files or staging tables that no reader sees. An `Err` from `commit` means
+/// - **Failure** of `stage` leaves at most files, staging tables or an open transaction's rows, which no reader sees. An `Err` from `commit` means
 ///   that nothing was committed; everything uncertain is [`CommitOutcome::Unknown`].
 /// - **Errors.** [`Config`](crate::ErrorKind::Config) for a table of somebody else, [`SchemaMismatch`](crate::ErrorKind::SchemaMismatch) for one
 ///   that does not fit, [`Data`](crate::ErrorKind::Data) for a value that it cannot hold exactly, [`Gap`](crate::ErrorKind::Gap) for
@@ -189,6 +189,23 @@ pub trait ChangeSink: Send + Sync {
         schema: &Arc<TableSchema>,
         rows: Batches,
     ) -> Result<StageOutcome>;
+
+    /// Whether rows of a copy that are surely new are best staged by [`ChangeSink::stage_alone`].
+    fn stages_alone(&self) -> bool {
+        false
+    }
+
+    /// Stages rows of a table's first copy, all [`Absent`](crate::Presence::Absent), for a commit of their own that comes before anything else
+    /// is staged for the table. A sink may put them where they belong at once, in a transaction that the commit ends.
+    async fn stage_alone(
+        &self,
+        sync: &SyncId,
+        table: &TableName,
+        schema: &Arc<TableSchema>,
+        rows: Batches,
+    ) -> Result<StageOutcome> {
+        self.stage(sync, table, schema, rows).await
+    }
 
     /// Commits. Cancelling the future has the effect of [`CommitOutcome::Unknown`].
     async fn commit(&self, commit: &Commit) -> Result<CommitOutcome>;

@@ -14,6 +14,7 @@ mod index_key;
 pub(crate) mod key;
 mod lsn;
 mod packed;
+mod range_locks;
 mod savepoint;
 mod scan;
 mod schema;

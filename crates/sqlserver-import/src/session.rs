@@ -6,10 +6,12 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, BooleanArray, Int32Array, RecordBatch};
 use arrow_select::nullif::nullif;
 use futures::StreamExt;
-use model::{Batches, ChangeBatch, Error, ErrorKind, Op, Result, Staged, SyncId, TableName, TableSchema};
+use model::{
+    Batches, ChangeBatch, Error, ErrorKind, Op, Presence, Result, Staged, SyncId, TableName, TableSchema,
+};
 use serde::{Deserialize, Serialize};
 use sqlserver_client::ddl::ColumnDefinition;
-use sqlserver_client::{BulkColumn, ConnectOptions, Connection, SqlType, TableShape, quote};
+use sqlserver_client::{BulkColumn, ConnectOptions, Connection, Isolation, SqlType, TableShape, quote};
 
 use crate::apply;
 use crate::marks::Noted;
@@ -56,7 +58,16 @@ pub(crate) struct Session {
     schema: Arc<TableSchema>,
     token: String,
     next: u64,
-    stages: HashMap<u64, String>,
+    stages: HashMap<u64, Stage>,
+}
+
+/// Where staged rows are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// In a temporary table of this name.
+    Table(String),
+    /// So many in the target itself, in the transaction that is open.
+    Target(u64),
 }
 
 impl Session {
@@ -104,14 +115,19 @@ impl Session {
         !self.stages.is_empty()
     }
 
-    /// The names of the staging tables, or `None` if one of them is gone.
-    pub(crate) fn stages(&self, ids: &[StageId]) -> Option<Vec<String>> {
+    /// Where the rows are, or `None` if some of them are gone.
+    pub(crate) fn stages(&self, ids: &[StageId]) -> Option<Vec<Stage>> {
         if self.connection.is_dead() {
             return None;
         }
+        let is_there = |stage: &&Stage| match stage {
+            Stage::Table(_) => true,
+            Stage::Target(_) => self.connection.in_transaction(),
+        };
         let find = |id: &StageId| {
             let ours = id.session == self.token;
-            self.stages.get(&id.number).filter(|_| ours).cloned()
+            let stage = self.stages.get(&id.number).filter(|_| ours);
+            stage.filter(is_there).cloned()
         };
         ids.iter().map(find).collect()
     }
@@ -134,6 +150,46 @@ impl Session {
                 return Err(error);
             }
         };
+        self.staged(number, Stage::Table(stage), count).map(Some)
+    }
+
+    /// Loads rows into the target, in a transaction that stays open; `None` if there are none.
+    ///
+    /// Constraints are checked as INSERT does it. A key that is there already fails the load.
+    pub(crate) async fn load_straight(&mut self, rows: Batches) -> Result<Option<Staged>> {
+        // What was loaded before is committed or rolled back.
+        self.stages.retain(|_, stage| matches!(stage, Stage::Table(_)));
+        self.connection.begin(Isolation::ReadCommitted).await?;
+        let columns = self.target.columns.iter().map(|column| BulkColumn {
+            name: column.name.clone(),
+            ty: column.ty,
+        });
+        let columns: Vec<_> = columns.collect();
+        let sources: Vec<_> = self.target.columns.iter().map(|column| column.source).collect();
+        let rows = rows.map(move |batch| new_rows(&batch?, &sources));
+        match self
+            .connection
+            .bulk_load(&self.target.table, &columns, rows)
+            .await
+        {
+            Ok(0) => {
+                self.connection.rollback().await?;
+                Ok(None)
+            }
+            Ok(count) => {
+                let number = self.next;
+                self.next += 1;
+                self.staged(number, Stage::Target(count), count).map(Some)
+            }
+            Err(error) => {
+                // Where the connection is dead the transaction has ended already.
+                let _ = self.connection.rollback().await;
+                Err(error)
+            }
+        }
+    }
+
+    fn staged(&mut self, number: u64, stage: Stage, rows: u64) -> Result<Staged> {
         self.stages.insert(number, stage);
         let id = StageId {
             sync: self.sync.clone(),
@@ -143,7 +199,7 @@ impl Session {
         };
         let value = serde_json::to_value(id)
             .map_err(|error| Error::internal("what was staged cannot be described").caused_by(error))?;
-        Ok(Some(Staged { rows: count, value }))
+        Ok(Staged { rows, value })
     }
 
     /// Loads the rows as the target will take them, and returns how many there are.
@@ -292,8 +348,12 @@ impl Session {
             } else {
                 None
             };
-            if let Some(stage) = stage {
-                self.drop_table(&stage).await?;
+            match stage {
+                Some(Stage::Table(stage)) => self.drop_table(&stage).await?,
+                Some(Stage::Target(_)) if self.connection.in_transaction() => {
+                    self.connection.rollback().await?
+                }
+                _ => {}
             }
         }
         Ok(())
@@ -388,6 +448,18 @@ impl StagedColumn {
             variants: StagedVariant::of(column).is_some(),
         }
     }
+}
+
+/// The columns that are written, of rows that are surely new.
+fn new_rows(batch: &ChangeBatch, columns: &[usize]) -> Result<RecordBatch> {
+    let is_new = |op: &i8| *op == Op::Insert as i8 || *op == Op::Upsert as i8;
+    if batch.presence != Presence::Absent || !batch.ops.values().iter().all(is_new) {
+        return Err(Error::internal(
+            "rows that are perhaps there already cannot be loaded straight into the target",
+        ));
+    }
+    let misfit = |error| Error::internal("a change batch does not have its schema").caused_by(error);
+    batch.rows.project(columns).map_err(misfit)
 }
 
 /// The operations and the columns that are written. Of a row to delete only the key: what else it held may no longer fit the target.

@@ -15,7 +15,7 @@ use crate::apply::{self, Rules};
 use crate::marks::{self, Applied};
 use crate::options::{ApplyOptions, Existing, Statement, Strategy};
 use crate::preflight;
-use crate::session::{Session, StageId};
+use crate::session::{Session, Stage, StageId};
 use crate::target::Target;
 
 type Held = Arc<tokio::sync::Mutex<Option<Session>>>;
@@ -78,6 +78,8 @@ impl SqlServerSink {
         schema: &Arc<TableSchema>,
     ) -> Result<&'a mut Session> {
         let fits = match held {
+            // A transaction that is open holds rows of a load that was given up.
+            Some(session) if session.connection.in_transaction() => false,
             Some(session) => session.serves(schema) && session.fits_target().await?,
             None => false,
         };
@@ -122,9 +124,23 @@ impl SqlServerSink {
     }
 
     /// The transaction, up to but without its COMMIT.
-    async fn transact(&self, session: &mut Session, commit: &Commit, stages: &[String]) -> Result<Progress> {
+    async fn transact(&self, session: &mut Session, commit: &Commit, stages: &[Stage]) -> Result<Progress> {
+        let loaded = match stages {
+            [Stage::Target(rows)] => Some(*rows),
+            _ => None,
+        };
+        let tables = stages.iter().map(|stage| match stage {
+            Stage::Table(name) => Ok(name.clone()),
+            Stage::Target(_) if loaded.is_some() && commit.replace == Replace::No => Ok(String::new()),
+            Stage::Target(_) => Err(Error::internal(
+                "rows that were staged alone are not committed alone",
+            )),
+        });
+        let tables = tables.collect::<Result<Vec<_>>>()?;
         let rules = self.rules(session, commit).await?;
-        session.connection.begin(Isolation::ReadCommitted).await?;
+        if loaded.is_none() {
+            session.connection.begin(Isolation::ReadCommitted).await?;
+        }
         let applied = marks::read(&mut session.connection, &commit.sync).await?;
         if applied.committed.batch.as_ref() == Some(&commit.batch) {
             return Ok(Progress::Already(applied));
@@ -140,8 +156,10 @@ impl SqlServerSink {
             reference: marks::reference(&commit.batch),
             ..Receipt::default()
         };
-        if !stages.is_empty() || rules.replace {
-            apply_rows(session, stages, rules, &mut receipt).await?;
+        match loaded {
+            Some(rows) => receipt.inserted = rows,
+            None if tables.is_empty() && !rules.replace => {}
+            None => apply_rows(session, &tables, rules, &mut receipt).await?,
         }
         // Only now do the locks on the target's rows keep everybody from altering it before the end.
         if !session.fits_target().await? {
@@ -268,6 +286,16 @@ fn collision(target: &Target, rows: u64) -> Error {
     )
 }
 
+fn outcome(table: &TableName, staged: Result<Option<Staged>>) -> Result<StageOutcome> {
+    let staged = staged.map_err(|error| error.with("table", table))?;
+    Ok(StageOutcome {
+        read: staged.as_ref().map_or(0, |staged| staged.rows),
+        staged: staged.into_iter().collect(),
+        unchanged: 0,
+        not_identical: Vec::new(),
+    })
+}
+
 #[async_trait]
 impl ChangeSink for SqlServerSink {
     async fn committed(&self, sync: &SyncId, table: &TableName) -> Result<Committed> {
@@ -290,16 +318,28 @@ impl ChangeSink for SqlServerSink {
         let held = self.session(sync, table);
         let mut held = held.lock().await;
         let session = self.renew(&mut held, sync, table, schema).await?;
-        let staged = session
-            .stage(rows)
-            .await
-            .map_err(|error| error.with("table", table))?;
-        Ok(StageOutcome {
-            read: staged.as_ref().map_or(0, |staged| staged.rows),
-            staged: staged.into_iter().collect(),
-            unchanged: 0,
-            not_identical: Vec::new(),
-        })
+        outcome(table, session.stage(rows).await)
+    }
+
+    fn stages_alone(&self) -> bool {
+        true
+    }
+
+    async fn stage_alone(
+        &self,
+        sync: &SyncId,
+        table: &TableName,
+        schema: &Arc<TableSchema>,
+        rows: Batches,
+    ) -> Result<StageOutcome> {
+        let held = self.session(sync, table);
+        let mut held = held.lock().await;
+        let session = self.renew(&mut held, sync, table, schema).await?;
+        let staged = match session.target.takes_rows_straight {
+            true => session.load_straight(rows).await,
+            false => session.stage(rows).await,
+        };
+        outcome(table, staged)
     }
 
     async fn commit(&self, commit: &Commit) -> Result<CommitOutcome> {

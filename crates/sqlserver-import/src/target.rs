@@ -98,6 +98,9 @@ pub(crate) struct Target {
     pub(crate) keyed: bool,
     /// Whether MERGE is safe on it.
     pub(crate) mergeable: bool,
+    /// Whether rows that are surely new can be loaded into it without a staging table: nothing has to be converted, compared or told of
+    /// them.
+    pub(crate) takes_rows_straight: bool,
 }
 
 impl Target {
@@ -147,8 +150,13 @@ impl Target {
                 ),
             ));
         }
+        let as_it_comes = |column: &TargetColumn| {
+            let converted = column.travels_as.is_some() || column.ty.loadable() != column.ty;
+            !converted && !column.identity && !column.has_spellings() && column.ty != SqlType::SqlVariant
+        };
         Ok(Self {
             table: quote::table(&info.name),
+            takes_rows_straight: info.triggers.is_empty() && columns.iter().all(as_it_comes),
             columns,
             keyed: schema.has_key(),
             mergeable: !info.has_indexed_view && info.indexes.iter().all(|index| !index.filtered),

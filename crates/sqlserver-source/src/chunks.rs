@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::Stream;
 use futures::stream::{StreamExt, once, try_unfold};
 use model::{Bound, Chunk, Result, Selection, TableSchema};
-use sqlserver_client::{Param, SqlType, bound_from_values, values_from_bound};
+use sqlserver_client::{Connection, Param, SqlType, bound_from_values, values_from_bound};
 
 use crate::keyset::Keyset;
 use crate::plan::TablePlan;
@@ -53,6 +53,15 @@ pub(crate) fn chunks(
     Ok(chunks.boxed())
 }
 
+/// Where a page ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Page {
+    /// At its last row of many.
+    Whole,
+    /// At the table's last row: there are fewer.
+    Last,
+}
+
 struct Pages {
     pool: Arc<Pool>,
     plan: Arc<TablePlan>,
@@ -63,34 +72,49 @@ struct Pages {
 impl Pages {
     /// The key of the last row of the page above `lower`; `None` if there is no row.
     async fn end(&self, lower: Option<&Bound>) -> Result<Option<Bound>> {
+        let mut connection = self.pool.take().await?;
+        let mut end = self.end_of(&mut connection, Page::Whole, lower).await?;
+        if end.is_none() {
+            end = self.end_of(&mut connection, Page::Last, lower).await?;
+        }
+        self.pool.put(connection);
+        Ok(end)
+    }
+
+    async fn end_of(
+        &self,
+        connection: &mut Connection,
+        page: Page,
+        lower: Option<&Bound>,
+    ) -> Result<Option<Bound>> {
         let mut params = match lower {
             Some(lower) => self
                 .keyset
                 .params(0, values_from_bound(lower, self.keyset.columns())?),
             None => Vec::new(),
         };
+        if page == Page::Whole {
+            let before = i64::try_from(self.rows.saturating_sub(1)).unwrap_or(i64::MAX);
+            params.push(Param::typed("before", before, SqlType::BigInt));
+        }
         let above: Vec<_> = lower.map(|_| self.keyset.above(0)).into_iter().collect();
-        let rows = i64::try_from(self.rows).unwrap_or(i64::MAX);
-        params.push(Param::typed("rows", rows, SqlType::BigInt));
-        let mut connection = self.pool.take().await?;
-        let found = connection
-            .query(&self.plan.at_one_moment(&self.sql(&above)), &params)
-            .await?;
-        self.pool.put(connection);
+        let sql = self.plan.at_one_moment(&self.sql(&above, page));
+        let found = connection.query(&sql, &params).await?;
         found
             .first()
             .map(|row| bound_from_values(row.values()))
             .transpose()
     }
 
-    fn sql(&self, above: &[String]) -> String {
+    /// What selects the last key of a page.
+    fn sql(&self, above: &[String], page: Page) -> String {
         let key = self.keyset.list();
-        format!(
-            "SELECT TOP (1) {} FROM (SELECT TOP (@rows) {key} FROM {}{} ORDER BY {key}) AS page ORDER BY {}",
-            self.keyset.select_list(),
-            self.plan.from(),
-            self.plan.filtered(above),
-            self.keyset.order("page", "DESC")
-        )
+        let rows = format!("FROM {}{} ORDER BY", self.plan.from(), self.plan.filtered(above));
+        let last = match page {
+            Page::Whole => format!("SELECT {key} {rows} {key} OFFSET @before ROWS FETCH NEXT 1 ROWS ONLY"),
+            Page::Last => format!("SELECT TOP (1) {key} {rows} {}", self.keyset.list_down()),
+        };
+        // Around it, because its order is that of the columns, and not of what they are converted to.
+        format!("SELECT {} FROM ({last}) AS page", self.keyset.select_list())
     }
 }

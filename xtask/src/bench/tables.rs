@@ -254,6 +254,12 @@ impl Table {
         )
     }
 
+    /// An index of the column by which increments are read, if there is one.
+    pub(crate) fn index(self) -> Option<String> {
+        matches!(self, Self::Orders)
+            .then(|| format!("CREATE INDEX by_time ON {} (updated_at)", self.quoted()))
+    }
+
     /// Its columns for a bulk load.
     pub(crate) fn bulk_columns(self) -> Vec<BulkColumn> {
         let columns = self.columns().into_iter();

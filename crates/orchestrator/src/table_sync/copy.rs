@@ -1,10 +1,10 @@
 //! The first copy: chunk by chunk in key order, each committed with the bound that it reaches.
 
 use futures::StreamExt;
-use model::{Bound, Committed, Mark, Position, Replace, Result, Staged};
+use model::{Bound, Committed, Mark, Position, Presence, Replace, Result, Staged};
 
 use super::settle::Settled;
-use super::stage::{StagedChunk, StagedChunks};
+use super::stage::{StagedChunk, StagedChunks, Staging};
 use super::{Attempt, Session, TableRun};
 
 impl TableRun<'_> {
@@ -30,8 +30,12 @@ impl TableRun<'_> {
         self.tally.mode = "copy".into();
         // A copy may take hours, and what it began with must still be there then.
         self.acknowledge(&start).await;
+        let staging = match session.presence {
+            Presence::Absent if self.sync.sink.stages_alone() => Staging::Alone,
+            _ => Staging::Ahead,
+        };
         let mut chunks = self
-            .staged_chunks(&session.schema, through, session.presence)
+            .staged_chunks(&session.schema, through, session.presence, staging)
             .await?;
         let mut newest = newest.clone();
         let copied = self

@@ -4,7 +4,7 @@ use futures::StreamExt;
 use model::{Committed, Mark, Presence, Replace, Result, Tracking};
 
 use super::settle::Settled;
-use super::stage::StagedChunk;
+use super::stage::{StagedChunk, Staging};
 use super::{Attempt, Session, TableRun};
 
 impl TableRun<'_> {
@@ -20,7 +20,7 @@ impl TableRun<'_> {
         }
         // Nothing of the present rows stays, so no staged row can be there already.
         let mut chunks = self
-            .staged_chunks(&session.schema, None, Presence::Absent)
+            .staged_chunks(&session.schema, None, Presence::Absent, Staging::Ahead)
             .await?;
         let mut staged = Vec::new();
         while let Some(chunk) = chunks.next().await {

@@ -28,21 +28,32 @@ struct Stager {
     sync: TableSync,
     schema: Arc<TableSchema>,
     presence: Presence,
+    staging: Staging,
     cancel: CancellationToken,
     failures: Failures,
+}
+
+/// How chunks are staged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Staging {
+    /// Some of them ahead of those that are committed.
+    Ahead,
+    /// Each by itself, once the one before it is committed.
+    Alone,
 }
 
 /// Chunks in key order as they are staged.
 pub(super) type StagedChunks = BoxStream<'static, Result<StagedChunk>>;
 
 impl TableRun<'_> {
-    /// Reads and stages the chunks above `after`, [`TableSync::ahead`] of them at a time in tasks of their own, and returns them in key
-    /// order. Dropping the stream ends the tasks.
+    /// Reads and stages the chunks above `after` in tasks of their own, [`TableSync::ahead`] of them at a time if they are staged ahead, and
+    /// returns them in key order. Dropping the stream ends the tasks.
     pub(super) async fn staged_chunks(
         &self,
         schema: &Arc<TableSchema>,
         after: Option<Bound>,
         presence: Presence,
+        staging: Staging,
     ) -> Result<StagedChunks> {
         let (source, table, rows) = (&self.sync.source, &self.sync.source_table, self.sync.batch_rows);
         let chunks = self
@@ -53,11 +64,16 @@ impl TableRun<'_> {
             sync: self.sync.clone(),
             schema: schema.clone(),
             presence,
+            staging,
             cancel: self.cancel.clone(),
             failures: self.failures.clone(),
         };
         let started = with_last(chunks).map(move |next| stager.clone().spawn(next));
-        Ok(started.buffered(self.sync.ahead.max(1)).boxed())
+        let ahead = match staging {
+            Staging::Ahead => self.sync.ahead.max(1),
+            Staging::Alone => 1,
+        };
+        Ok(started.buffered(ahead).boxed())
     }
 
     /// Throws away the chunks that were staged ahead and will not be committed. Those that are still being staged end
@@ -122,7 +138,10 @@ impl Stager {
             Ok(batch)
         });
         let rows = progress::told(Box::pin(rows), &self.runner.progress, sync);
-        sink.stage(sync, target_table, &self.schema, rows).await
+        match self.staging {
+            Staging::Ahead => sink.stage(sync, target_table, &self.schema, rows).await,
+            Staging::Alone => sink.stage_alone(sync, target_table, &self.schema, rows).await,
+        }
     }
 }
 

@@ -76,7 +76,8 @@ impl Draft {
             Self::Leaf { source, columns, .. } => {
                 if let LeafSource::Query(plan) = source
                     && !plan.correlated
-                    && let Some((scan, places)) = plan.bare_scan()
+                    && let Some((scan, places, page)) = plan.bare_scan()
+                    && page.is_whole()
                     && scan.seeks.is_empty()
                     && scan.order.is_none()
                 {

@@ -46,6 +46,13 @@ pub(crate) struct Page {
     pub(crate) with_ties: bool,
 }
 
+impl Page {
+    /// Whether no row is left out.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.offset.is_none() && self.limit.is_none() && !self.percent
+    }
+}
+
 /// One key of a sort.
 #[derive(Debug)]
 pub(crate) struct SortKey {
@@ -188,8 +195,8 @@ pub(crate) enum Source {
 }
 
 impl QueryPlan {
-    /// The scan and its columns, if the query does nothing but give some columns of a table's rows, in the table's order.
-    pub(crate) fn bare_scan(&self) -> Option<(&ScanPlan, Vec<usize>)> {
+    /// The scan, its columns and which of its rows, if the query does nothing but give some columns of a table's rows, in the table's order.
+    pub(crate) fn bare_scan(&self) -> Option<(&ScanPlan, Vec<usize>, &Page)> {
         let Node::Select(select) = &self.node else {
             return None;
         };
@@ -197,18 +204,21 @@ impl QueryPlan {
             return None;
         };
         let scanned = scan.filter.is_empty() && scan.probe.is_none() && !scan.with_row_id;
-        let columns = select.columns().filter(|_| scanned && select.is_bare())?;
-        Some((scan, columns))
+        let paged = select.is_bare_page() && !select.page.percent && !select.page.with_ties;
+        let columns = select.columns().filter(|_| scanned && paged)?;
+        Some((scan, columns, &select.page))
     }
 }
 
 impl SelectPlan {
     /// Whether each row of its source becomes a row of the result, in the same order.
     pub(crate) fn is_bare(&self) -> bool {
-        let page = &self.page;
-        let whole = page.offset.is_none() && page.limit.is_none() && !page.percent;
-        whole
-            && self.filter.is_empty()
+        self.page.is_whole() && self.is_bare_page()
+    }
+
+    /// Whether the rows of its page become rows of the result, in the same order.
+    fn is_bare_page(&self) -> bool {
+        self.filter.is_empty()
             && self.group.is_none()
             && self.having.is_none()
             && self.windows.is_empty()
@@ -231,7 +241,7 @@ impl SelectPlan {
             && filter.is_empty()
             && !query.correlated
             && let Node::Select(inner) = &mut query.node
-            && inner.is_bare()
+            && inner.is_bare_page()
         {
             let items = std::mem::take(&mut inner.items).into_iter().enumerate();
             let kept = items.filter(|(at, _)| columns.contains(at));

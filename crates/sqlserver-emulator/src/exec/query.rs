@@ -189,7 +189,7 @@ impl Run<'_> {
     }
 
     /// OFFSET and the greatest number of rows. Errors: 10742 negative offset, 1060 NULL.
-    fn bounds(&mut self, page: &Page) -> SqlResult<(u64, u64)> {
+    pub(super) fn bounds(&mut self, page: &Page) -> SqlResult<(u64, u64)> {
         let mut number = |expr: &Option<BoundExpr>, default: u64| match expr {
             None => Ok(default),
             Some(expr) => match self.value(expr)? {

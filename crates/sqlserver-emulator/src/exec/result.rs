@@ -39,8 +39,8 @@ impl Run<'_> {
                 return Ok(rows);
             }
             if run.sends_as_kept() {
-                if let Some((scan, columns)) = plan.bare_scan() {
-                    return run.send_stored(scan, &columns);
+                if let Some((scan, columns, page)) = plan.bare_scan() {
+                    return run.send_stored(scan, &columns, page);
                 }
                 if let Some(sent) = SentJoin::of(&plan)
                     && let Some(rows) = run.send_joined(sent)?

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::joins::{concat, padded};
 use super::keys::{append_hash, key_value};
-use super::plan::{Probe, ScanPlan, Seek, SeekBound, Source};
+use super::plan::{Page, Probe, ScanPlan, Seek, SeekBound, Source};
 use super::run::Run;
 use super::statement;
 use crate::engine::Engine;
@@ -143,33 +143,45 @@ impl Run<'_> {
         self.visit(scan, &scan.filter, ways, each)
     }
 
-    /// Gives some columns of a scan's rows to the client as they are kept, and tells their number.
-    pub(crate) fn send_stored(&mut self, scan: &ScanPlan, columns: &[usize]) -> SqlResult<u64> {
+    /// Gives some columns of a page of a scan's rows to the client as they are kept, and tells their number.
+    pub(crate) fn send_stored(&mut self, scan: &ScanPlan, columns: &[usize], page: &Page) -> SqlResult<u64> {
         let table = self.session.table_definition(scan.table)?;
         self.rows.push(Arc::from([]));
-        let ways = self.access(scan, &table);
+        let found = self.bounds(page);
+        let found = found.and_then(|bounds| Ok((bounds, self.access(scan, &table)?)));
         self.rows.pop();
-        let mut sent = 0;
-        for access in ways? {
-            sent += self.send_range(scan, columns, access)?;
+        let ((mut skipped, limit), ways) = found?;
+        let mut left = limit;
+        for access in ways {
+            self.send_range(scan, columns, access, (&mut skipped, &mut left))?;
         }
-        Ok(sent)
+        Ok(limit - left)
     }
 
-    fn send_range(&mut self, scan: &ScanPlan, columns: &[usize], access: Access) -> SqlResult<u64> {
+    /// Sends rows of a range, after so many that are skipped, as long as any are left to send.
+    fn send_range(
+        &mut self,
+        scan: &ScanPlan,
+        columns: &[usize],
+        access: Access,
+        (skipped, left): (&mut u64, &mut u64),
+    ) -> SqlResult<()> {
         let mut pages = self.pages(scan, access)?;
-        let mut sent = 0;
         let mut more = true;
-        while more {
+        while more && *left > 0 {
             let (mut bytes, mut flow) = (0, Flow::Continue);
             let out = &mut *self.out;
             // What is written here waits in memory, so that nobody waits for the client while the store is locked.
             let page = pages.next(&self.session.engine, &mut |_, row| {
-                sent += 1;
+                if *skipped > 0 {
+                    *skipped -= 1;
+                    return Flow::Continue;
+                }
+                *left -= 1;
                 bytes += row.size();
                 flow = out.stored_row(row, columns, &[]);
                 match flow {
-                    Flow::Continue if bytes < PAGE_BYTES => Flow::Continue,
+                    Flow::Continue if bytes < PAGE_BYTES && *left > 0 => Flow::Continue,
                     _ => Flow::Stop,
                 }
             });
@@ -178,7 +190,7 @@ impl Run<'_> {
             statement::wanted(self.out.hand_over())?;
             self.check_cancelled()?;
         }
-        Ok(sent)
+        Ok(())
     }
 
     /// The ways to a scan's rows, one after the other; none if NULLs keep it from finding any.

@@ -217,7 +217,7 @@ impl Store {
         }
         for table in &transaction.range_locks {
             if let Some(data) = self.tables.get_mut(table) {
-                data.range_locks.retain(|lock| lock.owner != transaction.id);
+                data.range_locks.release(transaction.id);
             }
         }
     }

@@ -53,7 +53,7 @@ impl Store {
         let kept = kept.min(transaction.range_locks.len());
         for table in transaction.range_locks.split_off(kept) {
             if let Some(data) = self.tables.get_mut(&table) {
-                data.unlock_last_range(tx);
+                data.range_locks.release_last(tx);
             }
         }
     }

@@ -5,7 +5,8 @@ use std::ops::Bound;
 
 use super::index_key::Key;
 use super::packed::Packed;
-use super::table::{RangeLock, RowId, TableData, Version, blocked_by};
+use super::range_locks::RangeLock;
+use super::table::{RowId, TableData, Version, blocked_by};
 use super::{Refusal, TxId};
 use crate::outcome::Flow;
 
@@ -323,18 +324,13 @@ impl TableData {
 
     /// Others' locks on the whole table that `mode` cannot stand beside.
     fn table_conflicts(&self, tx: TxId, mode: LockMode) -> Result<(), Refusal> {
-        let whole = self.range_locks.iter().filter(|lock| lock.range.is_none());
-        let in_the_way = |lock: &&RangeLock| lock.owner != tx && !mode.stands_beside(lock.mode);
-        blocked_by(whole.filter(in_the_way).map(|lock| lock.owner))
+        self.range_locks
+            .refuse(tx, |lock| lock.range.is_none() && !mode.stands_beside(lock.mode))
     }
 
     /// Another's change of the definition, which readers without locks wait for too.
     fn definition_conflicts(&self, tx: TxId) -> Result<(), Refusal> {
-        let changes = self
-            .range_locks
-            .iter()
-            .filter(|lock| lock.mode == LockMode::Schema);
-        blocked_by(changes.map(|lock| lock.owner).filter(|owner| *owner != tx))
+        self.range_locks.refuse(tx, |lock| lock.mode == LockMode::Schema)
     }
 
     /// Locks a range of keys, or the whole table, against others' inserts.
@@ -348,20 +344,14 @@ impl TableData {
             (Some((i, a)), Some((j, b))) => i == j && a.overlaps(b),
             _ => true,
         };
-        let in_the_way = |lock: &&RangeLock| {
-            lock.owner != tx && !mode.stands_beside(lock.mode) && overlap(&lock.range, &range)
-        };
-        let locks = self.range_locks.iter();
-        blocked_by(locks.filter(in_the_way).map(|lock| lock.owner))?;
+        self.range_locks.refuse(tx, |lock| {
+            !mode.stands_beside(lock.mode) && overlap(&lock.range, &range)
+        })?;
         // Whoever has changed or locked a row has announced it on the table.
         if mode == LockMode::Exclusive && range.is_none() {
             blocked_by(self.others_with_rows(tx).into_iter())?;
         }
-        self.range_locks.push(RangeLock {
-            owner: tx,
-            mode,
-            range,
-        });
+        self.range_locks.add(tx, RangeLock { mode, range });
         Ok(())
     }
 
@@ -378,13 +368,6 @@ impl TableData {
     pub(crate) fn take_locks_of(&mut self, current: &mut Self) {
         self.row_locks = std::mem::take(&mut current.row_locks);
         self.range_locks = std::mem::take(&mut current.range_locks);
-    }
-
-    /// Gives back the range that a transaction has locked last.
-    pub(super) fn unlock_last_range(&mut self, tx: TxId) {
-        if let Some(last) = self.range_locks.iter().rposition(|lock| lock.owner == tx) {
-            self.range_locks.remove(last);
-        }
     }
 
     pub(super) fn unlock_row(&mut self, tx: TxId, id: RowId) {

@@ -8,7 +8,8 @@ use super::filter::IndexFilter;
 use super::index_key::Key;
 use super::key;
 use super::packed::{Form, Packed};
-use super::scan::{KeyRange, LockMode};
+use super::range_locks::RangeLocks;
+use super::scan::LockMode;
 use super::schema::{Index, Table};
 use super::tracking::ChangeTracking;
 use super::{Refusal, TxId};
@@ -47,15 +48,6 @@ pub(super) struct Version {
     pub(super) older: Option<Box<Version>>,
 }
 
-/// A range of an index (or of the whole table) that a transaction has locked against inserts.
-#[derive(Clone, Debug)]
-pub(super) struct RangeLock {
-    pub(super) owner: TxId,
-    pub(super) mode: LockMode,
-    /// None: the whole table.
-    pub(super) range: Option<(usize, KeyRange)>,
-}
-
 /// A table with its content.
 #[derive(Clone, Debug)]
 pub(crate) struct TableData {
@@ -70,7 +62,7 @@ pub(crate) struct TableData {
     /// The columns that the indexes are over; none if a filter looks at others.
     keyed: Option<Vec<usize>>,
     pub(super) row_locks: HashMap<RowId, Vec<(TxId, LockMode)>>,
-    pub(super) range_locks: Vec<RangeLock>,
+    pub(super) range_locks: RangeLocks,
     /// The last identity value given; none before the first.
     pub(crate) identity: Option<i64>,
     pub(crate) tracking: Option<ChangeTracking>,
@@ -90,7 +82,7 @@ impl TableData {
             free: Vec::new(),
             indexes,
             row_locks: HashMap::new(),
-            range_locks: Vec::new(),
+            range_locks: RangeLocks::default(),
             identity: None,
             tracking: None,
             captured: false,
@@ -125,7 +117,7 @@ impl TableData {
     pub(super) fn committed(&self) -> Self {
         let mut data = self.clone();
         data.row_locks.clear();
-        data.range_locks.clear();
+        data.range_locks = RangeLocks::default();
         for id in 0..data.slots.len() as RowId {
             while let Some((_, writer)) = data.newest(id).filter(|(_, writer)| *writer != 0) {
                 data.undo(writer, id);
@@ -475,15 +467,13 @@ impl TableData {
         keys: &[Option<Key>],
         unchanged: &dyn Fn(usize) -> bool,
     ) -> Result<(), Refusal> {
-        let locks = self.range_locks.iter().filter(|lock| lock.owner != tx);
-        let in_the_way = locks.filter(|lock| match &lock.range {
+        self.range_locks.refuse(tx, |lock| match &lock.range {
             None => true,
             Some((at, range)) => keys
                 .get(*at)
                 .and_then(Option::as_ref)
                 .is_some_and(|key| !unchanged(*at) && range.contains(key)),
-        });
-        blocked_by(in_the_way.map(|lock| lock.owner))
+        })
     }
 
     /// Others' row locks that `mode` cannot stand beside.

@@ -16,6 +16,7 @@ fn column(name: &str, source: usize, ty: &str, in_key: bool) -> TargetColumn {
 
 fn target(keyed: bool) -> Target {
     Target {
+        takes_rows_straight: false,
         table: "[dbo].[T]".into(),
         columns: vec![
             column("id", 0, "int", keyed),

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use async_trait::async_trait;
 use model::{
-    BatchId, ChangeSink, CommitOutcome, Committed, Epoch, Mark, Op, Prepare, Presence, Replace, SyncId,
-    TableName,
+    BatchId, ChangeSink, CommitOutcome, Committed, Epoch, Mark, Op, Prepare, Presence, Replace, StageOutcome,
+    SyncId, TableName,
 };
 
 use crate::{SampleRow, kill_after, sample_schema};
@@ -53,8 +53,11 @@ where
     of_two_commits_on_one_mark_one_wins(keyed().await).await;
     replacing_swaps_the_whole_table(keyed().await).await;
     discarded_rows_never_appear(keyed().await).await;
+    rows_staged_alone_are_committed_or_gone(keyed().await).await;
     for polls in 0..12 {
         a_cancelled_commit_is_all_or_nothing(keyed().await, polls).await;
+        a_cancelled_commit_of_rows_staged_alone_is_all_or_nothing(keyed().await, polls).await;
+        rows_whose_staging_alone_was_cancelled_never_appear(keyed().await, polls).await;
     }
     twins_survive_without_a_key(Case::new(make().await, false).await).await;
 }
@@ -316,8 +319,65 @@ async fn discarded_rows_never_appear(case: Case) {
     assert_eq!(case.rows().await, rows_of(&inserts(4..=5)));
 }
 
+async fn rows_staged_alone_are_committed_or_gone(case: Case) {
+    let void = case.stage_alone(&inserts(1..=3)).await;
+    case.sink.discard(void.staged).await.expect("discarding works");
+    assert!(case.rows().await.is_empty(), "rows that were discarded appear");
+
+    let first = case.stage_alone(&inserts(1..=3)).await;
+    let commit = case.next("first", at("first"), first.staged).await;
+    assert_eq!(case.commit(&commit).await.inserted, 3);
+    assert_eq!(case.rows().await, rows_of(&inserts(1..=3)));
+
+    let second = case.stage_alone(&inserts(4..=5)).await;
+    let mut commit = case.next("second", at("second"), second.staged).await;
+    commit.after = Some(at("elsewhere"));
+    let outcome = case.sink.commit(&commit).await;
+    assert!(
+        matches!(outcome, Ok(CommitOutcome::Conflict { .. })),
+        "a commit on another mark ended as {outcome:?}"
+    );
+    assert_eq!(
+        case.rows().await,
+        rows_of(&inserts(1..=3)),
+        "a conflict changed rows"
+    );
+
+    let second = case.stage_alone(&inserts(4..=5)).await;
+    let commit = case.next("second", at("second"), second.staged).await;
+    for _ in 0..2 {
+        assert_eq!(case.commit(&commit).await.inserted, 2);
+        assert_eq!(case.rows().await, rows_of(&inserts(1..=5)));
+    }
+    assert_eq!(case.committed().await.mark, Some(at("second")));
+    let gone = [(Op::Delete, SampleRow::new(1, "row 1", 1))];
+    case.apply("third", &gone, Presence::Unknown).await;
+    assert_eq!(case.rows().await, rows_of(&inserts(2..=5)));
+}
+
+async fn rows_whose_staging_alone_was_cancelled_never_appear(case: Case, polls: usize) {
+    let _ended = kill_after(polls, case.stage_alone(&inserts(1..=3))).await;
+    let staged = case.stage_alone(&inserts(2..=4)).await;
+    let commit = case.next("new", at("new"), staged.staged).await;
+    case.commit(&commit).await;
+    assert_eq!(
+        case.rows().await,
+        rows_of(&inserts(2..=4)),
+        "cancelled after {polls} polls"
+    );
+}
+
+async fn a_cancelled_commit_of_rows_staged_alone_is_all_or_nothing(case: Case, polls: usize) {
+    let staged = case.stage_alone(&inserts(1..=3)).await;
+    a_cancelled_commit_decides(case, staged, polls).await;
+}
+
 async fn a_cancelled_commit_is_all_or_nothing(case: Case, polls: usize) {
     let staged = case.stage(&inserts(1..=3), Presence::Absent).await;
+    a_cancelled_commit_decides(case, staged, polls).await;
+}
+
+async fn a_cancelled_commit_decides(case: Case, staged: StageOutcome, polls: usize) {
     let commit = case.next("cut off", at("cut off"), staged.staged).await;
     let ended = kill_after(polls, case.sink.commit(&commit)).await;
     let elsewhere = case.place.open().await;

@@ -61,8 +61,7 @@ impl Case {
     }
 
     pub(super) async fn stage(&self, changes: &[(Op, SampleRow)], presence: Presence) -> StageOutcome {
-        let batches: Vec<_> = changes.chunks(2).map(|part| self.batch(part, presence)).collect();
-        let batches: Batches = Box::pin(stream::iter(batches.into_iter().map(Ok)));
+        let batches = self.batches(changes, presence);
         let staged = self
             .sink
             .stage(&self.sync, &self.table, &self.schema, batches)
@@ -70,6 +69,23 @@ impl Case {
         let staged = staged.expect("rows are staged");
         assert_eq!(staged.read, changes.len() as u64, "rows taken from the stream");
         staged
+    }
+
+    /// Stages new rows for a commit of their own.
+    pub(super) async fn stage_alone(&self, rows: &[(Op, SampleRow)]) -> StageOutcome {
+        let batches = self.batches(rows, Presence::Absent);
+        let staged = self
+            .sink
+            .stage_alone(&self.sync, &self.table, &self.schema, batches)
+            .await;
+        let staged = staged.expect("rows are staged");
+        assert_eq!(staged.read, rows.len() as u64, "rows taken from the stream");
+        staged
+    }
+
+    fn batches(&self, changes: &[(Op, SampleRow)], presence: Presence) -> Batches {
+        let batches: Vec<_> = changes.chunks(2).map(|part| self.batch(part, presence)).collect();
+        Box::pin(stream::iter(batches.into_iter().map(Ok)))
     }
 
     pub(super) fn batch(&self, changes: &[(Op, SampleRow)], presence: Presence) -> ChangeBatch {
