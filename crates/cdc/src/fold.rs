@@ -4,12 +4,11 @@
 //! looks at the rows themselves when two hashes meet, so it needs about 40 bytes a key whatever the key is.
 //! A batch in which no key repeats goes through untouched, without a copy.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use arrow_array::{BooleanArray, Int8Array};
 use arrow_select::filter::{filter, filter_record_batch};
-use model::{ChangeBatch, Error, Op, Presence, Result, RowEncoder, RowHash, RowHasher};
+use model::{ChangeBatch, Error, Op, Presence, Result, RowEncoder, RowHash, RowHashMap, RowHasher};
 
 /// Folds the changes of one table between two boundaries.
 ///
@@ -20,7 +19,7 @@ use model::{ChangeBatch, Error, Op, Presence, Result, RowEncoder, RowHash, RowHa
 #[derive(Debug, Default)]
 pub struct Fold {
     held: Vec<Held>,
-    places: HashMap<RowHash, Place>,
+    places: RowHashMap<Place>,
     rows: usize,
 }
 

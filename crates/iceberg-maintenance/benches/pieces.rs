@@ -18,7 +18,7 @@ use arrow_array::RecordBatch;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use futures::TryStreamExt;
 use iceberg_table::{
-    DataFileReader, DeletedRows, Projection, RowLocation, live_files, locate, locate_and_compare,
+    DataFileReader, DeletedRows, LocatedRows, Projection, live_files, locate, locate_and_compare,
 };
 use iceberg_writer::{FileShape, PartitionedWriter};
 use model::{Op, Presence, RowEncoder, RowHasher};
@@ -131,7 +131,7 @@ fn decode_and_locate(criterion: &mut Criterion) {
     for (name, numbers) in [("newest 1 %", newest), ("uniform", uniform)] {
         let changed = [batch(Key::Number, &numbers, 1)];
         let keys = changed[0].project(schema.key()).unwrap();
-        let is_one = |found: Vec<Vec<RowLocation>>| found.iter().all(|found| found.len() == 1);
+        let is_one = |found: LocatedRows| found.iter().all(|found| found.len() == 1);
         group.bench_function(BenchmarkId::new(name, "found"), |bencher| {
             bencher.iter(|| {
                 let found = runtime.block_on(locate(table.table(), head, &schema, &keys));

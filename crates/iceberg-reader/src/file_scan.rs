@@ -1,6 +1,5 @@
 //! Rows of a snapshot's data files. Row groups are decoded by tasks of their own, as many at a time as there are cores and memory for.
 
-use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::sync::Arc;
 
@@ -78,19 +77,11 @@ impl FileScan {
         keys: &RecordBatch,
     ) -> Result<Vec<FilePart>> {
         let located = locate_in(self.handle.table(), files, schema, keys).await?;
-        let mut by_path = BTreeMap::new();
-        for row in located.into_iter().flatten() {
-            let (_, positions) = by_path
-                .entry(row.file.path.clone())
-                .or_insert_with(|| (row.file.clone(), Vec::new()));
-            positions.push(row.position);
-        }
-        let parts = by_path.into_values().map(|(file, mut positions)| {
-            positions.sort_unstable();
-            FilePart {
-                file,
-                rows: Some(RowRanges::of_sorted(positions)),
-            }
+        let mut by_file = located.by_file(0..located.keys());
+        by_file.sort_unstable_by(|(a, _), (b, _)| a.path.cmp(&b.path));
+        let parts = by_file.into_iter().map(|(file, positions)| FilePart {
+            file,
+            rows: Some(RowRanges::of_sorted(positions)),
         });
         Ok(parts.collect())
     }

@@ -49,7 +49,7 @@ pub use filesystem::FileSystemCatalog;
 pub use key::{KeyFold, KeyHash};
 pub use key_bounds::may_hold;
 pub use layout::{TableLayout, refuse_what_is_not_understood};
-pub use locate::{RowLocation, locate, locate_and_compare, locate_in};
+pub use locate::{LocatedRows, RowLocation, locate, locate_and_compare, locate_in};
 pub use manifests::remove_files;
 pub use marks::{
     CREATED_BY, RowCounts, SYNC_BATCH, SYNC_EPOCH, SYNC_ID, SYNC_MARK, Stamp, committed, marked_snapshots,

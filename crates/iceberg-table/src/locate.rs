@@ -4,8 +4,6 @@
 //! touches. Rows that are already deleted are never found. Where the fold (see [`KeyFold`]) lets several rows match a key, a
 //! row with the very bytes of the key wins alone; without one, all are returned.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -15,10 +13,10 @@ use futures::TryStreamExt;
 use iceberg::io::FileIO;
 use iceberg::spec::{SnapshotRef, TableMetadataRef};
 use iceberg::table::Table;
-use model::{Error, Result, RowHash, TableSchema};
+use model::{Error, Result, RowHash, RowHashMap, TableSchema};
 use tokio::task::JoinSet;
 
-use crate::key::{KeyFold, KeyHash};
+use crate::key::KeyFold;
 use crate::key_blooms::without_absent_keys;
 use crate::key_bounds::KeyBounds;
 use crate::partition::KeyPartitions;
@@ -28,19 +26,125 @@ use crate::row_comparison::{Pair, RowComparison};
 /// Files that are searched at the same time.
 const FILES_AT_ONCE: usize = 4;
 
+/// Where the rows with some keys are. Takes some twenty bytes a row, and four a key.
+#[derive(Debug, Clone, Default)]
+pub struct LocatedRows {
+    files: Vec<Arc<LiveFile>>,
+    rows: Vec<RowLocation>,
+    /// How many rows there are up to the end of each key's.
+    ends: Vec<u32>,
+}
+
 /// Where a row is.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RowLocation {
-    /// The data file, with its spec and partition.
-    pub file: Arc<LiveFile>,
-    /// The row's position in it.
+    /// The row's position in its file.
     pub position: u64,
+    /// The file, among those of its [`LocatedRows`].
+    pub file: u32,
     /// Whether it is the delivered row byte for byte, if it was compared.
     pub is_same: Option<bool>,
 }
 
-/// Finds the rows of `snapshot` with these keys: for each row of `keys`, which holds the key columns of `schema` in key order, its
-/// locations in no order; more than one if the table holds the key more than once.
+impl LocatedRows {
+    /// So many keys that no row has.
+    pub fn none(keys: usize) -> Self {
+        Self {
+            ends: vec![0; keys],
+            ..Self::default()
+        }
+    }
+
+    /// How many keys were looked for.
+    pub fn keys(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// The rows with the key of this number, in no order; more than one if the table holds the key more than once.
+    pub fn of(&self, key: usize) -> &[RowLocation] {
+        let begin = key.checked_sub(1).and_then(|before| self.ends.get(before));
+        let range = (begin, self.ends.get(key));
+        let (begin, Some(end)) = range else { return &[] };
+        let begin = begin.map_or(0, |begin| *begin as usize);
+        self.rows.get(begin..*end as usize).unwrap_or_default()
+    }
+
+    /// The rows of each key.
+    pub fn iter(&self) -> impl Iterator<Item = &[RowLocation]> {
+        (0..self.keys()).map(|key| self.of(key))
+    }
+
+    /// The positions of the rows with these keys, ascending, with their data files.
+    pub fn by_file(&self, keys: impl IntoIterator<Item = usize>) -> Vec<(Arc<LiveFile>, Vec<u64>)> {
+        let rows = keys.into_iter().flat_map(|key| self.of(key));
+        self.rows_by_file(rows)
+    }
+
+    /// The positions of these rows of it, ascending, with their data files.
+    pub fn rows_by_file<'r>(
+        &self,
+        rows: impl IntoIterator<Item = &'r RowLocation>,
+    ) -> Vec<(Arc<LiveFile>, Vec<u64>)> {
+        let mut positions = vec![Vec::new(); self.files.len()];
+        for row in rows {
+            if let Some(positions) = positions.get_mut(row.file as usize) {
+                positions.push(row.position);
+            }
+        }
+        let of_files = self.files.iter().cloned().zip(positions);
+        let mut of_files: Vec<_> = of_files.filter(|(_, positions)| !positions.is_empty()).collect();
+        for (_, positions) in &mut of_files {
+            positions.sort_unstable();
+        }
+        of_files
+    }
+
+    /// The matches of each file, by key. Where a key has a row with its very bytes, others do not count.
+    fn new(keys: usize, found: Vec<(Arc<LiveFile>, Vec<Match>)>) -> Result<Self> {
+        let matches = || found.iter().flat_map(|(_, matches)| matches);
+        let mut has_exact = vec![false; keys];
+        for matched in matches().filter(|matched| matched.is_exact) {
+            has_exact[matched.key as usize] = true;
+        }
+        let counts = |matched: &Match| matched.is_exact || !has_exact[matched.key as usize];
+        let mut ends = vec![0_u32; keys];
+        for matched in matches().filter(|matched| counts(matched)) {
+            ends[matched.key as usize] += 1;
+        }
+        let mut sum = 0_u32;
+        for end in &mut ends {
+            // Where the rows of the key begin, as long as none is placed.
+            let count = std::mem::replace(end, sum);
+            sum = sum.checked_add(count).ok_or_else(too_many)?;
+        }
+        let nowhere = RowLocation {
+            position: 0,
+            file: 0,
+            is_same: None,
+        };
+        let mut located = Self {
+            files: Vec::with_capacity(found.len()),
+            rows: vec![nowhere; sum as usize],
+            ends,
+        };
+        for (file, matches) in &found {
+            let number = small(located.files.len())?;
+            located.files.push(file.clone());
+            for matched in matches.iter().filter(|matched| counts(matched)) {
+                let place = &mut located.ends[matched.key as usize];
+                located.rows[*place as usize] = RowLocation {
+                    position: matched.position,
+                    file: number,
+                    is_same: matched.is_same,
+                };
+                *place += 1;
+            }
+        }
+        Ok(located)
+    }
+}
+
+/// Finds the rows of `snapshot` with these keys. `keys` holds the key columns of `schema` in key order.
 ///
 /// # Errors
 ///
@@ -54,7 +158,7 @@ pub async fn locate(
     snapshot: &SnapshotRef,
     schema: &TableSchema,
     keys: &RecordBatch,
-) -> Result<Vec<Vec<RowLocation>>> {
+) -> Result<LocatedRows> {
     let files = live_files(table, snapshot).await?;
     locate_in(table, &files, schema, keys).await
 }
@@ -69,7 +173,7 @@ pub async fn locate_in(
     files: &[Arc<LiveFile>],
     schema: &TableSchema,
     keys: &RecordBatch,
-) -> Result<Vec<Vec<RowLocation>>> {
+) -> Result<LocatedRows> {
     let search = Search::new(table.file_io(), table.metadata_ref(), schema, keys)?;
     search.run(files).await
 }
@@ -88,7 +192,7 @@ pub async fn locate_and_compare(
     snapshot: &SnapshotRef,
     schema: &TableSchema,
     rows: &[RecordBatch],
-) -> Result<Vec<Vec<RowLocation>>> {
+) -> Result<LocatedRows> {
     let files = live_files(table, snapshot).await?;
     let keys = keys_of(schema, rows)
         .map_err(|e| Error::internal("rows do not have the columns of their key").caused_by(e))?;
@@ -113,37 +217,25 @@ struct Search {
     fold: KeyFold,
     bounds: KeyBounds,
     partitions: KeyPartitions,
-    wanted: Vec<KeyHash>,
-    /// The indexes of the keys with a folded form.
-    by_folded: HashMap<RowHash, Vec<usize>, BuildHasherDefault<AlreadyHashed>>,
+    /// The exact hash of each key.
+    wanted: Vec<RowHash>,
+    /// The first of the keys with a folded form,
+    by_folded: RowHashMap<u32>,
+    /// and after each key the next one with the same; [`NONE`] is none.
+    next: Vec<u32>,
     comparison: Option<RowComparison>,
 }
 
-/// Takes the hash of a row for what it is: every row of a page is looked up by it.
-#[derive(Debug, Default)]
-struct AlreadyHashed(u64);
-
-impl Hasher for AlreadyHashed {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u128(&mut self, hash: u128) {
-        self.0 = hash as u64;
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
+/// No key.
+const NONE: u32 = u32::MAX;
 
 /// A row that has the folded form of a key.
+#[derive(Debug, Clone, Copy)]
 struct Match {
-    key: usize,
+    position: u64,
+    key: u32,
     is_exact: bool,
-    location: RowLocation,
+    is_same: Option<bool>,
 }
 
 impl Search {
@@ -156,11 +248,12 @@ impl Search {
         let rows = Projection::of_table(&metadata, schema)?;
         let key_columns = rows.only(schema.key())?;
         let fold = KeyFold::of(schema);
-        let wanted = fold.hashes(keys)?;
-        let mut by_folded: HashMap<_, Vec<_>, _> =
-            HashMap::with_capacity_and_hasher(wanted.len(), BuildHasherDefault::default());
-        for (index, key) in wanted.iter().enumerate() {
-            by_folded.entry(key.folded).or_default().push(index);
+        let hashes = fold.hashes(keys)?;
+        small(hashes.len())?;
+        let mut by_folded = RowHashMap::with_capacity_and_hasher(hashes.len(), Default::default());
+        let mut next = Vec::with_capacity(hashes.len());
+        for (key, hash) in (0..).zip(&hashes) {
+            next.push(by_folded.insert(hash.folded, key).unwrap_or(NONE));
         }
         let ids: Vec<i32> = key_columns.ids().collect();
         Ok(Self {
@@ -171,8 +264,9 @@ impl Search {
             keys: key_columns,
             rows,
             fold,
-            wanted,
+            wanted: hashes.into_iter().map(|hash| hash.exact).collect(),
             by_folded,
+            next,
             comparison: None,
         })
     }
@@ -183,9 +277,9 @@ impl Search {
         Ok(self)
     }
 
-    async fn run(self, files: &[Arc<LiveFile>]) -> Result<Vec<Vec<RowLocation>>> {
+    async fn run(self, files: &[Arc<LiveFile>]) -> Result<LocatedRows> {
         let search = Arc::new(self);
-        let mut found: Vec<Vec<Match>> = search.wanted.iter().map(|_| Vec::new()).collect();
+        let mut found = Vec::new();
         let mut candidates = files.iter().filter(|file| {
             !search.wanted.is_empty()
                 && search.partitions.may_hold(file)
@@ -197,21 +291,24 @@ impl Search {
             let next = (tasks.len() < FILES_AT_ONCE).then(|| candidates.next()).flatten();
             if let Some(file) = next.cloned() {
                 let search = search.clone();
-                tasks.spawn(async move { search.search(file).await });
+                tasks.spawn(async move {
+                    let matches = search.search(&file).await?;
+                    Ok::<_, Error>((file, matches))
+                });
                 continue;
             }
             let Some(searched) = tasks.join_next().await else {
-                return Ok(found.into_iter().map(prefer_exact).collect());
+                return LocatedRows::new(search.wanted.len(), found);
             };
-            let matches =
+            let (file, matches) =
                 searched.map_err(|error| Error::internal("a search ended early").caused_by(error))??;
-            for matched in matches {
-                found[matched.key].push(matched);
+            if !matches.is_empty() {
+                found.push((file, matches));
             }
         }
     }
 
-    async fn search(&self, file: Arc<LiveFile>) -> Result<Vec<Match>> {
+    async fn search(&self, file: &LiveFile) -> Result<Vec<Match>> {
         let reader = DataFileReader::of(&self.file_io, &file.path, &file.data_file).await?;
         let candidates = self.bounds.may_be_at(reader.metadata());
         if candidates.is_empty() {
@@ -221,22 +318,21 @@ impl Search {
         if candidates.is_empty() {
             return Ok(Vec::new());
         }
-        let candidates = candidates.without(&self.deletes.of(&file).await?);
+        let candidates = candidates.without(&self.deletes.of(file).await?);
         let mut matches = Vec::new();
         let mut batches = reader.read(&self.keys, candidates).await?;
         while let Some(batch) = batches.try_next().await? {
             let hashes = self.fold.hashes(&batch.rows)?;
             for (hash, position) in hashes.into_iter().zip(batch.positions) {
-                for &key in self.by_folded.get(&hash.folded).into_iter().flatten() {
+                let mut key = self.by_folded.get(&hash.folded).copied().unwrap_or(NONE);
+                while let Some(wanted) = self.wanted.get(key as usize) {
                     matches.push(Match {
+                        position,
                         key,
-                        is_exact: self.wanted[key].exact == hash.exact,
-                        location: RowLocation {
-                            file: file.clone(),
-                            position,
-                            is_same: None,
-                        },
+                        is_exact: *wanted == hash.exact,
+                        is_same: None,
                     });
+                    key = self.next[key as usize];
                 }
             }
         }
@@ -251,30 +347,31 @@ impl Search {
 async fn compare(comparison: &RowComparison, file: &DataFileReader, matches: &mut [Match]) -> Result<()> {
     // A row with other bytes in its key is another one.
     for matched in matches.iter_mut() {
-        matched.location.is_same = Some(false);
+        matched.is_same = Some(false);
     }
     let exact: Vec<&mut Match> = matches.iter_mut().filter(|matched| matched.is_exact).collect();
     let pairs: Vec<Pair> = exact
         .iter()
         .map(|matched| Pair {
-            position: matched.location.position,
-            delivered: matched.key,
+            position: matched.position,
+            delivered: matched.key as usize,
         })
         .collect();
     let same = comparison.compare(file, &pairs).await?;
     for (matched, same) in exact.into_iter().zip(same) {
-        matched.location.is_same = Some(same);
+        matched.is_same = Some(same);
     }
     Ok(())
 }
 
-fn prefer_exact(matches: Vec<Match>) -> Vec<RowLocation> {
-    let any_exact = matches.iter().any(|matched| matched.is_exact);
-    matches
-        .into_iter()
-        .filter(|matched| matched.is_exact || !any_exact)
-        .map(|matched| matched.location)
-        .collect()
+/// A number that fits beside [`NONE`].
+fn small(number: usize) -> Result<u32> {
+    let number = u32::try_from(number).ok().filter(|number| *number != NONE);
+    number.ok_or_else(too_many)
+}
+
+fn too_many() -> Error {
+    Error::internal("more than four billion rows are looked up at once")
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arrow_array::{BooleanArray, RecordBatch};
 use arrow_select::filter::filter_record_batch;
 use futures::StreamExt;
-use iceberg_table::{RowLocation, TableHandle, locate_and_compare, remove_files};
+use iceberg_table::{LiveFile, LocatedRows, RowLocation, TableHandle, locate_and_compare, remove_files};
 use model::{Batches, ChangeBatch, Error, ErrorKind, Ids, Op, Presence, Result, StageOutcome, TableSchema};
 
 use crate::data_file::FileShape;
@@ -19,8 +19,8 @@ use crate::options::WriterOptions;
 use crate::partitioned_writer::PartitionedWriter;
 use crate::staged::{Located, StagedFile, StagedFiles};
 
-/// Keys that are looked up together at most; each takes some 450 bytes in memory with what is found.
-const KEYS_AT_ONCE: usize = 1 << 18;
+/// Keys that are looked up together at most; each takes some 150 bytes in memory with what is found.
+const KEYS_AT_ONCE: usize = 1 << 19;
 
 /// So many rows of unknown presence in a batch are worth a sample.
 const MANY: usize = 4_096;
@@ -202,7 +202,7 @@ impl<'a> BatchWriter<'a> {
         let sample = filtered(rows, &sampled)?;
         let located = compare(self.table, self.schema, &[sample]).await?;
         let equal = located.iter().filter(|there| is_same(there)).count();
-        let unread = equal * SELDOM <= located.len();
+        let unread = equal * SELDOM <= located.keys();
         self.unread = Some(unread);
         Ok(unread)
     }
@@ -215,15 +215,16 @@ impl<'a> BatchWriter<'a> {
         self.staged.located_at = Some(Located {
             snapshot: self.table.metadata().current_snapshot_id(),
         });
-        for (op, locations) in self.keys.locate(self.table, self.schema).await? {
-            match (op, locations.is_empty()) {
+        let (ops, located) = self.keys.locate(self.table, self.schema).await?;
+        for (op, there) in ops.into_iter().zip(located.iter()) {
+            match (op, there.is_empty()) {
                 (Op::Delete, true) => {}
                 (Op::Delete, false) => self.staged.rows.deleted += 1,
                 (_, true) => self.staged.rows.inserted += 1,
                 (_, false) => self.staged.rows.updated += 1,
             }
-            self.delete(locations);
         }
+        self.delete(located.by_file(0..located.keys()));
         Ok(())
     }
 
@@ -238,12 +239,13 @@ impl<'a> BatchWriter<'a> {
             snapshot: self.table.metadata().current_snapshot_id(),
         });
         let rows: Vec<RecordBatch> = held.iter().map(|held| held.rows.clone()).collect();
-        let mut located = compare(self.table, self.schema, &rows).await?.into_iter();
+        let located = compare(self.table, self.schema, &rows).await?;
+        let differing: Vec<bool> = located.iter().map(|there| self.settle_row(there)).collect();
+        let replaced = (0..located.keys()).filter(|key| differing[*key]);
+        self.delete(located.by_file(replaced));
+        let mut differing = differing.into_iter();
         for Held { rows, again } in held {
-            let located = located.by_ref().take(rows.num_rows());
-            let differs: BooleanArray = located
-                .map(|locations| Some(self.settle_row(locations)))
-                .collect();
+            let differs: BooleanArray = differing.by_ref().take(rows.num_rows()).map(Some).collect();
             let rows = filtered(&rows, &differs)?;
             self.files.write(&rows).await?;
             if again && rows.num_rows() > 0 {
@@ -253,25 +255,21 @@ impl<'a> BatchWriter<'a> {
         Ok(())
     }
 
-    /// Whether a held row differs from what is there, which is deleted then.
-    fn settle_row(&mut self, locations: Vec<RowLocation>) -> bool {
-        let is_same = is_same(&locations);
-        match (is_same, locations.is_empty()) {
+    /// Counts a held row, and says whether it differs from what is there.
+    fn settle_row(&mut self, there: &[RowLocation]) -> bool {
+        let is_same = is_same(there);
+        match (is_same, there.is_empty()) {
             (true, _) => self.unchanged += 1,
             (false, true) => self.staged.rows.inserted += 1,
-            (false, false) => {
-                self.staged.rows.updated += 1;
-                self.delete(locations);
-            }
+            (false, false) => self.staged.rows.updated += 1,
         }
         !is_same
     }
 
-    fn delete(&mut self, locations: Vec<RowLocation>) {
-        for location in locations {
-            let path = location.file.path.to_string();
-            let deleted = self.staged.deletes.entry(path).or_default();
-            deleted.0.insert(location.position);
+    fn delete(&mut self, rows: Vec<(Arc<LiveFile>, Vec<u64>)>) {
+        for (file, positions) in rows {
+            let deleted = self.staged.deletes.entry(file.path.to_string()).or_default();
+            deleted.0.extend(positions);
         }
     }
 
@@ -300,16 +298,12 @@ fn is_same(there: &[RowLocation]) -> bool {
 }
 
 /// Finds the rows with the keys of `rows`, and compares them.
-async fn compare(
-    table: &TableHandle,
-    schema: &TableSchema,
-    rows: &[RecordBatch],
-) -> Result<Vec<Vec<RowLocation>>> {
+async fn compare(table: &TableHandle, schema: &TableSchema, rows: &[RecordBatch]) -> Result<LocatedRows> {
     match table.head() {
         Some(head) => locate_and_compare(table.table(), head, schema, rows).await,
         None => {
-            let count = rows.iter().map(RecordBatch::num_rows).sum();
-            Ok((0..count).map(|_| Vec::new()).collect())
+            let keys = rows.iter().map(RecordBatch::num_rows).sum();
+            Ok(LocatedRows::none(keys))
         }
     }
 }

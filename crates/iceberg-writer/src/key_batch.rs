@@ -3,7 +3,7 @@
 use arrow_array::RecordBatch;
 use arrow_schema::{Schema, SchemaRef};
 use arrow_select::concat::concat_batches;
-use iceberg_table::{RowLocation, TableHandle, locate};
+use iceberg_table::{LocatedRows, TableHandle, locate};
 use model::{Error, Result, TableSchema};
 
 /// Keys with something about each.
@@ -52,12 +52,12 @@ impl<T> KeyBatch<T> {
         Ok(())
     }
 
-    /// Looks all keys up in the head of `table` and forgets them: each note with the rows that have its key.
+    /// Looks all keys up in the head of `table` and forgets them: the notes, and the rows that have their keys.
     pub(crate) async fn locate(
         &mut self,
         table: &TableHandle,
         schema: &TableSchema,
-    ) -> Result<Vec<(T, Vec<RowLocation>)>> {
+    ) -> Result<(Vec<T>, LocatedRows)> {
         let (parts, notes) = (std::mem::take(&mut self.parts), std::mem::take(&mut self.notes));
         let locations = match table.head() {
             Some(head) if !notes.is_empty() => {
@@ -65,8 +65,8 @@ impl<T> KeyBatch<T> {
                     .map_err(|e| Error::internal("keys cannot be looked up together").caused_by(e))?;
                 locate(table.table(), head, schema, &keys).await?
             }
-            _ => notes.iter().map(|_| Vec::new()).collect(),
+            _ => LocatedRows::none(notes.len()),
         };
-        Ok(notes.into_iter().zip(locations).collect())
+        Ok((notes, locations))
     }
 }

@@ -9,6 +9,9 @@
 //! without and with zone; `10` text and `11` bytes, each a `u64` length and the bytes. The hash of a row is the XXH3-128 of its
 //! encoding; it finds differences that happen, not ones that somebody constructs.
 
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
     Date32Type, Decimal128Type, Float32Type, Float64Type, Int32Type, Int64Type, Time64MicrosecondType,
@@ -23,6 +26,29 @@ use crate::{Error, ErrorKind, Result};
 /// The hash of a row's canonical encoding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RowHash(pub u128);
+
+/// A map by hashes of rows, which are taken for what they are and not hashed again.
+pub type RowHashMap<V> = HashMap<RowHash, V, BuildHasherDefault<AlreadyHashed>>;
+
+/// The hasher of a [`RowHashMap`].
+#[derive(Debug, Default)]
+pub struct AlreadyHashed(u64);
+
+impl Hasher for AlreadyHashed {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u128(&mut self, hash: u128) {
+        self.0 = hash as u64;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
 
 type Encode = fn(&dyn Array, usize, &mut Vec<u8>);
 

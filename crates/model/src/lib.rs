@@ -26,7 +26,7 @@ mod sink;
 mod source;
 mod store;
 
-pub use canonical::{RowEncoder, RowHash, RowHasher};
+pub use canonical::{AlreadyHashed, RowEncoder, RowHash, RowHashMap, RowHasher};
 pub use change::{Batches, ChangeBatch, ExpectedTimes, Op, Presence, SourceEvent};
 pub use clock::{Clock, Ids, RandomIds, SystemClock, Timestamp};
 pub use error::{Error, ErrorKind, Result, Retry};

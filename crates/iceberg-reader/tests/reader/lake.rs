@@ -11,8 +11,8 @@ use iceberg::spec::{DataFile, DataFileBuilder, FormatVersion, NestedFieldRef, Sc
 use iceberg::writer::file_writer::{FileWriter, FileWriterBuilder, ParquetWriterBuilder};
 use iceberg_reader::IcebergSource;
 use iceberg_table::{
-    Catalog, CatalogCommit, FileSystemCatalog, MetadataChange, NewTable, RowCounts, RowLocation,
-    RowsToDelete, SnapshotCommit, Stamp, TableHandle, TableLayout, commit_snapshot, iceberg_schema, locate,
+    Catalog, CatalogCommit, FileSystemCatalog, LiveFile, MetadataChange, NewTable, RowCounts, RowsToDelete,
+    SnapshotCommit, Stamp, TableHandle, TableLayout, commit_snapshot, iceberg_schema, locate,
     locate_and_compare, schema_properties,
 };
 use model::{BatchId, CommitOutcome, Epoch, Ids, Mark, Position, Replace, SyncId, TableName, TableSchema};
@@ -112,8 +112,9 @@ impl Lake {
         if let Some(rows) = change.delete_rows {
             let head = table.head().unwrap();
             let located = locate_and_compare(table.table(), head, &self.schema, &[rows]).await;
-            let same = located.unwrap().into_iter().flatten();
-            note(&mut deletes, same.filter(|row| row.is_same == Some(true)));
+            let located = located.unwrap();
+            let same = located.iter().flatten().filter(|row| row.is_same == Some(true));
+            note(&mut deletes, located.rows_by_file(same));
         }
         let replace = if change.replace {
             Replace::Table
@@ -185,7 +186,7 @@ impl Lake {
             return by_path;
         };
         let located = locate(table.table(), head, &self.schema, keys).await.unwrap();
-        note(&mut by_path, located.into_iter().flatten());
+        note(&mut by_path, located.by_file(0..located.keys()));
         by_path
     }
 
@@ -223,10 +224,12 @@ impl Lake {
     }
 }
 
-fn note(deletes: &mut RowsToDelete, rows: impl Iterator<Item = RowLocation>) {
-    for row in rows {
-        let positions = deletes.entry(row.file.path.to_string()).or_default();
-        positions.insert(row.position);
+fn note(deletes: &mut RowsToDelete, rows: Vec<(Arc<LiveFile>, Vec<u64>)>) {
+    for (file, positions) in rows {
+        deletes
+            .entry(file.path.to_string())
+            .or_default()
+            .extend(positions);
     }
 }
 

@@ -19,6 +19,7 @@ use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 
 use super::*;
+use crate::KeyHash;
 use crate::read::DeleteFile;
 use crate::schema::iceberg_schema;
 
@@ -152,15 +153,17 @@ impl Files {
     async fn locate(&self, keys: &RecordBatch) -> Vec<Vec<(usize, u64)>> {
         let located = self.search(keys).run(&self.files).await.unwrap();
         let index = |path: &str| self.files.iter().position(|file| file.path.as_ref() == path);
-        let places = |rows: Vec<RowLocation>| {
-            let mut places: Vec<_> = rows
-                .into_iter()
-                .map(|row| (index(&row.file.path).unwrap(), row.position))
-                .collect();
+        let places = |key: usize| {
+            let by_file = located.by_file([key]).into_iter();
+            let places = by_file.flat_map(|(file, positions)| {
+                let index = index(&file.path).unwrap();
+                positions.into_iter().map(move |position| (index, position))
+            });
+            let mut places: Vec<_> = places.collect();
             places.sort_unstable();
             places
         };
-        located.into_iter().map(places).collect()
+        (0..located.keys()).map(places).collect()
     }
 
     /// Where the rows are, by comparing every key with every row.
@@ -367,7 +370,7 @@ async fn rows_are_the_same_only_if_every_column_is() {
             let search = search.comparing(&batches, &files.schema).unwrap();
             let found = search.run(&files.files).await.unwrap();
             let same: Vec<Vec<_>> = found
-                .into_iter()
+                .iter()
                 .map(|rows| rows.into_iter().map(|row| row.is_same).collect())
                 .collect();
             let is_deleted = |number: i32| number % (ROWS / 2) == 7;
@@ -402,7 +405,7 @@ async fn a_row_with_other_bytes_in_its_key_is_not_the_same() {
     let search = files.search(&delivered.project(&[0]).unwrap());
     let search = search.comparing(&[delivered], &files.schema).unwrap();
     let found = search.run(&files.files).await.unwrap();
-    let same: Vec<_> = found.into_iter().flatten().map(|row| row.is_same).collect();
+    let same: Vec<_> = found.iter().flatten().map(|row| row.is_same).collect();
     assert_eq!(same, [Some(false), Some(true)]);
 }
 
