@@ -191,8 +191,13 @@ pub trait ChangeSink: Send + Sync {
     ) -> Result<StageOutcome>;
 
     /// Whether rows of a copy that are surely new are best staged by [`ChangeSink::stage_alone`].
-    fn stages_alone(&self) -> bool {
-        false
+    async fn stages_alone(
+        &self,
+        _sync: &SyncId,
+        _table: &TableName,
+        _schema: &Arc<TableSchema>,
+    ) -> Result<bool> {
+        Ok(false)
     }
 
     /// Stages rows of a table's first copy, all [`Absent`](crate::Presence::Absent), for a commit of their own that comes before anything else

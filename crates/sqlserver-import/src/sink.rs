@@ -213,7 +213,12 @@ impl SqlServerSink {
             }
             Progress::Ready(receipt) => match session.connection.commit().await {
                 CommitEnd::Committed => CommitOutcome::Committed(receipt),
-                CommitEnd::Refused(error) => return Err(error),
+                CommitEnd::Refused(error) => {
+                    if session.connection.in_transaction() {
+                        *held = None;
+                    }
+                    return Err(error);
+                }
                 CommitEnd::Unknown(error) => {
                     *held = None;
                     return Ok(CommitOutcome::Unknown {
@@ -321,8 +326,16 @@ impl ChangeSink for SqlServerSink {
         outcome(table, session.stage(rows).await)
     }
 
-    fn stages_alone(&self) -> bool {
-        true
+    async fn stages_alone(
+        &self,
+        sync: &SyncId,
+        table: &TableName,
+        schema: &Arc<TableSchema>,
+    ) -> Result<bool> {
+        let held = self.session(sync, table);
+        let mut held = held.lock().await;
+        let session = self.renew(&mut held, sync, table, schema).await?;
+        Ok(session.target.takes_rows_straight)
     }
 
     async fn stage_alone(

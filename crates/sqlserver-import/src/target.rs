@@ -156,7 +156,11 @@ impl Target {
         };
         Ok(Self {
             table: quote::table(&info.name),
-            takes_rows_straight: info.triggers.is_empty() && columns.iter().all(as_it_comes),
+            // A default of a column that is not written would not be looked at.
+            takes_rows_straight: schema.has_key()
+                && info.triggers.is_empty()
+                && info.columns.iter().filter(|column| column.is_writable()).count() == columns.len()
+                && columns.iter().all(as_it_comes),
             columns,
             keyed: schema.has_key(),
             mergeable: !info.has_indexed_view && info.indexes.iter().all(|index| !index.filtered),

@@ -93,10 +93,12 @@ impl Pages {
                 .params(0, values_from_bound(lower, self.keyset.columns())?),
             None => Vec::new(),
         };
-        if page == Page::Whole {
-            let before = i64::try_from(self.rows.saturating_sub(1)).unwrap_or(i64::MAX);
-            params.push(Param::typed("before", before, SqlType::BigInt));
-        }
+        let (name, rows) = match page {
+            Page::Whole => ("before", self.rows.saturating_sub(1)),
+            Page::Last => ("rows", self.rows),
+        };
+        let rows = i64::try_from(rows).unwrap_or(i64::MAX);
+        params.push(Param::typed(name, rows, SqlType::BigInt));
         let above: Vec<_> = lower.map(|_| self.keyset.above(0)).into_iter().collect();
         let sql = self.plan.at_one_moment(&self.sql(&above, page));
         let found = connection.query(&sql, &params).await?;
@@ -109,12 +111,24 @@ impl Pages {
     /// What selects the last key of a page.
     fn sql(&self, above: &[String], page: Page) -> String {
         let key = self.keyset.list();
-        let rows = format!("FROM {}{} ORDER BY", self.plan.from(), self.plan.filtered(above));
-        let last = match page {
-            Page::Whole => format!("SELECT {key} {rows} {key} OFFSET @before ROWS FETCH NEXT 1 ROWS ONLY"),
-            Page::Last => format!("SELECT TOP (1) {key} {rows} {}", self.keyset.list_down()),
-        };
+        let rows = format!(
+            "{key} FROM {}{} ORDER BY {key}",
+            self.plan.from(),
+            self.plan.filtered(above)
+        );
         // Around it, because its order is that of the columns, and not of what they are converted to.
-        format!("SELECT {} FROM ({last}) AS page", self.keyset.select_list())
+        let list = self.keyset.select_list();
+        match page {
+            Page::Whole => {
+                format!(
+                    "SELECT {list} FROM (SELECT {rows} OFFSET @before ROWS FETCH NEXT 1 ROWS ONLY) AS page"
+                )
+            }
+            // As many at most, because more may have come by now.
+            Page::Last => format!(
+                "SELECT TOP (1) {list} FROM (SELECT TOP (@rows) {rows}) AS page ORDER BY {}",
+                self.keyset.order("page", "DESC")
+            ),
+        }
     }
 }

@@ -71,13 +71,6 @@ impl Keyset {
         quote::list(self.columns.iter().map(|c| c.name.as_str()))
     }
 
-    /// `[a] DESC, [b] DESC`.
-    pub(crate) fn list_down(&self) -> String {
-        let columns = self.columns.iter();
-        let parts: Vec<_> = columns.map(|c| format!("{} DESC", c.quoted())).collect();
-        parts.join(", ")
-    }
-
     /// `x.[a] DESC, x.[b] DESC` for the direction `DESC`. The columns are those of `alias`, never converted ones of the select list.
     pub(crate) fn order(&self, alias: &str, direction: &str) -> String {
         let columns = self.columns.iter();

@@ -5,7 +5,7 @@ use model::{Bound, Committed, Mark, Position, Presence, Replace, Result, Staged}
 
 use super::settle::Settled;
 use super::stage::{StagedChunk, StagedChunks, Staging};
-use super::{Attempt, Session, TableRun};
+use super::{Attempt, Session, TableRun, TableSync};
 
 impl TableRun<'_> {
     /// Copies what lies above `through`, then applies the changes since `start`.
@@ -30,10 +30,17 @@ impl TableRun<'_> {
         self.tally.mode = "copy".into();
         // A copy may take hours, and what it began with must still be there then.
         self.acknowledge(&start).await;
-        let staging = match session.presence {
-            Presence::Absent if self.sync.sink.stages_alone() => Staging::Alone,
-            _ => Staging::Ahead,
-        };
+        let TableSync {
+            sync,
+            sink,
+            target_table,
+            ..
+        } = self.sync;
+        let alone = session.presence == Presence::Absent
+            && self
+                .retried(|| sink.stages_alone(sync, target_table, &session.schema))
+                .await?;
+        let staging = if alone { Staging::Alone } else { Staging::Ahead };
         let mut chunks = self
             .staged_chunks(&session.schema, through, session.presence, staging)
             .await?;

@@ -192,9 +192,6 @@ impl TableRun<'_> {
 impl Gatherer {
     /// The next step, and who brings those after it.
     async fn next(mut self) -> Result<(Step, Option<Self>)> {
-        if self.part._share.is_none() {
-            self.part._share = Some(self.memory.share().await?);
-        }
         loop {
             let Some(event) = self.events.next().await else {
                 let mut last = self.part;
@@ -226,8 +223,10 @@ impl Gatherer {
                 return Ok((Step::Part(part), Some(self)));
             }
             if self.part.odd.bytes >= self.flush.bytes {
+                // The changes beside them wait for another share.
                 let part = Part {
                     odd: std::mem::take(&mut self.part.odd),
+                    _share: self.part._share.take(),
                     ..Part::default()
                 };
                 return Ok((Step::Part(part), Some(self)));
@@ -236,6 +235,9 @@ impl Gatherer {
     }
 
     async fn take(&mut self, batch: ChangeBatch) -> Result<()> {
+        if self.part._share.is_none() {
+            self.part._share = Some(self.memory.share().await?);
+        }
         self.hear(&ProgressEvent::Read {
             rows: batch.len() as u64,
             bytes: batch.rows.get_array_memory_size() as u64,

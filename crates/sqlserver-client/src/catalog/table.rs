@@ -76,12 +76,13 @@ const SHAPE: &str = "\
 SELECT o.object_id AS object_id, CONVERT(nvarchar(30), o.create_date, 126) AS create_date, c.column_id AS column_id, \
  c.name AS column_name, c.user_type_id AS user_type_id, c.max_length AS max_length, c.[precision] AS type_precision, c.[scale] AS type_scale, \
  CONVERT(nvarchar(128), c.collation_name) AS collation_name, c.is_nullable AS is_nullable, c.is_identity AS is_identity, \
- c.is_computed AS is_computed, c.generated_always_type AS generated_always_type \
+ c.is_computed AS is_computed, c.generated_always_type AS generated_always_type, \
+ (SELECT COUNT(*) FROM sys.triggers AS t WHERE t.parent_id = o.object_id) AS triggers \
 FROM sys.objects AS o INNER JOIN sys.schemas AS s ON s.schema_id = o.schema_id \
 INNER JOIN sys.columns AS c ON c.object_id = o.object_id \
 WHERE o.type IN ('U', 'V') AND s.name = @schema AND o.name = @name ORDER BY c.column_id";
 
-/// Which table of its name it is, and its columns with their types. Two are equal as long as nobody has altered it in between.
+/// Which table of its name it is, its columns with their types, and how many triggers it has. Two are equal as long as nobody has altered it in between.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TableShape(Rows);
 

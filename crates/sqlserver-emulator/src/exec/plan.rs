@@ -49,7 +49,7 @@ pub(crate) struct Page {
 impl Page {
     /// Whether no row is left out.
     pub(crate) fn is_whole(&self) -> bool {
-        self.offset.is_none() && self.limit.is_none() && !self.percent
+        self.offset.is_none() && self.limit.is_none()
     }
 }
 
@@ -204,8 +204,7 @@ impl QueryPlan {
             return None;
         };
         let scanned = scan.filter.is_empty() && scan.probe.is_none() && !scan.with_row_id;
-        let paged = select.is_bare_page() && !select.page.percent && !select.page.with_ties;
-        let columns = select.columns().filter(|_| scanned && paged)?;
+        let columns = select.columns().filter(|_| scanned && select.is_bare_page())?;
         Some((scan, columns, &select.page))
     }
 }
@@ -216,9 +215,11 @@ impl SelectPlan {
         self.page.is_whole() && self.is_bare_page()
     }
 
-    /// Whether the rows of its page become rows of the result, in the same order.
+    /// Whether some of the rows of its source, one after the other, become rows of the result, in the same order.
     fn is_bare_page(&self) -> bool {
-        self.filter.is_empty()
+        !self.page.percent
+            && !self.page.with_ties
+            && self.filter.is_empty()
             && self.group.is_none()
             && self.having.is_none()
             && self.windows.is_empty()

@@ -153,6 +153,9 @@ impl Run<'_> {
         let ((mut skipped, limit), ways) = found?;
         let mut left = limit;
         for access in ways {
+            if left == 0 {
+                break;
+            }
             self.send_range(scan, columns, access, (&mut skipped, &mut left))?;
         }
         Ok(limit - left)

@@ -33,6 +33,9 @@ impl RangeLocks {
     pub(super) fn release_last(&mut self, tx: TxId) {
         if let Some(locks) = self.0.get_mut(&tx) {
             locks.pop();
+            if locks.is_empty() {
+                self.0.remove(&tx);
+            }
         }
     }
 

@@ -43,6 +43,42 @@ fn queries_answer_as_documented() {
             "SELECT grp, COUNT(*) FROM t GROUP BY grp ORDER BY grp",
             "NULL|1;a|2;b|1",
         ),
+        // A page of a table's rows, from within and from around.
+        (
+            "SELECT id FROM t ORDER BY id OFFSET 1 ROWS FETCH NEXT 2 ROWS ONLY",
+            "2;3",
+        ),
+        ("SELECT id FROM t ORDER BY id DESC OFFSET 3 ROWS", "1"),
+        ("SELECT id FROM t ORDER BY id OFFSET 4 ROWS", ""),
+        ("SELECT TOP (0) id FROM t", ""),
+        (
+            "SELECT id FROM (SELECT id, grp FROM t WHERE id > 1 ORDER BY id OFFSET 1 ROWS FETCH NEXT 1 ROWS ONLY) AS p",
+            "3",
+        ),
+        (
+            "SELECT grp FROM (SELECT TOP (3) id, grp FROM t ORDER BY id DESC) AS p ORDER BY grp",
+            "NULL;a;b",
+        ),
+        (
+            "SELECT id FROM (SELECT TOP (2) id FROM t WHERE id IN (1, 2, 4) OR id = 3 ORDER BY id) AS p WHERE id > 1",
+            "2",
+        ),
+        (
+            "SELECT COUNT(*) FROM (SELECT TOP (2) id FROM t ORDER BY id) AS p",
+            "2",
+        ),
+        (
+            "SELECT a.id FROM (SELECT TOP (1) id FROM t ORDER BY id DESC) AS p JOIN t AS a ON a.id <= p.id ORDER BY a.id",
+            "1;2;3;4",
+        ),
+        (
+            "SELECT grp FROM (SELECT TOP (1) WITH TIES id, grp FROM t ORDER BY id) AS p",
+            "a",
+        ),
+        (
+            "SELECT grp FROM (SELECT TOP (75) PERCENT id, grp FROM t ORDER BY id) AS p ORDER BY grp",
+            "a;a;b",
+        ),
         ("SELECT grp FROM t GROUP BY grp HAVING COUNT(*) > 1", "a"),
         (
             "SELECT a.id, b.id FROM t a JOIN t b ON a.id = b.id + 1 ORDER BY a.id",

@@ -12,6 +12,7 @@ mod odd_types;
 mod other_tables;
 mod preparing;
 mod rows;
+mod straight;
 
 use std::sync::Arc;
 
