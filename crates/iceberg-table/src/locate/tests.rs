@@ -371,7 +371,7 @@ async fn rows_are_the_same_only_if_every_column_is() {
             let found = search.run(&files.files).await.unwrap();
             let same: Vec<Vec<_>> = found
                 .iter()
-                .map(|rows| rows.into_iter().map(|row| row.is_same).collect())
+                .map(|rows| rows.iter().map(|row| row.is_same).collect())
                 .collect();
             let is_deleted = |number: i32| number % (ROWS / 2) == 7;
             let expected: Vec<Vec<_>> = numbers

@@ -121,7 +121,7 @@ pub(super) enum Step {
         refused: bool,
     },
     /// Something to commit.
-    Part(Part),
+    Part(Box<Part>),
 }
 
 /// Changes that are committed at once. The last part of an increment may be empty.
@@ -199,7 +199,7 @@ impl Gatherer {
                 if let Some(end) = &mut last.changes.boundary {
                     end.lacks.clear();
                 }
-                return Ok((Step::Part(last), None));
+                return Ok((Step::Part(Box::new(last)), None));
             };
             match event? {
                 SourceEvent::Expected(times) => {
@@ -220,7 +220,7 @@ impl Gatherer {
             }
             if self.part.changes.is_full(&self.flush) {
                 let part = std::mem::take(&mut self.part);
-                return Ok((Step::Part(part), Some(self)));
+                return Ok((Step::Part(Box::new(part)), Some(self)));
             }
             if self.part.odd.bytes >= self.flush.bytes {
                 // The changes beside them wait for another share.
@@ -229,7 +229,7 @@ impl Gatherer {
                     _share: self.part._share.take(),
                     ..Part::default()
                 };
-                return Ok((Step::Part(part), Some(self)));
+                return Ok((Step::Part(Box::new(part)), Some(self)));
             }
         }
     }

@@ -48,7 +48,7 @@ impl TableRun<'_> {
                     self.left_out(&session.schema, &times, &rows, refused)?;
                     continue;
                 }
-                Step::Part(part) => part,
+                Step::Part(part) => *part,
             };
             let times = expected.as_deref();
             let put = self.put_dead_letters(session, part.odd, times, (&from, &upto));
