@@ -154,3 +154,27 @@ async fn constraints_refuse_what_an_insert_may_not_bring() {
     assert_eq!(error.kind(), ErrorKind::Constraint, "{error}");
     assert!(case.sample_rows().await.is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_failed_has_nothing_left_to_send_again() {
+    let case = Case::created().await;
+    case.copy("first", &sample(1..=2)).await;
+    let staged = case.stage_alone(&sample(3..=4)).await.unwrap();
+    let commit = case.next("failed", staged).await;
+    case.place
+        .run(&[
+            "CREATE TRIGGER [_sync].[no_marks] ON [_sync].[applied] AFTER UPDATE AS THROW 50001, N'not now', 1;",
+        ])
+        .await;
+    let error = case.sink.commit(&commit).await.unwrap_err();
+    assert!(error.message().contains("not now"), "{error}");
+    case.place.run(&["DROP TRIGGER [_sync].[no_marks]"]).await;
+    let outcome = case.sink.commit(&commit).await.unwrap();
+    assert!(
+        matches!(outcome, CommitOutcome::Conflict { ref newest } if newest.mark == Some(at("first"))),
+        "sent again it ended as {outcome:?}"
+    );
+    assert_eq!(case.sample_rows().await, sample(1..=2));
+    case.copy("again", &sample(3..=4)).await;
+    assert_eq!(case.sample_rows().await, sample(1..=4));
+}
