@@ -89,6 +89,20 @@ impl SqlServerSink {
         }
     }
 
+    /// Runs `work` on the held session, renewed if it has to be.
+    async fn with_session<T>(
+        &self,
+        sync: &SyncId,
+        table: &TableName,
+        schema: &Arc<TableSchema>,
+        work: impl AsyncFnOnce(&mut Session) -> Result<T>,
+    ) -> Result<T> {
+        let held = self.session(sync, table);
+        let mut held = held.lock().await;
+        let session = self.renew(&mut held, sync, table, schema).await?;
+        work(session).await.map_err(|error| error.with("table", table))
+    }
+
     /// Whether to apply by MERGE, by configuration, server and target.
     async fn merges(&self, session: &mut Session) -> Result<bool> {
         if self.apply.statement == Statement::UpdateInsert || !session.target.keyed {
@@ -291,14 +305,13 @@ fn collision(target: &Target, rows: u64) -> Error {
     )
 }
 
-fn outcome(table: &TableName, staged: Result<Option<Staged>>) -> Result<StageOutcome> {
-    let staged = staged.map_err(|error| error.with("table", table))?;
-    Ok(StageOutcome {
+fn outcome(staged: Option<Staged>) -> StageOutcome {
+    StageOutcome {
         read: staged.as_ref().map_or(0, |staged| staged.rows),
         staged: staged.into_iter().collect(),
         unchanged: 0,
         not_identical: Vec::new(),
-    })
+    }
 }
 
 #[async_trait]
@@ -320,10 +333,8 @@ impl ChangeSink for SqlServerSink {
         schema: &Arc<TableSchema>,
         rows: Batches,
     ) -> Result<StageOutcome> {
-        let held = self.session(sync, table);
-        let mut held = held.lock().await;
-        let session = self.renew(&mut held, sync, table, schema).await?;
-        outcome(table, session.stage(rows).await)
+        let stage = async |session: &mut Session| session.stage(rows).await;
+        self.with_session(sync, table, schema, stage).await.map(outcome)
     }
 
     async fn stages_alone(
@@ -332,10 +343,8 @@ impl ChangeSink for SqlServerSink {
         table: &TableName,
         schema: &Arc<TableSchema>,
     ) -> Result<bool> {
-        let held = self.session(sync, table);
-        let mut held = held.lock().await;
-        let session = self.renew(&mut held, sync, table, schema).await?;
-        Ok(session.target.takes_rows_straight)
+        let straight = async |session: &mut Session| Ok(session.target.takes_rows_straight);
+        self.with_session(sync, table, schema, straight).await
     }
 
     async fn stage_alone(
@@ -345,14 +354,11 @@ impl ChangeSink for SqlServerSink {
         schema: &Arc<TableSchema>,
         rows: Batches,
     ) -> Result<StageOutcome> {
-        let held = self.session(sync, table);
-        let mut held = held.lock().await;
-        let session = self.renew(&mut held, sync, table, schema).await?;
-        let staged = match session.target.takes_rows_straight {
+        let stage = async |session: &mut Session| match session.target.takes_rows_straight {
             true => session.load_straight(rows).await,
             false => session.stage(rows).await,
         };
-        outcome(table, staged)
+        self.with_session(sync, table, schema, stage).await.map(outcome)
     }
 
     async fn commit(&self, commit: &Commit) -> Result<CommitOutcome> {

@@ -210,6 +210,26 @@ impl<S: ChangeSink> ChangeSink for FaultySink<S> {
         faulty(&self.other_faults(), self.sink.stage(sync, table, schema, rows)).await
     }
 
+    async fn stages_alone(
+        &self,
+        sync: &SyncId,
+        table: &TableName,
+        schema: &Arc<TableSchema>,
+    ) -> Result<bool> {
+        faulty(&self.other_faults(), self.sink.stages_alone(sync, table, schema)).await
+    }
+
+    async fn stage_alone(
+        &self,
+        sync: &SyncId,
+        table: &TableName,
+        schema: &Arc<TableSchema>,
+        rows: Batches,
+    ) -> Result<StageOutcome> {
+        let staged = self.sink.stage_alone(sync, table, schema, rows);
+        faulty(&self.other_faults(), staged).await
+    }
+
     async fn commit(&self, commit: &Commit) -> Result<CommitOutcome> {
         self.land().await;
         let outcome = match self.faults.draw() {
