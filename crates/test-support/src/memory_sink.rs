@@ -37,6 +37,7 @@ pub enum SinkRule {
 pub struct MemorySink {
     contents: Arc<Mutex<Contents>>,
     off: Vec<SinkRule>,
+    alone: bool,
 }
 
 #[derive(Debug, Default)]
@@ -44,6 +45,10 @@ struct Contents {
     tables: BTreeMap<TableName, Table>,
     staged: BTreeMap<u64, Vec<StagedRow>>,
     next_staged: u64,
+    /// What was staged alone and waits for its commit.
+    open: BTreeMap<(SyncId, TableName), u64>,
+    /// What was staged alone and has come too late for its commit.
+    rolled_back: BTreeSet<u64>,
     rests: u64,
 }
 
@@ -75,6 +80,13 @@ impl MemorySink {
     /// The same target with one rule of the contract switched off.
     pub fn without(mut self, rule: SinkRule) -> Self {
         self.off.push(rule);
+        self
+    }
+
+    /// The same target, which wants rows of a first copy alone. Such rows are gone as soon as anything else is staged for their table or
+    /// committed to it, as an open transaction's would be; their commit is then a conflict.
+    pub fn staging_alone(mut self) -> Self {
+        self.alone = true;
         self
     }
 
@@ -154,7 +166,13 @@ impl MemorySink {
 
     fn commit_now(&self, commit: &Commit) -> Result<CommitOutcome> {
         let mut contents = self.contents();
-        let Contents { tables, staged, .. } = &mut *contents;
+        let Contents {
+            tables,
+            staged,
+            open,
+            rolled_back,
+            ..
+        } = &mut *contents;
         let table = tables
             .get_mut(&commit.table)
             .ok_or_else(|| not_there(&commit.table))?;
@@ -167,7 +185,16 @@ impl MemorySink {
         if moved || fenced {
             return Ok(CommitOutcome::Conflict { newest: have });
         }
-        let rows = take_staged(staged, &commit.staged)?;
+        let ids: Vec<u64> = commit.staged.iter().filter_map(id_of).collect();
+        let place = (commit.sync.clone(), commit.table.clone());
+        if let Some(other) = open.remove(&place).filter(|open| !ids.contains(open)) {
+            staged.remove(&other);
+            rolled_back.insert(other);
+        }
+        if ids.iter().any(|id| rolled_back.contains(id)) {
+            return Ok(CommitOutcome::Conflict { newest: have });
+        }
+        let rows = take_staged(staged, &ids)?;
         let mut receipt = table.apply(rows, commit.replace);
         table.commits += 1;
         receipt.reference = format!("commit-{}", table.commits);
@@ -182,6 +209,16 @@ impl MemorySink {
             .committed
             .insert(commit.sync.clone(), (now, receipt.clone()));
         Ok(CommitOutcome::Committed(receipt))
+    }
+}
+
+impl Contents {
+    /// Ends what was staged alone for this table and has not been committed.
+    fn roll_back(&mut self, sync: &SyncId, table: &TableName) {
+        if let Some(open) = self.open.remove(&(sync.clone(), table.clone())) {
+            self.staged.remove(&open);
+            self.rolled_back.insert(open);
+        }
     }
 }
 
@@ -213,8 +250,11 @@ impl Table {
     }
 }
 
-fn take_staged(staged: &mut BTreeMap<u64, Vec<StagedRow>>, wanted: &[Staged]) -> Result<Vec<StagedRow>> {
-    let ids: Vec<u64> = wanted.iter().filter_map(|staged| staged.value.as_u64()).collect();
+fn id_of(staged: &Staged) -> Option<u64> {
+    staged.value.as_u64()
+}
+
+fn take_staged(staged: &mut BTreeMap<u64, Vec<StagedRow>>, ids: &[u64]) -> Result<Vec<StagedRow>> {
     if ids.iter().any(|id| !staged.contains_key(id)) {
         return Err(Error::internal(
             "a commit names rows that were discarded or committed before",
@@ -302,11 +342,12 @@ impl ChangeSink for MemorySink {
 
     async fn stage(
         &self,
-        _sync: &SyncId,
+        sync: &SyncId,
         table: &TableName,
         schema: &Arc<TableSchema>,
         mut rows: Batches,
     ) -> Result<StageOutcome> {
+        self.contents().roll_back(sync, table);
         let mut outcome = StageOutcome::default();
         let mut kept = Vec::new();
         while let Some(batch) = rows.next().await {
@@ -342,6 +383,39 @@ impl ChangeSink for MemorySink {
         Ok(outcome)
     }
 
+    async fn stages_alone(
+        &self,
+        _sync: &SyncId,
+        _table: &TableName,
+        _schema: &Arc<TableSchema>,
+    ) -> Result<bool> {
+        Ok(self.alone)
+    }
+
+    async fn stage_alone(
+        &self,
+        sync: &SyncId,
+        table: &TableName,
+        schema: &Arc<TableSchema>,
+        rows: Batches,
+    ) -> Result<StageOutcome> {
+        let rows = rows.map(|batch| match batch {
+            Ok(batch) if batch.presence != Presence::Absent => {
+                Err(Error::internal("rows that may be there are staged alone"))
+            }
+            batch => batch,
+        });
+        let outcome = self.stage(sync, table, schema, Box::pin(rows)).await?;
+        if self.alone
+            && let Some(id) = outcome.staged.first().and_then(id_of)
+        {
+            let mut contents = self.contents();
+            contents.roll_back(sync, table);
+            contents.open.insert((sync.clone(), table.clone()), id);
+        }
+        Ok(outcome)
+    }
+
     async fn commit(&self, commit: &Commit) -> Result<CommitOutcome> {
         yield_now().await;
         let outcome = self.commit_now(commit);
@@ -352,8 +426,9 @@ impl ChangeSink for MemorySink {
 
     async fn discard(&self, staged: Vec<Staged>) -> Result<()> {
         let mut contents = self.contents();
-        for id in staged.iter().filter_map(|staged| staged.value.as_u64()) {
+        for id in staged.iter().filter_map(id_of) {
             contents.staged.remove(&id);
+            contents.open.retain(|_, open| *open != id);
             for table in contents.tables.values_mut() {
                 table.rows.retain(|row| row.staged != Some(id));
             }
@@ -389,6 +464,11 @@ mod tests {
     #[tokio::test]
     async fn the_sink_in_memory_keeps_the_contract() {
         conforms(MemorySink::default).await;
+    }
+
+    #[tokio::test]
+    async fn so_does_one_that_wants_first_copies_alone() {
+        conforms(|| MemorySink::default().staging_alone()).await;
     }
 
     #[tokio::test]

@@ -282,8 +282,10 @@ async fn a_table_that_takes_long_holds_up_no_other_one() {
     let cancel = CancellationToken::new();
     let watch = rounds(&shop, &["B"], 5, &cancel);
     // A commit that does not return until the process ends.
-    let stuck = Faults::scripted([None, None, None, Some(Fault::Killed)]);
-    let routes = vec![shop.route("A", Faults::never(), stuck), shop.plain("B")];
+    let stuck = Faults::scripted([Some(Fault::Killed)]);
+    let mut route = shop.plain("A");
+    route.0[0].sink = Arc::new(FaultySink::new(shop.iceberg.clone(), stuck).commits_only());
+    let routes = vec![route, shop.plain("B")];
     let began = tokio::time::Instant::now();
     let report = follow(&runner, routes, &watch, &cancel).await;
     assert!(shop.is_equal("B"));

@@ -1,7 +1,7 @@
 //! A process that dies, or is cancelled, at every point where it waits.
 
 use model::{ErrorKind, RunStatus};
-use test_support::{Faults, MemoryTracking, kill_after};
+use test_support::{Faults, MemorySink, MemoryTracking, kill_after};
 
 use super::world::{Process, TIMESTAMP, World, failed_as};
 
@@ -13,9 +13,11 @@ struct Scene {
     /// Whether the table was synchronised before.
     again: bool,
     full: bool,
+    /// Whether the target wants rows of a first copy alone.
+    alone: bool,
 }
 
-const SCENES: [Scene; 7] = [
+const SCENES: [Scene; 9] = [
     scene("the first copy", TIMESTAMP, true, false, false),
     scene(
         "the first copy of versions",
@@ -24,6 +26,20 @@ const SCENES: [Scene; 7] = [
         false,
         false,
     ),
+    Scene {
+        alone: true,
+        ..scene("a first copy staged alone", TIMESTAMP, true, false, false)
+    },
+    Scene {
+        alone: true,
+        ..scene(
+            "a first copy of versions staged alone",
+            MemoryTracking::Versions,
+            true,
+            false,
+            false,
+        )
+    },
     scene("a copy without a key", TIMESTAMP, false, false, false),
     scene("an increment", TIMESTAMP, true, true, false),
     scene(
@@ -50,12 +66,16 @@ const fn scene(name: &'static str, tracking: MemoryTracking, keyed: bool, again:
         keyed,
         again,
         full,
+        alone: false,
     }
 }
 
 impl Scene {
     async fn set(&self) -> World {
-        let world = World::new(7, self.tracking, self.keyed);
+        let mut world = World::new(7, self.tracking, self.keyed);
+        if self.alone {
+            world = world.with_sink(MemorySink::staging_alone);
+        }
         world.put(0..11, "first");
         if self.again {
             world.succeeds().await;
