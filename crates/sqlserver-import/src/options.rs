@@ -13,7 +13,8 @@ pub enum Strategy {
     Upsert,
     /// Inserts only; updates and deletes of the source are passed over.
     AppendOnly,
-    /// As `upsert`, and nothing else may be in the table: the first copy goes into an empty table or replaces it.
+    /// As `upsert`, into a table that is empty at first: the first run refuses one that has rows, unless `run --full` replaces it. Rows that
+    /// others add later stay, as under `upsert`.
     Mirror,
 }
 

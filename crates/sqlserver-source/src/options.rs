@@ -25,9 +25,10 @@ pub struct CaptureOptions {
     /// Whether they do is found out by `check` and before the first copy, not at every change: `verify` names rows that they do not tell apart. Chosen before
     /// the first copy.
     pub key: Vec<String>,
-    /// Rows of a chunk of the first copy, and of a part of a large increment.
+    /// Rows of a chunk of the first copy, and of a part of a large increment; from Iceberg at least so many, in whole data files.
     pub batch_size: usize,
-    /// How many chunks of the first copy are read at once, each over a connection of its own.
+    /// How many chunks of the first copy are read at once, as far as `run.memory` has room, each over a connection of its own to the source. A
+    /// target table is loaded over one connection.
     pub connections: usize,
     /// Which columns are read.
     pub columns: Columns,

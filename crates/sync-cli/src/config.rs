@@ -33,7 +33,8 @@ pub use size::Size;
 /// A source is not asked more often.
 const LEAST_INTERVAL: Duration = Duration::from_millis(10);
 
-/// A sync: where rows come from, the Iceberg tables, where rows go, and which tables.
+/// A sync: where rows come from, the Iceberg tables, where rows go, and which tables. Lengths of time are written like `500ms`, `2s`, `5m`,
+/// `24h` or `7d`, sizes in memory like `64KiB`, `256MiB` or `1GiB`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -47,7 +48,7 @@ pub struct Config {
     /// The database that Iceberg's changes are applied to. Without it, the sync ends in Iceberg.
     #[serde(default)]
     pub target: Option<Database>,
-    /// Where state is kept.
+    /// Where state is kept; in `.sync-state` in the working directory by default.
     #[serde(default)]
     pub state: State,
     /// How a run goes about it.
@@ -89,12 +90,14 @@ impl Default for State {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Run {
-    /// How many tables are synchronised at once.
+    /// How many tables are synchronised at once, as far as `memory` has room.
     pub parallel_tables: usize,
     /// How many times in a row a step may fail for a passing reason before the table fails.
     pub attempts: u32,
-    /// How much the rows of all tables together may take in memory on their way, for example `256MiB`. Fewer streams run at once where
-    /// it is small. A single larger value comes on top.
+    /// How much the rows of all tables together may take in memory on their way, for example `256MiB`, which is three streams of 72 MiB; one
+    /// runs in any case. A chunk that is read is a stream; an increment is one, or two where the next changes are gathered ahead. Four tables
+    /// with two chunks each want `576MiB`. What comes on top: the program itself, a single larger value, up to about 96 MiB for each table of
+    /// which two Iceberg snapshots are compared, and up to 500,000 rows that `verify` or `reconcile` holds.
     pub memory: Size,
     /// Where the changes of a transaction wait that is larger than `flush.bytes`, until its end has been read; by default the system's
     /// directory for temporary files. It should have room for the largest transaction, and not be one in memory.
@@ -118,8 +121,9 @@ impl Default for Run {
     }
 }
 
-/// When an increment is committed before its end: at the next place where the source allows it. By Change Tracking it is allowed at the end
-/// only, by Change Data Capture after about `capture.batch_size` changes, by a column where an index leads with it.
+/// When an increment is committed before its end: at the next place where the source allows it. By Change Tracking, triggers, a query of your
+/// own and several columns (`also`) it is allowed at the end only; by Change Data Capture after about `capture.batch_size` changes, unless a key
+/// column is of text, `varbinary`, `float`, `real` or `datetimeoffset`; by one column where an index leads with it.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Flush {
