@@ -102,10 +102,11 @@ impl ChangeSource for Counted {
         &self,
         table: &TableName,
         schema: &Arc<TableSchema>,
+        start: &Position,
         after: Option<Bound>,
         rows: usize,
     ) -> Result<Pin<Box<dyn Stream<Item = Result<Chunk>> + Send>>> {
-        self.inner.chunks(table, schema, after, rows).await
+        self.inner.chunks(table, schema, start, after, rows).await
     }
 
     async fn read(

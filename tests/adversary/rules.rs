@@ -290,10 +290,11 @@ impl ChangeSource for Beset {
         &self,
         table: &TableName,
         schema: &Arc<TableSchema>,
+        start: &Position,
         after: Option<Bound>,
         rows: usize,
     ) -> Result<Pin<Box<dyn Stream<Item = Result<Chunk>> + Send>>> {
-        self.source.chunks(table, schema, after, rows).await
+        self.source.chunks(table, schema, start, after, rows).await
     }
 
     async fn read(

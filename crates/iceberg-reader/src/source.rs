@@ -41,9 +41,6 @@ pub struct IcebergSource {
     catalog: Arc<dyn Catalog>,
     choice: SnapshotChoice,
     tag: Option<String>,
-    /// Where a first copy of each table reads: at its newest cut, or where increments would continue from. A row that changed
-    /// after that and changed back would otherwise be copied as it was in between, and no increment would correct it.
-    copied: Mutex<HashMap<TableName, Position>>,
     /// The columns that each table was last described with. Rows are read in them from then on, whatever comes to the table meanwhile.
     described: Mutex<HashMap<TableName, Delivered>>,
     files: FileLists,
@@ -57,7 +54,6 @@ impl IcebergSource {
             catalog,
             choice: SnapshotChoice::Current,
             tag: None,
-            copied: Mutex::default(),
             described: Mutex::default(),
             files: FileLists::default(),
             difference_memory: DIFFERENCE_MEMORY,
@@ -109,10 +105,6 @@ impl IcebergSource {
                 why: format!("its metadata did not come within {} s", LONGEST_LOOK.as_secs()),
             },
         }
-    }
-
-    fn copied(&self) -> MutexGuard<'_, HashMap<TableName, Position>> {
-        self.copied.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What a target has been given once it has what is read now, if it had `before`.
@@ -175,15 +167,6 @@ impl IcebergSource {
             end: SnapshotPosition::of(table, newest.as_ref(), complete).to_position()?,
             memory: self.difference_memory,
         })
-    }
-
-    /// The snapshot that a first copy reads.
-    fn copied_snapshot(&self, table: &TableHandle) -> Result<Option<SnapshotRef>> {
-        let copied = self.copied().get(table.name()).cloned();
-        match copied {
-            Some(copied) => Ok(place_of(table, &copied)?.snapshot),
-            None => self.choice.resolve(table),
-        }
     }
 }
 
@@ -269,8 +252,6 @@ impl ChangeSource for IcebergSource {
         let held = held.and_then(|held| held.delivered);
         let delivered = self.delivered(&handle, held.as_ref());
         let upto = SnapshotPosition::of(&handle, snapshot.as_ref(), Some(delivered)).to_position()?;
-        self.copied()
-            .insert(table.clone(), after.unwrap_or(&upto).clone());
         Ok(Cut::Complete {
             upto,
             holding: None,
@@ -280,18 +261,20 @@ impl ChangeSource for IcebergSource {
         })
     }
 
-    /// Chunks are groups of whole data files of one snapshot, in the order of its manifests.
+    /// Chunks are groups of whole data files of one snapshot, in the order of its manifests: that of `start`. A row that changed after it
+    /// and changed back would otherwise be copied as it was in between, and no increment would correct it.
     async fn chunks(
         &self,
         table: &TableName,
         schema: &Arc<TableSchema>,
+        start: &Position,
         after: Option<Bound>,
         rows: usize,
     ) -> Result<Pin<Box<dyn Stream<Item = Result<Chunk>> + Send>>> {
         let handle = self.load(table).await?;
         let snapshot = match &after {
             Some(bound) => Some(snapshot_of(&handle, FileBound::parse(bound)?)?),
-            None => self.copied_snapshot(&handle)?,
+            None => place_of(&handle, start)?.snapshot,
         };
         let Some(snapshot) = snapshot else {
             return Ok(stream::empty().boxed());

@@ -175,11 +175,13 @@ pub trait ChangeSource: Send + Sync {
     async fn cut(&self, tables: &[TableName], after: Option<&Position>) -> Result<Cut>;
 
     /// Splits the rows above `after` into chunks of about `rows` rows, in key order, lazily. A table without a
-    /// key is one chunk.
+    /// key is one chunk. Increments continue from `start`, the cut before the copy: a source with history copies the rows as of it, others
+    /// each row as it is at some moment after it. Rows that are added meanwhile are left to the increments, so that the chunks have an end.
     async fn chunks(
         &self,
         table: &TableName,
         schema: &Arc<TableSchema>,
+        start: &Position,
         after: Option<Bound>,
         rows: usize,
     ) -> Result<Pin<Box<dyn Stream<Item = Result<Chunk>> + Send>>>;

@@ -246,11 +246,12 @@ impl Parts {
             Some(to) => CapturePosition::at(to).position(&self.end.incarnation)?,
             None => self.end.clone(),
         };
+        // With rows as they were before an update: where the key is no primary key, a change of it is logged as an update.
         let function = quote::identifier(&format!("fn_cdc_get_all_changes_{}", self.instance.name));
         let feed = KeyFeed {
             with: String::new(),
             keys: format!(
-                "(SELECT DISTINCT {} FROM cdc.{function}(sys.fn_cdc_increment_lsn(@from), @to, N'all'))",
+                "(SELECT DISTINCT {} FROM cdc.{function}(sys.fn_cdc_increment_lsn(@from), @to, N'all update old'))",
                 quote::list(self.schema.key_names())
             ),
             params: vec![from.param("from"), to.param("to")],

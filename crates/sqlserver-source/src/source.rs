@@ -223,6 +223,7 @@ impl ChangeSource for SqlServerSource {
         &self,
         table: &TableName,
         schema: &Arc<TableSchema>,
+        _start: &Position,
         after: Option<Bound>,
         rows: usize,
     ) -> Result<Pin<Box<dyn Stream<Item = Result<Chunk>> + Send>>> {

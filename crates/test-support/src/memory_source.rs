@@ -323,6 +323,7 @@ impl ChangeSource for MemorySource {
         &self,
         table: &TableName,
         schema: &Arc<TableSchema>,
+        _start: &Position,
         after: Option<Bound>,
         rows: usize,
     ) -> Result<Pin<Box<dyn Stream<Item = Result<Chunk>> + Send>>> {
@@ -334,18 +335,23 @@ impl ChangeSource for MemorySource {
             return Ok(Box::pin(paced(vec![whole])));
         }
         let (source, table) = (self.clone(), table.clone());
-        Ok(Box::pin(stream::try_unfold(after, move |lower| {
+        Ok(Box::pin(stream::try_unfold((after, None), move |(lower, last)| {
             let (source, table) = (source.clone(), table.clone());
             async move {
                 yield_now().await;
                 let after = lower.as_ref().map(key_of).transpose()?;
                 let database = source.database();
                 let keys = database.table(&table)?.rows.keys().map(|(id, _)| *id);
-                let above = keys.filter(|id| after.is_none_or(|after| *id > after));
-                let Some(last) = above.take(rows.max(1)).last() else {
+                let mut above = keys.filter(|id| after.is_none_or(|after| *id > after));
+                // What comes behind the last key that there was at first is for the increments.
+                let Some(last) = last.or_else(|| above.clone().last()) else {
                     return Ok(None);
                 };
-                let upper = Bound::new(last.to_string());
+                let upper = match above.by_ref().take(rows.max(1)).last() {
+                    Some(id) if after.is_none_or(|after| after < last) => id.min(last),
+                    _ => return Ok(None),
+                };
+                let upper = Bound::new(upper.to_string());
                 let chunk = Chunk {
                     selection: Selection::Range {
                         lower,
@@ -353,7 +359,7 @@ impl ChangeSource for MemorySource {
                     },
                     through: Some(upper.clone()),
                 };
-                Ok(Some((chunk, Some(upper))))
+                Ok(Some((chunk, (Some(upper), Some(last)))))
             }
         })))
     }

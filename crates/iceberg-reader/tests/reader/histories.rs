@@ -139,11 +139,12 @@ async fn check_reads(lake: &Lake, rows: &Rows, rng: &mut StdRng) {
         .collect();
     assert_eq!(collected(found.unwrap()).await, expected);
 
+    let start = cut(lake, None).await;
     let mut after = None;
     let mut copied = Vec::new();
     loop {
         let chunks = source
-            .chunks(&lake.table(), lake.schema(), after.clone(), 20)
+            .chunks(&lake.table(), lake.schema(), &start, after.clone(), 20)
             .await;
         let Some(chunk) = chunks.unwrap().try_next().await.unwrap() else {
             break;

@@ -42,7 +42,7 @@ impl TableRun<'_> {
                 .await?;
         let staging = if alone { Staging::Alone } else { Staging::Ahead };
         let mut chunks = self
-            .staged_chunks(&session.schema, through, session.presence, staging)
+            .staged_chunks(&session.schema, &start, through, session.presence, staging)
             .await?;
         let mut newest = newest.clone();
         let copied = self

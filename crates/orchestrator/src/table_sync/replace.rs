@@ -20,7 +20,7 @@ impl TableRun<'_> {
         }
         // Nothing of the present rows stays, so no staged row can be there already.
         let mut chunks = self
-            .staged_chunks(&session.schema, None, Presence::Absent, Staging::Ahead)
+            .staged_chunks(&session.schema, &start, None, Presence::Absent, Staging::Ahead)
             .await?;
         let mut staged = Vec::new();
         while let Some(chunk) = chunks.next().await {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::stream::BoxStream;
 use futures::{FutureExt, Stream, StreamExt};
-use model::{Bound, Chunk, Error, Presence, Result, StageOutcome, TableSchema};
+use model::{Bound, Chunk, Error, Position, Presence, Result, StageOutcome, TableSchema};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -46,18 +46,19 @@ pub(super) enum Staging {
 pub(super) type StagedChunks = BoxStream<'static, Result<StagedChunk>>;
 
 impl TableRun<'_> {
-    /// Reads and stages the chunks above `after` in tasks of their own, [`TableSync::ahead`] of them at a time if they are staged ahead, and
+    /// Reads and stages the chunks above `after`, of a copy from `start`, in tasks of their own, [`TableSync::ahead`] of them at a time if they are staged ahead, and
     /// returns them in key order. Dropping the stream ends the tasks.
     pub(super) async fn staged_chunks(
         &self,
         schema: &Arc<TableSchema>,
+        start: &Position,
         after: Option<Bound>,
         presence: Presence,
         staging: Staging,
     ) -> Result<StagedChunks> {
         let (source, table, rows) = (&self.sync.source, &self.sync.source_table, self.sync.batch_rows);
         let chunks = self
-            .retried(|| source.chunks(table, schema, after.clone(), rows))
+            .retried(|| source.chunks(table, schema, start, after.clone(), rows))
             .await?;
         let stager = Stager {
             runner: self.runner.clone(),

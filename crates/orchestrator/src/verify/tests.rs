@@ -312,10 +312,11 @@ impl ChangeSource for Late {
         &self,
         table: &TableName,
         schema: &Arc<TableSchema>,
+        start: &Position,
         after: Option<Bound>,
         rows: usize,
     ) -> Result<BoxStream<'static, Result<Chunk>>> {
-        self.0.chunks(table, schema, after, rows).await
+        self.0.chunks(table, schema, start, after, rows).await
     }
 
     async fn changes(

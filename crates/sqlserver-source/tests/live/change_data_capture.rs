@@ -60,6 +60,30 @@ async fn the_net_effect_of_every_change_arrives() {
     }
 }
 
+/// The server logs it as an update, with the old key in the row before it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_key_that_is_no_primary_key_leaves_no_row_behind() {
+    let shop = Shop::open(&format!(
+        "{DATABASE}CREATE TABLE dbo.T (id int NOT NULL UNIQUE, v nvarchar(20) NULL)"
+    ))
+    .await;
+    shop.pass(0);
+    shop.sql(&format!("{CAPTURE}{ROWS}"));
+    shop.pass(1);
+    let mut target = Target::copy(shop.source(MODE), || ()).await;
+    for (changes, told) in [
+        ("UPDATE dbo.T SET v = N'changed' WHERE id = 1", 1),
+        ("UPDATE dbo.T SET id = 30 WHERE id = 3", 2),
+        ("UPDATE dbo.T SET id = id + 100", 10),
+    ] {
+        shop.sql(changes);
+        shop.pass(1);
+        target.increment().await;
+        assert_eq!(target.fresh, told, "{changes}");
+        assert!(target.is_equal().await, "{changes}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_increment_comes_in_parts_of_whole_transactions() {
     let shop = captured().await;

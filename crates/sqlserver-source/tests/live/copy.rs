@@ -3,14 +3,16 @@
 use futures::StreamExt;
 use model::{ChangeSource, ErrorKind, Selection};
 
-use crate::shop::{Shop, collect, schema, table};
+use crate::shop::{Shop, collect, complete, schema, table};
 
 async fn check(setup: &str, rows: usize) {
     let shop = Shop::open(setup).await;
     let source = shop.source("{}");
     let schema = schema(&source).await;
+    let start = complete(source.cut(&[table()], None).await.unwrap()).0;
     for chunk_rows in [1, 3, 1_000] {
-        let mut chunks = source.chunks(&table(), &schema, None, chunk_rows).await.unwrap();
+        let chunks = source.chunks(&table(), &schema, &start, None, chunk_rows).await;
+        let mut chunks = chunks.unwrap();
         let (mut seen, mut bounds) = (0, Vec::new());
         while let Some(chunk) = chunks.next().await {
             let chunk = chunk.unwrap();
@@ -30,7 +32,7 @@ async fn check(setup: &str, rows: usize) {
         // Resuming behind the second chunk reads the rest.
         if let Some(after) = bounds.get(1) {
             let rest = source
-                .chunks(&table(), &schema, Some(after.clone()), chunk_rows)
+                .chunks(&table(), &schema, &start, Some(after.clone()), chunk_rows)
                 .await
                 .unwrap();
             assert_eq!(rest.count().await, bounds.len() - 2, "{setup}");
@@ -100,8 +102,9 @@ async fn a_table_without_a_key_is_one_chunk() {
     let shop = Shop::open("CREATE TABLE dbo.T (a int NULL); INSERT INTO dbo.T VALUES (1), (1), (NULL)").await;
     let source = shop.source("{}");
     let schema = schema(&source).await;
+    let start = complete(source.cut(&[table()], None).await.unwrap()).0;
     let chunks: Vec<_> = source
-        .chunks(&table(), &schema, None, 1)
+        .chunks(&table(), &schema, &start, None, 1)
         .await
         .unwrap()
         .collect()
@@ -115,11 +118,7 @@ async fn a_table_without_a_key_is_one_chunk() {
     )
     .await;
     assert_eq!(batches.iter().map(|batch| batch.len()).sum::<usize>(), 3);
-    let position = source.cut(&[table()], None).await.unwrap();
-    let model::Cut::Complete { upto, .. } = position else {
-        panic!("a cut is always possible")
-    };
-    let refused = source.read(&table(), &schema, Selection::All, Some(&upto)).await;
+    let refused = source.read(&table(), &schema, Selection::All, Some(&start)).await;
     assert_eq!(
         refused.err().map(|error| error.kind()),
         Some(ErrorKind::Unsupported)
@@ -137,11 +136,11 @@ async fn hostile_names_are_only_names() {
     shop.pass(60);
     let source = shop.source("{}");
     let schema = schema(&source).await;
-    let after = crate::shop::complete(source.cut(&[table()], None).await.unwrap()).0;
+    let after = complete(source.cut(&[table()], None).await.unwrap()).0;
     assert_eq!(after.kind, "timestamp");
     assert_eq!(
         source
-            .chunks(&table(), &schema, None, 1)
+            .chunks(&table(), &schema, &after, None, 1)
             .await
             .unwrap()
             .count()
@@ -161,8 +160,11 @@ async fn a_declared_key_is_counted_where_a_copy_begins() {
         let shop = Shop::open(setup).await;
         let source = shop.source(&format!(r#"{{"mode":"{mode}","key":["id"]}}"#));
         let schema = schema(&source).await;
-        source.cut(&[table()], None).await.unwrap();
-        let begun = source.chunks(&table(), &schema, None, 1_000).await.map(drop);
+        let start = complete(source.cut(&[table()], None).await.unwrap()).0;
+        let begun = source
+            .chunks(&table(), &schema, &start, None, 1_000)
+            .await
+            .map(drop);
         let error = begun
             .err()
             .map(|error| (error.kind(), error.message().to_owned()));

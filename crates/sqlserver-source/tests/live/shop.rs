@@ -160,7 +160,9 @@ impl Target {
             left_out: 0,
         };
         let schema = schema(&target.source).await;
-        let mut chunks = target.source.chunks(&table(), &schema, None, 2).await.unwrap();
+        let start = target.position.clone();
+        let chunks = target.source.chunks(&table(), &schema, &start, None, 2).await;
+        let mut chunks = chunks.unwrap();
         let mut meanwhile = Some(meanwhile);
         while let Some(chunk) = chunks.next().await {
             let selection = chunk.unwrap().selection;

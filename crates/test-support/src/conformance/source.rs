@@ -41,6 +41,7 @@ where
     an_empty_table_has_no_rows(&Case::new(make().await).await).await;
     the_chunks_cover_the_table_in_key_order(&Case::new(make().await).await).await;
     chunks_resume_after_a_bound(&Case::new(make().await).await).await;
+    the_chunks_of_a_growing_table_have_an_end(&Case::new(make().await).await).await;
     keys_select_their_rows(&Case::new(make().await).await).await;
     a_range_selects_its_keys(&Case::new(make().await).await).await;
     a_dropped_stream_leaves_nothing_behind(&Case::new(make().await).await).await;
@@ -88,8 +89,9 @@ impl Case {
         all_rows(batches).await
     }
 
-    async fn chunks(&self, after: Option<Bound>, rows: usize) -> Vec<Chunk> {
-        let chunks = self.source.chunks(&self.table, &self.schema, after, rows).await;
+    async fn chunks(&self, start: &Position, after: Option<Bound>, rows: usize) -> Vec<Chunk> {
+        let (table, schema) = (&self.table, &self.schema);
+        let chunks = self.source.chunks(table, schema, start, after, rows).await;
         let chunks = chunks.expect("chunks start");
         chunks.try_collect().await.expect("chunks are listed")
     }
@@ -132,7 +134,8 @@ fn numbered(ids: impl IntoIterator<Item = i32>) -> Vec<SampleRow> {
 
 async fn an_empty_table_has_no_rows(case: &Case) {
     assert!(case.read(Selection::All).await.is_empty());
-    for chunk in case.chunks(None, 10).await {
+    let start = case.cut(None).await;
+    for chunk in case.chunks(&start, None, 10).await {
         assert!(
             case.read(chunk.selection).await.is_empty(),
             "an empty table's chunk has rows"
@@ -146,10 +149,10 @@ async fn the_chunks_cover_the_table_in_key_order(case: &Case) {
     rows[3].amount = None;
     rows[4].name = Some(String::new());
     case.put(&rows).await;
-    case.cut(None).await;
+    let start = case.cut(None).await;
     assert_eq!(case.read(Selection::All).await, rows);
     let mut covered = Vec::new();
-    for chunk in case.chunks(None, 3).await {
+    for chunk in case.chunks(&start, None, 3).await {
         let part = case.read(chunk.selection).await;
         assert!(
             covered.last() < part.first(),
@@ -163,18 +166,35 @@ async fn the_chunks_cover_the_table_in_key_order(case: &Case) {
 async fn chunks_resume_after_a_bound(case: &Case) {
     let rows = numbered(1..=10);
     case.put(&rows).await;
-    case.cut(None).await;
-    let chunks = case.chunks(None, 3).await;
+    let start = case.cut(None).await;
+    let chunks = case.chunks(&start, None, 3).await;
     let bounds: Vec<_> = chunks.iter().filter_map(|chunk| chunk.through.clone()).collect();
     let mut below = Vec::new();
     for (chunk, bound) in chunks.into_iter().zip(bounds) {
         below.extend(case.read(chunk.selection).await);
         let mut resumed = below.clone();
-        for chunk in case.chunks(Some(bound), 4).await {
+        for chunk in case.chunks(&start, Some(bound), 4).await {
             resumed.extend(case.read(chunk.selection).await);
         }
         assert_eq!(resumed, rows, "resuming loses or doubles rows");
     }
+}
+
+/// What is added meanwhile is for the increments: a copy that followed it would never come to them.
+async fn the_chunks_of_a_growing_table_have_an_end(case: &Case) {
+    case.put(&numbered(1..=5)).await;
+    let start = case.cut(None).await;
+    let (table, schema) = (&case.table, &case.schema);
+    let chunks = case.source.chunks(table, schema, &start, None, 2).await;
+    let mut chunks = chunks.expect("chunks start");
+    let (mut covered, mut next) = (Vec::new(), 6);
+    while let Some(chunk) = chunks.try_next().await.expect("chunks are listed") {
+        covered.extend(case.read(chunk.selection).await);
+        case.put(&numbered(next..next + 3)).await;
+        next += 3;
+        assert!(next < 60, "the chunks follow a table that grows");
+    }
+    assert_eq!(covered.get(..5), Some(numbered(1..=5).as_slice()));
 }
 
 async fn keys_select_their_rows(case: &Case) {
