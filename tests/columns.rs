@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use iceberg_writer::{SchemaPolicy, TableOptions};
+use iceberg_writer::{IcebergSink, SchemaPolicy, TableOptions};
 use model::{ChangeSink, Prepare, RunReport, RunStatus, TableName};
 use orchestrator::{Route, TableSync};
 use test_support::{Fault, Faults, FaultySink};
@@ -91,7 +91,12 @@ impl Shop {
         }
     }
 
+    /// `faults` are those of commits.
     fn route(&self, faults: Faults) -> Route {
+        self.route_through(|sink| FaultySink::new(sink, faults).commits_only())
+    }
+
+    fn route_through(&self, faulty: impl FnOnce(IcebergSink) -> FaultySink<IcebergSink>) -> Route {
         let options = TableOptions {
             schema_changes: self.policy,
             renames: self.renames.clone(),
@@ -100,8 +105,8 @@ impl Shop {
         let source = self.world.source(&table(), self.world.capture.clone());
         let sink = self.world.iceberg_sink().with_tables([(table(), options)]);
         let target = Arc::new(self.world.target_sink());
-        let sink = FaultySink::new(sink, faults).commits_only();
-        self.world.route(&table(), source, Arc::new(sink), target)
+        self.world
+            .route(&table(), source, Arc::new(faulty(sink)), target)
     }
 
     async fn field_id(&self, column: &str) -> i32 {
@@ -328,6 +333,25 @@ async fn a_column_that_iceberg_did_not_have_is_filled_once_it_does_in_every_mode
         shop.world.mirror("ALTER TABLE dbo.Orders DROP COLUMN note");
         shop.follows(&format!("{}: the target's was dropped", mode.0))
             .await;
+    }
+}
+
+/// It is there when preparing is tried again, and not as one that was there before.
+#[tokio::test]
+async fn a_column_is_filled_although_the_answer_to_its_addition_was_lost() {
+    for mode in MODES {
+        let shop = Shop::open(mode, SchemaPolicy::Evolve).await;
+        shop.follows("the copy").await;
+        shop.prepare_iceberg(Some("note")).await;
+        shop.world.sql("UPDATE dbo.Orders SET price = 6 WHERE id = 3");
+        shop.world.emulator.clock().step_ms(5_000);
+        // The first call asks what is committed, the second prepares.
+        let lost = Faults::scripted([None, Some(Fault::AnswerLost)]);
+        let route = shop.route_through(|sink| FaultySink::new(sink, lost));
+        let report = shop.world.run(route).await;
+        assert_eq!(report.metadata.status, RunStatus::Succeeded, "{report:#?}");
+        let report = shop.world.verify(&table()).await;
+        assert!(report.all_match(), "{}: {report:#?}", mode.0);
     }
 }
 

@@ -72,8 +72,8 @@ struct BatchWriter<'a> {
 /// Rows that are perhaps what is there.
 struct Held {
     rows: RecordBatch,
-    /// Whether they were probably delivered before.
-    again: bool,
+    /// Whether those that differ are given back.
+    asked_back: bool,
 }
 
 impl<'a> BatchWriter<'a> {
@@ -132,8 +132,8 @@ impl<'a> BatchWriter<'a> {
                 let deletes = filtered(&batch.rows, &inverted(&is_upsert))?;
                 self.look_up(&deletes, std::iter::repeat_n(Op::Delete, deletes.num_rows()))
                     .await?;
-                self.hold(upserts, batch.presence == Presence::PerhapsIdentical)
-                    .await
+                let again = batch.presence == Presence::PerhapsIdentical;
+                self.hold(upserts, again, again && batch.asked_back).await
             }
             Presence::Present => {
                 self.files.write(&upserts).await?;
@@ -170,7 +170,8 @@ impl<'a> BatchWriter<'a> {
         }
     }
 
-    async fn hold(&mut self, rows: RecordBatch, again: bool) -> Result<()> {
+    /// Keeps rows that are to be compared. Those that are told `again` always are.
+    async fn hold(&mut self, rows: RecordBatch, again: bool, asked_back: bool) -> Result<()> {
         if rows.num_rows() == 0 {
             return Ok(());
         }
@@ -181,7 +182,7 @@ impl<'a> BatchWriter<'a> {
                 .await;
         }
         self.held_bytes += rows.get_array_memory_size();
-        self.held.push(Held { rows, again });
+        self.held.push(Held { rows, asked_back });
         if self.held_bytes >= self.options.lookup_bytes {
             self.settle_held().await
         } else {
@@ -244,11 +245,11 @@ impl<'a> BatchWriter<'a> {
         let replaced = (0..located.keys()).filter(|key| differing[*key]);
         self.delete(located.by_file(replaced));
         let mut differing = differing.into_iter();
-        for Held { rows, again } in held {
+        for Held { rows, asked_back } in held {
             let differs: BooleanArray = differing.by_ref().take(rows.num_rows()).map(Some).collect();
             let rows = filtered(&rows, &differs)?;
             self.files.write(&rows).await?;
-            if again && rows.num_rows() > 0 {
+            if asked_back && rows.num_rows() > 0 {
                 self.not_identical.push(rows);
             }
         }

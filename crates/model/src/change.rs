@@ -61,6 +61,9 @@ pub struct ChangeBatch {
     pub ops: Int8Array,
     /// What is known about the rows' presence in the target.
     pub presence: Presence,
+    /// Whether whoever stages them wants those back that turn out not to be identical, see
+    /// [`StageOutcome::not_identical`](crate::StageOutcome::not_identical). They take memory until all are staged.
+    pub asked_back: bool,
 }
 
 impl ChangeBatch {
@@ -99,7 +102,16 @@ impl ChangeBatch {
             rows,
             ops,
             presence,
+            asked_back: false,
         })
+    }
+
+    /// The same rows, of which the sink is to give back those that are not identical.
+    pub fn asked_back(self) -> Self {
+        Self {
+            asked_back: true,
+            ..self
+        }
     }
 
     /// A batch in which every row has the same operation.

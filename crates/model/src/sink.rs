@@ -75,8 +75,8 @@ pub struct StageOutcome {
     pub read: u64,
     /// Rows dropped because the target holds them already, byte for byte.
     pub unchanged: u64,
-    /// Rows of [`Presence::PerhapsIdentical`](crate::Presence::PerhapsIdentical) that were not dropped. Empty where the target compares
-    /// only when it commits.
+    /// Rows of [`Presence::PerhapsIdentical`](crate::Presence::PerhapsIdentical) that were not dropped, where they were
+    /// [asked back](crate::ChangeBatch::asked_back). Empty where the target compares only when it commits.
     pub not_identical: Vec<RecordBatch>,
 }
 

@@ -18,13 +18,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use model::{ChangeSource, Result, RunReport, RunStatus, Timestamp};
+use model::{ChangeSource, Error, Result, RunReport, RunStatus, Timestamp};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::report::{TableOutcome, run_report};
+use crate::report::{TableOutcome, error_report, run_report};
 use crate::run::{Route, Run, RunOutcome, Runner};
 use lookout::Lookout;
 use route::Followed;
@@ -182,6 +182,7 @@ impl Runner {
         let mut routes = Routes::default();
         routes.begin(&shared, run.routes.clone());
         let mut totals = Totals::default();
+        let mut broken = Vec::new();
         let mut new_tables = Box::pin(after_a_while(follow, following));
         loop {
             tokio::select! {
@@ -191,8 +192,17 @@ impl Runner {
                     routes.begin(&shared, new);
                     new_tables.set(after_a_while(follow, following));
                 }
-                // Routes end before they are told to only if another process has taken them over.
-                _ = routes.tasks.join_next() => if routes.tasks.is_empty() { break },
+                // Routes end before they are told to only if another process has taken them over, or by a defect.
+                Some(ended) = routes.tasks.join_next() => {
+                    if let Err(cause) = ended {
+                        let error = Error::internal("a table is not followed any more").caused_by(cause);
+                        tracing::error!(%error, "a defect");
+                        broken.push(error_report(None, &error));
+                    }
+                    if routes.tasks.is_empty() {
+                        break;
+                    }
+                }
             }
         }
         // Each task has a sender of its own, so that the channel ends with the last of them.
@@ -211,6 +221,10 @@ impl Runner {
         let outcomes = totals.outcomes.into_values().flatten().collect();
         let mut report = run_report(run, started, self.clock.now(), outcomes);
         report.warnings.splice(0..0, warnings);
+        if !broken.is_empty() {
+            report.metadata.status = RunStatus::Failed;
+            report.errors.extend(broken);
+        }
         RunOutcome::Finished(Box::new(report))
     }
 

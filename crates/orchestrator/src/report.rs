@@ -5,7 +5,7 @@ use std::error::Error as _;
 use chrono::{DateTime, SecondsFormat, Utc};
 use model::{
     CheckpointReport, Commit, Committed, Epoch, Error, ErrorKind, ErrorReport, LateDataReport, Mark, OddTime,
-    Position, Receipt, RunMetadata, RunReport, RunStatus, StageOutcome, Statistics, TableReport, Timestamp,
+    Position, Receipt, RunMetadata, RunReport, RunStatus, StageOutcome, Statistics, TableName, TableReport, Timestamp,
 };
 
 use crate::run::Run;
@@ -170,7 +170,7 @@ impl TableOutcome {
             error: ended
                 .err()
                 .filter(|_| failed)
-                .map(|error| error_report(sync, &error)),
+                .map(|error| error_report(Some(&sync.source_table), &error)),
             report,
             state_version: tally.state_version,
             warnings: tally.warnings,
@@ -236,7 +236,7 @@ impl TableOutcome {
         let mut outcome = Self::skipped(sync);
         outcome.report.status = RunStatus::Failed;
         outcome.report.statistics.errors = 1;
-        outcome.error = Some(error_report(sync, error));
+        outcome.error = Some(error_report(Some(&sync.source_table), error));
         outcome.failure = Some(error.kind());
         outcome
     }
@@ -321,7 +321,8 @@ fn worst(statuses: impl Iterator<Item = RunStatus>) -> RunStatus {
     statuses.max_by_key(severity).unwrap_or_default()
 }
 
-fn error_report(sync: &TableSync, error: &Error) -> ErrorReport {
+/// How a failure is told, of one table or of the run.
+pub(crate) fn error_report(table: Option<&TableName>, error: &Error) -> ErrorReport {
     let mut message = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -333,7 +334,7 @@ fn error_report(sync: &TableSync, error: &Error) -> ErrorReport {
         cause = error.source();
     }
     ErrorReport {
-        table: Some(sync.source_table.to_string()),
+        table: table.map(ToString::to_string),
         kind: error.kind().name().to_owned(),
         message,
         advice: error.advice().to_owned(),

@@ -53,9 +53,9 @@ impl Failures {
     }
 
     fn add(&self) -> u32 {
-        let count = self.0.load(Ordering::Relaxed).saturating_add(1);
-        self.0.store(count, Ordering::Relaxed);
-        count
+        let add = |count: u32| Some(count.saturating_add(1));
+        let before = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+        before.unwrap_or_else(|count| count).saturating_add(1)
     }
 }
 

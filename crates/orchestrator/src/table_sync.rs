@@ -17,6 +17,7 @@ mod stage;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use model::{
     Bound, ChangeSink, ChangeSource, Committed, Cut, Description, Epoch, Error, ErrorKind, Mark, Position,
@@ -239,12 +240,12 @@ impl<'a> TableRun<'a> {
             keeps_deleted: description.keeps_deleted,
         };
         self.tally.reconciled = session.checkpoint.state.reconciled;
-        let prepared = self.prepare(&session, &newest).await?;
+        let (prepared, repeated) = self.prepare(&session, &newest).await?;
         if prepared.created {
             session.presence = Presence::Absent;
         }
-        if newest.mark.is_some() && (prepared.created || prepared.altered) {
-            // The marks of a table that is gone are void, and a column that was added has to be filled.
+        if newest.mark.is_some() && (prepared.created || prepared.altered || repeated) {
+            // The marks of a table that is gone are void, and a column that was added has to be filled. A call that failed may have added one.
             newest = self.committed().await?;
         }
         let copied = matches!(newest.mark, Some(Mark::At(_)));
@@ -268,8 +269,8 @@ impl<'a> TableRun<'a> {
         Ok(epoch)
     }
 
-    /// Gets the target ready, if there is a way to take.
-    async fn prepare(&mut self, session: &Session, newest: &Committed) -> Result<Prepared> {
+    /// Gets the target ready, if there is a way to take. Tells as well whether it took more than one call.
+    async fn prepare(&mut self, session: &Session, newest: &Committed) -> Result<(Prepared, bool)> {
         let replace = self.way(session, newest)? == Way::Replace;
         let prepare = Prepare {
             sync: self.sync.sync.clone(),
@@ -280,14 +281,19 @@ impl<'a> TableRun<'a> {
             adopt: self.sync.adopt,
             dry_run: false,
         };
-        let prepared = self.retried(|| self.sync.sink.prepare(&prepare)).await?;
+        let calls = AtomicU32::new(0);
+        let call = || {
+            calls.fetch_add(1, Ordering::Relaxed);
+            self.sync.sink.prepare(&prepare)
+        };
+        let prepared = self.retried(call).await?;
         for action in &prepared.actions {
             tracing::info!(action, "prepared the target");
         }
         for loss in &prepared.losses {
             self.tally.warn(loss.clone());
         }
-        Ok(prepared)
+        Ok((prepared, calls.into_inner() > 1))
     }
 
     async fn attempt(&mut self, session: &mut Session, newest: &Committed) -> Result<Attempt> {

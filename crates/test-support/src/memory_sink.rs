@@ -360,7 +360,7 @@ impl ChangeSink for MemorySink {
                 if compare && self.holds(table, &row) {
                     outcome.unchanged += 1;
                 } else {
-                    if compare {
+                    if compare && batch.asked_back {
                         outcome.not_identical.push(batch.rows.slice(i, 1));
                     }
                     kept.push(row);

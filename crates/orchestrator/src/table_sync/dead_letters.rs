@@ -184,8 +184,7 @@ impl TableRun<'_> {
         let batches: Vec<_> = rows
             .iter()
             .filter(|batch| !batch.is_empty())
-            .cloned()
-            .map(Ok)
+            .map(|batch| Ok(batch.clone().asked_back()))
             .collect();
         let batches: Batches = Box::pin(futures::stream::iter(batches));
         let staging = self.sync.sink.stage(sync, table, schema, batches);

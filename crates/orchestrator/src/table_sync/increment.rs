@@ -1,9 +1,9 @@
 //! The changes since a position, folded to the last one per key and committed at boundaries.
 
 use arrow_array::RecordBatch;
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use model::{
-    Committed, Error, ErrorKind, ExpectedTimes, LateDataReport, Mark, OddTime, Position, Result, Staged,
+    ChangeBatch, Committed, Error, ErrorKind, ExpectedTimes, LateDataReport, Mark, OddTime, Position, Result, Staged,
     TableSchema,
 };
 
@@ -103,7 +103,10 @@ impl TableRun<'_> {
                 bytes: spilled as u64,
             });
         }
-        let folded = gathered.folded().await?;
+        let mut folded = gathered.folded().await?;
+        if expected.is_some() {
+            folded = folded.map_ok(ChangeBatch::asked_back).boxed();
+        }
         let staged = self
             .cancellable(self.sync.sink.stage(
                 &self.sync.sync,

@@ -98,7 +98,10 @@ impl TableRun<'_> {
     }
 
     fn applied(&mut self, commit: &Commit, receipt: Receipt) -> Settled {
-        self.failures.forget();
+        // A mark that is where it was is no progress: what comes after it may fail each time.
+        if Some(&commit.mark) != commit.after.as_ref() {
+            self.failures.forget();
+        }
         self.tally.committed(commit, &receipt);
         self.hear(&ProgressEvent::Committed(receipt.clone()));
         Settled::Applied(receipt)

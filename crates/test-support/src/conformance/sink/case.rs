@@ -61,14 +61,17 @@ impl Case {
     }
 
     pub(super) async fn stage(&self, changes: &[(Op, SampleRow)], presence: Presence) -> StageOutcome {
-        let batches = self.batches(changes, presence);
+        let staged = self.stage_batches(self.batches(changes, presence)).await;
+        assert_eq!(staged.read, changes.len() as u64, "rows taken from the stream");
+        staged
+    }
+
+    pub(super) async fn stage_batches(&self, batches: Batches) -> StageOutcome {
         let staged = self
             .sink
             .stage(&self.sync, &self.table, &self.schema, batches)
             .await;
-        let staged = staged.expect("rows are staged");
-        assert_eq!(staged.read, changes.len() as u64, "rows taken from the stream");
-        staged
+        staged.expect("rows are staged")
     }
 
     /// Stages new rows for a commit of their own.
