@@ -1,4 +1,8 @@
-//! One budget of memory for all tables. Whoever reads rows and stages them holds a share of it meanwhile.
+//! One budget of memory for all tables. Whoever reads rows and stages them holds a share of it meanwhile: a chunk of a copy, a part of an
+//! increment, a repair. Nobody who holds one waits for another.
+//!
+//! A comparison stages nothing and holds no share: increments would wait for it as long as it reads. What it holds comes on top, and is bounded
+//! by itself.
 
 use std::sync::Arc;
 

@@ -37,7 +37,7 @@ pub enum ProgressEvent {
         /// How long the source keeps changes, where it says so.
         keeps: Option<Duration>,
     },
-    /// Changes of one transaction did not fit into memory and went into files.
+    /// Changes that are committed at once did not fit into memory and went into files.
     Spilled {
         /// What they took in memory.
         bytes: u64,

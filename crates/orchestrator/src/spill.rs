@@ -1,5 +1,5 @@
 //! Changes between two boundaries that do not fit into memory: they wait in files until the boundary comes, so that a transaction of any size
-//! is committed once.
+//! is committed once. What a repair brings in line waits in the same way.
 //!
 //! The files divide the changes by the hash of their keys, so that each can be folded by itself; one that is still too large is divided again
 //! by further bits. They have no name: the system removes them with the process, however it ends, and none is ever left behind.
@@ -402,7 +402,7 @@ fn failed(what: &str, error: &io::Error) -> Error {
         _ => ErrorKind::Unavailable,
     };
     Error::new(kind, format!("cannot {what}"))
-        .hint("changes of a transaction that is larger than `run.flush.bytes` wait in `run.spill`, which names a directory on a disk with room; nothing of them has been applied")
+        .hint("what a transaction or a repair brings beyond `run.flush.bytes` waits in `run.spill`, which names a directory on a disk with room; nothing of it has been applied")
 }
 
 #[cfg(test)]

@@ -240,7 +240,7 @@ impl Verify {
 }
 
 /// The columns of a side that are the key of the first one, and nothing else.
-fn keys_of(side: &TableSchema, first: &TableSchema) -> Result<Arc<TableSchema>> {
+pub(crate) fn keys_of(side: &TableSchema, first: &TableSchema) -> Result<Arc<TableSchema>> {
     let names = first.key_names();
     let found = names.iter().map(|name| column_like(side.arrow(), name));
     let columns: Vec<usize> = found.collect::<Option<_>>().ok_or_else(|| {

@@ -5,6 +5,7 @@ use test_support::{
 };
 
 use super::*;
+use crate::memory::Memory;
 use crate::run::Route;
 use tokio::sync::Semaphore;
 
@@ -75,11 +76,13 @@ impl Shop {
     fn process(&self, reconcile: &Reconcile, faults: &Faults) -> (Runner, Route) {
         self.show();
         let seed = self.processes.fetch_add(1, Ordering::SeqCst);
-        let runner = Runner::new(
+        let mut runner = Runner::new(
             Arc::new(FaultyStore::new(self.store.clone(), faults.clone())),
             self.clock.clone(),
             Arc::new(SeededIds::new(seed as u64)),
         );
+        // One share, which a comparison that held it would wait for once it repairs.
+        runner.memory = Memory::new(0);
         let source = FaultySource::new(self.source.clone(), faults.clone());
         let sink = FaultySink::new(self.iceberg.clone(), faults.clone());
         let sync = TableSync {

@@ -24,7 +24,7 @@ use crate::progress::{Progress, ProgressEvent};
 use crate::spill::{Spill, SpillOptions, weight};
 
 /// When an increment commits at the next boundary, before its end. What lies between two boundaries is committed once, however much it is:
-/// what is more than `bytes` waits in files.
+/// what is more than `bytes` waits in files. So does what a repair brings, which is one commit as well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Flush {
     /// After so many changes.
@@ -73,18 +73,18 @@ impl Gathered {
         self.boundary.is_some() && full
     }
 
-    /// Takes the next changes. Returns how many bytes of those before went into files.
-    async fn push(
+    /// Takes the next changes. Of those before, what takes `limit` bytes or more goes into files. Returns how many bytes did.
+    pub(super) async fn push(
         &mut self,
         batch: ChangeBatch,
-        flush: &Flush,
+        limit: usize,
         options: &SpillOptions,
         cancel: &CancellationToken,
     ) -> Result<usize> {
         let mut spilled = 0;
-        if self.bytes >= flush.bytes && !self.fold.is_empty() {
+        if self.bytes >= limit && !self.fold.is_empty() {
             let begun = self.spill.take();
-            let spill = begun.unwrap_or_else(|| Spill::new(options, flush.bytes, &batch, cancel));
+            let spill = begun.unwrap_or_else(|| Spill::new(options, limit, &batch, cancel));
             self.spill = Some(spill.take(std::mem::take(&mut self.fold)).await?);
             spilled = std::mem::take(&mut self.bytes);
         }
@@ -97,12 +97,12 @@ impl Gathered {
     }
 
     /// What the last of them take if they go into files, because those before are there.
-    pub(super) fn to_spill(&self) -> usize {
+    fn to_spill(&self) -> usize {
         self.spill.as_ref().map_or(0, |_| self.bytes)
     }
 
     /// Each key once.
-    pub(super) async fn folded(self) -> Result<Batches> {
+    async fn folded(self) -> Result<Batches> {
         match self.spill {
             None => Ok(Box::pin(futures::stream::iter(self.fold.finish()))),
             Some(spill) => Ok(spill.take(self.fold).await?.into_stream()),
@@ -187,6 +187,18 @@ impl TableRun<'_> {
         });
         ahead(steps.boxed())
     }
+
+    /// Each key of what was gathered once.
+    pub(super) async fn folded(&self, gathered: Gathered) -> Result<Batches> {
+        self.hear_spilled(gathered.to_spill());
+        gathered.folded().await
+    }
+
+    pub(super) fn hear_spilled(&self, bytes: usize) {
+        if bytes > 0 {
+            self.hear(&ProgressEvent::Spilled { bytes: bytes as u64 });
+        }
+    }
 }
 
 impl Gatherer {
@@ -258,7 +270,7 @@ impl Gatherer {
         }
         let changes = &mut self.part.changes;
         let spilled = changes
-            .push(batch, &self.flush, &self.spill, &self.cancel)
+            .push(batch, self.flush.bytes, &self.spill, &self.cancel)
             .await?;
         if spilled > 0 {
             self.hear(&ProgressEvent::Spilled {

@@ -10,7 +10,6 @@ use model::{
 use super::gather::{Gathered, Step};
 use super::late::{APPLIED, Expected, HELD, REFUSED};
 use super::{Attempt, Session, TableRun};
-use crate::progress::ProgressEvent;
 
 impl TableRun<'_> {
     /// Applies the changes after `from` to a target that says `newest`.
@@ -97,13 +96,7 @@ impl TableRun<'_> {
             return Err(Error::internal("the source's changes ended without a boundary")
                 .with("table", &self.sync.source_table));
         };
-        let spilled = gathered.to_spill();
-        if spilled > 0 {
-            self.hear(&ProgressEvent::Spilled {
-                bytes: spilled as u64,
-            });
-        }
-        let mut folded = gathered.folded().await?;
+        let mut folded = self.folded(gathered).await?;
         if expected.is_some() {
             folded = folded.map_ok(ChangeBatch::asked_back).boxed();
         }

@@ -6,19 +6,20 @@
 
 use std::sync::Arc;
 
-use arrow_array::{RecordBatch, new_null_array};
+use arrow_array::{BooleanArray, RecordBatch, new_null_array};
 use arrow_cast::cast;
 use arrow_select::filter::filter_record_batch;
-use cdc::Fold;
-use futures::StreamExt;
+use futures::future::ready;
+use futures::{StreamExt, TryStreamExt};
 use model::{
     Batches, ChangeBatch, Committed, Error, ErrorKind, Mark, Op, Presence, Result, Selection, Staged,
     TableName, TableSchema, column_like,
 };
 
+use super::gather::Gathered;
 use super::{Attempt, Session, TableRun};
 use crate::progress::ProgressEvent;
-use crate::verify::Differing;
+use crate::verify::{Differing, keys_of};
 
 /// What is to be brought in line.
 #[derive(Debug, Clone)]
@@ -66,6 +67,7 @@ impl TableRun<'_> {
         let (Some(repair), Some(mark)) = (&sync.repair, &newest.mark) else {
             return Err(Error::internal("there is nothing to repair"));
         };
+        let _share = self.cancellable(self.runner.memory.share()).await?;
         let applied = session.applied(mark.position().clone(), &newest);
         let parts = self.fetched(session, &repair.differing).await?;
         let restart = &repair.differing.restart;
@@ -88,36 +90,67 @@ impl TableRun<'_> {
         Ok(Attempt::Done)
     }
 
-    /// What is gone from the source, and what is there.
-    async fn fetched(&self, session: &Session, differing: &Differing) -> Result<[Vec<ChangeBatch>; 2]> {
+    /// What is gone from the source, and what is there, each key once. What does not fit into memory waits in files.
+    async fn fetched(&self, session: &Session, differing: &Differing) -> Result<Vec<Batches>> {
         let schema = &session.schema;
-        let mut changes = Fold::new();
+        let keys_alone = keys_of(schema, schema)?;
+        let (mut gone, mut there) = (Gathered::default(), Gathered::default());
         for part in &differing.keys {
             let unfit = |e| Error::internal("keys to delete cannot be taken").caused_by(e);
             let keys = filter_record_batch(&part.keys, &part.extra).map_err(unfit)?;
-            changes.push(self.deleted(schema, &keys)?)?;
+            let keys = key_columns(schema, &keys)?;
+            self.gather(&mut gone, &keys_alone, keys, Op::Delete).await?;
         }
         for part in &differing.keys {
             let (source, table) = (&self.sync.source, &self.sync.source_table);
             let keys = Selection::Keys(key_columns(schema, &part.keys)?);
             let read = self.cancellable(source.read(table, schema, keys, None));
-            let mut rows = read.await?;
-            while let Some(batch) = self.cancellable(async { Ok(rows.next().await) }).await? {
-                changes.push(self.changed(schema, batch?.rows, Op::Upsert)?)?;
+            let mut read = read.await?;
+            while let Some(batch) = self.cancellable(async { Ok(read.next().await) }).await? {
+                let rows = batch?.rows;
+                self.hear(&ProgressEvent::Read {
+                    rows: rows.num_rows() as u64,
+                    bytes: rows.get_array_memory_size() as u64,
+                });
+                if !gone.is_empty() {
+                    let keys = key_columns(schema, &rows)?;
+                    self.gather(&mut gone, &keys_alone, keys, Op::Upsert).await?;
+                }
+                self.gather(&mut there, schema, rows, Op::Upsert).await?;
             }
         }
-        let changes: Vec<ChangeBatch> = changes.finish().collect::<Result<_>>()?;
-        let (gone, there) = changes.into_iter().partition(|batch| batch.op(0) == Op::Delete);
-        Ok([gone, there])
+        let mut parts = Vec::new();
+        if !gone.is_empty() {
+            parts.push(deletes(schema, self.folded(gone).await?));
+        }
+        if !there.is_empty() {
+            parts.push(self.folded(there).await?);
+        }
+        Ok(parts)
+    }
+
+    /// Takes rows for the commit. What is gone and what is there are gathered beside each other, so each may take half of the memory.
+    async fn gather(
+        &self,
+        gathered: &mut Gathered,
+        schema: &Arc<TableSchema>,
+        rows: RecordBatch,
+        op: Op,
+    ) -> Result<()> {
+        let table = self.sync.source_table.clone();
+        let batch = ChangeBatch::uniform(table, schema.clone(), rows, op, Presence::Unknown)?;
+        let (bytes, spill) = (self.sync.flush.bytes / 2, &self.runner.spill);
+        let spilled = gathered.push(batch, bytes, spill, self.cancel).await?;
+        self.hear_spilled(spilled);
+        Ok(())
     }
 
     /// Stages each part by itself: two spellings of a key may be one row to the target.
-    async fn staged(&mut self, session: &Session, parts: [Vec<ChangeBatch>; 2]) -> Result<Vec<Staged>> {
+    async fn staged(&mut self, session: &Session, parts: Vec<Batches>) -> Result<Vec<Staged>> {
         let (sync, table) = (&self.sync.sync, &self.sync.target_table);
         let mut staged = Vec::new();
-        for part in parts.into_iter().filter(|part| !part.is_empty()) {
-            let rows: Batches = Box::pin(futures::stream::iter(part.into_iter().map(Ok)));
-            let staging = self.sync.sink.stage(sync, table, &session.schema, rows);
+        for part in parts {
+            let staging = self.sync.sink.stage(sync, table, &session.schema, part);
             match self.cancellable(staging).await {
                 Ok(outcome) => {
                     self.tally.staged(&outcome);
@@ -131,26 +164,31 @@ impl TableRun<'_> {
         }
         Ok(staged)
     }
+}
 
-    fn deleted(&self, schema: &Arc<TableSchema>, keys: &RecordBatch) -> Result<ChangeBatch> {
-        let keys = key_columns(schema, keys)?;
-        let columns = schema.arrow().fields().iter().map(|field| {
-            let key = column_like(keys.schema_ref(), field.name()).map(|place| keys.column(place).clone());
-            key.unwrap_or_else(|| new_null_array(field.data_type(), keys.num_rows()))
-        });
-        let rows = RecordBatch::try_new(schema.relaxed(), columns.collect())
-            .map_err(|e| Error::internal("keys to delete do not fit their table").caused_by(e))?;
-        self.changed(schema, rows, Op::Delete)
-    }
+/// The keys that are deleted after all, as changes of the whole table.
+fn deletes(schema: &Arc<TableSchema>, keys: Batches) -> Batches {
+    let schema = schema.clone();
+    let deletes = keys.try_filter_map(move |batch| ready(deleted(&schema, &batch)));
+    deletes.boxed()
+}
 
-    fn changed(&self, schema: &Arc<TableSchema>, rows: RecordBatch, op: Op) -> Result<ChangeBatch> {
-        self.hear(&ProgressEvent::Read {
-            rows: rows.num_rows() as u64,
-            bytes: rows.get_array_memory_size() as u64,
-        });
-        let table = self.sync.source_table.clone();
-        ChangeBatch::uniform(table, schema.clone(), rows, op, Presence::Unknown)
+fn deleted(schema: &Arc<TableSchema>, batch: &ChangeBatch) -> Result<Option<ChangeBatch>> {
+    let unfit = |e| Error::internal("keys to delete do not fit their table").caused_by(e);
+    let gone: BooleanArray = (0..batch.len())
+        .map(|row| Some(batch.op(row) == Op::Delete))
+        .collect();
+    let keys = filter_record_batch(&batch.rows, &gone).map_err(unfit)?;
+    if keys.num_rows() == 0 {
+        return Ok(None);
     }
+    let columns = schema.arrow().fields().iter().map(|field| {
+        let key = column_like(keys.schema_ref(), field.name()).map(|place| keys.column(place).clone());
+        key.unwrap_or_else(|| new_null_array(field.data_type(), keys.num_rows()))
+    });
+    let rows = RecordBatch::try_new(schema.relaxed(), columns.collect()).map_err(unfit)?;
+    let table = batch.table.clone();
+    ChangeBatch::uniform(table, schema.clone(), rows, Op::Delete, batch.presence).map(Some)
 }
 
 /// Refuses to delete more than so many percent of a target's rows.

@@ -1,9 +1,11 @@
 //! Comparing rows key by key, as multisets.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
-use arrow_array::RecordBatch;
+use arrow_array::{RecordBatch, UInt32Array};
 use arrow_select::interleave::interleave_record_batch;
+use arrow_select::take::take_record_batch;
 use model::{Error, Result, RowHash};
 
 use super::layout::Layout;
@@ -52,7 +54,7 @@ impl Counts {
 #[derive(Debug, Default)]
 pub(super) struct Collected {
     rows: HashMap<Vec<u8>, Rows>,
-    /// The key columns of what was read, for the keys' text.
+    /// The key columns of one row of each key, for the keys' text.
     batches: Vec<RecordBatch>,
     /// How many rows were read, wanted or not.
     pub(super) read: u64,
@@ -75,27 +77,29 @@ impl Collected {
     ) -> Result<()> {
         self.read += batch.num_rows() as u64;
         let mut hasher = layout.row_hasher(batch)?;
-        let number = self.batches.len();
-        let mut kept = false;
-        for (row, (place, key)) in layout
-            .places(batch)?
-            .into_iter()
-            .zip(layout.keys(batch)?)
-            .enumerate()
-        {
+        let mut kept = Vec::new();
+        let keys = layout.places(batch)?.into_iter().zip(layout.keys(batch)?);
+        for ((row, number), (place, key)) in (0..batch.num_rows()).zip(0_u32..).zip(keys) {
             if !wanted(place, &key) {
                 continue;
             }
-            kept = true;
-            let rows = self.rows.entry(key).or_insert(Rows {
-                hashes: Vec::new(),
-                batch: number,
-                row,
-            });
-            rows.hashes.push(hasher.hash(row));
+            let hash = hasher.hash(row);
+            match self.rows.entry(key) {
+                Entry::Occupied(mut rows) => rows.get_mut().hashes.push(hash),
+                Entry::Vacant(rows) => {
+                    rows.insert(Rows {
+                        hashes: vec![hash],
+                        batch: self.batches.len(),
+                        row: kept.len(),
+                    });
+                    kept.push(number);
+                }
+            }
         }
-        if kept {
-            self.batches.push(layout.key_columns(batch)?);
+        if !kept.is_empty() {
+            let keys = take_record_batch(&layout.key_columns(batch)?, &UInt32Array::from(kept));
+            self.batches
+                .push(keys.map_err(|e| Error::internal("keys that differ cannot be kept").caused_by(e))?);
         }
         Ok(())
     }
@@ -144,7 +148,72 @@ impl Collected {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::cast::AsArray;
+    use arrow_array::{ArrayRef, FixedSizeBinaryArray, Int32Array};
+    use arrow_schema::{DataType, Field, Schema};
+    use model::TableSchema;
+
+    use super::super::buckets::MOST;
     use super::*;
+
+    const ROWS_OF_A_BATCH: i32 = 1_024;
+
+    /// A table whose key is a UUID.
+    fn layout() -> Layout {
+        let fields = vec![
+            Field::new("id", DataType::FixedSizeBinary(16), false),
+            Field::new("v", DataType::Int32, false),
+        ];
+        Layout::new(&TableSchema::new(Arc::new(Schema::new(fields)), vec![0], vec![None, None]).unwrap())
+    }
+
+    fn uuid(row: i32) -> [u8; 16] {
+        u128::from(row.unsigned_abs()).to_be_bytes()
+    }
+
+    fn batch(number: i32, value: impl Fn(i32) -> i32) -> RecordBatch {
+        let rows = number * ROWS_OF_A_BATCH..(number + 1) * ROWS_OF_A_BATCH;
+        let ids = FixedSizeBinaryArray::try_from_iter(rows.clone().map(uuid)).unwrap();
+        let values = Int32Array::from_iter_values(rows.map(value));
+        let columns: [(_, ArrayRef); 2] = [("id", Arc::new(ids)), ("v", Arc::new(values))];
+        RecordBatch::try_from_iter(columns).unwrap()
+    }
+
+    /// One key differs, and the rows of its bucket lie in many batches.
+    #[test]
+    fn of_the_batches_with_rows_of_a_bucket_only_those_rows_are_held() {
+        let layout = layout();
+        let batches = 40 * MOST as i32 / ROWS_OF_A_BATCH;
+        let differs = 70_001;
+        let places = layout.places(&batch(differs / ROWS_OF_A_BATCH, |_| 0)).unwrap();
+        let bucket = places[(differs % ROWS_OF_A_BATCH) as usize];
+        let collected = |value: fn(i32) -> i32| {
+            let mut side = Collected::default();
+            for number in 0..batches {
+                let wanted = |place: i64, _: &[u8]| place == bucket;
+                side.push(&layout, &batch(number, value), &wanted).unwrap();
+            }
+            side
+        };
+        let (first, other) = (collected(|_| 0), collected(|row| i32::from(row == 70_001)));
+        for side in [&first, &other] {
+            assert_eq!(side.read, u64::from((batches * ROWS_OF_A_BATCH).unsigned_abs()));
+            let held: usize = side.batches.iter().map(RecordBatch::num_rows).sum();
+            assert_eq!(held, side.rows.len());
+            assert!((10..100).contains(&held), "{held} rows are held");
+        }
+        // What is held still tells each key.
+        let compared: Vec<_> = first.compare(&other).collect();
+        let keys: Vec<&[u8]> = compared.iter().map(|(key, _)| key.as_slice()).collect();
+        let rows = first.key_rows(&other, &keys).unwrap();
+        assert_eq!(layout.keys_of(&rows).unwrap(), keys);
+        let ids = rows.column(0).as_fixed_size_binary();
+        let differing = (0..compared.len()).filter(|row| !compared[*row].1.all_match());
+        let differing: Vec<_> = differing.map(|row| ids.value(row)).collect();
+        assert_eq!(differing, [uuid(differs)]);
+    }
 
     #[test]
     fn rows_of_a_key_compare_as_multisets() {

@@ -1,12 +1,16 @@
 //! Keys that a comparison found different are brought in line, and nothing else is.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use arrow_array::{BooleanArray, Int32Array, RecordBatch};
-use model::{ChangeSource, Cut, ErrorKind, Position, RunStatus, TableName};
+use futures::FutureExt;
+use model::{ChangeSource, Cut, ErrorKind, Position, RunStatus, SyncId, TableName};
 use test_support::{Faults, MemoryTracking, SampleRow, kill_after, sample_batch, sample_schema};
 
 use super::world::{Process, TIMESTAMP, World, failed_as};
+use crate::memory::Memory;
+use crate::progress::{Progress, ProgressEvent};
 use crate::table_sync::Repair;
 use crate::verify::{Differing, DifferingKeys};
 
@@ -162,17 +166,105 @@ async fn a_source_that_was_restored_since_the_comparison_is_a_gap() {
     }
 }
 
+/// What went into files, each time.
+#[derive(Default)]
+struct Spilled(Mutex<Vec<u64>>);
+
+impl Progress for Spilled {
+    fn hear(&self, _sync: &SyncId, event: &ProgressEvent) {
+        if let ProgressEvent::Spilled { bytes } = event {
+            self.0.lock().unwrap().push(*bytes);
+        }
+    }
+}
+
+/// Every row was changed, some are gone since, some of these are back, and some were lost.
+#[tokio::test(start_paused = true)]
+async fn what_does_not_fit_into_memory_waits_in_files_and_is_committed_once() {
+    const ROWS: i32 = 600;
+    /// More than a batch, and far less than the rows that differ.
+    const FITS: u64 = 32 << 10;
+    for (bytes, waits) in [(64 << 20, false), (FITS as usize, true)] {
+        let world = World::new(1, MemoryTracking::Versions, true);
+        world.put(0..ROWS, "row");
+        world.succeeds().await;
+        world
+            .sink
+            .delete_foreign(&world.table, |row| (100..150).contains(&row.id));
+        world.put(0..ROWS, "changed");
+        world.source.delete(&world.table, 200..300);
+        let keys: Vec<_> = (0..ROWS).map(|id| (id, (200..300).contains(&id))).collect();
+        world.put(250..280, "back");
+        let commits = world.sink.commits(&world.table);
+        let mut process = repair(&world, &keys, true);
+        let spilled = Arc::new(Spilled::default());
+        process.runner.progress = spilled.clone();
+        process.sync.flush.bytes = bytes;
+        let outcome = process.run().await;
+        assert!(outcome.error.is_none(), "{:?}", outcome.error);
+        world.assert_equal("after the repair");
+        assert_eq!(world.sink.commits(&world.table), commits + 1);
+        assert_eq!(world.sink.staged_left(), 0);
+        let counts = outcome.report.statistics;
+        let changed = (
+            counts.records_inserted,
+            counts.records_updated,
+            counts.records_deleted,
+        );
+        assert_eq!(changed, (50, 480, 70));
+        assert_eq!(counts.records_processed, 600, "each key once");
+        let spilled = spilled.0.lock().unwrap();
+        assert_eq!(!spilled.is_empty(), waits, "{spilled:?}");
+        assert!(spilled.iter().all(|bytes| *bytes <= FITS), "{spilled:?}");
+        assert!(!waits || spilled.iter().sum::<u64>() > 10 * FITS, "{spilled:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repair_that_finds_no_room_for_files_changes_nothing() {
+    let world = tampered().await;
+    let before = world.sink.rows(&world.table);
+    let mut process = repair(&world, &TAMPERED, false);
+    process.sync.flush.bytes = 0;
+    process.runner.spill.directory = "/dev/null/spill".into();
+    let outcome = process.run().await;
+    assert!(failed_as(&outcome, ErrorKind::Config), "{:?}", outcome.error);
+    assert_eq!(world.sink.rows(&world.table), before);
+    assert_eq!(world.sink.staged_left(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repair_holds_a_share_of_the_memory() {
+    let world = tampered().await;
+    let mut process = repair(&world, &TAMPERED, false);
+    process.runner.memory = Memory::new(0);
+    let share = process.runner.memory.share().await.unwrap();
+    let mut run = Box::pin(process.run());
+    let waits = tokio::time::timeout(Duration::from_secs(3_600), &mut run).await;
+    assert!(waits.is_err(), "another stream holds the memory");
+    assert!(!world.is_equal());
+    drop(share);
+    let outcome = run.await;
+    assert!(outcome.error.is_none(), "{:?}", outcome.error);
+    world.assert_equal("after the repair");
+    assert!(process.runner.memory.share().now_or_never().is_some());
+}
+
 /// Nothing is deleted before what replaces it is there.
 #[tokio::test(start_paused = true)]
 async fn killed_anywhere_a_repair_has_happened_or_not() {
     for polls in 1..60 {
-        let world = tampered().await;
-        let before = world.sink.rows(&world.table);
-        kill_after(polls, repair(&world, &TAMPERED, false).run()).await;
-        assert!(
-            world.is_equal() || world.sink.rows(&world.table) == before,
-            "killed after {polls} polls"
-        );
+        for bytes in [64 << 20, 0] {
+            let world = tampered().await;
+            let before = world.sink.rows(&world.table);
+            let mut process = repair(&world, &TAMPERED, false);
+            process.sync.flush.bytes = bytes;
+            kill_after(polls, process.run()).await;
+            assert!(
+                world.is_equal() || world.sink.rows(&world.table) == before,
+                "killed after {polls} polls, with {bytes} bytes in memory"
+            );
+        }
     }
 }
 
