@@ -10,9 +10,12 @@ import json
 import pathlib
 import random
 import time
+import uuid
 
 KEYS, WRITERS = 200, 4
 SHARED = KEYS // 5
+# By this a commit is found whose answer was lost.
+NAME = "member.commit"
 
 
 def keys(writer):
@@ -37,15 +40,21 @@ def open_pyiceberg(options):
 
 def pyiceberg(options):
     import pyarrow as pa
-    from pyiceberg.exceptions import CommitFailedException, ValidationException
+    from pyiceberg.exceptions import CommitFailedException, CommitStateUnknownException, ValidationException
     from pyiceberg.expressions import EqualTo
 
     catalog = open_pyiceberg(options)
-    acknowledged = conflicts = 0
+    acknowledged = conflicts = unknown = 0
     end = time.monotonic() + options.seconds
     for key in keys(options.writer):
+        name = str(uuid.uuid4())
+        in_doubt = False
         while True:
             table = catalog.load_table(("dbo", "company"))
+            # Where it lands after this look, the next attempt is a conflict.
+            if in_doubt and any(snapshot.summary.get(NAME) == name for snapshot in table.metadata.snapshots):
+                acknowledged += 1
+                break
             # A retry would write what was read before somebody else's commit.
             table.metadata.properties["commit.retry.num-retries"] = "0"
             row = table.scan(EqualTo("id", key)).to_arrow()
@@ -53,9 +62,13 @@ def pyiceberg(options):
             counter = row.schema.get_field_index("amount")
             more = pa.array([row["amount"][0].as_py() + 1], pa.int64())
             try:
-                table.overwrite(row.set_column(counter, row.schema.field(counter), more), EqualTo("id", key))
+                rows = row.set_column(counter, row.schema.field(counter), more)
+                table.overwrite(rows, EqualTo("id", key), snapshot_properties={NAME: name})
                 acknowledged += 1
                 break
+            except CommitStateUnknownException:
+                in_doubt = True
+                unknown += 1
             except (CommitFailedException, ValidationException):
                 conflicts += 1
             except FileNotFoundError:
@@ -63,7 +76,7 @@ def pyiceberg(options):
                 conflicts += 1
         if time.monotonic() > end:
             break
-    result(acknowledged=acknowledged, conflicts=conflicts)
+    result(acknowledged=acknowledged, conflicts=conflicts, unknown=unknown)
 
 
 def open_spark(options):

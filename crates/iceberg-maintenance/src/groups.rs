@@ -68,11 +68,7 @@ pub(crate) async fn groups(
             let live_rows = live_rows(&file, deletes).await?;
             candidates.push(Candidate { file, live_rows });
         }
-        groups.extend(of_partition(
-            candidates,
-            metadata.default_partition_spec_id(),
-            options,
-        ));
+        groups.extend(of_partition(candidates, metadata, options));
     }
     Ok(groups)
 }
@@ -88,10 +84,11 @@ async fn live_rows(file: &LiveFile, deletes: &DeletedRows) -> Result<u64> {
 
 fn of_partition(
     mut candidates: Vec<Candidate>,
-    spec_id: i32,
+    metadata: &TableMetadata,
     options: &CompactOptions,
 ) -> Vec<Vec<Arc<LiveFile>>> {
-    let target = options.write.target_file_bytes;
+    let target = options.write.target_file_bytes_of(metadata);
+    let spec_id = metadata.default_partition_spec_id();
     let small = (target as f64 * SMALL) as u64;
     let must = |candidate: &Candidate| {
         candidate.deleted_part() > options.deleted_part || candidate.file.spec_id != spec_id

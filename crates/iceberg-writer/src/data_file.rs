@@ -26,8 +26,6 @@ use crate::dictionary;
 use crate::file_properties::writer_properties;
 use crate::options::WriterOptions;
 
-/// The table property that goes before [`WriterOptions::target_file_bytes`].
-const TARGET_FILE_SIZE: &str = "write.target-file-size-bytes";
 
 /// How rows of one schema lie in a table's files.
 #[derive(Debug, Clone)]
@@ -172,10 +170,6 @@ impl DataFileWriter {
     ) -> Result<Self> {
         options.validate()?;
         let metadata = table.metadata();
-        let target = metadata
-            .properties()
-            .get(TARGET_FILE_SIZE)
-            .and_then(|value| value.parse().ok());
         let properties = writer_properties(metadata, &shape.iceberg, options)?;
         Ok(Self {
             shape,
@@ -184,7 +178,7 @@ impl DataFileWriter {
             spec_id: metadata.default_partition_spec_id(),
             partition: Struct::empty(),
             properties,
-            target_bytes: target.unwrap_or(options.target_file_bytes),
+            target_bytes: options.target_file_bytes_of(metadata),
             ids,
             begun: Vec::new(),
             open: None,

@@ -1,5 +1,6 @@
 //! How files are written.
 
+use iceberg::spec::TableMetadata;
 use model::{Error, ErrorKind, Result};
 use parquet::basic::ZstdLevel;
 use schemars::JsonSchema;
@@ -59,6 +60,14 @@ impl WriterOptions {
             .hint(format!("leave {name} out to use the default"))),
             None => Ok(()),
         }
+    }
+
+    /// At about how many bytes a data file of this table is closed: its own property goes before ours.
+    pub fn target_file_bytes_of(&self, table: &TableMetadata) -> u64 {
+        let own = table.properties().get("write.target-file-size-bytes");
+        own.and_then(|bytes| bytes.parse().ok())
+            .filter(|bytes| *bytes > 0)
+            .unwrap_or(self.target_file_bytes)
     }
 
     pub(crate) fn compression_level(&self) -> Result<ZstdLevel> {

@@ -149,7 +149,8 @@ pub enum Selection {
     KeptKeys(RecordBatch),
 }
 
-/// A database, or an Iceberg catalog, that rows and changes are read from: one per source, not one per table.
+/// A database, or an Iceberg catalog, that rows and changes are read from: one per source, not one per table. Each table is followed by
+/// one table sync: what `describe` told last is what cuts and changes of the table go by.
 ///
 /// # Contract
 ///

@@ -152,8 +152,8 @@ impl Runner {
     ///
     /// # Cancel safety
     ///
-    /// Cancelling the token ends the run in order: commits that were sent are followed to their ends for [`Follow::stop_within`],
-    /// everything else stops. Dropping the future stops everything at once. Both leave every table resumable.
+    /// Cancelling the token ends the run in order: answers to commits that were sent are waited for, for [`Follow::stop_within`] at most;
+    /// everything else stops. If one is lost, the next run finds out. Dropping the future stops everything at once. Both leave every table resumable.
     pub async fn follow(
         &self,
         run: &Run,

@@ -116,8 +116,8 @@ impl Runner {
     ///
     /// # Cancel safety
     ///
-    /// Cancelling the token ends the run in order: a commit that was sent is followed to its end, everything else stops.
-    /// Dropping the future stops everything at once. Both leave every table resumable.
+    /// Cancelling the token ends the run in order: the answer to a commit that was sent is waited for, everything else stops. If the answer is
+    /// lost, the next run finds out. Dropping the future stops everything at once. Both leave every table resumable.
     pub async fn run(&self, run: &Run, cancel: &CancellationToken) -> RunOutcome {
         let started = self.clock.now();
         let leased = match self.lease(run).await {

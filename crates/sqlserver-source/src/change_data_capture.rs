@@ -9,10 +9,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::TryStreamExt;
-use futures::stream::{StreamExt, once, try_unfold};
+use futures::future::{BoxFuture, ready};
+use futures::stream::{StreamExt, empty, once, try_unfold};
+use futures::{FutureExt, TryStreamExt};
 use model::{Cut, Error, ErrorKind, Finding, Position, Presence, Severity, SourceEvent, TableSchema};
 use sqlserver_client::{CaptureInstance, ColumnType, Connection, Lsn, SqlType, TableInfo, quote};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::change_tracking::close_call;
 use crate::changes::Changes;
@@ -175,7 +177,7 @@ pub(crate) async fn changes(
         most: has_one_spelling(plan, schema).then_some(plan.options.batch_size.max(1) as u64),
         reached: Some(from),
     };
-    Ok(try_unfold(parts, Parts::next).try_flatten().boxed())
+    Ok(try_unfold(Reading::of(parts), Reading::next).boxed())
 }
 
 /// Whether equal keys of the table are always the same bytes. Where they are not, as `abc` and `ABC`, `a` and `a` with a blank, or 0x01 and
@@ -266,6 +268,54 @@ impl Parts {
             SourceEvent::Boundary { at },
         );
         Ok(Some((events.chain(once(kept)).boxed(), self)))
+    }
+}
+
+/// Parts that are read in turn.
+struct Reading {
+    current: Changes,
+    /// The part behind it, and what brings those behind that.
+    next: BoxFuture<'static, model::Result<Option<(Changes, Parts)>>>,
+    /// Whether the next one may be begun while this one is read.
+    overlap: bool,
+    begun: bool,
+}
+
+impl Reading {
+    fn of(parts: Parts) -> Self {
+        Self {
+            current: empty().boxed(),
+            overlap: parts.plan.reads_one_moment(),
+            next: parts.next().boxed(),
+            begun: false,
+        }
+    }
+
+    async fn next(mut self) -> model::Result<Option<(SourceEvent, Self)>> {
+        loop {
+            if let Some(event) = self.current.try_next().await? {
+                self.begin_next();
+                return Ok(Some((event, self)));
+            }
+            let Some((changes, parts)) = self.next.await? else {
+                return Ok(None);
+            };
+            self.current = changes;
+            self.next = parts.next().boxed();
+            self.begun = false;
+        }
+    }
+
+    /// Begins the next part, over a connection of its own, where each is read as of one moment: that of this part has passed, because rows
+    /// have come, so no key is told as it was before it was told last.
+    fn begin_next(&mut self) {
+        if self.begun || !self.overlap {
+            return;
+        }
+        self.begun = true;
+        let next = std::mem::replace(&mut self.next, ready(Ok(None)).boxed());
+        let task = AbortOnDropHandle::new(tokio::spawn(next));
+        self.next = async { task.await.map_err(|e| Error::internal("reading ahead ended early").caused_by(e))? }.boxed();
     }
 }
 

@@ -158,6 +158,12 @@ impl TablePlan {
         }
     }
 
+    /// Whether what [`TablePlan::at_one_moment`] reads is as of the moment at which it begins.
+    pub(crate) fn reads_one_moment(&self) -> bool {
+        let database = &self.database;
+        database.snapshot_isolation || database.read_committed_snapshot || self.table.memory_optimized
+    }
+
     /// The columns that are read.
     pub(crate) fn read_columns(&self) -> impl Iterator<Item = &ColumnInfo> {
         self.schema

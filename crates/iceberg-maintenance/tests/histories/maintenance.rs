@@ -373,6 +373,23 @@ async fn compaction_keeps_the_ids_of_rows() {
     table.history.check_all().await;
 }
 
+/// Else files of a size that a table asks for would be rewritten each time.
+#[tokio::test]
+async fn what_a_small_file_is_goes_by_the_tables_own_target() {
+    let table = Table::new(1, 10).await;
+    let lake = table.lake();
+    let options = CompactOptions {
+        deleted_part: 1.0,
+        ..CompactOptions::default()
+    };
+    for (target, compacts) in [("1", false), ("1000000", true)] {
+        table.set("write.target-file-size-bytes", target).await;
+        let (catalog, clock) = (lake.catalog.as_ref(), lake.clock.as_ref());
+        let done = compact(catalog, &lake.name, &options, clock, lake.ids.clone()).await;
+        assert_eq!(done.unwrap().snapshot.is_some(), compacts, "{target}");
+    }
+}
+
 /// A catalog in which somebody else does something between the reading and the commit of what comes next.
 #[derive(Debug)]
 struct Overtaken {
