@@ -13,7 +13,7 @@ use model::{Error, ErrorKind, Result, TableName};
 
 pub use table::TableShape;
 
-use crate::tds::LOOK_FOR_TABLE;
+use crate::tds::{LOOK_FOR_TABLE, is_unknown_to_server};
 use crate::{Capabilities, Connection, DatabaseInfo, Param, Row, TableInfo};
 
 /// A right that can be asked for.
@@ -286,11 +286,13 @@ pub fn no_such_table(name: &TableName) -> Error {
     .hint(LOOK_FOR_TABLE)
 }
 
+/// Whether a probe failed for want of what it looks for, or of the right to it. Whatever else the server refuses says nothing of that.
 fn is_missing(error: &Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::NotFound | ErrorKind::Denied | ErrorKind::Unsupported | ErrorKind::Internal
-    )
+    match error.kind() {
+        ErrorKind::NotFound | ErrorKind::Denied => true,
+        ErrorKind::Refused => is_unknown_to_server(error),
+        _ => false,
+    }
 }
 
 fn summary(row: &Row<'_>) -> Result<TableSummary> {
@@ -325,6 +327,20 @@ fn database(row: &Row<'_>) -> Result<DatabaseInfo> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_probe_that_fails_for_another_reason_tells_nothing() {
+        for (kind, missing) in [
+            (ErrorKind::NotFound, true),
+            (ErrorKind::Denied, true),
+            (ErrorKind::Refused, false),
+            (ErrorKind::Unsupported, false),
+            (ErrorKind::Unavailable, false),
+            (ErrorKind::Internal, false),
+        ] {
+            assert_eq!(is_missing(&Error::new(kind, "m")), missing, "{kind:?}");
+        }
+    }
 
     #[test]
     fn a_grant_can_be_copied() {

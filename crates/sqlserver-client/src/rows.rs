@@ -86,7 +86,10 @@ impl<'a> Row<'a> {
         match self.get(column)? {
             Value::Null => Ok(None),
             value => read(value).map(Some).ok_or_else(|| {
-                Error::internal(format!("column {column:?} has an unexpected type: {value:?}"))
+                Error::internal(format!(
+                    "column {column:?} has an unexpected type: {}",
+                    value.type_name()
+                ))
             }),
         }
     }
@@ -167,5 +170,22 @@ mod tests {
         assert!(row.text("id").is_err());
         assert!(row.i64("other").is_err());
         assert!(Rows::default().one().is_err());
+    }
+
+    #[test]
+    fn a_value_of_another_type_is_not_shown() {
+        let rows = Rows {
+            columns: vec!["n".into(), "name".into()],
+            rows: vec![vec![Value::Text("SECRET".into()), Value::Int(4711)]],
+        };
+        let row = rows.one().unwrap();
+        assert_eq!(
+            row.i64("n").unwrap_err().to_string(),
+            "column \"n\" has an unexpected type: text"
+        );
+        assert_eq!(
+            row.text("name").unwrap_err().to_string(),
+            "column \"name\" has an unexpected type: int"
+        );
     }
 }

@@ -131,6 +131,32 @@ impl Value {
         matches!(self, Self::Null)
     }
 
+    /// Its type's name, for messages: they never show a value.
+    pub(crate) fn type_name(&self) -> &'static str {
+        match self {
+            Self::Null => "NULL",
+            Self::Bit(_) => "bit",
+            Self::TinyInt(_) => "tinyint",
+            Self::SmallInt(_) => "smallint",
+            Self::Int(_) => "int",
+            Self::BigInt(_) => "bigint",
+            Self::Decimal { .. } => "decimal",
+            Self::Money(_) => "money",
+            Self::SmallMoney(_) => "smallmoney",
+            Self::Real(_) => "real",
+            Self::Float(_) => "float",
+            Self::Date(_) => "date",
+            Self::Time { .. } => "time",
+            Self::SmallDateTime { .. } => "smalldatetime",
+            Self::DateTime { .. } => "datetime",
+            Self::DateTime2 { .. } => "datetime2",
+            Self::DateTimeOffset { .. } => "datetimeoffset",
+            Self::Text(_) => "text",
+            Self::Bytes(_) => "bytes",
+            Self::Guid(_) => "uniqueidentifier",
+        }
+    }
+
     /// An integer of any width, or a bit.
     pub fn as_i64(&self) -> Option<i64> {
         match *self {

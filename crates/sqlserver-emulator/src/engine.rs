@@ -65,6 +65,8 @@ pub struct EngineConfig {
     pub capture_delay: Duration,
     /// How many bytes a value of a `(max)` type may have; an expression that makes a longer one fails with 7119.
     pub longest_value: usize,
+    /// Keywords and functions that this server does not know, as a lesser one: a batch with one fails with 102, or 195 for a function.
+    pub lacks: Vec<String>,
 }
 
 impl Default for EngineConfig {
@@ -76,6 +78,7 @@ impl Default for EngineConfig {
             seed: 0,
             capture_delay: Duration::from_millis(100),
             longest_value: i32::MAX as usize,
+            lacks: Vec::new(),
         }
     }
 }

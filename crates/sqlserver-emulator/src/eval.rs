@@ -29,6 +29,7 @@ pub(crate) use bind::{bind, bind_predicate, convert_to};
 pub(crate) use bound::BoundExpr;
 pub(crate) use context::{Context, Members, Scope, Slot, SlotInfo, SubqueryInfo};
 pub(crate) use environment::{EnvironmentFunction, Global};
+pub(crate) use function::unknown as unknown_function;
 pub(crate) use types::unify;
 pub(crate) use vector::text as vector_text;
 

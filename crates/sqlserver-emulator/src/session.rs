@@ -2,6 +2,7 @@
 
 mod bulk;
 mod facts;
+mod lesser;
 mod options;
 mod state;
 
@@ -16,7 +17,6 @@ use crate::engine::Engine;
 use crate::error::{SqlError, SqlResult};
 use crate::exec::{Failure, Run};
 use crate::outcome::{Command, Done, EnvChange, Output, ResultColumn};
-use crate::parser::parse_batch;
 use crate::types::SqlType;
 use crate::value::Value;
 
@@ -149,7 +149,7 @@ impl Session {
     /// A batch whose only statement is `INSERT BULK` leaves its target in `bulk_target`.
     pub fn batch(&mut self, sql: &str, out: &mut dyn Output) {
         self.start_request();
-        let parsed = parse_batch(sql, self.state.options.quoted_identifier);
+        let parsed = self.state.parse(sql);
         let mut run = Run::new(&mut self.state, out, false);
         match parsed {
             Ok(batch) => {

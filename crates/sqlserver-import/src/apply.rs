@@ -6,8 +6,11 @@
 //!
 //! A delete names the bytes of a key: a row of another spelling is another row by now, or the same one that has been brought anew. So
 //! rows are spelled anew before any is deleted.
+//!
+//! Each statement looks at one staging table, however many there are: the server refuses a statement that is too complex (8623, 8632).
 
-use sqlserver_client::{SqlType, quote};
+use model::Result;
+use sqlserver_client::{Row, SqlType, quote};
 
 use crate::options::Existing;
 use crate::target::{Target, TargetColumn};
@@ -28,85 +31,108 @@ pub(crate) struct Rules {
     pub(crate) merge: bool,
 }
 
-/// A batch that applies the rows of `stages` and selects one row of counts: `deleted`, `updated`, `inserted`, `skipped`,
-/// `staged` (without deletes), `collided`. The statements count themselves by OUTPUT, which triggers cannot disturb.
-pub(crate) fn batch(target: &Target, stages: &[String], rules: Rules) -> String {
-    let mut sql = String::from(
-        "DECLARE @actions TABLE (action nvarchar(10) NOT NULL);\nDECLARE @skipped bigint = 0, @staged bigint = 0, @collided bigint = 0;\n",
-    );
-    for stage in stages {
-        sql += &format!("SELECT @staged = @staged + COUNT_BIG(*) FROM {stage} WHERE op <> {DELETE};\n");
+/// How many statements a batch has at most. Those of two staging tables fit into one.
+const BATCH_STATEMENTS: usize = 20;
+
+/// What batches did.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) deleted: u64,
+    pub(crate) updated: u64,
+    pub(crate) inserted: u64,
+    pub(crate) skipped: u64,
+    /// Staged rows, without deletes.
+    pub(crate) staged: u64,
+    pub(crate) collided: u64,
+}
+
+impl Counts {
+    /// Adds the row that a batch selects.
+    pub(crate) fn add(&mut self, row: &Row<'_>) -> Result<()> {
+        for (name, count) in [
+            ("deleted", &mut self.deleted),
+            ("updated", &mut self.updated),
+            ("inserted", &mut self.inserted),
+            ("skipped", &mut self.skipped),
+            ("staged", &mut self.staged),
+            ("collided", &mut self.collided),
+        ] {
+            *count += u64::try_from(row.need_i64(name)?).unwrap_or(0);
+        }
+        Ok(())
     }
-    if target.keyed {
-        sql += &keyed(target, stages, rules);
-        for collisions in stages.iter().filter_map(|stage| count_collisions(target, stage)) {
-            sql += &collisions;
-        }
-    } else {
-        if rules.replace {
-            sql += &format!("DELETE FROM {} {};\n", target.table, output("DELETE"));
-        }
-        for stage in stages {
-            sql += &insert(target, stage, "");
-        }
-    }
+}
+
+/// Batches that apply the rows of `stages`, to be run in this order in one transaction. Each selects one row of [`Counts`]. The statements
+/// count themselves by OUTPUT, which triggers cannot disturb.
+pub(crate) fn batches(target: &Target, stages: &[String], rules: Rules) -> Vec<String> {
+    let statements = statements(target, stages, rules);
+    statements.chunks(BATCH_STATEMENTS).map(batch).collect()
+}
+
+fn batch(statements: &[String]) -> String {
     let count = |action: &str| format!("COUNT_BIG(CASE WHEN action = N'{action}' THEN 1 END)");
-    sql + &format!(
-        "SELECT {} AS deleted, {} AS updated, {} AS inserted, @skipped AS skipped, @staged AS staged, @collided AS collided FROM @actions;",
+    format!(
+        "DECLARE @actions TABLE (action nvarchar(10) NOT NULL);\nDECLARE @skipped bigint = 0, @staged bigint = 0, @collided bigint = 0;\n\
+         {}SELECT {} AS deleted, {} AS updated, {} AS inserted, @skipped AS skipped, @staged AS staged, @collided AS collided FROM @actions;",
+        statements.concat(),
         count("DELETE"),
         count("UPDATE"),
         count("INSERT")
     )
 }
 
+fn statements(target: &Target, stages: &[String], rules: Rules) -> Vec<String> {
+    let mut all: Vec<_> = stages.iter().map(|stage| count_staged(stage)).collect();
+    if target.keyed {
+        all.extend(keyed(target, stages, rules));
+        all.extend(stages.iter().filter_map(|stage| count_collisions(target, stage)));
+        return all;
+    }
+    if rules.replace {
+        all.push(format!("DELETE FROM {} {};\n", target.table, output("DELETE")));
+    }
+    all.extend(stages.iter().map(|stage| insert(target, stage, "")));
+    all
+}
+
 fn output(action: &str) -> String {
     format!("OUTPUT N'{action}' INTO @actions")
 }
 
-fn keyed(target: &Target, stages: &[String], rules: Rules) -> String {
-    let mut sql = String::new();
+fn keyed(target: &Target, stages: &[String], rules: Rules) -> Vec<String> {
+    let mut all = Vec::new();
     if rules.replace && !rules.append_only {
-        sql += &delete_others(target, stages);
+        all.extend(delete_others(target, stages));
     }
-    for stage in stages {
-        if let Some(kept) = kept_ops(rules) {
-            sql += &count_existing(target, stage, &kept);
-        }
+    if let Some(kept) = kept_ops(rules) {
+        all.extend(stages.iter().map(|stage| count_existing(target, stage, &kept)));
     }
-    for respelled in stages
-        .iter()
-        .filter(|_| !rules.append_only)
-        .filter_map(|stage| respell(target, stage, rules))
-    {
-        sql += &respelled;
+    if !rules.append_only {
+        all.extend(stages.iter().filter_map(|stage| respell(target, stage, rules)));
     }
     // Where MERGE can, it deletes: rows that refer to one another go and come in one statement.
     if !rules.append_only && (!rules.merge || target.has_spellings()) {
-        for stage in stages {
-            sql += &delete(target, stage);
-        }
+        all.extend(stages.iter().map(|stage| delete(target, stage)));
     }
     if rules.merge {
-        return stages
-            .iter()
-            .fold(sql, |sql, stage| sql + &merge(target, stage, rules));
+        all.extend(stages.iter().map(|stage| merge(target, stage, rules)));
+        return all;
     }
-    for updated in stages
-        .iter()
-        .filter(|_| !rules.append_only)
-        .filter_map(|stage| update(target, stage, rules))
-    {
-        sql += &updated;
+    if !rules.append_only {
+        all.extend(stages.iter().filter_map(|stage| update(target, stage, rules)));
     }
-    for stage in stages {
-        let absent = format!(
-            " AND NOT EXISTS (SELECT 1 FROM {} WHERE {})",
-            rows(target, Locks::Kept),
-            same_key(target)
-        );
-        sql += &insert(target, stage, &absent);
-    }
-    sql
+    let absent = format!(
+        " AND NOT EXISTS (SELECT 1 FROM {} WHERE {})",
+        rows(target, Locks::Kept),
+        same_key(target)
+    );
+    all.extend(stages.iter().map(|stage| insert(target, stage, &absent)));
+    all
+}
+
+fn count_staged(stage: &str) -> String {
+    format!("SELECT @staged = @staged + COUNT_BIG(*) FROM {stage} WHERE op <> {DELETE};\n")
 }
 
 /// The condition on `s.op` of rows that leave an existing row as it is; `None` if there are none.
@@ -126,8 +152,23 @@ fn overwriting_ops(rules: Rules) -> String {
     }
 }
 
+/// The key of a clustered index has at most so many bytes; that of another one may have 1700.
+const CLUSTERED_KEY_BYTES: u32 = 900;
+
+/// Indexes the key columns of a staging table.
+pub(crate) fn index_keys(target: &Target, stage: &str, unique: bool) -> String {
+    let bytes: u32 = target.keys().map(|key| key.ty.key_bytes()).sum();
+    let kind = match bytes {
+        ..=CLUSTERED_KEY_BYTES => "CLUSTERED",
+        _ => "NONCLUSTERED",
+    };
+    let unique = if unique { "UNIQUE " } else { "" };
+    let keys = staged_keys(target);
+    format!("CREATE {unique}{kind} INDEX [sync_key] ON {stage} ({keys});")
+}
+
 /// The key columns of a staging table.
-pub(crate) fn staged_keys(target: &Target) -> String {
+fn staged_keys(target: &Target) -> String {
     target
         .keys()
         .map(TargetColumn::staged)
@@ -222,11 +263,41 @@ fn delete(target: &Target, stage: &str) -> String {
     )
 }
 
-fn delete_others(target: &Target, stages: &[String]) -> String {
-    let same_bytes = and_alike(&columns(target, TargetColumn::can_collide));
-    let staged = stages.iter().map(|stage| {
+/// The keys of several staging tables.
+const ALL_KEYS: &str = "[#sync_keys]";
+
+/// Deletes the rows that are not staged. If the transaction is rolled back, so is the table of keys.
+fn delete_others(target: &Target, stages: &[String]) -> Vec<String> {
+    let (first, others) = match stages {
+        [] => return vec![delete_absent(target, None)],
+        [stage] => return vec![delete_absent(target, Some(stage))],
+        [first, others @ ..] => (first, others),
+    };
+    let columns = format!("op, {}", staged_keys(target));
+    let from = |stage: &str| format!("FROM {stage} WHERE op <> {DELETE};\n");
+    let mut all = vec![format!("SELECT {columns} INTO {ALL_KEYS} {}", from(first))];
+    let add = |stage: &String| {
         format!(
-            " AND NOT EXISTS (SELECT 1 FROM {stage} AS s WHERE {}{same_bytes} AND s.op <> {DELETE})",
+            "INSERT INTO {ALL_KEYS} ({columns}) SELECT {columns} {}",
+            from(stage)
+        )
+    };
+    all.extend(others.iter().map(add));
+    all.extend([
+        // A key may be in two of them.
+        index_keys(target, ALL_KEYS, false) + "\n",
+        delete_absent(target, Some(ALL_KEYS)),
+        format!("DROP TABLE {ALL_KEYS};\n"),
+    ]);
+    all
+}
+
+/// Deletes the rows whose keys are not in a table; without one, all.
+fn delete_absent(target: &Target, keys: Option<&str>) -> String {
+    let same_bytes = and_alike(&columns(target, TargetColumn::can_collide));
+    let absent = keys.map(|keys| {
+        format!(
+            " AND NOT EXISTS (SELECT 1 FROM {keys} AS s WHERE {}{same_bytes} AND s.op <> {DELETE})",
             same_key(target)
         )
     });
@@ -234,7 +305,7 @@ fn delete_others(target: &Target, stages: &[String]) -> String {
         "DELETE t {} FROM {} WHERE 1 = 1{};\n",
         output("DELETE"),
         rows(target, Locks::Usual),
-        staged.collect::<String>()
+        absent.unwrap_or_default()
     )
 }
 

@@ -21,9 +21,6 @@ use crate::variants::{self, StagedVariant};
 /// The staging table's column of operations.
 const OP: &str = "op";
 
-/// The key of a clustered index has at most so many bytes; that of another one may have 1700.
-const CLUSTERED_KEY_BYTES: u32 = 900;
-
 /// How many types of variants one statement makes.
 const VARIANT_TYPES: usize = 50;
 
@@ -302,19 +299,8 @@ impl Session {
                 "deletes cannot be applied to a table without a key",
             );
         }
-        let bytes: u32 = self.target.keys().map(|key| key.ty.key_bytes()).sum();
-        let kind = match bytes {
-            ..=CLUSTERED_KEY_BYTES => "CLUSTERED",
-            _ => "NONCLUSTERED",
-        };
         // One spelling of a key may go and another one come.
-        let unique = if self.target.has_spellings() {
-            ""
-        } else {
-            "UNIQUE "
-        };
-        let keys = apply::staged_keys(&self.target);
-        let index = format!("CREATE {unique}{kind} INDEX [sync_key] ON {stage} ({keys});");
+        let index = apply::index_keys(&self.target, stage, !self.target.has_spellings());
         self.connection.execute(&index, &[]).await?;
         if self.target.has_spellings() {
             let doubled = self.count(&apply::doubled(&self.target, stage)).await?;

@@ -11,7 +11,7 @@ use model::{
 use sqlserver_client::{CommitEnd, ConnectOptions, Connection, Isolation, quote};
 use tracing::warn;
 
-use crate::apply::{self, Rules};
+use crate::apply::{self, Counts, Rules};
 use crate::marks::{self, Applied};
 use crate::options::{ApplyOptions, Existing, Statement, Strategy};
 use crate::preflight;
@@ -266,17 +266,17 @@ async fn apply_rows(
     rules: Rules,
     receipt: &mut Receipt,
 ) -> Result<()> {
-    let sql = apply::batch(&session.target, stages, rules);
-    let rows = session.connection.query(&sql, &[]).await?;
-    let row = rows.one()?;
-    let count = |name: &str| -> Result<u64> { Ok(u64::try_from(row.need_i64(name)?).unwrap_or(0)) };
-    receipt.deleted = count("deleted")?;
-    receipt.updated = count("updated")?;
-    receipt.inserted = count("inserted")?;
-    receipt.skipped = count("skipped")?;
-    let collided = count("collided")?;
-    if collided > 0 {
-        return Err(collision(&session.target, collided));
+    let mut counts = Counts::default();
+    for sql in apply::batches(&session.target, stages, rules) {
+        let rows = session.connection.query(&sql, &[]).await?;
+        counts.add(&rows.one()?)?;
+    }
+    receipt.deleted = counts.deleted;
+    receipt.updated = counts.updated;
+    receipt.inserted = counts.inserted;
+    receipt.skipped = counts.skipped;
+    if counts.collided > 0 {
+        return Err(collision(&session.target, counts.collided));
     }
     if rules.existing == Existing::Error && receipt.skipped > 0 {
         return Err(Error::new(
@@ -287,7 +287,7 @@ async fn apply_rows(
         .with("rows", receipt.skipped));
     }
     let written = receipt.inserted + receipt.updated + receipt.skipped;
-    receipt.unchanged = count("staged")?.saturating_sub(written);
+    receipt.unchanged = counts.staged.saturating_sub(written);
     Ok(())
 }
 

@@ -193,8 +193,19 @@ fn without_values(error: &SqlErrorInfo) -> String {
     }
 }
 
+/// The pair of context with the server's number of an error.
+const NUMBER: &str = "error";
+
+/// Whether the server does not know a statement, a function or an option: it is an older or a lesser one, or an Azure service.
+pub(crate) fn is_unknown_to_server(error: &Error) -> bool {
+    let number = error.context().iter().find(|(key, _)| *key == NUMBER);
+    let number = number.and_then(|(_, number)| number.parse().ok());
+    // Incorrect syntax; no recognized option or function; a compatibility level that is too low; not supported in this version.
+    matches!(number, Some(102 | 155 | 156 | 195 | 261 | 325 | 40510..=40518))
+}
+
 fn describe(error: Error, first: &SqlErrorInfo) -> Error {
-    let error = error.with("error", first.number).with("state", first.state);
+    let error = error.with(NUMBER, first.number).with("state", first.state);
     match (&first.proc_name, first.line_number) {
         (Some(procedure), Some(line)) if !procedure.is_empty() => {
             error.with("procedure", procedure).with("line", line)
@@ -332,6 +343,26 @@ mod tests {
             assert_eq!(error.kind(), kind, "{number}");
             assert!(error.to_string().contains(&format!("error: {number}")), "{error}");
         }
+    }
+
+    #[test]
+    fn what_a_server_does_not_know_is_told_by_the_number() {
+        for (number, unknown) in [
+            (102, true),
+            (156, true),
+            (195, true),
+            (325, true),
+            (40510, true),
+            // The transaction is doomed; a column is already there; too complex.
+            (3930, false),
+            (4928, false),
+            (8623, false),
+        ] {
+            let error = server(number, 16, "m").into_error().with("error", 0);
+            assert_eq!(error.kind(), ErrorKind::Refused, "{number}");
+            assert_eq!(is_unknown_to_server(&error), unknown, "{number}");
+        }
+        assert!(!is_unknown_to_server(&Error::internal("m")));
     }
 
     #[test]

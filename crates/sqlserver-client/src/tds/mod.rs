@@ -9,5 +9,5 @@ mod param;
 mod text;
 mod value_writer;
 
-pub(crate) use error::{LOOK_FOR_TABLE, LinkError};
+pub(crate) use error::{LOOK_FOR_TABLE, LinkError, is_unknown_to_server};
 pub(crate) use link::Link;

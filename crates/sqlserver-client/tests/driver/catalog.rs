@@ -2,8 +2,9 @@
 
 use model::{ErrorKind, TableName};
 use sqlserver_client::{ColumnType, ConnectOptions, Connection, Permission, Secret, SqlType, TypePolicy};
+use sqlserver_emulator::Fault;
 
-use crate::{connect, options, run, start};
+use crate::{connect, options, run, start, start_without};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_is_described_with_all_that_matters() {
@@ -100,6 +101,37 @@ async fn the_database_and_the_server_are_described() {
     assert!(info.writable && !info.incarnation.is_empty() && !info.collation.is_empty());
     let capabilities = connection.capabilities().await.unwrap();
     assert!(capabilities.merge && capabilities.min_active_rowversion);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_lesser_server_does_not_know_it_cannot_do() {
+    const CAPABILITIES: [&str; 3] = [
+        "MERGE",
+        "MIN_ACTIVE_ROWVERSION",
+        "CHANGE_TRACKING_CURRENT_VERSION",
+    ];
+    for lacking in CAPABILITIES {
+        let emulator = start_without(&[lacking]).await;
+        let mut connection = connect(&emulator).await;
+        let can = connection.capabilities().await.unwrap();
+        let can = [can.merge, can.min_active_rowversion, can.change_tracking];
+        assert_eq!(can, CAPABILITIES.map(|name| name != lacking), "{lacking}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fails_for_another_reason_is_not_taken_for_missing() {
+    let emulator = start().await;
+    let mut connection = connect(&emulator).await;
+    for (fault, kind) in [
+        (Fault::Deadlock, ErrorKind::Transient),
+        (Fault::FullLog, ErrorKind::Exhausted),
+    ] {
+        emulator.faults().order(fault, "shop", 0);
+        let error = connection.capabilities().await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{error}");
+    }
+    assert!(connection.capabilities().await.unwrap().merge);
 }
 
 #[tokio::test(flavor = "multi_thread")]

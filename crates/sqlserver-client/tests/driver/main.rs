@@ -18,8 +18,14 @@ use sqlserver_emulator::{Emulator, EmulatorConfig, EngineConfig, Login};
 
 /// A server with the database `shop`, the administrator `sa` and the limited login `reader`.
 async fn start() -> Emulator {
+    start_without(&[]).await
+}
+
+/// The same, but it does not know these keywords and functions.
+async fn start_without(lacks: &[&str]) -> Emulator {
     let mut engine = EngineConfig {
         databases: vec!["shop".to_owned()],
+        lacks: lacks.iter().copied().map(str::to_owned).collect(),
         ..EngineConfig::default()
     };
     engine.logins.push(Login {

@@ -258,7 +258,7 @@ fn count(call: &FunctionCall, least: usize, most: usize) -> SqlResult<()> {
     Err(SqlError::new(189, 15, 1, message))
 }
 
-fn unknown(name: &str) -> SqlError {
+pub(crate) fn unknown(name: &str) -> SqlError {
     if name.contains('.') {
         let message = format!(
             "Cannot find either column \"{}\" or the user-defined function or aggregate \"{name}\", or the name is ambiguous.",

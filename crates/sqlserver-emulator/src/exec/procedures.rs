@@ -9,7 +9,7 @@ use crate::ast::{Argument, CreateProcedure, Execute, Expr, ObjectName, Parameter
 use crate::error::{SqlError, SqlResult};
 use crate::eval::convert_value;
 use crate::outcome::{Command, ReturnValue};
-use crate::parser::{parse_batch, parse_parameters};
+use crate::parser::parse_parameters;
 use crate::session::{Param, Prepared};
 use crate::store::ModuleKind;
 use crate::types::{Length, SqlType, TypeInfo};
@@ -320,7 +320,7 @@ impl Run<'_> {
     fn prepare(&mut self, declarations: Option<Given>, sql: Option<Given>) -> SqlResult<i32> {
         let parameters = parse_parameters(&text_of(declarations))?;
         let sql = text_of(sql);
-        parse_batch(&sql, self.session.options.quoted_identifier)?;
+        self.session.parse(&sql)?;
         self.session.last_handle += 1;
         self.session
             .prepared
@@ -341,8 +341,7 @@ impl Run<'_> {
 
     /// Runs text as a scope of its own.
     pub(crate) fn body(&mut self, sql: &str, arguments: Vec<Bound>, procedure: String) -> Called {
-        let batch =
-            parse_batch(sql, self.session.options.quoted_identifier).map_err(|error| self.fail(error))?;
+        let batch = self.session.parse(sql).map_err(|error| self.fail(error))?;
         if self.session.nest_level >= MOST_NESTED {
             return Err(self.fail(SqlError::user(
                 217,

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::options::Options;
-use super::{Isolation, LoginInfo};
-use crate::ast::{ObjectName, ParameterDefinition, TableHint};
+use super::{Isolation, LoginInfo, lesser};
+use crate::ast::{Batch, ObjectName, ParameterDefinition, TableHint};
 use crate::catalog::{SessionFacts, Viewer};
 use crate::engine::{Engine, Login};
 use crate::error::{SqlError, SqlResult};
 use crate::exec::ReadPlan;
 use crate::outcome::{EnvChange, Output};
+use crate::parser::parse_batch;
 use crate::random::Random;
 use crate::store::{Database, LockMode, Patience, Read, Savepoint, Table, TableId, TxId, same_name};
 use crate::types::{SqlType, TypeInfo};
@@ -426,6 +427,13 @@ impl SessionState {
             sessions: &sessions,
             temporary: &temporary,
         })
+    }
+
+    /// Parses a batch by the session's settings and what the server knows.
+    pub(crate) fn parse(&self, sql: &str) -> SqlResult<Batch> {
+        let quoted_identifier = self.options.quoted_identifier;
+        lesser::refuse(sql, quoted_identifier, &self.engine.config().lacks)?;
+        parse_batch(sql, quoted_identifier)
     }
 
     /// Type of text in the current database.

@@ -302,3 +302,24 @@ fn the_clock_can_be_set_from_sql() {
         "1"
     );
 }
+
+#[test]
+fn a_lesser_server_does_not_know_what_it_lacks() {
+    let engine = Engine::new(EngineConfig {
+        databases: vec!["db".to_owned()],
+        lacks: vec!["MERGE".to_owned(), "MIN_ACTIVE_ROWVERSION".to_owned()],
+        ..EngineConfig::default()
+    });
+    let mut s = connect(&engine);
+    let merge =
+        "MERGE t USING (SELECT 1 AS id) AS s ON t.id = s.id WHEN NOT MATCHED THEN INSERT (id) VALUES (s.id);";
+    assert_eq!(
+        query(&mut s, "CREATE TABLE t (id int); SELECT 'merge' AS [merge]"),
+        "merge"
+    );
+    assert_eq!(errors(&mut s, &format!("INSERT t VALUES (2); {merge}")), [102]);
+    let out = call(&mut s, "sp_executesql", vec![text("stmt", merge)]);
+    assert_eq!(out.errors(), [102]);
+    assert_eq!(errors(&mut s, "SELECT min_active_rowversion()"), [195]);
+    assert_eq!(query(&mut s, "SELECT COUNT(*) FROM t"), "0");
+}

@@ -36,7 +36,9 @@ const PLAIN: Rules = Rules {
 };
 
 fn sql(target: &Target, rules: Rules) -> String {
-    batch(target, &["#s".to_owned()], rules)
+    let batches = batches(target, &["#s".to_owned()], rules);
+    assert_eq!(batches.len(), 1, "one staging table takes one batch");
+    batches.concat()
 }
 
 #[test]
@@ -146,6 +148,65 @@ fn a_table_without_a_key_is_appended_or_replaced() {
         replace.contains("DELETE FROM [dbo].[T] OUTPUT N'DELETE' INTO @actions;"),
         "{replace}"
     );
+}
+
+#[test]
+fn rows_of_no_staging_table_are_found_by_all_keys_together() {
+    let mut target = target(true);
+    target.columns[1] = column("code", 1, "nvarchar(400)", true);
+    let stages = ["#a", "#b", "#c"].map(str::to_owned);
+    assert_eq!(
+        delete_others(&target, &stages),
+        [
+            "SELECT op, c0, c1 INTO [#sync_keys] FROM #a WHERE op <> 3;\n",
+            "INSERT INTO [#sync_keys] (op, c0, c1) SELECT op, c0, c1 FROM #b WHERE op <> 3;\n",
+            "INSERT INTO [#sync_keys] (op, c0, c1) SELECT op, c0, c1 FROM #c WHERE op <> 3;\n",
+            "CREATE CLUSTERED INDEX [sync_key] ON [#sync_keys] (c0, c1);\n",
+            "DELETE t OUTPUT N'DELETE' INTO @actions FROM [dbo].[T] AS t WHERE 1 = 1 AND NOT EXISTS \
+             (SELECT 1 FROM [#sync_keys] AS s WHERE t.[id] = s.c0 AND t.[code] = s.c1 AND s.op <> 3);\n",
+            "DROP TABLE [#sync_keys];\n",
+        ]
+    );
+    assert_eq!(
+        delete_others(&target, &[]),
+        ["DELETE t OUTPUT N'DELETE' INTO @actions FROM [dbo].[T] AS t WHERE 1 = 1;\n"]
+    );
+    target.columns[1].compares_alike = false;
+    let bytes = "AND NOT EXISTS (SELECT CAST(t.[code] AS varbinary(max)), DATALENGTH(t.[code]) EXCEPT \
+                 SELECT CAST(s.c1 AS varbinary(max)), DATALENGTH(s.c1)) AND s.op <> 3);";
+    let deletes = delete_others(&target, &stages);
+    assert!(deletes[4].contains(bytes), "{}", deletes[4]);
+    target.columns[1].ty = "nvarchar(500)".parse().unwrap();
+    let index = &delete_others(&target, &stages)[3];
+    assert!(index.starts_with("CREATE NONCLUSTERED INDEX"), "{index}");
+}
+
+#[test]
+fn a_batch_grows_with_the_columns_and_not_with_the_staging_tables() {
+    let longest = |keyed, stages: i32, rules| {
+        let stages: Vec<_> = (0..stages)
+            .map(|number| format!("#sync_stage_{number:03}"))
+            .collect();
+        let batches = batches(&target(keyed), &stages, rules);
+        batches.iter().map(String::len).max().unwrap()
+    };
+    let replace = Rules {
+        replace: true,
+        ..PLAIN
+    };
+    for keyed in [false, true] {
+        for rules in [
+            PLAIN,
+            replace,
+            Rules {
+                merge: true,
+                ..replace
+            },
+        ] {
+            let (some, many) = (longest(keyed, 50, rules), longest(keyed, 500, rules));
+            assert_eq!(some, many, "{keyed} {rules:?}");
+        }
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@
     reason = "what supports a test fails it by panicking"
 )]
 
+mod chunks;
 mod conformance;
 mod faults;
 mod odd_types;
@@ -25,6 +26,7 @@ use model::{
 use sqlserver_client::{ConnectOptions, Connection, Encrypt, Secret, TypePolicy};
 use sqlserver_emulator::{Emulator, EmulatorConfig, EngineConfig, Login};
 use sqlserver_import::{ApplyOptions, SqlServerSink};
+use test_support::{SampleRow, sample_rows};
 
 /// A server with the empty database `target`.
 struct Place {
@@ -34,6 +36,11 @@ struct Place {
 
 impl Place {
     async fn new(apply: ApplyOptions) -> Self {
+        Self::started(apply, |_| {}).await
+    }
+
+    /// A server that is not set up as usual.
+    async fn started(apply: ApplyOptions, change: impl FnOnce(&mut EmulatorConfig)) -> Self {
         let mut engine = EngineConfig {
             databases: vec!["target".to_owned()],
             ..EngineConfig::default()
@@ -44,10 +51,11 @@ impl Place {
             sysadmin: false,
             view_server_state: false,
         });
-        let config = EmulatorConfig {
+        let mut config = EmulatorConfig {
             engine,
             ..EmulatorConfig::default()
         };
+        change(&mut config);
         Self {
             emulator: Emulator::start(config).await.unwrap(),
             apply,
@@ -189,6 +197,16 @@ impl Case {
             other => panic!("the commit ended as {other:?}"),
         }
     }
+
+    async fn sample_rows(&self) -> Vec<SampleRow> {
+        sample_rows(&self.place.rows(&self.table).await)
+    }
+}
+
+/// Rows with these ids.
+fn sample(ids: impl IntoIterator<Item = i32>) -> Vec<SampleRow> {
+    let row = |id| SampleRow::new(id, &format!("row {id}"), i64::from(id));
+    ids.into_iter().map(row).collect()
 }
 
 fn at(value: &str) -> Mark {

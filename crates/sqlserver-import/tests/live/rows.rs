@@ -137,6 +137,34 @@ async fn existing_rows_are_treated_as_configured() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_without_merge_is_written_to_without_it() {
+    for statement in [Statement::Auto, Statement::Merge] {
+        let apply = ApplyOptions {
+            statement,
+            ..ApplyOptions::default()
+        };
+        let lacks = vec!["MERGE".to_owned()];
+        let place = Place::started(apply, |config| config.engine.lacks = lacks).await;
+        place.run(&[CREATE]).await;
+        let case = Case::new(place, sample_schema(true));
+        case.sink.prepare(&case.prepare(true)).await.unwrap();
+        case.place.run(&["INSERT INTO dbo.T VALUES (1, N'old', 1)"]).await;
+        let rows = [SampleRow::new(1, "new", 2), SampleRow::new(2, "two", 2)];
+        match case.apply("first", sample_batch(&rows), &[Op::Upsert; 2]).await {
+            Ok(receipt) => {
+                assert_eq!(statement, Statement::Auto);
+                assert_eq!((receipt.updated, receipt.inserted), (1, 1));
+                assert_eq!(case.sample_rows().await, rows);
+            }
+            Err(error) => {
+                assert_eq!(statement, Statement::Merge, "{error}");
+                assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn increments_overwrite_even_where_the_copy_skips() {
     let apply = ApplyOptions {
         existing: Some(Existing::Skip),

@@ -5,17 +5,12 @@ use futures::{StreamExt, stream};
 use model::{Batches, ChangeBatch, ChangeSink, CommitOutcome, ErrorKind, Op, Presence, Result, Staged};
 use sqlserver_emulator::CommitFault;
 use sqlserver_import::ApplyOptions;
-use test_support::{SampleRow, sample_batch, sample_rows, sample_schema};
+use test_support::{SampleRow, sample_batch, sample_schema};
 
-use crate::{Case, Place, at};
+use crate::{Case, Place, at, sample};
 
 const CREATE: &str =
     "CREATE TABLE dbo.T (id int NOT NULL PRIMARY KEY, name nvarchar(100) NULL, amount bigint NULL)";
-
-fn sample(ids: impl IntoIterator<Item = i32>) -> Vec<SampleRow> {
-    let row = |id| SampleRow::new(id, &format!("row {id}"), i64::from(id));
-    ids.into_iter().map(row).collect()
-}
 
 impl Case {
     async fn created() -> Self {
@@ -52,10 +47,6 @@ impl Case {
             panic!("the commit ended as {outcome:?}");
         };
         assert_eq!(receipt.inserted, rows.len() as u64);
-    }
-
-    async fn sample_rows(&self) -> Vec<SampleRow> {
-        sample_rows(&self.place.rows(&self.table).await)
     }
 }
 
