@@ -128,6 +128,10 @@ impl Fit {
         let rows = RecordBatch::try_new(shape, fitted)
             .map_err(|e| Error::new(ErrorKind::Data, "rows do not fit the table").caused_by(e))?;
         let (table, schema) = (batch.table, self.schema.clone());
-        ChangeBatch::new(table, schema, rows, batch.ops, batch.presence)
+        let fitted = ChangeBatch::new(table, schema, rows, batch.ops, batch.presence)?;
+        Ok(ChangeBatch {
+            asked_back: batch.asked_back,
+            ..fitted
+        })
     }
 }

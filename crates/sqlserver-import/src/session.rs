@@ -58,13 +58,22 @@ pub(crate) struct Session {
     stages: HashMap<u64, Stage>,
 }
 
-/// Where staged rows are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Stage {
+/// Where rows are that were staged by one call.
+#[derive(Debug)]
+enum Stage {
     /// In a temporary table of this name.
     Table(String),
     /// So many in the target itself, in the transaction that is open.
     Target(u64),
+}
+
+/// What a commit finds staged.
+#[derive(Debug)]
+pub(crate) enum Ready {
+    /// Rows in temporary tables of these names.
+    Tables(Vec<String>),
+    /// So many rows in the target itself, in the transaction that is open.
+    Loaded(u64),
 }
 
 impl Session {
@@ -112,21 +121,32 @@ impl Session {
         !self.stages.is_empty()
     }
 
-    /// Where the rows are, or `None` if some of them are gone.
-    pub(crate) fn stages(&self, ids: &[StageId]) -> Option<Vec<Stage>> {
+    /// What is staged by these ids; `None` if some of it is gone.
+    ///
+    /// # Errors
+    ///
+    /// `Internal` if what was staged alone is among other rows.
+    pub(crate) fn ready(&self, ids: &[StageId]) -> Result<Option<Ready>> {
         if self.connection.is_dead() {
-            return None;
+            return Ok(None);
         }
-        let is_there = |stage: &&Stage| match stage {
-            Stage::Table(_) => true,
-            Stage::Target(_) => self.connection.in_transaction(),
-        };
-        let find = |id: &StageId| {
+        let mut tables = Vec::with_capacity(ids.len());
+        for id in ids {
             let ours = id.session == self.token;
-            let stage = self.stages.get(&id.number).filter(|_| ours);
-            stage.filter(is_there).cloned()
-        };
-        ids.iter().map(find).collect()
+            match self.stages.get(&id.number).filter(|_| ours) {
+                Some(Stage::Table(name)) => tables.push(name.clone()),
+                Some(Stage::Target(rows)) if self.connection.in_transaction() => {
+                    return match ids.len() {
+                        1 => Ok(Some(Ready::Loaded(*rows))),
+                        _ => Err(Error::internal(
+                            "rows that were staged alone are not committed alone",
+                        )),
+                    };
+                }
+                _ => return Ok(None),
+            }
+        }
+        Ok(Some(Ready::Tables(tables)))
     }
 
     /// Loads rows into a new staging table; `None` if there are none.

@@ -15,7 +15,7 @@ use crate::apply::{self, Counts, Rules};
 use crate::marks::{self, Applied};
 use crate::options::{ApplyOptions, Existing, Statement, Strategy};
 use crate::preflight;
-use crate::session::{Session, Stage, StageId};
+use crate::session::{Ready, Session, StageId};
 use crate::target::Target;
 
 type Held = Arc<tokio::sync::Mutex<Option<Session>>>;
@@ -138,49 +138,27 @@ impl SqlServerSink {
     }
 
     /// The transaction, up to but without its COMMIT.
-    async fn transact(&self, session: &mut Session, commit: &Commit, stages: &[Stage]) -> Result<Progress> {
-        let loaded = match stages {
-            [Stage::Target(rows)] => Some(*rows),
-            _ => None,
-        };
-        let tables = stages.iter().map(|stage| match stage {
-            Stage::Table(name) => Ok(name.clone()),
-            Stage::Target(_) if loaded.is_some() && commit.replace == Replace::No => Ok(String::new()),
-            Stage::Target(_) => Err(Error::internal(
-                "rows that were staged alone are not committed alone",
+    async fn transact(&self, session: &mut Session, commit: &Commit, ready: Ready) -> Result<Progress> {
+        match ready {
+            Ready::Tables(tables) => {
+                let rules = self.rules(session, commit).await?;
+                session.connection.begin(Isolation::ReadCommitted).await?;
+                let apply = async |session: &mut Session, receipt: &mut Receipt| {
+                    apply_rows(session, &tables, rules, receipt).await
+                };
+                fenced(session, commit, apply).await
+            }
+            Ready::Loaded(rows) if commit.replace == Replace::No => {
+                let count = async |_: &mut Session, receipt: &mut Receipt| {
+                    receipt.inserted = rows;
+                    Ok(())
+                };
+                fenced(session, commit, count).await
+            }
+            Ready::Loaded(_) => Err(Error::internal(
+                "rows that were staged alone do not replace a table",
             )),
-        });
-        let tables = tables.collect::<Result<Vec<_>>>()?;
-        let rules = self.rules(session, commit).await?;
-        if loaded.is_none() {
-            session.connection.begin(Isolation::ReadCommitted).await?;
         }
-        let applied = marks::read(&mut session.connection, &commit.sync).await?;
-        if applied.committed.batch.as_ref() == Some(&commit.batch) {
-            return Ok(Progress::Already(applied));
-        }
-        if applied.committed.epoch > commit.epoch || applied.committed.mark != commit.after {
-            return Ok(Progress::Overtaken(applied.committed));
-        }
-        if commit.replace == Replace::No {
-            applied.check_target(&commit.table, &session.noted.incarnation)?;
-        }
-        marks::advance(&mut session.connection, commit, &applied, &session.noted).await?;
-        let mut receipt = Receipt {
-            reference: marks::reference(&commit.batch),
-            ..Receipt::default()
-        };
-        match loaded {
-            Some(rows) => receipt.inserted = rows,
-            None if tables.is_empty() && !rules.replace => {}
-            None => apply_rows(session, &tables, rules, &mut receipt).await?,
-        }
-        // Only now do the locks on the target's rows keep everybody from altering it before the end.
-        if !session.fits_target().await? {
-            return Ok(Progress::Altered);
-        }
-        marks::remember(&mut session.connection, &commit.sync, &receipt).await?;
-        Ok(Progress::Ready(receipt))
     }
 
     /// What became of a commit whose staged rows are gone.
@@ -260,12 +238,53 @@ enum Progress {
     Altered,
 }
 
+/// Within the transaction that is open: looks whether the commit is still due, moves the mark, does `work`, and looks whether the target is
+/// still what it was.
+async fn fenced(
+    session: &mut Session,
+    commit: &Commit,
+    work: impl AsyncFnOnce(&mut Session, &mut Receipt) -> Result<()>,
+) -> Result<Progress> {
+    let applied = marks::read(&mut session.connection, &commit.sync).await?;
+    if applied.committed.batch.as_ref() == Some(&commit.batch) {
+        return Ok(Progress::Already(applied));
+    }
+    if applied.committed.epoch > commit.epoch || applied.committed.mark != commit.after {
+        return Ok(Progress::Overtaken(applied.committed));
+    }
+    if commit.replace == Replace::No {
+        applied.check_target(&commit.table, &session.noted.incarnation)?;
+    }
+    // Without it the mark would move by itself, although the rows may be gone.
+    if !session.connection.in_transaction() {
+        return Err(Error::new(
+            ErrorKind::Transient,
+            "the server has ended the transaction of a commit before it was complete",
+        ));
+    }
+    marks::advance(&mut session.connection, commit, &applied, &session.noted).await?;
+    let mut receipt = Receipt {
+        reference: marks::reference(&commit.batch),
+        ..Receipt::default()
+    };
+    work(session, &mut receipt).await?;
+    // Only now do the locks on the target's rows keep everybody from altering it before the end.
+    if !session.fits_target().await? {
+        return Ok(Progress::Altered);
+    }
+    marks::remember(&mut session.connection, &commit.sync, &receipt).await?;
+    Ok(Progress::Ready(receipt))
+}
+
 async fn apply_rows(
     session: &mut Session,
     stages: &[String],
     rules: Rules,
     receipt: &mut Receipt,
 ) -> Result<()> {
+    if stages.is_empty() && !rules.replace {
+        return Ok(());
+    }
     let mut counts = Counts::default();
     for sql in apply::batches(&session.target, stages, rules) {
         let rows = session.connection.query(&sql, &[]).await?;
@@ -373,13 +392,15 @@ impl ChangeSink for SqlServerSink {
             self.renew(&mut held, &commit.sync, &commit.table, &commit.schema)
                 .await?;
         }
-        let Some((session, stages)) = held
-            .as_mut()
-            .and_then(|session| session.stages(&ids).map(|stages| (session, stages)))
-        else {
+        let ready = held.as_ref().map_or(Ok(None), |session| session.ready(&ids));
+        let (Some(session), Some(ready)) = (held.as_mut(), ready.transpose()) else {
             return self.find_out(commit).await;
         };
-        match self.transact(session, commit, &stages).await {
+        let progress = match ready {
+            Ok(ready) => self.transact(session, commit, ready).await,
+            Err(error) => Err(error),
+        };
+        match progress {
             Ok(progress) => self.end(&mut held, &ids, progress).await,
             Err(error) => {
                 // XACT_ABORT has rolled back what the server refused; this is for errors found on this side.
