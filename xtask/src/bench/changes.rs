@@ -109,7 +109,8 @@ fn with_stream(
     mix.prepare(&server)?;
     server.execute(
         SOURCE,
-        "EXEC sys.sp_cdc_enable_db\nGO\n\
+        "ALTER DATABASE [bench] SET ALLOW_SNAPSHOT_ISOLATION ON\nGO\n\
+         EXEC sys.sp_cdc_enable_db\nGO\n\
          EXEC sys.sp_cdc_enable_table @source_schema = N'dbo', @source_name = N'orders', @role_name = NULL",
     )?;
     // The instance begins where the capture has got to.
