@@ -58,6 +58,10 @@ pub(super) struct Gathered {
     since: Option<Instant>,
     /// The last boundary, if nothing came after it.
     pub(super) boundary: Option<Position>,
+    /// How many of the bytes came before it.
+    bounded: usize,
+    /// What came between it and the one before.
+    stretch: usize,
 }
 
 impl Gathered {
@@ -65,10 +69,18 @@ impl Gathered {
         self.fold.is_empty() && self.spill.is_none()
     }
 
-    /// Whether they are to be committed now.
+    /// What came so far can be committed with this position.
+    fn reach(&mut self, boundary: Position) {
+        self.boundary = Some(boundary);
+        self.stretch = self.bytes.saturating_sub(self.bounded);
+        self.bounded = self.bytes;
+    }
+
+    /// Whether they are to be committed now: also if as much again as since the boundary before would not fit, or if something did not.
     fn is_full(&self, flush: &Flush) -> bool {
         let full = self.rows >= flush.rows
-            || self.bytes >= flush.bytes
+            || self.spill.is_some()
+            || self.bytes.saturating_add(self.stretch) > flush.bytes
             || self.since.is_some_and(|since| since.elapsed() >= flush.age);
         self.boundary.is_some() && full
     }
@@ -87,6 +99,7 @@ impl Gathered {
             let spill = begun.unwrap_or_else(|| Spill::new(options, limit, &batch, cancel));
             self.spill = Some(spill.take(std::mem::take(&mut self.fold)).await?);
             spilled = std::mem::take(&mut self.bytes);
+            self.bounded = 0;
         }
         self.boundary = None;
         self.rows += batch.len() as u64;
@@ -227,7 +240,7 @@ impl Gatherer {
                 SourceEvent::Boundary { at } => {
                     self.part.reached = Some(at.clone());
                     // Nobody knows before the end whether all rows have come that have a value in columns which the target lacked.
-                    self.part.changes.boundary = Some(at.lacking(&self.lacks));
+                    self.part.changes.reach(at.lacking(&self.lacks));
                 }
             }
             if self.part.changes.is_full(&self.flush) {
@@ -282,5 +295,60 @@ impl Gatherer {
 
     fn hear(&self, event: &ProgressEvent) {
         self.progress.hear(&self.sync, event);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{Op, Presence};
+    use test_support::{SampleRow, sample_batch, sample_schema};
+
+    use super::*;
+
+    fn batch(id: i32) -> ChangeBatch {
+        let rows = sample_batch(&[SampleRow::new(id, "row", 1)]);
+        let table = TableName::new("dbo", "Orders");
+        ChangeBatch::uniform(table, sample_schema(true), rows, Op::Upsert, Presence::Unknown).unwrap()
+    }
+
+    fn here() -> Position {
+        Position {
+            kind: "memory".to_owned(),
+            incarnation: "1".to_owned(),
+            value: String::new(),
+            label: String::new(),
+            late_micros: 0,
+            lacks: Vec::new(),
+        }
+    }
+
+    async fn gathered(changes: i32, limit: usize) -> Gathered {
+        let mut gathered = Gathered::default();
+        for id in 0..changes {
+            let (spill, cancel) = (SpillOptions::default(), CancellationToken::new());
+            gathered.push(batch(id), limit, &spill, &cancel).await.unwrap();
+            gathered.reach(here());
+        }
+        gathered
+    }
+
+    #[tokio::test]
+    async fn what_as_much_again_would_not_fit_beside_is_committed() {
+        let flush = Flush {
+            bytes: 3 * weight(&batch(0)),
+            ..Flush::default()
+        };
+        for (changes, full) in [(1, false), (2, false), (3, true)] {
+            let gathered = gathered(changes, flush.bytes).await;
+            assert_eq!((gathered.to_spill(), gathered.is_full(&flush)), (0, full), "{changes}");
+        }
+    }
+
+    /// It would be committed at the end of all else, if what waits in files did not count.
+    #[tokio::test]
+    async fn what_did_not_fit_is_committed_at_the_next_boundary() {
+        let gathered = gathered(2, weight(&batch(0))).await;
+        assert!(gathered.to_spill() > 0);
+        assert!(gathered.is_full(&Flush::default()));
     }
 }
