@@ -105,8 +105,7 @@ impl Shop {
         let source = self.world.source(&table(), self.world.capture.clone());
         let sink = self.world.iceberg_sink().with_tables([(table(), options)]);
         let target = Arc::new(self.world.target_sink());
-        self.world
-            .route(&table(), source, Arc::new(faulty(sink)), target)
+        self.world.route(&table(), source, Arc::new(faulty(sink)), target)
     }
 
     async fn field_id(&self, column: &str) -> i32 {

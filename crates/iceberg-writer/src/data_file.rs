@@ -26,7 +26,6 @@ use crate::dictionary;
 use crate::file_properties::writer_properties;
 use crate::options::WriterOptions;
 
-
 /// How rows of one schema lie in a table's files.
 #[derive(Debug, Clone)]
 pub struct FileShape {

@@ -5,7 +5,8 @@ use std::error::Error as _;
 use chrono::{DateTime, SecondsFormat, Utc};
 use model::{
     CheckpointReport, Commit, Committed, Epoch, Error, ErrorKind, ErrorReport, LateDataReport, Mark, OddTime,
-    Position, Receipt, RunMetadata, RunReport, RunStatus, StageOutcome, Statistics, TableName, TableReport, Timestamp,
+    Position, Receipt, RunMetadata, RunReport, RunStatus, StageOutcome, Statistics, TableName, TableReport,
+    Timestamp,
 };
 
 use crate::run::Run;

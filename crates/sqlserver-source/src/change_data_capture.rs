@@ -315,7 +315,11 @@ impl Reading {
         self.begun = true;
         let next = std::mem::replace(&mut self.next, ready(Ok(None)).boxed());
         let task = AbortOnDropHandle::new(tokio::spawn(next));
-        self.next = async { task.await.map_err(|e| Error::internal("reading ahead ended early").caused_by(e))? }.boxed();
+        self.next = async {
+            task.await
+                .map_err(|e| Error::internal("reading ahead ended early").caused_by(e))?
+        }
+        .boxed();
     }
 }
 

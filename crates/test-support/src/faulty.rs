@@ -80,7 +80,11 @@ impl<S: ChangeSource> ChangeSource for FaultySource<S> {
         after: Option<Bound>,
         rows: usize,
     ) -> Result<Pin<Box<dyn Stream<Item = Result<Chunk>> + Send>>> {
-        let chunks = faulty(&self.faults, self.source.chunks(table, schema, start, after, rows)).await?;
+        let chunks = faulty(
+            &self.faults,
+            self.source.chunks(table, schema, start, after, rows),
+        )
+        .await?;
         Ok(faulty_stream(&self.faults, chunks))
     }
 

@@ -335,33 +335,36 @@ impl ChangeSource for MemorySource {
             return Ok(Box::pin(paced(vec![whole])));
         }
         let (source, table) = (self.clone(), table.clone());
-        Ok(Box::pin(stream::try_unfold((after, None), move |(lower, last)| {
-            let (source, table) = (source.clone(), table.clone());
-            async move {
-                yield_now().await;
-                let after = lower.as_ref().map(key_of).transpose()?;
-                let database = source.database();
-                let keys = database.table(&table)?.rows.keys().map(|(id, _)| *id);
-                let mut above = keys.filter(|id| after.is_none_or(|after| *id > after));
-                // What comes behind the last key that there was at first is for the increments.
-                let Some(last) = last.or_else(|| above.clone().last()) else {
-                    return Ok(None);
-                };
-                let upper = match above.by_ref().take(rows.max(1)).last() {
-                    Some(id) if after.is_none_or(|after| after < last) => id.min(last),
-                    _ => return Ok(None),
-                };
-                let upper = Bound::new(upper.to_string());
-                let chunk = Chunk {
-                    selection: Selection::Range {
-                        lower,
-                        upper: upper.clone(),
-                    },
-                    through: Some(upper.clone()),
-                };
-                Ok(Some((chunk, (Some(upper), Some(last)))))
-            }
-        })))
+        Ok(Box::pin(stream::try_unfold(
+            (after, None),
+            move |(lower, last)| {
+                let (source, table) = (source.clone(), table.clone());
+                async move {
+                    yield_now().await;
+                    let after = lower.as_ref().map(key_of).transpose()?;
+                    let database = source.database();
+                    let keys = database.table(&table)?.rows.keys().map(|(id, _)| *id);
+                    let mut above = keys.filter(|id| after.is_none_or(|after| *id > after));
+                    // What comes behind the last key that there was at first is for the increments.
+                    let Some(last) = last.or_else(|| above.clone().last()) else {
+                        return Ok(None);
+                    };
+                    let upper = match above.by_ref().take(rows.max(1)).last() {
+                        Some(id) if after.is_none_or(|after| after < last) => id.min(last),
+                        _ => return Ok(None),
+                    };
+                    let upper = Bound::new(upper.to_string());
+                    let chunk = Chunk {
+                        selection: Selection::Range {
+                            lower,
+                            upper: upper.clone(),
+                        },
+                        through: Some(upper.clone()),
+                    };
+                    Ok(Some((chunk, (Some(upper), Some(last)))))
+                }
+            },
+        )))
     }
 
     async fn read(

@@ -340,7 +340,11 @@ mod tests {
         };
         for (changes, full) in [(1, false), (2, false), (3, true)] {
             let gathered = gathered(changes, flush.bytes).await;
-            assert_eq!((gathered.to_spill(), gathered.is_full(&flush)), (0, full), "{changes}");
+            assert_eq!(
+                (gathered.to_spill(), gathered.is_full(&flush)),
+                (0, full),
+                "{changes}"
+            );
         }
     }
 

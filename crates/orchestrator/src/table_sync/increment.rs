@@ -3,8 +3,8 @@
 use arrow_array::RecordBatch;
 use futures::{StreamExt, TryStreamExt};
 use model::{
-    ChangeBatch, Committed, Error, ErrorKind, ExpectedTimes, LateDataReport, Mark, OddTime, Position, Result, Staged,
-    TableSchema,
+    ChangeBatch, Committed, Error, ErrorKind, ExpectedTimes, LateDataReport, Mark, OddTime, Position, Result,
+    Staged, TableSchema,
 };
 
 use super::gather::{Gathered, Step};
