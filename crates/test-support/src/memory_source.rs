@@ -346,7 +346,7 @@ impl ChangeSource for MemorySource {
                     let keys = database.table(&table)?.rows.keys().map(|(id, _)| *id);
                     let mut above = keys.filter(|id| after.is_none_or(|after| *id > after));
                     // What comes behind the last key that there was at first is for the increments.
-                    let Some(last) = last.or_else(|| above.clone().last()) else {
+                    let Some(last) = last.or_else(|| above.clone().next_back()) else {
                         return Ok(None);
                     };
                     let upper = match above.by_ref().take(rows.max(1)).last() {
