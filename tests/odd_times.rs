@@ -19,18 +19,21 @@ use crate::play::{HOUR, Play, SECOND};
 use crate::twins::Leg;
 use crate::world::dead_letters;
 
-/// What the report says of odd times: the key, what is odd, what it carries and what was done.
+/// What the report says of odd times, by key: the key, what is odd, what it carries and what was done.
 fn told(report: &RunReport) -> Vec<(&str, OddTime, &str, &str)> {
     let rows = report.late_arriving_data.iter();
-    rows.map(|row| {
+    let told = rows.map(|row| {
         (
             row.record_id.as_str(),
             row.kind,
             row.actual.as_str(),
             row.handled.as_str(),
         )
-    })
-    .collect()
+    });
+    let mut told: Vec<_> = told.collect();
+    // The server returns rows in whatever order it likes.
+    told.sort_by_key(|row| row.0);
+    told
 }
 
 const SEVEN: &str = r#"{"id":7}"#;
