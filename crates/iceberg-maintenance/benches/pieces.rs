@@ -101,7 +101,7 @@ fn decode_and_locate(criterion: &mut Criterion) {
     });
     let table = runtime.block_on(lake.table());
     let head = table.head().unwrap();
-    let files = runtime.block_on(live_files(table.table(), head)).unwrap();
+    let files = runtime.block_on(live_files(&table, head)).unwrap();
     let mut group = criterion.benchmark_group("data file");
     group.sample_size(20).throughput(Throughput::Elements(ROWS));
     group.bench_function("decode", |bencher| {
@@ -134,13 +134,13 @@ fn decode_and_locate(criterion: &mut Criterion) {
         let is_one = |found: LocatedRows| found.iter().all(|found| found.len() == 1);
         group.bench_function(BenchmarkId::new(name, "found"), |bencher| {
             bencher.iter(|| {
-                let found = runtime.block_on(locate(table.table(), head, &schema, &keys));
+                let found = runtime.block_on(locate(&table, head, &schema, &keys));
                 assert!(is_one(found.unwrap()));
             });
         });
         group.bench_function(BenchmarkId::new(name, "compared"), |bencher| {
             bencher.iter(|| {
-                let found = runtime.block_on(locate_and_compare(table.table(), head, &schema, &changed));
+                let found = runtime.block_on(locate_and_compare(&table, head, &schema, &changed));
                 assert!(is_one(found.unwrap()));
             });
         });

@@ -96,7 +96,7 @@ async fn planned(
     let Some(head) = table.head() else {
         return Ok(Vec::new());
     };
-    let files = live_files(table.table(), head).await?;
+    let files = live_files(table, head).await?;
     let deletes = DeletedRows::new(table.table());
     groups(table.metadata(), &files, &deletes, options, clock.now()).await
 }

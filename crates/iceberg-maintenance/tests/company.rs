@@ -94,7 +94,7 @@ impl Company {
         let deletes = DeletedRows::new(table.table());
         let projection = Projection::of_table(table.metadata(), &self.schema).unwrap();
         let mut batches: Vec<RecordBatch> = Vec::new();
-        for file in live_files(table.table(), table.head().unwrap()).await.unwrap() {
+        for file in live_files(table, table.head().unwrap()).await.unwrap() {
             let rows = deletes.live_rows(&file).await.unwrap();
             let size = file.data_file.file_size_in_bytes();
             let reader = DataFileReader::open(table.table().file_io(), &file.path, size)

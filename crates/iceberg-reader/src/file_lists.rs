@@ -31,7 +31,7 @@ impl FileLists {
         if let Some((_, list)) = self.kept().iter().find(|(kept, _)| *kept == key) {
             return Ok(list.clone());
         }
-        let list = Arc::new(live_files(table.table(), snapshot).await?);
+        let list = Arc::new(live_files(table, snapshot).await?);
         let mut kept = self.kept();
         kept.truncate(KEPT - 1);
         kept.push_front((key, list.clone()));

@@ -76,7 +76,7 @@ impl FileScan {
         schema: &TableSchema,
         keys: &RecordBatch,
     ) -> Result<Vec<FilePart>> {
-        let located = locate_in(self.handle.table(), files, schema, keys).await?;
+        let located = locate_in(&self.handle, files, schema, keys).await?;
         let mut by_file = located.by_file(0..located.keys());
         by_file.sort_unstable_by(|(a, _), (b, _)| a.path.cmp(&b.path));
         let parts = by_file.into_iter().map(|(file, positions)| FilePart {

@@ -72,7 +72,7 @@ pub fn snapshots(table: &TableHandle) -> Vec<SnapshotInfo> {
 ///
 /// As [`live_files`].
 pub async fn files(table: &TableHandle, snapshot: &SnapshotRef) -> Result<Vec<FileInfo>> {
-    let live = live_files(table.table(), snapshot).await?;
+    let live = live_files(table, snapshot).await?;
     let mut deletes = BTreeMap::new();
     let mut files = Vec::with_capacity(live.len());
     for file in live {

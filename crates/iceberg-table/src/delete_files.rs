@@ -115,7 +115,7 @@ async fn live_by_path(table: &TableHandle) -> Result<HashMap<Arc<str>, Arc<LiveF
     let Some(head) = table.head() else {
         return Ok(HashMap::new());
     };
-    let files = live_files(table.table(), head).await?;
+    let files = live_files(table, head).await?;
     Ok(files.into_iter().map(|file| (file.path.clone(), file)).collect())
 }
 

@@ -20,6 +20,7 @@ mod key_blooms;
 mod key_bounds;
 mod layout;
 mod locate;
+mod manifest_cache;
 mod manifest_entries;
 mod manifests;
 mod marks;

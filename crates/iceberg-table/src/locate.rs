@@ -12,10 +12,10 @@ use arrow_select::concat::concat_batches;
 use futures::TryStreamExt;
 use iceberg::io::FileIO;
 use iceberg::spec::{SnapshotRef, TableMetadataRef};
-use iceberg::table::Table;
 use model::{Error, Result, RowHash, RowHashMap, TableSchema};
 use tokio::task::JoinSet;
 
+use crate::catalog::TableHandle;
 use crate::key::KeyFold;
 use crate::key_blooms::without_absent_keys;
 use crate::key_bounds::KeyBounds;
@@ -154,7 +154,7 @@ impl LocatedRows {
 ///
 /// Dropping the future gives up the reads.
 pub async fn locate(
-    table: &Table,
+    table: &TableHandle,
     snapshot: &SnapshotRef,
     schema: &TableSchema,
     keys: &RecordBatch,
@@ -169,12 +169,17 @@ pub async fn locate(
 ///
 /// As [`locate`].
 pub async fn locate_in(
-    table: &Table,
+    table: &TableHandle,
     files: &[Arc<LiveFile>],
     schema: &TableSchema,
     keys: &RecordBatch,
 ) -> Result<LocatedRows> {
-    let search = Search::new(table.file_io(), table.metadata_ref(), schema, keys)?;
+    let search = Search::new(
+        table.table().file_io(),
+        table.table().metadata_ref(),
+        schema,
+        keys,
+    )?;
     search.run(files).await
 }
 
@@ -188,7 +193,7 @@ pub async fn locate_in(
 ///
 /// As [`locate`].
 pub async fn locate_and_compare(
-    table: &Table,
+    table: &TableHandle,
     snapshot: &SnapshotRef,
     schema: &TableSchema,
     rows: &[RecordBatch],
@@ -196,7 +201,12 @@ pub async fn locate_and_compare(
     let files = live_files(table, snapshot).await?;
     let keys = keys_of(schema, rows)
         .map_err(|e| Error::internal("rows do not have the columns of their key").caused_by(e))?;
-    let search = Search::new(table.file_io(), table.metadata_ref(), schema, &keys)?;
+    let search = Search::new(
+        table.table().file_io(),
+        table.table().metadata_ref(),
+        schema,
+        &keys,
+    )?;
     search.comparing(rows, schema)?.run(&files).await
 }
 

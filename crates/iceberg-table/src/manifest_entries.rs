@@ -4,19 +4,22 @@
 //! promoted since a manifest was written has narrow partition values and bounds there; compared with those of newer files they
 //! would be taken for other partitions.
 
+use std::sync::Arc;
+
 use iceberg::spec::{
     DataFile, DataFileBuilder, Datum, Literal, ManifestContentType, ManifestEntryRef, ManifestFile,
     PartitionSpec, PrimitiveLiteral, PrimitiveType, Schema, SchemaRef, Struct, TableMetadata,
 };
-use iceberg::table::Table;
 use model::{Error, ErrorKind, Result};
 
+use crate::catalog::TableHandle;
 use crate::error::iceberg_error;
+use crate::manifest_cache::ManifestKey;
 
 /// A live file as a manifest tells of it.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
-    pub(crate) file: DataFile,
+    pub(crate) file: Arc<DataFile>,
     pub(crate) spec_id: i32,
     /// The snapshot that added it.
     pub(crate) snapshot_id: i64,
@@ -24,24 +27,41 @@ pub(crate) struct Entry {
     pub(crate) file_sequence_number: i64,
 }
 
-/// The live entries of a manifest.
+/// The live entries of a manifest, which is read if it was not lately.
 ///
 /// # Errors
 ///
 /// As the storage says; `Corrupt` if an entry has no sequence number.
-pub(crate) async fn live_entries(table: &Table, manifest: &ManifestFile) -> Result<Vec<Entry>> {
-    let failed = |e| iceberg_error("cannot read a manifest")(e).with("file", &manifest.manifest_path);
-    let loaded = manifest.load_manifest(table.file_io()).await.map_err(failed)?;
-    let (entries, about) = loaded.into_parts();
+pub(crate) async fn live_entries(table: &TableHandle, manifest: &ManifestFile) -> Result<Arc<[Entry]>> {
     let metadata = table.metadata();
-    let types = Types::of(metadata, manifest.partition_spec_id, about.schema())?;
+    let spec = spec_by_id(metadata, manifest.partition_spec_id)?;
+    let partition_schema = schema_of_spec(metadata, spec)?;
+    let key = ManifestKey {
+        table: metadata.uuid(),
+        schema_id: metadata.current_schema_id(),
+        partition_schema_id: partition_schema.schema_id(),
+        manifest: manifest.clone(),
+    };
+    let cache = table.storage().manifests();
+    if let Some(known) = cache.get(&key).await {
+        return Ok(known);
+    }
+    let failed = |e| iceberg_error("cannot read a manifest")(e).with("file", &manifest.manifest_path);
+    let file_io = table.table().file_io();
+    let loaded = manifest.load_manifest(file_io).await.map_err(failed)?;
+    let (entries, about) = loaded.into_parts();
+    let types = Types::of(metadata, spec, &partition_schema, about.schema())?;
     let mut next_row = match manifest.content {
         ManifestContentType::Data => manifest.first_row_id,
         ManifestContentType::Deletes => None,
     };
     let live = entries.iter().filter(|entry| entry.is_alive());
-    live.map(|entry| live_entry(entry, manifest, &types, &mut next_row))
-        .collect()
+    let entries: Result<Arc<[Entry]>> = live
+        .map(|entry| live_entry(entry, manifest, &types, &mut next_row))
+        .collect();
+    let entries = entries?;
+    cache.insert(key, entries.clone()).await;
+    Ok(entries)
 }
 
 fn live_entry(
@@ -71,7 +91,7 @@ fn live_entry(
         file.clone()
     };
     Ok(Entry {
-        file,
+        file: Arc::new(file),
         spec_id: manifest.partition_spec_id,
         snapshot_id: entry.snapshot_id().unwrap_or(manifest.added_snapshot_id),
         sequence_number: number(entry.sequence_number())?,
@@ -128,11 +148,14 @@ struct Types {
 }
 
 impl Types {
-    fn of(metadata: &TableMetadata, spec_id: i32, written_with: &Schema) -> Result<Self> {
-        let spec = spec_by_id(metadata, spec_id)?;
-        let partition_schema = schema_of_spec(metadata, spec)?;
+    fn of(
+        metadata: &TableMetadata,
+        spec: &PartitionSpec,
+        partition_schema: &Schema,
+        written_with: &Schema,
+    ) -> Result<Self> {
         let partition = spec
-            .partition_type(&partition_schema)
+            .partition_type(partition_schema)
             .map_err(iceberg_error("cannot tell the types of a partition"))?;
         let schema = metadata.current_schema().clone();
         let differs = |now: &Schema| {
@@ -147,7 +170,7 @@ impl Types {
                 .iter()
                 .map(|field| field.field_type.as_primitive_type().cloned())
                 .collect(),
-            changed: differs(&schema) || differs(&partition_schema),
+            changed: differs(&schema) || differs(partition_schema),
             schema,
         })
     }

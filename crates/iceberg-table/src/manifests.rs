@@ -92,8 +92,8 @@ impl<'a> ManifestFiles<'a> {
         manifest: ManifestFile,
         gone: impl Fn(&DataFile) -> bool,
     ) -> Result<(Option<ManifestFile>, Vec<DataFile>)> {
-        let live = live_entries(self.table.table(), &manifest).await?;
-        let (removed, kept): (Vec<_>, Vec<_>) = live.into_iter().partition(|entry| gone(&entry.file));
+        let live = live_entries(self.table, &manifest).await?;
+        let (removed, kept): (Vec<_>, Vec<_>) = live.iter().partition(|entry| gone(&entry.file));
         if removed.is_empty() {
             return Ok((Some(manifest).filter(|_| !kept.is_empty()), Vec::new()));
         }
@@ -103,13 +103,10 @@ impl<'a> ManifestFiles<'a> {
         }
         let mut files = Vec::with_capacity(removed.len());
         for entry in removed {
-            files.push(entry.file.clone());
+            let file = DataFile::clone(&entry.file);
+            files.push(file.clone());
             writer
-                .add_delete_file(
-                    entry.file,
-                    entry.sequence_number,
-                    Some(entry.file_sequence_number),
-                )
+                .add_delete_file(file, entry.sequence_number, Some(entry.file_sequence_number))
                 .map_err(writing)?;
         }
         Ok((Some(finish(writer).await?), files))
@@ -150,7 +147,7 @@ impl<'a> ManifestFiles<'a> {
         let mut writer = self.writer(first.content, first.partition_spec_id)?;
         let mut any = false;
         for manifest in &bin {
-            for entry in live_entries(self.table.table(), manifest).await? {
+            for entry in live_entries(self.table, manifest).await?.iter() {
                 keep(&mut writer, entry)?;
                 any = true;
             }
@@ -223,10 +220,10 @@ pub async fn remove_files(table: &TableHandle, files: Vec<String>) {
     }
 }
 
-fn keep(writer: &mut ManifestWriter, entry: Entry) -> Result<()> {
+fn keep(writer: &mut ManifestWriter, entry: &Entry) -> Result<()> {
     writer
         .add_existing_file(
-            entry.file,
+            DataFile::clone(&entry.file),
             entry.snapshot_id,
             entry.sequence_number,
             Some(entry.file_sequence_number),

@@ -140,7 +140,7 @@ async fn build(
     else {
         return Ok(None);
     };
-    let live = live_files(table.table(), head).await?;
+    let live = live_files(table, head).await?;
     let unchanged = |file: &Arc<LiveFile>| {
         live.iter()
             .any(|now| now.path == file.path && now.has_same_position_deletes(file))

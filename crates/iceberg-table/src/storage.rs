@@ -27,6 +27,8 @@ pub use listing::StoredFile;
 pub(crate) use local::sync_up;
 pub use options::{AzureOptions, GcsOptions, S3Options, StorageOptions};
 
+use crate::manifest_cache::ManifestCache;
+
 use azure::Azure;
 use bucket::Bucket;
 use object::Files;
@@ -42,6 +44,7 @@ struct Inner {
     azure: Arc<Azure>,
     /// By the access, which is the first for all that are not in S3.
     stores: Mutex<HashMap<(usize, Bucket), Arc<dyn ObjectStore>>>,
+    manifests: ManifestCache,
 }
 
 /// How objects of S3 below a prefix are reached.
@@ -96,23 +99,31 @@ impl Storage {
             vec![s3],
             options.gcs.clone(),
             Arc::new(Azure::new(options.azure.clone())),
+            ManifestCache::default(),
         )
     }
 
     /// The same storage, with other credentials below some prefixes.
     pub(crate) fn granted(&self, mut accesses: Vec<Access>) -> Self {
         accesses.extend(self.0.accesses.iter().cloned());
-        Self::with(accesses, self.0.gcs.clone(), self.0.azure.clone())
+        let (gcs, azure) = (self.0.gcs.clone(), self.0.azure.clone());
+        Self::with(accesses, gcs, azure, self.0.manifests.clone())
     }
 
-    fn with(mut accesses: Vec<Access>, gcs: GcsOptions, azure: Arc<Azure>) -> Self {
+    fn with(mut accesses: Vec<Access>, gcs: GcsOptions, azure: Arc<Azure>, manifests: ManifestCache) -> Self {
         accesses.sort_by_key(|access| std::cmp::Reverse(access.prefix.len()));
         Self(Arc::new(Inner {
             accesses,
             gcs,
             azure,
             stores: Mutex::default(),
+            manifests,
         }))
+    }
+
+    /// What was read of manifests of these files.
+    pub(crate) fn manifests(&self) -> &ManifestCache {
+        &self.0.manifests
     }
 
     /// The configured access to S3.

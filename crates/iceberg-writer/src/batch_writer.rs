@@ -301,7 +301,7 @@ fn is_same(there: &[RowLocation]) -> bool {
 /// Finds the rows with the keys of `rows`, and compares them.
 async fn compare(table: &TableHandle, schema: &TableSchema, rows: &[RecordBatch]) -> Result<LocatedRows> {
     match table.head() {
-        Some(head) => locate_and_compare(table.table(), head, schema, rows).await,
+        Some(head) => locate_and_compare(table, head, schema, rows).await,
         None => {
             let keys = rows.iter().map(RecordBatch::num_rows).sum();
             Ok(LocatedRows::none(keys))

@@ -63,7 +63,7 @@ impl<T> KeyBatch<T> {
             Some(head) if !notes.is_empty() => {
                 let keys = concat_batches(&self.schema, &parts)
                     .map_err(|e| Error::internal("keys cannot be looked up together").caused_by(e))?;
-                locate(table.table(), head, schema, &keys).await?
+                locate(table, head, schema, &keys).await?
             }
             _ => LocatedRows::none(notes.len()),
         };

@@ -25,7 +25,7 @@ impl<'a> Present<'a> {
         };
         let deletes = DeletedRows::new(table.table());
         let mut files = Vec::new();
-        for file in live_files(table.table(), head).await? {
+        for file in live_files(table, head).await? {
             let rows = deletes.live_rows(&file).await?;
             files.push((file, rows));
         }

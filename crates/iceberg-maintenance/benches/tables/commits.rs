@@ -91,7 +91,7 @@ async fn show(lake: &Lake, number: u64) {
     let count = |part: &str| std::fs::read_dir(format!("{directory}/{part}")).unwrap().count();
     let head = table.head().unwrap();
     let list = table.table().manifest_list_reader(head).load().await.unwrap();
-    let live = live_files(table.table(), head).await.unwrap();
+    let live = live_files(&table, head).await.unwrap();
     println!(
         "{number:>6} commits: metadata {} KiB, {} snapshots, {} manifests, {} live files; on disk {} metadata and {} data files",
         metadata.len() / 1024,

@@ -88,7 +88,7 @@ impl Lake {
     /// The paths of the live data files.
     pub(crate) async fn files(&self) -> Vec<String> {
         let table = self.table().await;
-        let files = live_files(table.table(), table.head().unwrap()).await.unwrap();
+        let files = live_files(&table, table.head().unwrap()).await.unwrap();
         let paths = files
             .iter()
             .map(|file| file.path.trim_start_matches("file://").to_owned());

@@ -373,7 +373,7 @@ impl History {
         };
         let table = self.lake.table().await;
         let files = match table.head() {
-            Some(head) => live_files(table.table(), head).await.unwrap(),
+            Some(head) => live_files(&table, head).await.unwrap(),
             None => Vec::new(),
         };
         let deletes = files.iter().flat_map(|file| &file.deletes);

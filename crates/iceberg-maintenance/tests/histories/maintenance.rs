@@ -318,7 +318,7 @@ async fn row_ids(table: &TableHandle) -> BTreeMap<i64, (i64, i64)> {
         .with_row_ids();
     let deletes = DeletedRows::new(table.table());
     let mut found = BTreeMap::new();
-    for file in live_files(table.table(), table.head().unwrap()).await.unwrap() {
+    for file in live_files(table, table.head().unwrap()).await.unwrap() {
         let rows = deletes.live_rows(&file).await.unwrap();
         let size = file.data_file.file_size_in_bytes();
         let reader = DataFileReader::open(table.table().file_io(), &file.path, size)
@@ -709,7 +709,7 @@ async fn files_that_a_new_snapshot_refers_to_stay() {
     assert_eq!(done.snapshots, ids[..5]);
     let after = lake.table().await;
     let kept = after.metadata().snapshot_by_id(1).unwrap();
-    let files = live_files(after.table(), kept).await.unwrap();
+    let files = live_files(&after, kept).await.unwrap();
     assert!(!files.is_empty());
     for file in files {
         assert!(

@@ -111,7 +111,7 @@ impl Lake {
         };
         if let Some(rows) = change.delete_rows {
             let head = table.head().unwrap();
-            let located = locate_and_compare(table.table(), head, &self.schema, &[rows]).await;
+            let located = locate_and_compare(&table, head, &self.schema, &[rows]).await;
             let located = located.unwrap();
             let same = located.iter().flatten().filter(|row| row.is_same == Some(true));
             note(&mut deletes, located.rows_by_file(same));
@@ -185,7 +185,7 @@ impl Lake {
         let Some(head) = table.head() else {
             return by_path;
         };
-        let located = locate(table.table(), head, &self.schema, keys).await.unwrap();
+        let located = locate(table, head, &self.schema, keys).await.unwrap();
         note(&mut by_path, located.by_file(0..located.keys()));
         by_path
     }

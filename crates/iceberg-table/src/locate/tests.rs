@@ -114,7 +114,7 @@ impl Files {
             path: path.into(),
             spec_id: 0,
             sequence_number: 1,
-            data_file,
+            data_file: Arc::new(data_file),
             deletes,
         }));
     }

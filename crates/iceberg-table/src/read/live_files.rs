@@ -8,9 +8,9 @@ use iceberg::metadata_columns::RESERVED_FIELD_ID_DELETE_FILE_PATH;
 use iceberg::spec::{
     DataContentType, DataFile, DataFileFormat, Datum, ManifestFile, PrimitiveLiteral, SnapshotRef, Struct,
 };
-use iceberg::table::Table;
 use model::{Error, ErrorKind, Result};
 
+use crate::catalog::TableHandle;
 use crate::error::iceberg_error;
 use crate::manifest_entries::{Entry, live_entries};
 use crate::manifests::FileKey;
@@ -28,7 +28,7 @@ pub struct LiveFile {
     /// Its data sequence number.
     pub sequence_number: i64,
     /// Partition, size, row count, column bounds and, if the format has row ids, the first of them.
-    pub data_file: DataFile,
+    pub data_file: Arc<DataFile>,
     /// The delete files that may delete rows of this file.
     pub deletes: Vec<Arc<DeleteFile>>,
 }
@@ -187,8 +187,9 @@ impl DeleteForm {
 /// # Cancel safety
 ///
 /// Dropping the future gives up the reads.
-pub async fn live_files(table: &Table, snapshot: &SnapshotRef) -> Result<Vec<Arc<LiveFile>>> {
+pub async fn live_files(table: &TableHandle, snapshot: &SnapshotRef) -> Result<Vec<Arc<LiveFile>>> {
     let list = table
+        .table()
         .manifest_list_reader(snapshot)
         .load()
         .await
@@ -200,7 +201,7 @@ pub async fn live_files(table: &Table, snapshot: &SnapshotRef) -> Result<Vec<Arc
         .into_iter()
         .filter(|manifest| manifest.added_files_count != Some(0) || manifest.existing_files_count != Some(0))
         .collect();
-    let manifests: Vec<Vec<Entry>> = stream::iter(live)
+    let manifests: Vec<Arc<[Entry]>> = stream::iter(live)
         .map(|manifest| async move { live_entries(table, &manifest).await })
         .buffered(MANIFESTS_AT_ONCE)
         .try_collect()
@@ -208,22 +209,22 @@ pub async fn live_files(table: &Table, snapshot: &SnapshotRef) -> Result<Vec<Arc
 
     let mut files = Vec::new();
     let mut deletes = DeletesByScope::default();
-    for entry in manifests.into_iter().flatten() {
-        let file = entry.file;
-        refuse_unreadable(&file)?;
+    for entry in manifests.iter().flat_map(|entries| entries.iter()) {
+        let file = &entry.file;
+        refuse_unreadable(file)?;
         if file.content_type() == DataContentType::Data {
             files.push(LiveFile {
                 path: file.file_path().into(),
                 spec_id: entry.spec_id,
                 sequence_number: entry.sequence_number,
-                data_file: file,
+                data_file: file.clone(),
                 deletes: Vec::new(),
             });
         } else {
             let spec = table.metadata().partition_spec_by_id(entry.spec_id);
             let is_global = spec.is_some_and(|spec| spec.is_unpartitioned());
             deletes.add(
-                DeleteFile::new(entry.spec_id, entry.sequence_number, &file)?,
+                DeleteFile::new(entry.spec_id, entry.sequence_number, file)?,
                 is_global,
             );
         }
@@ -326,7 +327,7 @@ mod tests {
             path: "data/m.parquet".into(),
             spec_id: 0,
             sequence_number,
-            data_file: entry(DataContentType::Data, "data/m.parquet", 1).build().unwrap(),
+            data_file: Arc::new(entry(DataContentType::Data, "data/m.parquet", 1).build().unwrap()),
             deletes: Vec::new(),
         }
     }

@@ -337,7 +337,7 @@ async fn equality_deletes_hold_for_every_type_and_for_null() {
             path: PATH.into(),
             spec_id: 0,
             sequence_number: 1,
-            data_file,
+            data_file: Arc::new(data_file),
             deletes: vec![Arc::new(delete)],
         };
         let found = DeletedRows::of_files(&file_io, metadata.clone())

@@ -13,7 +13,7 @@ use crate::warehouse::{Target, Warehouse, upserts};
 
 async fn files(target: &Target<'_>) -> Vec<Arc<LiveFile>> {
     let table = target.warehouse.table(&target.name).await;
-    live_files(table.table(), table.head().unwrap()).await.unwrap()
+    live_files(&table, table.head().unwrap()).await.unwrap()
 }
 
 fn batch(target: &Target<'_>, columns: Vec<ArrayRef>) -> ChangeBatch {

@@ -20,7 +20,7 @@ fn by(fields: &[&str]) -> TableOptions {
 /// The partitions that hold files, by the id of their spec.
 async fn partitions(target: &Target<'_>) -> BTreeSet<(i32, String)> {
     let table = target.warehouse.table(&target.name).await;
-    let files = live_files(table.table(), table.head().unwrap()).await.unwrap();
+    let files = live_files(&table, table.head().unwrap()).await.unwrap();
     let shown = |partition: &Struct| format!("{:?}", partition.fields());
     files
         .iter()

@@ -114,7 +114,7 @@ impl Warehouse {
         let schema = table.schema().unwrap();
         let projection = Projection::of_table(table.metadata(), &schema).unwrap();
         let mut batches = Vec::new();
-        for file in live_files(table.table(), head).await.unwrap() {
+        for file in live_files(&table, head).await.unwrap() {
             let rows = deletes.live_rows(&file).await.unwrap();
             let size = file.data_file.file_size_in_bytes();
             let reader = DataFileReader::open(table.table().file_io(), &file.path, size)
