@@ -1,8 +1,8 @@
 //! Whether rows that were found are the ones that were delivered.
 //!
 //! Any column that differs tells a changed row from an equal one, so most changed rows need not be read whole. The first rows are, and say how
-//! often which column differs. Of the others first the column is read that, by these, saves most for what it costs; only rows that are equal in
-//! it are read whole.
+//! often which column differs. Of the others one column is read after the other, first the one that, by these, tells most for what it costs, and each
+//! only of rows that are equal so far. What is equal in a few of them is read whole.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -14,8 +14,10 @@ use parquet::file::metadata::ParquetMetaData;
 use crate::key_bounds::leaf_of;
 use crate::read::{DataFileReader, Projection, RowRanges};
 
-/// Rows that are read whole before a column is chosen.
-const SAMPLE: usize = 16;
+/// Rows that are read whole before columns are chosen. One row costs a page of each column.
+const SAMPLE: usize = 4;
+/// Columns that are read one by one.
+const TELLING: usize = 3;
 
 /// Delivered rows that others are compared with, and what is known of how they differ.
 pub(crate) struct RowComparison {
@@ -81,30 +83,38 @@ impl RowComparison {
         self.seen().add(sample.len(), &differing);
 
         let telling = self.telling(file.metadata());
-        if let Some(column) = telling {
-            self.read(file, &[column], pairs, &rest, &mut same).await?;
+        for column in &telling {
+            self.read(file, &[*column], pairs, &rest, &mut same).await?;
             rest.retain(|pair| same[*pair]);
         }
-        let others: Vec<usize> = all
-            .into_iter()
-            .filter(|column| Some(*column) != telling)
-            .collect();
+        let others = all.into_iter().filter(|column| !telling.contains(column));
+        let others: Vec<usize> = others.collect();
         self.read(file, &others, pairs, &rest, &mut same).await?;
         Ok(same)
     }
 
-    /// The column to begin with: the one with which reading costs least, where a row that is equal in it is read whole as well. `None` if that
-    /// costs more than to read all rows whole.
-    fn telling(&self, file: &ParquetMetaData) -> Option<usize> {
-        let costs: Vec<i64> = self.columns.ids().map(|id| stored_bytes(file, id)).collect();
-        let whole: f64 = costs.iter().sum::<i64>() as f64;
+    /// The columns to begin with, at most [`TELLING`]: those that tell most rows for what they cost, unless it costs less to read all rows whole.
+    fn telling(&self, file: &ParquetMetaData) -> Vec<usize> {
+        let costs: Vec<f64> = self
+            .columns
+            .ids()
+            .map(|id| stored_bytes(file, id) as f64)
+            .collect();
+        let whole: f64 = costs.iter().sum();
         let seen = self.seen();
-        let with_column = costs.iter().zip(&seen.differing).map(|(cost, differing)| {
-            let equal = 1.0 - *differing as f64 / seen.pairs.max(1) as f64;
-            *cost as f64 + equal * whole
-        });
-        let (column, cost) = with_column.enumerate().min_by(|(_, a), (_, b)| a.total_cmp(b))?;
-        (cost < whole).then_some(column)
+        let differing = seen
+            .differing
+            .iter()
+            .map(|rows| *rows as f64 / seen.pairs.max(1) as f64);
+        let costs = costs.into_iter().zip(differing).enumerate();
+        // Where a column is read first, rows that are equal in it cost the others as well.
+        let mut worthwhile: Vec<(usize, f64)> = costs
+            .filter(|(_, (cost, differing))| *cost < differing * whole)
+            .map(|(column, (cost, differing))| (column, cost / differing))
+            .collect();
+        worthwhile.sort_by(|(_, a), (_, b)| a.total_cmp(b));
+        worthwhile.truncate(TELLING);
+        worthwhile.into_iter().map(|(column, _)| column).collect()
     }
 
     /// Reads these columns of the `chosen` pairs, and notes which pairs are not the same: how many differ in each column.
@@ -117,7 +127,7 @@ impl RowComparison {
         same: &mut [bool],
     ) -> Result<Vec<usize>> {
         let mut differing = vec![0; columns.len()];
-        if columns.is_empty() {
+        if columns.is_empty() || chosen.is_empty() {
             return Ok(differing);
         }
         let positions = RowRanges::of_sorted(chosen.iter().map(|pair| pairs[*pair].position));

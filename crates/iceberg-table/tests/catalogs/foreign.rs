@@ -18,7 +18,7 @@ pub(crate) async fn read_and_write(place: &dyn Place, catalog: &[&str]) {
     }
     run("append", catalog, &[name.schema(), name.name(), "3"]);
     let table = writer.load().await;
-    let live = live_files(table, table.head().unwrap()).await.unwrap();
+    let live = live_files(&table, table.head().unwrap()).await.unwrap();
     let mut all: Vec<String> = live.iter().map(|file| file.path.to_string()).collect();
     let rows: u64 = live.iter().map(|file| file.data_file.record_count()).sum();
     assert_eq!(rows, 5, "three of ours and two of theirs");

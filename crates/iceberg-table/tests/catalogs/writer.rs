@@ -156,7 +156,7 @@ pub(crate) async fn assert_files(catalog: &dyn Catalog, table: &TableName, ackno
     let table = catalog.load(table).await.unwrap().unwrap();
     let mut live: BTreeMap<String, usize> = BTreeMap::new();
     if let Some(head) = table.head() {
-        for file in live_files(table, head).await.unwrap() {
+        for file in live_files(&table, head).await.unwrap() {
             *live.entry(file.path.to_string()).or_default() += 1;
         }
     }
