@@ -18,6 +18,7 @@ mod filesystem;
 mod key;
 mod key_blooms;
 mod key_bounds;
+mod key_filter;
 mod layout;
 mod locate;
 mod manifest_cache;

@@ -19,6 +19,7 @@ use crate::catalog::TableHandle;
 use crate::key::KeyFold;
 use crate::key_blooms::without_absent_keys;
 use crate::key_bounds::KeyBounds;
+use crate::key_filter::KeyFilter;
 use crate::partition::KeyPartitions;
 use crate::read::{DataFileReader, DeletedRows, LiveFile, Projection, live_files};
 use crate::row_comparison::{Pair, RowComparison};
@@ -226,6 +227,7 @@ struct Search {
     keys: Projection,
     fold: KeyFold,
     bounds: KeyBounds,
+    filter: Option<KeyFilter>,
     partitions: KeyPartitions,
     /// The exact hash of each key.
     wanted: Vec<RowHash>,
@@ -271,6 +273,7 @@ impl Search {
             partitions: KeyPartitions::of(&metadata, keys, &ids, &fold)?,
             deletes: DeletedRows::of_files(file_io, metadata),
             bounds: KeyBounds::of(keys, &key_columns, &fold),
+            filter: KeyFilter::of(keys, &fold),
             keys: key_columns,
             rows,
             fold,
@@ -332,6 +335,10 @@ impl Search {
         let mut matches = Vec::new();
         let mut batches = reader.read(&self.keys, candidates).await?;
         while let Some(batch) = batches.try_next().await? {
+            let batch = match &self.filter {
+                Some(filter) => filter.sift(batch)?,
+                None => batch,
+            };
             let hashes = self.fold.hashes(&batch.rows)?;
             for (hash, position) in hashes.into_iter().zip(batch.positions) {
                 let mut key = self.by_folded.get(&hash.folded).copied().unwrap_or(NONE);
