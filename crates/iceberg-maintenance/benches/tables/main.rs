@@ -9,6 +9,10 @@
     reason = "a measurement that fails has nothing to show"
 )]
 
+/// As in `sync-cli`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 mod commits;
 mod compaction;
 mod lake;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use iceberg_table::{Catalog, FileSystemCatalog};
+use iceberg_table::{Catalog, FileSystemCatalog, live_files};
 use model::{CommitOutcome, TableName};
 use tempfile::TempDir;
 use test_support::SeededIds;
@@ -62,6 +62,43 @@ fn in_a_local_directory_a_faulty_disk_loses_nothing() {
         "filesystem::in_a_local_directory_a_faulty_disk_loses_nothing",
         || Directory(TempDir::new().unwrap()),
     );
+}
+
+#[tokio::test]
+async fn a_manifest_that_was_read_is_not_read_again_by_the_same_catalog() {
+    let place = Directory(TempDir::new().unwrap());
+    let name = new_table(&place).await;
+    let catalog = place.catalog();
+    let writer = Writer::new(catalog.clone(), &name, "reads");
+    for _ in 0..2 {
+        let commit = writer.one_row(&writer.load().await).await;
+        writer.send_until_known(&commit).await;
+        let table = catalog.load(&name).await.unwrap().unwrap();
+        let head = table.head().unwrap();
+        let read = live_files(&table, head).await.unwrap();
+        let list = table.table().manifest_list_reader(head).load().await.unwrap();
+        let newest = list
+            .entries()
+            .iter()
+            .max_by_key(|manifest| manifest.sequence_number);
+        let newest = newest
+            .unwrap()
+            .manifest_path
+            .trim_start_matches("file://")
+            .to_owned();
+        let aside = format!("{newest}.aside");
+        std::fs::rename(&newest, &aside).unwrap();
+        let again = live_files(&catalog.load(&name).await.unwrap().unwrap(), head).await;
+        assert_eq!(again.unwrap().len(), read.len());
+        let other = place.catalog().load(&name).await.unwrap().unwrap();
+        assert!(
+            live_files(&other, head).await.is_err(),
+            "the manifest is not there"
+        );
+        std::fs::rename(&aside, &newest).unwrap();
+    }
+    let table = catalog.load(&name).await.unwrap().unwrap();
+    assert_eq!(live_files(&table, table.head().unwrap()).await.unwrap().len(), 2);
 }
 
 /// A race is lost to what may be our own earlier request, and the next attempt fails: the commit may still have happened.
