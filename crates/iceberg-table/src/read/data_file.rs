@@ -173,14 +173,14 @@ impl DataFileReader {
         let batches = batches.map(Some).chain(stream::iter([None]));
         let rows = batches.map(move |batch| {
             let Some(batch) = batch else {
-                return match positions.next() {
-                    Some(position) => Err(short(&path, position)),
+                return match positions.take(1).first() {
+                    Some(position) => Err(short(&path, *position)),
                     None => Ok(None),
                 };
             };
             let batch = batch.map_err(|error| damaged(&path, error))?;
             let rows = file.convert(&batch).map_err(|error| error.with("file", &path))?;
-            let positions = positions.by_ref().take(rows.num_rows()).collect();
+            let positions = positions.take(rows.num_rows());
             Ok(Some(FileRows { rows, positions }))
         });
         Ok(rows

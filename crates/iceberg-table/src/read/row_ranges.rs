@@ -9,6 +9,34 @@ use parquet::file::metadata::ParquetMetaData;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RowRanges(Vec<Range<u64>>);
 
+/// The positions of ranges, taken by and by.
+#[derive(Debug)]
+pub(crate) struct Positions {
+    next: Range<u64>,
+    rest: std::vec::IntoIter<Range<u64>>,
+}
+
+impl Positions {
+    /// The next positions, so many as long as there are.
+    pub(crate) fn take(&mut self, count: usize) -> Vec<u64> {
+        let mut taken = Vec::with_capacity(count);
+        while taken.len() < count {
+            if self.next.is_empty() {
+                match self.rest.next() {
+                    Some(range) => self.next = range,
+                    None => break,
+                }
+            }
+            let missing = (count - taken.len()) as u64;
+            let end = self.next.start.saturating_add(missing).min(self.next.end);
+            // A whole range at once is written many times as fast as positions one by one.
+            taken.extend(self.next.start..end);
+            self.next.start = end;
+        }
+        taken
+    }
+}
+
 impl RowRanges {
     /// The positions from 0 up to `rows`.
     pub fn all(rows: u64) -> Self {
@@ -85,8 +113,11 @@ impl RowRanges {
     }
 
     /// The positions, ascending.
-    pub fn into_positions(self) -> impl Iterator<Item = u64> + Send {
-        self.0.into_iter().flatten()
+    pub(crate) fn into_positions(self) -> Positions {
+        Positions {
+            next: 0..0,
+            rest: self.0.into_iter(),
+        }
     }
 
     /// Adds a range that starts at or after the end of the last one.
@@ -164,7 +195,14 @@ mod tests {
             let mut once = positions.to_vec();
             once.dedup();
             assert_eq!(made.count(), once.len() as u64);
-            assert_eq!(made.into_positions().collect::<Vec<_>>(), once);
+            for at_once in 1..5 {
+                let mut positions = made.clone().into_positions();
+                let taken: Vec<u64> = std::iter::from_fn(|| Some(positions.take(at_once)))
+                    .take_while(|taken| !taken.is_empty())
+                    .flatten()
+                    .collect();
+                assert_eq!(taken, once);
+            }
         }
     }
 
