@@ -3,27 +3,36 @@
 use std::fmt::{self, Debug};
 use std::sync::Arc;
 
-use iceberg::spec::{DataFile, ManifestFile};
+use iceberg::spec::{DataFile, ManifestFile, SchemaRef};
 use moka::future::Cache;
+use moka::policy::EvictionPolicy;
 use uuid::Uuid;
 
 use crate::manifest_entries::Entry;
 
-/// About how many bytes the entries take that are kept. Those that were not used for long make room.
-const MAX_BYTES: u64 = 32 << 20;
+/// About how many bytes the entries take that are kept. Those that were not used for longest make room.
+const MAX_BYTES: usize = 32 << 20;
+/// A manifest whose entries take more is not kept: it would drive out all others.
+const MAX_BYTES_OF_ONE: usize = MAX_BYTES / 4;
 
 /// Entries of manifests in memory, up to [`MAX_BYTES`]. Clones share them.
 #[derive(Clone)]
-pub(crate) struct ManifestCache(Cache<ManifestKey, Arc<[Entry]>>);
+pub(crate) struct ManifestCache(Cache<Of, Kept>);
 
-/// All that the entries depend on: besides the manifest what they inherit from the list that names it, and the table's types.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct ManifestKey {
-    pub(crate) table: Uuid,
-    pub(crate) schema_id: i32,
-    /// The schema that tells the types of partitions.
-    pub(crate) partition_schema_id: i32,
-    pub(crate) manifest: ManifestFile,
+/// The manifest, with what its entries inherit from the list that names it, and the id of the table.
+type Of = (Uuid, ManifestFile);
+
+#[derive(Clone)]
+struct Kept {
+    types: EntryTypes,
+    entries: Arc<[Entry]>,
+}
+
+/// The schemas whose types the values of entries have got.
+#[derive(Clone, PartialEq)]
+pub(crate) struct EntryTypes {
+    pub(crate) table: SchemaRef,
+    pub(crate) partitions: SchemaRef,
 }
 
 impl Debug for ManifestCache {
@@ -36,22 +45,44 @@ impl Debug for ManifestCache {
 
 impl Default for ManifestCache {
     fn default() -> Self {
-        let weigh = |_: &ManifestKey, entries: &Arc<[Entry]>| {
-            let bytes: usize = entries.iter().map(|entry| bytes_of(&entry.file)).sum();
-            u32::try_from(bytes).unwrap_or(u32::MAX)
-        };
-        Self(Cache::builder().max_capacity(MAX_BYTES).weigher(weigh).build())
+        let cache = Cache::builder()
+            .max_capacity(MAX_BYTES as u64)
+            .eviction_policy(EvictionPolicy::lru())
+            .weigher(|_, kept: &Kept| u32::try_from(bytes_of_all(&kept.entries)).unwrap_or(u32::MAX));
+        Self(cache.build())
     }
 }
 
 impl ManifestCache {
-    pub(crate) async fn get(&self, key: &ManifestKey) -> Option<Arc<[Entry]>> {
-        self.0.get(key).await
+    pub(crate) async fn get(
+        &self,
+        table: Uuid,
+        manifest: &ManifestFile,
+        types: &EntryTypes,
+    ) -> Option<Arc<[Entry]>> {
+        let kept = self.0.get(&(table, manifest.clone())).await?;
+        (kept.types == *types).then_some(kept.entries)
     }
 
-    pub(crate) async fn insert(&self, key: ManifestKey, entries: Arc<[Entry]>) {
-        self.0.insert(key, entries).await;
+    pub(crate) async fn insert(
+        &self,
+        table: Uuid,
+        manifest: &ManifestFile,
+        types: EntryTypes,
+        entries: Arc<[Entry]>,
+    ) {
+        if bytes_of_all(&entries) > MAX_BYTES_OF_ONE {
+            return;
+        }
+        let kept = Kept { types, entries };
+        self.0.insert((table, manifest.clone()), kept).await;
+        // What is too much would stay until the cache is asked again.
+        self.0.run_pending_tasks().await;
     }
+}
+
+fn bytes_of_all(entries: &[Entry]) -> usize {
+    1_024 + entries.iter().map(|entry| bytes_of(&entry.file)).sum::<usize>()
 }
 
 /// About how much memory the description of a file takes: itself, and its numbers and bounds by column.

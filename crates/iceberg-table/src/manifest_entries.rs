@@ -14,7 +14,7 @@ use model::{Error, ErrorKind, Result};
 
 use crate::catalog::TableHandle;
 use crate::error::iceberg_error;
-use crate::manifest_cache::ManifestKey;
+use crate::manifest_cache::EntryTypes;
 
 /// A live file as a manifest tells of it.
 #[derive(Debug, Clone)]
@@ -35,22 +35,19 @@ pub(crate) struct Entry {
 pub(crate) async fn live_entries(table: &TableHandle, manifest: &ManifestFile) -> Result<Arc<[Entry]>> {
     let metadata = table.metadata();
     let spec = spec_by_id(metadata, manifest.partition_spec_id)?;
-    let partition_schema = schema_of_spec(metadata, spec)?;
-    let key = ManifestKey {
-        table: metadata.uuid(),
-        schema_id: metadata.current_schema_id(),
-        partition_schema_id: partition_schema.schema_id(),
-        manifest: manifest.clone(),
+    let schemas = EntryTypes {
+        table: metadata.current_schema().clone(),
+        partitions: schema_of_spec(metadata, spec)?,
     };
     let cache = table.storage().manifests();
-    if let Some(known) = cache.get(&key).await {
+    if let Some(known) = cache.get(metadata.uuid(), manifest, &schemas).await {
         return Ok(known);
     }
     let failed = |e| iceberg_error("cannot read a manifest")(e).with("file", &manifest.manifest_path);
     let file_io = table.table().file_io();
     let loaded = manifest.load_manifest(file_io).await.map_err(failed)?;
     let (entries, about) = loaded.into_parts();
-    let types = Types::of(metadata, spec, &partition_schema, about.schema())?;
+    let types = Types::of(spec, &schemas, about.schema())?;
     let mut next_row = match manifest.content {
         ManifestContentType::Data => manifest.first_row_id,
         ManifestContentType::Deletes => None,
@@ -60,7 +57,9 @@ pub(crate) async fn live_entries(table: &TableHandle, manifest: &ManifestFile) -
         .map(|entry| live_entry(entry, manifest, &types, &mut next_row))
         .collect();
     let entries = entries?;
-    cache.insert(key, entries.clone()).await;
+    cache
+        .insert(metadata.uuid(), manifest, schemas, entries.clone())
+        .await;
     Ok(entries)
 }
 
@@ -148,16 +147,14 @@ struct Types {
 }
 
 impl Types {
-    fn of(
-        metadata: &TableMetadata,
-        spec: &PartitionSpec,
-        partition_schema: &Schema,
-        written_with: &Schema,
-    ) -> Result<Self> {
+    fn of(spec: &PartitionSpec, now: &EntryTypes, written_with: &Schema) -> Result<Self> {
+        let EntryTypes {
+            table: schema,
+            partitions: partition_schema,
+        } = now;
         let partition = spec
             .partition_type(partition_schema)
             .map_err(iceberg_error("cannot tell the types of a partition"))?;
-        let schema = metadata.current_schema().clone();
         let differs = |now: &Schema| {
             written_with.as_struct().fields().iter().any(|then| {
                 now.field_by_id(then.id)
@@ -170,8 +167,8 @@ impl Types {
                 .iter()
                 .map(|field| field.field_type.as_primitive_type().cloned())
                 .collect(),
-            changed: differs(&schema) || differs(partition_schema),
-            schema,
+            changed: differs(schema) || differs(partition_schema),
+            schema: schema.clone(),
         })
     }
 

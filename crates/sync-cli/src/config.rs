@@ -96,9 +96,10 @@ pub struct Run {
     pub attempts: u32,
     /// How much the rows of all tables together may take in memory on their way, for example `256MiB`, which is three streams of 72 MiB; one
     /// runs in any case. A chunk that is read is a stream; an increment is one, or two where the next changes are gathered ahead; a repair is one.
-    /// Four tables with two chunks each want `576MiB`. What comes on top: the program itself, a single larger value, up to 32 MiB of Iceberg
-    /// manifests, up to about 96 MiB for each table of which two Iceberg snapshots are compared, and what `verify` or `reconcile` holds: the keys
-    /// of up to about 500,000 rows at a time, and all those that differ.
+    /// Four tables with two chunks each want `576MiB`. What comes on top: the program itself, a single larger value, up to 24 MiB for each table
+    /// whose increment by Change Data Capture is read a part ahead, up to 32 MiB of Iceberg manifests, up to about 96 MiB for each table of which
+    /// two Iceberg snapshots are compared, and what `verify` or `reconcile` holds: the keys of up to about 500,000 rows at a time, and all those
+    /// that differ.
     pub memory: Size,
     /// Where the changes of a transaction wait that is larger than `flush.bytes`, until its end has been read, and the rows of such a repair; by
     /// default the system's directory for temporary files. It should have room for the largest of them, and not be one in memory.
