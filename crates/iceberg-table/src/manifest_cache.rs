@@ -97,3 +97,108 @@ fn bytes_of(file: &DataFile) -> usize {
     let numbers: usize = numbers.iter().map(|numbers| numbers.len()).sum();
     1_024 + file.file_path().len() + 32 * numbers + 160 * bounds
 }
+
+#[cfg(test)]
+mod tests {
+    use iceberg::spec::{
+        DataContentType, DataFileBuilder, DataFileFormat, ManifestContentType, NestedField, PrimitiveType,
+        Schema, Struct, Type,
+    };
+
+    use super::*;
+
+    fn manifest(path: &str) -> ManifestFile {
+        ManifestFile {
+            manifest_path: path.to_owned(),
+            manifest_length: 1,
+            partition_spec_id: 0,
+            content: ManifestContentType::Data,
+            sequence_number: 1,
+            min_sequence_number: 1,
+            added_snapshot_id: 1,
+            added_files_count: Some(1),
+            existing_files_count: Some(0),
+            deleted_files_count: Some(0),
+            added_rows_count: Some(1),
+            existing_rows_count: Some(0),
+            deleted_rows_count: Some(0),
+            partitions: None,
+            key_metadata: None,
+            first_row_id: None,
+        }
+    }
+
+    /// The types of a table with one column, under one id whatever its type.
+    fn types(column: PrimitiveType) -> EntryTypes {
+        let field = NestedField::required(1, "id", Type::Primitive(column)).into();
+        let schema = Arc::new(Schema::builder().with_fields([field]).build().unwrap());
+        EntryTypes {
+            table: schema.clone(),
+            partitions: schema,
+        }
+    }
+
+    fn entries(count: usize) -> Arc<[Entry]> {
+        let mut file = DataFileBuilder::default();
+        file.content(DataContentType::Data)
+            .file_path("data/a.parquet".into())
+            .file_format(DataFileFormat::Parquet)
+            .partition(Struct::empty())
+            .record_count(1)
+            .file_size_in_bytes(1);
+        let entry = Entry {
+            file: Arc::new(file.build().unwrap()),
+            spec_id: 0,
+            snapshot_id: 1,
+            sequence_number: 1,
+            file_sequence_number: 1,
+        };
+        vec![entry; count].into()
+    }
+
+    #[tokio::test]
+    async fn entries_are_told_for_their_table_and_types_and_inheritance_alone() {
+        let (cache, table) = (ManifestCache::default(), Uuid::from_u128(1));
+        let (here, narrow) = (manifest("a"), types(PrimitiveType::Int));
+        cache.insert(table, &here, narrow.clone(), entries(1)).await;
+        assert!(cache.get(table, &here, &narrow).await.is_some());
+        assert!(cache.get(Uuid::from_u128(2), &here, &narrow).await.is_none());
+        assert!(
+            cache
+                .get(table, &here, &types(PrimitiveType::Long))
+                .await
+                .is_none()
+        );
+        let listed_anew = ManifestFile {
+            first_row_id: Some(7),
+            ..here
+        };
+        assert!(cache.get(table, &listed_anew, &narrow).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_stays_within_its_bound_and_the_newest_stay() {
+        let (cache, table, types) = (
+            ManifestCache::default(),
+            Uuid::from_u128(1),
+            types(PrimitiveType::Int),
+        );
+        let large = manifest("large");
+        cache
+            .insert(table, &large, types.clone(), entries(MAX_BYTES_OF_ONE / 1_024))
+            .await;
+        assert!(
+            cache.get(table, &large, &types).await.is_none(),
+            "it would drive out all others"
+        );
+        for number in 0..100 {
+            let manifest = manifest(&number.to_string());
+            cache
+                .insert(table, &manifest, types.clone(), entries(2_000))
+                .await;
+            assert!(cache.0.weighted_size() <= MAX_BYTES as u64);
+        }
+        assert!(cache.get(table, &manifest("99"), &types).await.is_some());
+        assert!(cache.get(table, &manifest("0"), &types).await.is_none());
+    }
+}

@@ -257,6 +257,21 @@ mod tests {
 
     use super::*;
 
+    #[tokio::test]
+    async fn a_local_file_is_read_where_it_is_asked_for_and_a_short_one_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a");
+        std::fs::write(&path, b"0123456789").unwrap();
+        let location = format!("file://{}", path.to_str().unwrap());
+        let file = Files::new(Storage::default()).reader(&location).await.unwrap();
+        for (range, found) in [(3..6, "345"), (0..10, "0123456789"), (10..10, "")] {
+            assert_eq!(file.read(range).await.unwrap(), found);
+        }
+        for range in [5..11, 0..u64::MAX] {
+            assert_eq!(file.read(range).await.unwrap_err().kind(), ErrorKind::DataInvalid);
+        }
+    }
+
     /// As Azure's client for Java has written them, and as ours has.
     #[tokio::test]
     async fn names_that_a_client_has_decoded_are_found_in_azure() {
