@@ -53,11 +53,14 @@ impl Draft {
         match self {
             Self::Nothing => Vec::new(),
             Self::Leaf { columns, .. } => columns.clone(),
-            Self::Join { left, right, .. } | Self::Apply { left, right, .. } => {
-                let mut columns = left.columns();
-                columns.extend(right.columns());
-                columns
+            Self::Join {
+                kind, left, right, ..
+            } => {
+                let left_absent = matches!(kind, JoinKind::Right | JoinKind::Full);
+                let right_absent = matches!(kind, JoinKind::Left | JoinKind::Full);
+                both(left, left_absent, right, right_absent)
             }
+            Self::Apply { outer, left, right } => both(left, false, right, *outer),
         }
     }
 
@@ -152,6 +155,19 @@ impl Draft {
             }
         }
     }
+}
+
+/// The columns of both sides. Those of a side that may have no row for one of the other are NULL then.
+fn both(left: &Draft, left_absent: bool, right: &Draft, right_absent: bool) -> Vec<BoundColumn> {
+    let columns = |side: &Draft, absent: bool| {
+        side.columns().into_iter().map(move |mut column| {
+            column.info.nullable |= absent;
+            column
+        })
+    };
+    columns(left, left_absent)
+        .chain(columns(right, right_absent))
+        .collect()
 }
 
 /// The positions of the columns that `expr` names, among `columns`. None if it holds a subquery.
