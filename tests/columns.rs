@@ -84,7 +84,7 @@ impl Shop {
     async fn killed(&self, how: impl Fn(&mut TableSync)) {
         let faults = Faults::scripted([Some(Fault::Killed)]);
         let mut route = self.route(faults.clone());
-        route.0.iter_mut().for_each(how);
+        route.syncs.iter_mut().for_each(how);
         tokio::select! {
             report = self.world.run(route) => panic!("it was not killed: {report:#?}"),
             () = faults.killed() => {}

@@ -41,7 +41,7 @@ async fn a_purge_of_the_source_does_not_empty_the_lake() {
     // However many they are.
     let mut route = play.world.plain_route(&play.table());
     let iceberg = play.world.iceberg_source();
-    route.0[0].reconcile = Some(Reconcile::new(Duration::ZERO, Reconciled::All, iceberg));
+    route.syncs[0].reconcile = Some(Reconcile::new(Duration::ZERO, Reconciled::All, iceberg));
     let report = play.world.run(route).await;
     let compared = report.tables.iter().find(|table| table.mode == "reconcile");
     assert_eq!(
@@ -95,8 +95,8 @@ async fn a_full_copy_is_refused() {
     let play = keeping(None).await;
     play.sql("DELETE FROM dbo.Orders WHERE id = 1");
     let mut route: Route = play.world.plain_route(&play.table());
-    route.0.truncate(1);
-    route.0[0].full = true;
+    route.syncs.truncate(1);
+    route.syncs[0].full = true;
     let report = play.world.run(route).await;
     assert_eq!(report.errors[0].kind, "config", "{report:#?}");
     assert!(report.errors[0].message.contains("kept"), "{report:#?}");

@@ -361,7 +361,7 @@ async fn a_target_that_was_dropped_is_copied_again_and_not_continued() {
         let report = world.run(world.plain_route(&table())).await;
         assert_eq!(report.metadata.status, status, "{:?}", report.errors);
         let mut full = world.plain_route(&table());
-        full.0.iter_mut().for_each(|sync| sync.full = true);
+        full.syncs.iter_mut().for_each(|sync| sync.full = true);
         let report = world.run(full).await;
         assert_eq!(
             report.metadata.status,

@@ -18,7 +18,7 @@ async fn run(world: &World, spill: &Path) -> RunReport {
         directory: spill.to_owned(),
     };
     let mut route = world.plain_route(&table());
-    for sync in &mut route.0 {
+    for sync in &mut route.syncs {
         sync.flush.bytes = 1;
     }
     match runner.run(&run_of(vec![route]), &CancellationToken::new()).await {

@@ -23,4 +23,5 @@ mod play;
 mod repairs;
 mod spellings;
 mod twins;
+mod whole;
 mod world;

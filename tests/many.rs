@@ -73,7 +73,7 @@ fn routes(world: &World, source: &Arc<dyn ChangeSource>) -> Vec<Route> {
             (sink.clone() as _, table(number)),
         );
         let sync = TableSync::new(capture_id(&table(number)), "source → iceberg", ends.0, ends.1);
-        Route(vec![sync])
+        Route::new(vec![sync])
     };
     (0..TABLES).map(route).collect()
 }

@@ -101,7 +101,7 @@ async fn rows_are_held_until_they_have_a_time() {
     play.world.repair(&play.table()).await;
     let mut route = play.world.plain_route(&play.table());
     let iceberg = play.world.iceberg_source();
-    route.0[0].reconcile = Some(Reconcile::new(Duration::ZERO, Reconciled::All, iceberg));
+    route.syncs[0].reconcile = Some(Reconcile::new(Duration::ZERO, Reconciled::All, iceberg));
     let report = play.world.run(route).await;
     assert!(
         report.tables.iter().any(|table| table.mode == "reconcile"),
@@ -576,8 +576,8 @@ async fn letters_of_another_key_must_make_way() {
     play.sql("INSERT INTO dbo.Orders VALUES (1, N'odd', NULL)");
     play.later(5 * SECOND);
     let mut route = play.world.plain_route(&play.table());
-    route.0.truncate(1);
-    route.0[0].target_table = TableName::new("dbo", "Others");
+    route.syncs.truncate(1);
+    route.syncs[0].target_table = TableName::new("dbo", "Others");
     // The copy takes the row as it is, and the increment behind it reads it again.
     play.world.run(route.clone()).await;
     play.sql("UPDATE dbo.Orders SET id = 2");

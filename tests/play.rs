@@ -99,7 +99,7 @@ impl Play {
             sink(Leg::Capture, Arc::new(iceberg)),
             sink(Leg::Apply, Arc::new(target)),
         );
-        for sync in &mut route.0 {
+        for sync in &mut route.syncs {
             sync.batch_rows = self.batch_rows;
         }
         route

@@ -102,7 +102,7 @@ async fn a_key_that_changed_its_letters_is_replaced_in_one_commit() {
             let target = Arc::new(world.target_sink());
             let mut route = world.route(&table(), source, Arc::new(iceberg), target);
             let reconcile = Reconcile::new(Duration::ZERO, what, world.iceberg_source());
-            route.0[0].reconcile = Some(reconcile);
+            route.syncs[0].reconcile = Some(reconcile);
             world.run(route)
         };
         let killed = Faults::scripted([Some(Fault::Killed)]);
@@ -264,6 +264,7 @@ async fn plant(world: &World, like: i32, id: i32) {
         mark,
         staged: staged.staged,
         replace: Replace::No,
+        moment: None,
     };
     let outcome = sink.commit(&commit).await.unwrap();
     assert!(matches!(outcome, CommitOutcome::Committed(_)), "{outcome:?}");

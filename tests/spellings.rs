@@ -45,7 +45,7 @@ fn route(world: &World, in_parts: bool, faults: Faults) -> Route {
     let target = FaultySink::new(world.target_sink(), faults).commits_only();
     let source = world.source(&table(), world.capture.clone());
     let mut route = world.route(&table(), source, Arc::new(world.iceberg_sink()), Arc::new(target));
-    let apply = &mut route.0[1];
+    let apply = &mut route.syncs[1];
     apply.adopt = true;
     if in_parts {
         apply.source = Arc::new(IcebergSource::new(world.catalog.clone()).difference_memory(6_000));
@@ -91,7 +91,7 @@ async fn a_target_that_tells_spellings_apart_has_the_new_one_alone() {
         "CREATE TABLE dbo.Orders (id nvarchar(10) COLLATE Latin1_General_CS_AS NOT NULL PRIMARY KEY, name nvarchar(40) NULL)",
     );
     let mut route = world.plain_route(&table());
-    (route.0[1].adopt, route.0[1].full) = (true, true);
+    (route.syncs[1].adopt, route.syncs[1].full) = (true, true);
     let copy = world.run(route).await;
     assert_eq!(copy.metadata.status, RunStatus::Succeeded, "{:#?}", copy.errors);
     for in_parts in [false, true] {

@@ -209,7 +209,7 @@ impl World {
             (self.iceberg_source(), table.clone()),
             (target, table.clone()),
         );
-        Route(vec![capture, apply])
+        Route::new(vec![capture, apply])
     }
 
     /// The same, by the engine as it is.
@@ -282,7 +282,7 @@ impl World {
         let found = verify.run_for_repair(&CancellationToken::new()).await.unwrap();
         let mut route = self.plain_route(table);
         let ends = found.report.columns.iter().zip(found.differing);
-        for (sync, (column, differing)) in route.0.iter_mut().zip(ends) {
+        for (sync, (column, differing)) in route.syncs.iter_mut().zip(ends) {
             sync.repair = Some(Repair {
                 differing,
                 rows: column.rows_here,
@@ -290,7 +290,7 @@ impl World {
             });
         }
         let differs = |sync: &TableSync| sync.repair.as_ref().is_some_and(|r| !r.differing.is_empty());
-        route.0.retain(differs);
+        route.syncs.retain(differs);
         self.run(route).await
     }
 

@@ -172,7 +172,7 @@ fn table_sync(source: Arc<dyn ChangeSource>, sink: Arc<dyn ChangeSink>) -> Table
 }
 
 async fn succeed(world: &World, sync: TableSync) {
-    let report = world.run(Route(vec![sync])).await;
+    let report = world.run(Route::new(vec![sync])).await;
     assert_eq!(
         report.metadata.status,
         RunStatus::Succeeded,

@@ -146,6 +146,7 @@ impl Company {
             batch,
             staged,
             replace: Replace::No,
+            moment: None,
         }
     }
 

@@ -54,8 +54,8 @@ pub use layout::{TableLayout, refuse_what_is_not_understood};
 pub use locate::{LocatedRows, RowLocation, locate, locate_and_compare, locate_in};
 pub use manifests::remove_files;
 pub use marks::{
-    CREATED_BY, RowCounts, SYNC_BATCH, SYNC_EPOCH, SYNC_ID, SYNC_MARK, Stamp, committed, marked_snapshots,
-    receipt, snapshot_of_batch, writers,
+    CREATED_BY, RowCounts, SYNC_BATCH, SYNC_EPOCH, SYNC_ID, SYNC_MARK, SYNC_MOMENT, Stamp, committed,
+    marked_snapshots, receipt, snapshot_of_batch, writers,
 };
 pub use partition::PartitionSplitter;
 pub use read::{

@@ -19,6 +19,8 @@ pub const SYNC_MARK: &str = "sync.mark";
 pub const SYNC_BATCH: &str = "sync.batch-id";
 /// The summary key with the owner's epoch.
 pub const SYNC_EPOCH: &str = "sync.epoch";
+/// The summary key with the moment of the source that the table is as of: with the same one in several tables, they are as of it together.
+pub const SYNC_MOMENT: &str = "sync.moment";
 /// The table property with the name of the program that created, or adopted, the table.
 pub const CREATED_BY: &str = "sync.created-by";
 
@@ -37,6 +39,8 @@ pub struct Stamp {
     pub batch: BatchId,
     /// The owner's epoch.
     pub epoch: Epoch,
+    /// The moment of the source that the table is as of, if other tables are as of the same one.
+    pub moment: Option<String>,
 }
 
 /// Rows that a commit touched, as they are counted in its summary.
@@ -87,6 +91,7 @@ pub fn committed(metadata: &TableMetadata, sync: &SyncId) -> Result<Committed> {
                 batch: Some(stamp.batch),
                 reference,
                 added: added_since(metadata, snapshot.schema_id()),
+                moment: stamp.moment,
             });
         }
         oldest = snapshot.parent_snapshot_id().map(|_| snapshot);
@@ -101,7 +106,7 @@ pub fn committed(metadata: &TableMetadata, sync: &SyncId) -> Result<Committed> {
         None => Ok(Committed { reference, ..Committed::default() }),
         Some(state) if is_behind(&state) => {
             let added = added_since(metadata, state.schema_id);
-            Ok(Committed { mark: Some(state.mark), epoch: state.epoch, batch: Some(state.batch), reference, added })
+            Ok(Committed { mark: Some(state.mark), epoch: state.epoch, batch: Some(state.batch), reference, added, moment: None })
         }
         Some(state) => Err(Error::new(ErrorKind::Gap, "the table carried marks, and its present history does not")
             .with("sync", sync)
@@ -238,8 +243,10 @@ impl Stamp {
             (UPDATED, rows.updated.to_string()),
             (DELETED, rows.deleted.to_string()),
         ];
+        let moment = self.moment.iter().map(|moment| (SYNC_MOMENT, moment.clone()));
         Ok(entries
             .into_iter()
+            .chain(moment)
             .map(|(key, value)| (key.to_owned(), value))
             .collect())
     }
@@ -284,6 +291,7 @@ pub(crate) fn read_stamp(snapshot: &SnapshotRef, sync: &SyncId) -> Result<Option
                 .parse()
                 .map_err(|e: std::num::ParseIntError| damaged().caused_by(e))?,
         ),
+        moment: summary.get(SYNC_MOMENT).cloned(),
     }))
 }
 

@@ -50,6 +50,7 @@
 //!     mark: Mark::At(position),
 //!     staged,
 //!     replace: Replace::No,
+//!     moment: None,
 //! };
 //! let CommitOutcome::Committed(receipt) = sink.commit(&commit).await? else { panic!("nobody else writes this table") };
 //! assert_eq!(receipt.inserted, 2);

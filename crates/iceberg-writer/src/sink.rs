@@ -280,6 +280,7 @@ fn snapshot_commit(table: &TableHandle, commit: &Commit, data_files: Vec<DataFil
             mark: commit.mark.clone(),
             batch: commit.batch.clone(),
             epoch: commit.epoch,
+            moment: commit.moment.clone(),
         },
         after: commit.after.clone(),
         data_files,

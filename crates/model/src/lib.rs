@@ -43,6 +43,6 @@ pub use sink::{
     ChangeSink, Commit, CommitOutcome, Committed, Prepare, Prepared, Receipt, Replace, StageOutcome, Staged,
 };
 pub use source::{
-    ChangeSource, Chunk, Cut, Description, Finding, Holder, Look, Selection, Severity, Tracking,
+    ChangeSource, Chunk, Cut, Description, Finding, Holder, Look, Moment, Selection, Severity, Tracking,
 };
 pub use store::{Lease, LeaseOutcome, Loaded, SaveOutcome, StateStore, StoredState, TableState};

@@ -141,6 +141,9 @@ pub struct TableReport {
     pub watermark: Option<String>,
     /// The target's state after the run: a snapshot id or a batch.
     pub reference: Option<String>,
+    /// The moment of the source that this state is as of, like those of the other tables that name it: of a transaction all is there or nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moment: Option<String>,
     /// When this table's last successful run ended.
     pub last_sync_timestamp: Option<String>,
     /// How long this table took; in the report of several cycles, the last one.

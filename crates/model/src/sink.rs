@@ -23,6 +23,8 @@ pub struct Committed {
     /// The columns that the table got, or got anew, or of another type, since the newest commit. What they hold of older rows is nothing
     /// that was committed.
     pub added: Vec<String>,
+    /// What the newest commit said of [`Commit::moment`], if the target keeps it.
+    pub moment: Option<String>,
 }
 
 /// How the target gets ready for a table.
@@ -112,6 +114,9 @@ pub struct Commit {
     pub staged: Vec<Staged>,
     /// What happens to the rows that are there.
     pub replace: Replace,
+    /// The [moment](crate::Moment) of the source that the table is as of afterwards, if other tables are as of the same one; the target
+    /// says so if it can.
+    pub moment: Option<String>,
 }
 
 /// What a commit did, counted by the target.

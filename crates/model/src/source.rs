@@ -8,7 +8,9 @@ use arrow_array::RecordBatch;
 use async_trait::async_trait;
 use futures_core::Stream;
 
-use crate::{Batches, Bound, KeyRange, Position, Result, SourceEvent, TableName, TableSchema};
+use crate::{
+    Batches, Bound, Error, ErrorKind, KeyRange, Position, Result, SourceEvent, TableName, TableSchema,
+};
 
 /// How much a finding matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -149,6 +151,15 @@ pub enum Selection {
     KeptKeys(RecordBatch),
 }
 
+/// A source as of one moment, see [`ChangeSource::at_one_moment`].
+#[derive(Clone)]
+pub struct Moment {
+    /// The moment, for people, and told from every other one of the source.
+    pub name: String,
+    /// What there was then. It lasts no longer than its connection.
+    pub source: Arc<dyn ChangeSource>,
+}
+
 /// A database, or an Iceberg catalog, that rows and changes are read from: one per source, not one per table. Each table is followed by
 /// one table sync: what `describe` told last is what cuts and changes of the table go by.
 ///
@@ -206,6 +217,17 @@ pub trait ChangeSource: Send + Sync {
         after: &Position,
         upto: &Position,
     ) -> Result<Pin<Box<dyn Stream<Item = Result<SourceEvent>> + Send>>>;
+
+    /// The source as of now, for as long as the moment is held: its cuts lie there, and its changes bring rows as they were there, so that
+    /// of a transaction that wrote several tables all is told or nothing. Its streams are read one after the other, each to its end; if one is
+    /// dropped, the moment is lost, and its calls fail as [`Transient`](crate::ErrorKind::Transient). A source that cannot be held still refuses
+    /// as [`Unsupported`](crate::ErrorKind::Unsupported).
+    async fn at_one_moment(&self) -> Result<Moment> {
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            "this source cannot be read as of one moment",
+        ))
+    }
 
     /// Looks whether there may be changes above these positions: one answer for each table, in their order. It is a hint, at the cost of
     /// one round trip for many tables; nothing but the time of their next cycles depends on it. A table that cannot be looked at spoils

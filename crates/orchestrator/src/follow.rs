@@ -104,7 +104,11 @@ struct Routes {
 impl Routes {
     fn begin(&mut self, shared: &Arc<Shared>, routes: Vec<Route>) {
         for route in routes {
-            let lookouts = route.0.iter().map(|sync| self.lookout(&sync.source)).collect();
+            let lookouts = route
+                .syncs
+                .iter()
+                .map(|sync| self.lookout(&sync.source))
+                .collect();
             let followed = Followed::new(shared.clone(), self.begun, route, lookouts);
             self.tasks.spawn(followed.run());
             self.begun += 1;

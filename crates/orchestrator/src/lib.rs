@@ -47,7 +47,7 @@
 //!     holder: "process 1".into(),
 //!     source: "memory".into(),
 //!     destination: "memory".into(),
-//!     routes: vec![Route(vec![export])],
+//!     routes: vec![Route::new(vec![export])],
 //! };
 //!
 //! let RunOutcome::Finished(report) = runner.run(&run, &CancellationToken::new()).await else {
@@ -77,6 +77,7 @@ mod run;
 mod spill;
 mod table_sync;
 mod verify;
+mod whole;
 
 pub use follow::{Follow, Following};
 pub use key_text::key_range;

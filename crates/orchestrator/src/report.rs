@@ -26,6 +26,8 @@ pub(crate) struct Tally {
     /// Up to where the source has been applied; at or beyond the mark.
     pub(crate) position: Option<Position>,
     pub(crate) reference: Option<String>,
+    /// The moment of the source that the target is as of.
+    pub(crate) moment: Option<String>,
     pub(crate) state_version: u64,
     pub(crate) last_success: Option<Timestamp>,
     pub(crate) warnings: Vec<String>,
@@ -113,6 +115,7 @@ impl Tally {
     pub(crate) fn reached(&mut self, newest: &Committed, position: Position) {
         self.mark = newest.mark.clone();
         self.reference = newest.reference.clone();
+        self.moment = newest.moment.clone();
         self.position = Some(self.with_lateness(position));
     }
 }
@@ -162,6 +165,7 @@ impl TableOutcome {
             statistics: tally.statistics,
             watermark: tally.position.as_ref().or(mark).map(ToString::to_string),
             reference: tally.reference,
+            moment: tally.moment,
             last_sync_timestamp: tally.last_success.map(rfc3339),
             duration_seconds: 0.0,
             status,
@@ -244,7 +248,21 @@ impl TableOutcome {
 
     /// Whether both are of the same table sync, in runs of the same route.
     pub(crate) fn is_of_same_step(&self, other: &Self) -> bool {
-        (&self.report.direction, self.reconciles) == (&other.report.direction, other.reconciles)
+        let step = |outcome: &'_ Self| (outcome.report.table.clone(), outcome.report.direction.clone());
+        step(self) == step(other) && self.reconciles == other.reconciles
+    }
+
+    /// What this and the `next` step of the same run amount to.
+    pub(crate) fn continued_by(&mut self, next: Self) {
+        let before = std::mem::replace(self, next);
+        let mut statistics = before.report.statistics;
+        statistics += self.report.statistics;
+        self.report.statistics = statistics;
+        self.report.duration_seconds += before.report.duration_seconds;
+        self.warnings.splice(0..0, before.warnings);
+        self.late.splice(0..0, before.late);
+        self.committed |= before.committed;
+        self.reconciled = self.reconciled.or(before.reconciled);
     }
 
     /// What this and the `next` run of the same table sync amount to: sums, and else what was found last. A run that was cancelled

@@ -8,7 +8,7 @@ use model::{Clock, Error, Ids, Lease, LeaseOutcome, RunReport, RunStatus, StateS
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use crate::memory::Memory;
 use crate::progress::{NoProgress, Progress, ProgressEvent};
@@ -50,14 +50,30 @@ impl fmt::Debug for Runner {
     }
 }
 
-/// Table syncs that run one after the other, each only if the one before succeeded: source → Iceberg, then Iceberg → target.
-#[derive(Debug, Clone)]
-pub struct Route(pub Vec<TableSync>);
+/// Table syncs that run one after the other, each only if those before succeeded: source → Iceberg, then Iceberg → target.
+#[derive(Debug, Clone, Default)]
+pub struct Route {
+    /// The table syncs.
+    pub syncs: Vec<TableSync>,
+    /// How many of the first read one source and are brought to one [moment](model::Moment) of it, all in one step, so that what a transaction
+    /// wrote into several of their tables arrives as a whole. None, and each goes by itself.
+    pub whole: usize,
+}
 
 impl Route {
+    /// A route of table syncs that go each by itself.
+    pub fn new(syncs: Vec<TableSync>) -> Self {
+        Self { syncs, whole: 0 }
+    }
+
+    /// Those that are brought to one moment, and those behind them.
+    fn parts(&self) -> (&[TableSync], &[TableSync]) {
+        self.syncs.split_at(self.whole.min(self.syncs.len()))
+    }
+
     /// Nothing is to be done for a while.
     pub(crate) fn rest(&self) {
-        for sync in &self.0 {
+        for sync in &self.syncs {
             sync.sink.rest();
         }
     }
@@ -168,10 +184,10 @@ impl Runner {
             Ok(outcomes) => outcomes,
             Err(error) => {
                 let defect = Error::internal("a table's task ended early").caused_by(error);
-                let outcomes = route.0.iter().map(|sync| TableOutcome::defect(sync, &defect));
+                let outcomes = route.syncs.iter().map(|sync| TableOutcome::defect(sync, &defect));
                 let outcomes: Vec<_> = outcomes.collect();
                 // As the report has it: also those that had ended before the defect.
-                for (sync, outcome) in route.0.iter().zip(&outcomes) {
+                for (sync, outcome) in route.syncs.iter().zip(&outcomes) {
                     hear_end(&*progress, sync, outcome);
                 }
                 outcomes
@@ -180,26 +196,19 @@ impl Runner {
     }
 
     pub(crate) async fn run_route(&self, route: &Route, cancel: &CancellationToken) -> Vec<TableOutcome> {
+        let (whole, apart) = route.parts();
         let mut outcomes = Vec::new();
         let mut succeeded = true;
-        for sync in &route.0 {
+        for (sync, outcome) in whole.iter().zip(self.run_whole(whole, cancel).await) {
+            succeeded &= self.end_table(sync, outcome, &mut outcomes, cancel).await;
+        }
+        for sync in apart {
             let outcome = if succeeded {
-                let span = tracing::info_span!("table_sync", sync = %sync.sync);
-                self.run_table(sync, cancel).instrument(span).await
+                self.run_table(sync, cancel).await
             } else {
                 TableOutcome::skipped(sync)
             };
-            hear_end(&*self.progress, sync, &outcome);
-            succeeded = outcome.report.status == RunStatus::Succeeded;
-            let reconciled = match succeeded {
-                true => self.reconcile(sync, &outcome, cancel).await,
-                false => None,
-            };
-            if let Some(reconciled) = &reconciled {
-                hear_end(&*self.progress, sync, reconciled);
-            }
-            outcomes.push(outcome);
-            outcomes.extend(reconciled);
+            succeeded = self.end_table(sync, outcome, &mut outcomes, cancel).await;
         }
         if succeeded {
             self.end_route(route, &mut outcomes).await;
@@ -207,10 +216,32 @@ impl Runner {
         outcomes
     }
 
+    /// Tells of the end of a table's run, and compares the table with its source if that is due. Whether the run succeeded.
+    async fn end_table(
+        &self,
+        sync: &TableSync,
+        outcome: TableOutcome,
+        outcomes: &mut Vec<TableOutcome>,
+        cancel: &CancellationToken,
+    ) -> bool {
+        hear_end(&*self.progress, sync, &outcome);
+        let succeeded = outcome.report.status == RunStatus::Succeeded;
+        let reconciled = match succeeded {
+            true => self.reconcile(sync, &outcome, cancel).await,
+            false => None,
+        };
+        if let Some(reconciled) = &reconciled {
+            hear_end(&*self.progress, sync, reconciled);
+        }
+        outcomes.push(outcome);
+        outcomes.extend(reconciled);
+        succeeded
+    }
+
     /// From now on a run would double the rows of tables without a key. Until now it had to go on behind their copies.
     async fn end_route(&self, route: &Route, outcomes: &mut [TableOutcome]) {
         let unfinished = route
-            .0
+            .syncs
             .iter()
             .zip(outcomes.iter_mut().filter(|outcome| !outcome.reconciles))
             .filter(|(_, outcome)| outcome.unfinished);
@@ -225,13 +256,18 @@ impl Runner {
         }
     }
 
-    async fn run_table(&self, sync: &TableSync, cancel: &CancellationToken) -> TableOutcome {
+    pub(crate) async fn run_table(&self, sync: &TableSync, cancel: &CancellationToken) -> TableOutcome {
         let began = self.clock.now();
         let mut table = TableRun::new(self, sync, cancel);
-        let ended = table.run().await;
+        let ended = table.run().instrument(span_of(sync)).await;
         let outcome = TableOutcome::new(sync, table.tally, ended);
         outcome.lasting(began, self.clock.now())
     }
+}
+
+/// What the events of a table sync's run are told under.
+pub(crate) fn span_of(sync: &TableSync) -> Span {
+    tracing::info_span!("table_sync", sync = %sync.sync)
 }
 
 fn hear_end(progress: &dyn Progress, sync: &TableSync, outcome: &TableOutcome) {

@@ -12,6 +12,7 @@ mod increment;
 mod late;
 mod repair;
 mod replace;
+mod seal;
 mod settle;
 mod stage;
 
@@ -77,6 +78,8 @@ pub struct TableSync {
     pub create: bool,
     /// Whether a target table that this engine did not create may be taken over.
     pub adopt: bool,
+    /// The [moment](model::Moment) that `source` is of. [`Route::whole`](crate::Route::whole) sees to it.
+    pub moment: Option<String>,
 }
 
 impl TableSync {
@@ -106,6 +109,7 @@ impl TableSync {
             epoch: None,
             create: true,
             adopt: false,
+            moment: None,
         }
     }
 }
@@ -126,11 +130,13 @@ pub(crate) struct TableRun<'a> {
     sync: &'a TableSync,
     cancel: &'a CancellationToken,
     failures: Failures,
+    /// The cut that the last increment is to reach.
+    upto: Option<Position>,
     pub(crate) tally: Tally,
 }
 
 /// What stays the same over the attempts of a run.
-struct Session {
+pub(crate) struct Session {
     schema: Arc<TableSchema>,
     tracking: Tracking,
     epoch: Epoch,
@@ -197,6 +203,7 @@ impl<'a> TableRun<'a> {
             sync,
             cancel,
             failures: Failures::default(),
+            upto: None,
             tally: Tally::default(),
         }
     }
@@ -207,11 +214,18 @@ impl<'a> TableRun<'a> {
     ///
     /// May be dropped at any point; the next run resumes.
     pub(crate) async fn run(&mut self) -> Result<()> {
+        let session = self.catch_up().await?;
+        self.close(&session).await;
+        Ok(())
+    }
+
+    /// The same, without remembering how far it came.
+    pub(crate) async fn catch_up(&mut self) -> Result<Session> {
         let (mut session, mut newest) = self.open().await?;
         let backoff = self.backoff();
         loop {
             match self.attempt(&mut session, &newest).await {
-                Ok(Attempt::Done) => return self.close(&session).await,
+                Ok(Attempt::Done) => return Ok(session),
                 Ok(Attempt::Overtaken) => backoff.pause(overtaken()).await?,
                 Err(error) => backoff.pause(error).await?,
             }
@@ -298,13 +312,14 @@ impl<'a> TableRun<'a> {
 
     async fn attempt(&mut self, session: &mut Session, newest: &Committed) -> Result<Attempt> {
         match self.way(session, newest)? {
+            Way::Increment { from } => self.increment(session, newest.clone(), from).await,
+            _ if self.sync.moment.is_some() => Err(not_copied()),
             Way::Copy { start, through } => {
                 if start.is_none() {
                     self.tally.reconciled = Some(session.began);
                 }
                 self.copy(session, newest, start, through).await
             }
-            Way::Increment { from } => self.increment(session, newest.clone(), from).await,
             Way::Replace => {
                 self.tally.replaced = true;
                 self.tally.reconciled = Some(session.began);
@@ -323,13 +338,12 @@ impl<'a> TableRun<'a> {
     }
 
     /// Remembers how far the run came.
-    async fn close(&mut self, session: &Session) -> Result<()> {
+    pub(crate) async fn close(&mut self, session: &Session) {
         self.save_checkpoint(session).await;
         self.tally.unfinished = session.checkpoint.state.unfinished.is_some();
         if let Some(mark) = self.tally.mark.clone() {
             self.acknowledge(mark.position()).await;
         }
-        Ok(())
     }
 
     /// Tells the source that nothing before `at` is needed any more, and all that follows is.
@@ -522,6 +536,15 @@ impl<'a> TableRun<'a> {
     fn hear(&self, event: &ProgressEvent) {
         self.runner.progress.hear(&self.sync.sync, event);
     }
+}
+
+/// Between the copy and the moment the target has been replaced, or the table's tracking.
+fn not_copied() -> Error {
+    Error::new(
+        ErrorKind::Transient,
+        "the table cannot be brought to the same moment as others, because it is to be copied first",
+    )
+    .hint("run again")
 }
 
 fn overtaken() -> Error {

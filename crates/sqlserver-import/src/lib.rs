@@ -38,6 +38,7 @@
 //!     mark,
 //!     staged,
 //!     replace: Replace::No,
+//!     moment: None,
 //! };
 //! match sink.commit(&commit).await? {
 //!     CommitOutcome::Committed(receipt) => println!("{} rows inserted", receipt.inserted),

@@ -225,6 +225,7 @@ fn applied(row: &Row<'_>) -> Result<Applied> {
             epoch: Epoch(u64::try_from(row.need_i64("epoch")?).unwrap_or(0)),
             batch,
             added: Vec::new(),
+            moment: None,
         },
         receipt,
         exists: true,

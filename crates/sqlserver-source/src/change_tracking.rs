@@ -32,7 +32,10 @@ pub(crate) async fn cut(
             None => Some(ChangeTrackingPosition::read(after)?),
         },
     };
-    let version = current_version(connection).await?;
+    let version = match plan.held_at {
+        Some(version) => Some(version),
+        None => current_version(connection).await?,
+    };
     let now = ServerClock::ask(connection).await?.utc;
     let info = connection.change_tracking(&plan.table).await?;
     let (Some(version), Some(info)) = (version, info) else {
@@ -65,7 +68,8 @@ pub(crate) async fn cut(
     })
 }
 
-async fn current_version(connection: &mut Connection) -> Result<Option<i64>> {
+/// The version of the last transaction that has committed; `None` where nothing is tracked.
+pub(crate) async fn current_version(connection: &mut Connection) -> Result<Option<i64>> {
     let sql = "SELECT CHANGE_TRACKING_CURRENT_VERSION() AS version";
     connection.query(sql, &[]).await?.one()?.i64("version")
 }

@@ -8,8 +8,8 @@ use arrow_array::cast::AsArray;
 use arrow_array::{BooleanArray, RecordBatch};
 use arrow_schema::{DataType, Field};
 use arrow_select::filter::filter_record_batch;
-use futures::Stream;
-use futures::stream::{BoxStream, StreamExt, try_unfold};
+use futures::stream::{BoxStream, StreamExt, once, try_unfold};
+use futures::{Stream, TryStreamExt};
 use model::{Error, Op, Position, Presence, Result, SourceEvent, TableName, TableSchema};
 use sqlserver_client::quote;
 
@@ -37,18 +37,33 @@ pub(crate) async fn changes(
     upto: &Position,
 ) -> Result<Changes> {
     let lacking = plan.lacking(schema, after);
-    let changes = match plan.tracked.tracker {
-        Tracker::ChangeTracking => change_tracking::changes(pool, plan, schema, after, upto).await?,
-        Tracker::Cdc => change_data_capture::changes(pool, plan, schema, after, upto).await?,
-        Tracker::Trigger => trigger::changes(pool, plan, schema, after, upto).await?,
-        Tracker::Polling { .. } => polling::changes(pool, plan, schema, after, upto).await?,
-        _ => by_column(pool, plan, schema, after, upto, lacking == Lacking::Nothing).await?,
-    };
     if lacking == Lacking::Nothing {
-        return Ok(changes);
+        return told(pool, plan, schema, after, upto, true).await;
     }
     let rows = added_columns::rows(pool, plan, schema, &lacking, after, upto).await?;
-    Ok(rows.chain(changes).boxed())
+    // One after the other: what is read later is as it was later.
+    let (pool, plan, schema) = (pool.clone(), plan.clone(), schema.clone());
+    let (after, upto) = (after.clone(), upto.clone());
+    let told = async move { told(&pool, &plan, &schema, &after, &upto, false).await };
+    Ok(rows.chain(once(told).try_flatten()).boxed())
+}
+
+/// What the table's way of telling changes tells. `in_time` as for [`by_column`].
+async fn told(
+    pool: &Arc<Pool>,
+    plan: &Arc<TablePlan>,
+    schema: &Arc<TableSchema>,
+    after: &Position,
+    upto: &Position,
+    in_time: bool,
+) -> Result<Changes> {
+    match plan.tracked.tracker {
+        Tracker::ChangeTracking => change_tracking::changes(pool, plan, schema, after, upto).await,
+        Tracker::Cdc => change_data_capture::changes(pool, plan, schema, after, upto).await,
+        Tracker::Trigger => trigger::changes(pool, plan, schema, after, upto).await,
+        Tracker::Polling { .. } => polling::changes(pool, plan, schema, after, upto).await,
+        _ => by_column(pool, plan, schema, after, upto, in_time).await,
+    }
 }
 
 /// `in_time` says whether no row comes for another reason than its time, so that one before what is expected comes late.

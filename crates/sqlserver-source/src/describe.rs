@@ -10,7 +10,7 @@ use crate::options::{DeleteOptions, HardDeletes, Late, Mode};
 use crate::plan::TablePlan;
 use crate::tracker::Tracker;
 use crate::trigger_objects::{self, Objects};
-use crate::{change_data_capture, deletes};
+use crate::{change_data_capture, deletes, moment};
 
 /// `SERVERPROPERTY('EngineEdition')` of Azure SQL Database, where a right in the database stands for the server's.
 const AZURE_SQL_DATABASE: i64 = 5;
@@ -29,6 +29,7 @@ pub(crate) async fn describe(connection: &mut Connection, plan: &TablePlan) -> R
     findings.extend(dead_letters(plan));
     findings.extend(shape(plan));
     findings.extend(deletes::findings(plan));
+    findings.extend(moment::missing(plan));
     if plan.read_columns().any(|column| column.masked) && !sees_masked(connection).await? {
         findings.push(masked(plan));
     }

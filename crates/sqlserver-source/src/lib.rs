@@ -28,6 +28,7 @@ mod hint;
 mod incarnation;
 mod key_feed;
 mod keyset;
+mod moment;
 mod options;
 mod plan;
 mod polling;
@@ -45,7 +46,7 @@ mod window;
 pub use capture_state::{CaptureSigns, CaptureState};
 pub use options::{
     CaptureOptions, ClockKind, Columns, DeleteOptions, HardDeletes, KindOption, Late, Mode, TrackingOptions,
-    TriggerOptions, Undated, WindowOptions,
+    Transactions, TriggerOptions, Undated, WindowOptions,
 };
 pub use source::SqlServerSource;
 pub use trigger_objects::is_change_table;

@@ -40,6 +40,8 @@ pub struct CaptureOptions {
     pub deletes: DeleteOptions,
     /// Of `mode: trigger`.
     pub trigger: TriggerOptions,
+    /// Whether what one transaction wrote into several tables arrives as a whole.
+    pub transactions: Transactions,
     /// What may be lost in types.
     pub types: TypePolicy,
     /// How carefully increments are read.
@@ -59,6 +61,7 @@ impl Default for CaptureOptions {
             filter: None,
             deletes: DeleteOptions::default(),
             trigger: TriggerOptions::default(),
+            transactions: Transactions::default(),
             types: TypePolicy::default(),
             window: WindowOptions::default(),
         }
@@ -85,6 +88,19 @@ pub enum Mode {
     /// What changed, by the best way that is open: Change Tracking, else Change Data Capture, else a column of the table; else the
     /// whole table.
     Auto,
+}
+
+/// Whether what one transaction wrote into several tables arrives as a whole.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Transactions {
+    /// Each table is brought up to date by itself, so that tables may show a transaction one after the other.
+    #[default]
+    Apart,
+    /// All tables of the sync that say so are brought up to one moment of the source, one after the other, once all have been copied: of a
+    /// transaction, all that it wrote into them is there or nothing. Their snapshots of that moment name it in the summary, as `sync.moment`. By Change
+    /// Tracking only, in a database that allows SNAPSHOT isolation.
+    Whole,
 }
 
 /// How changes are told.

@@ -28,6 +28,8 @@ pub(crate) struct TablePlan {
     pub(crate) unmarked: Option<String>,
     /// The table's capture instances, the oldest first, if Change Data Capture may be seen.
     pub(crate) instances: Vec<CaptureInstance>,
+    /// The version of Change Tracking that the transaction has seen in which the table is read; `None` if it is read as it is.
+    pub(crate) held_at: Option<i64>,
 }
 
 impl TablePlan {
@@ -94,6 +96,7 @@ impl TablePlan {
             columns,
             unmarked,
             instances,
+            held_at: None,
         })
     }
 
@@ -150,7 +153,8 @@ impl TablePlan {
     /// a row that moves meanwhile, and waits for writers.
     pub(crate) fn at_one_moment(&self, select: &str) -> String {
         let database = &self.database;
-        if database.snapshot_isolation && !database.read_committed_snapshot && !self.table.memory_optimized {
+        let is_versioned = database.read_committed_snapshot || self.held_at.is_some();
+        if database.snapshot_isolation && !is_versioned && !self.table.memory_optimized {
             let level = "SET TRANSACTION ISOLATION LEVEL";
             format!("{level} SNAPSHOT;\n{select};\n{level} READ COMMITTED;")
         } else {

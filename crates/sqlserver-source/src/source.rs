@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use futures::Stream;
 use model::{
-    Batches, Bound, ChangeSource, Chunk, Cut, Description, Error, ErrorKind, Finding, Look, Position, Result,
-    Selection, Severity, SourceEvent, TableName, TableSchema,
+    Batches, Bound, ChangeSource, Chunk, Cut, Description, Error, ErrorKind, Finding, Look, Moment, Position,
+    Result, Selection, Severity, SourceEvent, TableName, TableSchema,
 };
 use sqlserver_client::{ConnectOptions, Connection, Permission};
 
@@ -19,7 +19,7 @@ use crate::plan::TablePlan;
 use crate::pool::Pool;
 use crate::position::{CapturePosition, ChangeTrackingPosition, Kind};
 use crate::tracker::Tracker;
-use crate::{changes, chunks, cut, declared_key, describe, read, trigger};
+use crate::{changes, chunks, cut, declared_key, describe, moment, read, trigger};
 
 /// A SQL Server database as a source of rows and changes.
 ///
@@ -34,6 +34,8 @@ pub struct SqlServerSource {
     /// wait for it.
     starts: Mutex<HashMap<TableName, Position>>,
     suspects: Suspects,
+    /// The version of Change Tracking that the pool's one transaction has seen; `None` of a source that reads what there is now.
+    held_at: Option<i64>,
 }
 
 impl SqlServerSource {
@@ -42,12 +44,17 @@ impl SqlServerSource {
         connect: ConnectOptions,
         tables: impl IntoIterator<Item = (TableName, CaptureOptions)>,
     ) -> Self {
+        Self::over(Pool::new(connect), tables.into_iter().collect(), None)
+    }
+
+    fn over(pool: Pool, options: HashMap<TableName, CaptureOptions>, held_at: Option<i64>) -> Self {
         Self {
-            pool: Arc::new(Pool::new(connect)),
-            options: tables.into_iter().collect(),
+            pool: Arc::new(pool),
+            options,
             plans: Mutex::default(),
             starts: Mutex::default(),
             suspects: Suspects::default(),
+            held_at,
         }
     }
 
@@ -60,7 +67,9 @@ impl SqlServerSource {
 
     async fn load(&self, connection: &mut Connection, table: &TableName) -> Result<TablePlan> {
         let options = self.options.get(table).cloned().unwrap_or_default();
-        TablePlan::load(connection, table, options).await
+        let plan = TablePlan::load(connection, table, options).await?;
+        let held_at = self.held_at;
+        Ok(TablePlan { held_at, ..plan })
     }
 
     /// What was last seen of a table.
@@ -265,6 +274,19 @@ impl ChangeSource for SqlServerSource {
     ) -> Result<Pin<Box<dyn Stream<Item = Result<SourceEvent>> + Send>>> {
         let plan = self.plan(table).await?;
         changes::changes(&self.pool, &plan, schema, after, upto).await
+    }
+
+    async fn at_one_moment(&self) -> Result<Moment> {
+        let mut connection = self.pool.take().await?;
+        let (name, version) = moment::begin(&mut connection).await?;
+        Ok(Moment {
+            name,
+            source: Arc::new(Self::over(
+                Pool::of_one(connection),
+                self.options.clone(),
+                Some(version),
+            )),
+        })
     }
 
     async fn may_have_changed(&self, tables: &[(TableName, Position)]) -> Result<Vec<Look>> {

@@ -1,5 +1,7 @@
 //! Reports as people read them. `--output json` prints the same values through serde.
 
+use std::collections::BTreeSet;
+
 use model::{Error, ErrorReport, OddTime, RunReport, RunStatus, TableReport, VerifyReport};
 
 use crate::table::TextTable;
@@ -34,7 +36,24 @@ pub(crate) fn run(report: &RunReport) -> String {
         ": {} rows read, {} written\n",
         sums.records_processed, sums.records_written
     ));
-    text + &remarks(report)
+    text + &moment(report) + &remarks(report)
+}
+
+/// The moment that tables were brought to together.
+fn moment(report: &RunReport) -> String {
+    let moments: BTreeSet<_> = report
+        .tables
+        .iter()
+        .filter_map(|entry| entry.moment.as_deref())
+        .collect();
+    let lines = moments.into_iter().map(|moment| {
+        let tables = report
+            .tables
+            .iter()
+            .filter(|entry| entry.moment.as_deref() == Some(moment));
+        format!("{} tables are as of one moment: {moment}\n", tables.count())
+    });
+    lines.collect()
 }
 
 /// What an operator should know besides the counts.
@@ -76,7 +95,7 @@ fn remarks(report: &RunReport) -> String {
 
 /// A cycle of a run that goes on: a line, and more only for what an operator should know.
 pub(crate) fn cycle(report: &RunReport) -> String {
-    let steps = report.tables.iter().map(|entry| {
+    let step = |entry: &TableReport| {
         let counts = &entry.statistics;
         match entry.status {
             RunStatus::Succeeded => format!(
@@ -89,14 +108,17 @@ pub(crate) fn cycle(report: &RunReport) -> String {
             ),
             other => format!("{} {}", entry.direction, status(other)),
         }
+    };
+    let tables = report.tables.chunk_by(|one, other| one.table == other.table);
+    let tables = tables.map(|entries| {
+        let steps: Vec<_> = entries.iter().map(step).collect();
+        format!("{}: {}", entries[0].table, steps.join(", "))
     });
-    let steps: Vec<String> = steps.collect();
     let metadata = &report.metadata;
-    let table = report.tables.first().map_or("", |entry| entry.table.as_str());
     format!(
-        "{} {table}: {} in {:.2} s\n{}",
+        "{} {} in {:.2} s\n{}",
         metadata.completed_at,
-        steps.join(", "),
+        tables.collect::<Vec<_>>().join("; "),
         metadata.duration_seconds,
         remarks(report)
     )

@@ -204,6 +204,7 @@ impl MemorySink {
             batch: Some(commit.batch.clone()),
             reference: Some(receipt.reference.clone()),
             added: Vec::new(),
+            moment: commit.moment.clone(),
         };
         table
             .committed

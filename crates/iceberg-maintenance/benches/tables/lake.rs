@@ -132,6 +132,7 @@ impl Lake {
             }),
             staged,
             replace: Replace::No,
+            moment: None,
         };
         let ended = sink.commit(&commit).await.unwrap();
         assert!(matches!(ended, CommitOutcome::Committed(_)), "{ended:?}");

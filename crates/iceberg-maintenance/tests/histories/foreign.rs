@@ -203,6 +203,7 @@ impl Foreign {
             }),
             staged: staged.staged,
             replace: Replace::No,
+            moment: None,
         };
         let ended = sink.commit(&commit).await.unwrap();
         assert!(matches!(ended, CommitOutcome::Committed(_)), "{ended:?}");

@@ -205,6 +205,7 @@ impl History {
             }),
             staged,
             replace,
+            moment: None,
         };
         let ended = sink.commit(&commit).await.unwrap();
         assert!(matches!(ended, CommitOutcome::Committed(_)), "{name}: {ended:?}");

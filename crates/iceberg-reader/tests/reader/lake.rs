@@ -165,6 +165,7 @@ impl Lake {
                 mark: mark(number + 1),
                 batch: BatchId::new(format!("b{number}")),
                 epoch: Epoch::default(),
+                moment: None,
             },
             after: (number > 0).then(|| mark(number)),
             data_files,

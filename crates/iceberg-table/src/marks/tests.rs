@@ -60,6 +60,7 @@ impl Table {
                 mark: at(batch),
                 batch: BatchId::new(batch),
                 epoch: Epoch(epoch),
+                moment: None,
             },
             after: committed(table.metadata(), &SyncId::new(sync)).unwrap().mark,
             data_files: vec![],

@@ -69,6 +69,7 @@ impl Writer {
                 mark: at(&mark),
                 batch: BatchId::new(mark),
                 epoch: Epoch(1),
+                moment: None,
             },
             after,
             data_files: vec![self.data_file(table).await],

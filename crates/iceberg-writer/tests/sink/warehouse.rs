@@ -224,6 +224,7 @@ impl<'a> Target<'a> {
             mark: at(batch),
             staged,
             replace: Replace::No,
+            moment: None,
         }
     }
 

@@ -99,13 +99,13 @@ impl Followed {
 
     fn is_to_reconcile(&self) -> bool {
         let now = self.shared.runner.clock.now();
-        let mut reconciles = self.route.0.iter().filter_map(|sync| sync.reconcile.as_ref());
+        let mut reconciles = self.route.syncs.iter().filter_map(|sync| sync.reconcile.as_ref());
         reconciles.any(|reconcile| reconcile.is_due(now))
     }
 
     /// Looks at each table sync's source. One that cannot tell is asked by a cycle, which reports why.
     async fn may_have_changed(&mut self, due: Instant) -> bool {
-        let syncs = self.route.0.iter().zip(&self.lookouts).zip(&self.positions);
+        let syncs = self.route.syncs.iter().zip(&self.lookouts).zip(&self.positions);
         let looks = join_all(syncs.map(|((sync, lookout), position)| async move {
             match position {
                 Some(position) => lookout.look(&sync.source_table, position, due).await,
@@ -113,7 +113,7 @@ impl Followed {
             }
         }))
         .await;
-        for (sync, look) in self.route.0.iter().zip(&looks) {
+        for (sync, look) in self.route.syncs.iter().zip(&looks) {
             let looked = ProgressEvent::Looked(look.clone());
             self.shared.runner.progress.hear(&sync.sync, &looked);
         }
@@ -148,7 +148,7 @@ impl Followed {
         self.complete = succeeded(&outcomes);
         self.positions.clear();
         let runs = outcomes.iter().filter(|outcome| !outcome.reconciles);
-        for (sync, outcome) in self.route.0.iter_mut().zip(runs) {
+        for (sync, outcome) in self.route.syncs.iter_mut().zip(runs) {
             sync.epoch = outcome.epoch.or(sync.epoch);
             self.positions.push(outcome.position.clone());
         }
@@ -178,7 +178,7 @@ impl Followed {
     }
 
     fn name(&self) -> String {
-        let syncs = self.route.0.iter().map(|sync| sync.sync.to_string());
+        let syncs = self.route.syncs.iter().map(|sync| sync.sync.to_string());
         syncs.collect::<Vec<_>>().join(", ")
     }
 }

@@ -61,7 +61,7 @@ impl Shop {
     }
 
     fn route(&self, table: &str, of_source: Faults, of_sink: Faults) -> Route {
-        Route(vec![TableSync::new(
+        Route::new(vec![TableSync::new(
             SyncId::new(format!("shop/dbo.{table}/export")),
             "source → iceberg",
             (
@@ -284,7 +284,7 @@ async fn a_table_that_takes_long_holds_up_no_other_one() {
     // A commit that does not return until the process ends.
     let stuck = Faults::scripted([Some(Fault::Killed)]);
     let mut route = shop.plain("A");
-    route.0[0].sink = Arc::new(FaultySink::new(shop.iceberg.clone(), stuck).commits_only());
+    route.syncs[0].sink = Arc::new(FaultySink::new(shop.iceberg.clone(), stuck).commits_only());
     let routes = vec![route, shop.plain("B")];
     let began = tokio::time::Instant::now();
     let report = follow(&runner, routes, &watch, &cancel).await;
@@ -315,7 +315,7 @@ async fn a_source_that_leaves_looks_open_is_read_by_cycles() {
     let cancel = CancellationToken::new();
     let watch = rounds(&shop, &["A", "B"], 5, &cancel);
     let mut silent = shop.plain("A");
-    silent.0[0].source =
+    silent.syncs[0].source =
         Arc::new(FaultySource::new(shop.source.clone(), Faults::never()).leaving_looks_open());
     let routes = vec![silent, shop.plain("B")];
     let ended = follow(&runner, routes, &watch, &cancel);
@@ -340,9 +340,9 @@ async fn tables_are_compared_one_at_a_time() {
         lake.create(&name(table), true);
         lake.put(&name(table), shop.source.rows(&name(table)));
         let mut route = shop.plain(table);
-        route.0[0].sink = Arc::new(FaultySink::new(shop.iceberg.clone(), of_commits).commits_only());
+        route.syncs[0].sink = Arc::new(FaultySink::new(shop.iceberg.clone(), of_commits).commits_only());
         let target = Arc::new(lake.clone());
-        route.0[0].reconcile = Some(Reconcile::new(Duration::ZERO, Reconciled::Deletes, target));
+        route.syncs[0].reconcile = Some(Reconcile::new(Duration::ZERO, Reconciled::Deletes, target));
         routes.push(route);
     }
     // What is to be deleted there is a commit that does not return.
@@ -407,7 +407,7 @@ async fn when_every_table_was_taken_over_the_run_ends_by_itself() {
     shop.runner().run_route(&route, &CancellationToken::new()).await;
     shop.put("A", 0..1, "changed");
     shop.runner().run_route(&route, &CancellationToken::new()).await;
-    route.0[0].epoch = Some(Epoch(1));
+    route.syncs[0].epoch = Some(Epoch(1));
     let watch = Watch::new(|_: &RunReport| {});
     let report = follow(&shop.runner(), vec![route], &watch, &CancellationToken::new()).await;
     assert_eq!(report.errors[0].kind, "fenced");

@@ -97,7 +97,7 @@ impl Shop {
                 (Arc::new(sink), table()),
             )
         };
-        (runner, Route(vec![sync]))
+        (runner, Route::new(vec![sync]))
     }
 
     fn is_equal(&self) -> bool {

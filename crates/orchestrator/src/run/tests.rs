@@ -80,7 +80,7 @@ fn broken() -> Faults {
 async fn a_table_that_fails_does_not_stop_the_others() {
     let shop = Shop::new(&["A", "B", "C"]);
     let routes = [("A", Faults::never()), ("B", broken()), ("C", Faults::never())];
-    let routes = routes.map(|(table, faults)| Route(vec![shop.export(table, faults)]));
+    let routes = routes.map(|(table, faults)| Route::new(vec![shop.export(table, faults)]));
     let report = finished(&shop.runner(), routes.into()).await;
     let statuses: Vec<_> = report
         .tables
@@ -117,7 +117,7 @@ async fn a_route_ends_with_the_table_sync_that_fails() {
     let next = shop.export("A", Faults::never());
     let report = finished(
         &shop.runner(),
-        vec![Route(vec![shop.export("A", broken()), next])],
+        vec![Route::new(vec![shop.export("A", broken()), next])],
     )
     .await;
     let statuses: Vec<_> = report.tables.iter().map(|table| table.status).collect();
@@ -129,7 +129,7 @@ async fn a_route_ends_with_the_table_sync_that_fails() {
 async fn a_second_run_of_the_same_sync_is_told_the_holder() {
     let shop = Shop::new(&["A"]);
     let held = shop.store.lease("shop", "process 9 on h").await.unwrap();
-    let run = run_of(vec![Route(vec![shop.export("A", Faults::never())])]);
+    let run = run_of(vec![Route::new(vec![shop.export("A", Faults::never())])]);
     match shop.runner().run(&run, &CancellationToken::new()).await {
         RunOutcome::Busy { holder } => assert_eq!(holder, "process 9 on h"),
         RunOutcome::Finished(report) => panic!("it ran: {report:?}"),
@@ -146,7 +146,7 @@ async fn a_store_that_is_away_costs_warnings_only() {
     let away = Faults::scripted(vec![Some(Fault::Before(ErrorKind::Unavailable)); 100]);
     runner.store = Arc::new(FaultyStore::new(shop.store.clone(), away));
     for inserted in [10, 0] {
-        let report = finished(&runner, vec![Route(vec![shop.export("A", Faults::never())])]).await;
+        let report = finished(&runner, vec![Route::new(vec![shop.export("A", Faults::never())])]).await;
         assert_eq!(report.metadata.status, RunStatus::Succeeded);
         assert_eq!(report.statistics.records_inserted, inserted);
         assert_eq!(report.warnings.len(), 3, "{:?}", report.warnings);
@@ -183,7 +183,7 @@ async fn progress_tells_every_end_and_every_repetition() {
     let mut runner = shop.runner();
     runner.progress = Arc::new(vec![heard.clone() as Arc<dyn Progress>, heard.clone()]);
     let next = shop.export("A", Faults::never());
-    finished(&runner, vec![Route(vec![shop.export("A", broken()), next])]).await;
+    finished(&runner, vec![Route::new(vec![shop.export("A", broken()), next])]).await;
     let failed = (RunStatus::Failed, Some("denied".to_owned()));
     let skipped = (RunStatus::Skipped, None);
     assert_eq!(heard.ends(), [failed.clone(), failed, skipped.clone(), skipped]);
@@ -191,7 +191,7 @@ async fn progress_tells_every_end_and_every_repetition() {
     let heard = Arc::new(Heard::default());
     runner.progress = heard.clone();
     let passing = Faults::scripted(vec![Some(Fault::Before(ErrorKind::Unavailable)); 3]);
-    finished(&runner, vec![Route(vec![shop.export("B", passing)])]).await;
+    finished(&runner, vec![Route::new(vec![shop.export("B", passing)])]).await;
     assert_eq!(heard.ends(), [(RunStatus::Succeeded, None)]);
     let heard = heard.0.lock().unwrap();
     let repeated = heard.iter().filter(|event| **event == ProgressEvent::Repeating);
@@ -208,14 +208,14 @@ async fn progress_tells_cuts_and_what_does_not_fit() {
         },
         ..shop.export("A", Faults::never())
     };
-    finished(&shop.runner(), vec![Route(vec![export.clone()])]).await;
+    finished(&shop.runner(), vec![Route::new(vec![export.clone()])]).await;
     let table = TableName::new("dbo", "A");
     shop.source
         .put(&table, (0..10).map(|id| SampleRow::new(id, "changed", 2)));
     let heard = Arc::new(Heard::default());
     let mut runner = shop.runner();
     runner.progress = heard.clone();
-    finished(&runner, vec![Route(vec![export])]).await;
+    finished(&runner, vec![Route::new(vec![export])]).await;
     let heard = heard.0.lock().unwrap();
     let cut = ProgressEvent::Cut {
         holding: None,
@@ -236,7 +236,7 @@ async fn progress_tells_rows_and_receipts() {
     let heard = Arc::new(Heard::default());
     let mut runner = shop.runner();
     runner.progress = heard.clone();
-    finished(&runner, vec![Route(vec![shop.export("A", Faults::never())])]).await;
+    finished(&runner, vec![Route::new(vec![shop.export("A", Faults::never())])]).await;
     let heard = heard.0.lock().unwrap();
     let read: u64 = heard
         .iter()
@@ -267,7 +267,7 @@ async fn progress_tells_rows_and_receipts() {
 #[tokio::test(start_paused = true)]
 async fn a_run_holds_its_lease_to_the_end() {
     let shop = Shop::new(&["A"]);
-    let run = run_of(vec![Route(vec![shop.export("A", Faults::never())])]);
+    let run = run_of(vec![Route::new(vec![shop.export("A", Faults::never())])]);
     let (runner, token) = (shop.runner(), CancellationToken::new());
     let second = async {
         tokio::task::yield_now().await;
@@ -316,7 +316,7 @@ async fn of_two_runs_that_both_hold_the_lease_one_copies() {
     let runs = [(1, "process 1"), (2, "process 2")].map(|(seed, holder)| {
         let store = Arc::new(Liar(shop.store.clone()));
         let runner = Runner::new(store, shop.clock.clone(), Arc::new(SeededIds::new(seed)));
-        let mut run = run_of(vec![Route(vec![shop.export("A", Faults::never())])]);
+        let mut run = run_of(vec![Route::new(vec![shop.export("A", Faults::never())])]);
         run.holder = holder.into();
         async move { runner.run(&run, &CancellationToken::new()).await }
     });
@@ -356,7 +356,7 @@ async fn a_defect_in_one_table_is_that_tables_failure() {
     let mut runner = shop.runner();
     let heard = Arc::new(Defect::default());
     runner.progress = heard.clone();
-    let routes = ["A", "B"].map(|table| Route(vec![shop.export(table, Faults::never())]));
+    let routes = ["A", "B"].map(|table| Route::new(vec![shop.export(table, Faults::never())]));
     let report = finished(&runner, routes.into()).await;
     let statuses: Vec<_> = report.tables.iter().map(|table| table.status).collect();
     assert_eq!(statuses, [RunStatus::Succeeded, RunStatus::Failed]);

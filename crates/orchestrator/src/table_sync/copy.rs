@@ -109,6 +109,7 @@ impl TableRun<'_> {
                     batch: Some(commit.batch),
                     reference: Some(receipt.reference),
                     added: Vec::new(),
+                    moment: commit.moment,
                 };
                 Ok(true)
             }

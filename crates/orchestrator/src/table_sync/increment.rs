@@ -25,6 +25,7 @@ impl TableRun<'_> {
         let lacks = from.lacks.clone();
         let (from, upto) = self.cut_after(from, &newest).await?;
         let from = from.lacking(&lacks);
+        self.upto = Some(upto.clone());
         self.tally.late_micros = from.late_micros.max(upto.late_micros);
         let share = self.cancellable(self.runner.memory.share()).await?;
         let events = self

@@ -24,6 +24,7 @@ impl TableRun<'_> {
         staged: Vec<Staged>,
         replace: Replace,
     ) -> Commit {
+        let is_at_moment = matches!(&mark, Mark::At(at) if Some(at) == self.upto.as_ref());
         Commit {
             sync: self.sync.sync.clone(),
             table: self.sync.target_table.clone(),
@@ -34,6 +35,7 @@ impl TableRun<'_> {
             mark,
             staged,
             replace,
+            moment: self.sync.moment.clone().filter(|_| is_at_moment),
         }
     }
 

@@ -185,6 +185,7 @@ impl Case {
             mark: at(batch),
             staged,
             replace: Replace::No,
+            moment: None,
         }
     }
 

@@ -10,7 +10,7 @@ use orchestrator::{Follow, Following, Route, RunOutcome};
 
 use super::Answer;
 use super::maintain::{expire_if_due, has_committed};
-use super::run::{busy, exit, leave_metrics, of, routes, runner, until_signalled};
+use super::run::{busy, exit, leave_metrics, of, routes, runner, until_signalled, with_whole_transactions};
 use crate::arguments::{self, Output};
 use crate::config::Selected;
 use crate::exit::Exit;
@@ -158,6 +158,7 @@ impl Following for Teller<'_> {
         }
         let source = self.parts.source_database(&tables);
         let routes = routes(self.parts, &tables, source.clone(), self.options)?;
+        let routes = with_whole_transactions(routes, &tables, self.options);
         self.observed.count(&tables, source).await;
         for table in &tables {
             tracing::info!(table = %table.name, "a new table is followed");

@@ -8,7 +8,7 @@ use orchestrator::{
     DeadLetters, Flush, Memory, NoProgress, Progress, Reconcile, Reconciled, RetryPolicy, Route, Run,
     RunOutcome, Runner, SpillOptions, TableSync,
 };
-use sqlserver_source::SqlServerSource;
+use sqlserver_source::{SqlServerSource, Transactions};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -30,6 +30,7 @@ pub(crate) async fn run(parts: &Parts, options: &arguments::Run, output: Output)
     let tables = parts.select_enabled(&options.tables.tables).await?;
     let source = parts.source_database(&tables);
     let routes = routes(parts, &tables, source.clone(), options)?;
+    let routes = with_whole_transactions(routes, &tables, options);
     let observed = Observed::new(parts);
     observed.count(&tables, source).await;
     if options.follow {
@@ -215,9 +216,38 @@ pub(crate) fn routes(
             sync.replace_keyless = table.entry.capture.mode == sqlserver_source::Mode::Full;
             sync.adopt = table.entry.adopt;
         }
-        Ok(Route(syncs))
+        Ok(Route::new(syncs))
     };
     tables.iter().map(route).collect()
+}
+
+/// The same ways, of tables whose transactions are kept whole as one. A table that is copied again, or applied alone, goes by itself.
+pub(crate) fn with_whole_transactions(
+    routes: Vec<Route>,
+    tables: &[Selected],
+    options: &arguments::Run,
+) -> Vec<Route> {
+    let (mut captures, mut rest, mut apart) = (Vec::new(), Vec::new(), Vec::new());
+    for (mut route, table) in routes.into_iter().zip(tables) {
+        let is_whole = table.entry.capture.transactions == Transactions::Whole && !options.full;
+        let is_capture = |sync: &TableSync| sync.direction == Direction::Capture.label();
+        if !is_whole || !route.syncs.first().is_some_and(is_capture) {
+            apart.push(route);
+            continue;
+        }
+        captures.push(route.syncs.remove(0));
+        rest.append(&mut route.syncs);
+    }
+    if captures.is_empty() {
+        return apart;
+    }
+    let whole = captures.len();
+    captures.append(&mut rest);
+    let together = Route {
+        syncs: captures,
+        whole,
+    };
+    [vec![together], apart].concat()
 }
 
 /// How the Iceberg table is compared with the source.

@@ -140,7 +140,7 @@ fn repairs(
     let mut routes = routes(parts, tables, parts.source_database(tables), &everything)?;
     for (route, verified) in routes.iter_mut().zip(found) {
         let ends = verified.report.columns.iter().zip(&verified.differing);
-        for (sync, (column, differing)) in route.0.iter_mut().zip(ends) {
+        for (sync, (column, differing)) in route.syncs.iter_mut().zip(ends) {
             sync.repair = Some(Repair {
                 differing: differing.clone(),
                 rows: column.rows_here,
@@ -148,7 +148,7 @@ fn repairs(
             });
         }
         let differs = |sync: &TableSync| sync.repair.as_ref().is_some_and(|r| !r.differing.is_empty());
-        route.0.retain(differs);
+        route.syncs.retain(differs);
     }
     Ok(routes)
 }

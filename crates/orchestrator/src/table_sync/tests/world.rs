@@ -128,7 +128,7 @@ impl Process {
     }
 
     pub(super) async fn run(&self) -> TableOutcome {
-        let route = Route(vec![self.sync.clone()]);
+        let route = Route::new(vec![self.sync.clone()]);
         let mut outcomes = self.runner.run_route(&route, &self.cancel).await;
         outcomes.remove(0)
     }

@@ -117,6 +117,7 @@ impl Case {
             mark,
             staged,
             replace: Replace::No,
+            moment: None,
         }
     }
 

@@ -1,0 +1,434 @@
+//! Transactions that write several tables arrive as a whole, if that is asked for: of each, all tables show everything or nothing at the moments
+//! that their snapshots name.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int32Type;
+use async_trait::async_trait;
+use futures::{Stream, TryStreamExt};
+use iceberg_reader::{IcebergSource, SnapshotChoice};
+use iceberg_table::SYNC_MOMENT;
+use model::{
+    Batches, Bound, ChangeSink, ChangeSource, Chunk, Cut, Description, ErrorKind, Moment, Position, Result,
+    RunReport, RunStatus, Selection, SourceEvent, TableName, TableSchema,
+};
+use orchestrator::{Route, TableSync};
+use sqlserver_emulator::{Emulator, Fault as ServerFault};
+use sqlserver_source::{CaptureOptions, Mode, SqlServerSource, Transactions};
+use test_support::{Fault, Faults, FaultySink};
+
+use crate::world::{SHOP, World, capture_id};
+
+/// What all accounts hold together, at all times.
+const TOTAL: i32 = 2 * 20 * 100;
+
+fn accounts() -> [TableName; 2] {
+    [
+        TableName::new("dbo", "Checking"),
+        TableName::new("dbo", "Savings"),
+    ]
+}
+
+/// Two tables of accounts, between which money moves, and accounts do.
+struct Bank {
+    world: World,
+    busy: Arc<Busy>,
+    sinks: [Arc<dyn ChangeSink>; 2],
+    whole: usize,
+}
+
+impl Bank {
+    async fn open() -> Self {
+        let world = World::start().await;
+        world.sql(
+            "ALTER DATABASE CURRENT SET CHANGE_TRACKING = ON (CHANGE_RETENTION = 2 DAYS, AUTO_CLEANUP = ON)",
+        );
+        for table in accounts() {
+            let name = table.name();
+            world.sql(&format!(
+                "CREATE TABLE dbo.{name} (id int NOT NULL PRIMARY KEY, amount int NOT NULL);
+                 ALTER TABLE dbo.{name} ENABLE CHANGE_TRACKING;"
+            ));
+        }
+        for id in 0..20 {
+            world.sql(&format!(
+                "INSERT INTO dbo.Checking VALUES ({id}, 100); INSERT INTO dbo.Savings VALUES ({}, 100)",
+                id + 20
+            ));
+        }
+        let busy = Arc::new(Busy {
+            emulator: world.emulator.clone(),
+            transfers: AtomicU32::new(0),
+            open: AtomicBool::new(true),
+        });
+        let sinks = [0, 1].map(|_| Arc::new(world.iceberg_sink()) as Arc<dyn ChangeSink>);
+        Self {
+            world,
+            busy,
+            sinks,
+            whole: 2,
+        }
+    }
+
+    async fn run(&self) -> RunReport {
+        let capture = CaptureOptions {
+            mode: Mode::ChangeTracking,
+            transactions: Transactions::Whole,
+            ..self.world.capture.clone()
+        };
+        let tables = accounts().map(|table| (table, capture.clone()));
+        let source: Arc<dyn ChangeSource> = Arc::new(BusySource {
+            source: Arc::new(SqlServerSource::new(self.world.connect_options(SHOP), tables)),
+            busy: self.busy.clone(),
+        });
+        let syncs = accounts().into_iter().zip(&self.sinks).map(|(table, sink)| {
+            let mut sync = TableSync::new(
+                capture_id(&table),
+                "source → iceberg",
+                (source.clone(), table.clone()),
+                (sink.clone(), table.clone()),
+            );
+            sync.batch_rows = 7;
+            sync
+        });
+        let route = Route {
+            syncs: syncs.collect(),
+            whole: self.whole,
+        };
+        self.world.run(route).await
+    }
+
+    async fn succeed(&self) -> RunReport {
+        let report = self.run().await;
+        assert_eq!(
+            report.metadata.status,
+            RunStatus::Succeeded,
+            "{:#?}",
+            report.errors
+        );
+        report
+    }
+
+    /// The accounts of a table in a snapshot, or now.
+    async fn amounts(&self, table: &TableName, snapshot: SnapshotChoice) -> BTreeMap<i32, i32> {
+        let source = IcebergSource::new(self.world.catalog.clone()).pinned(snapshot);
+        let schema = source.describe(table).await.unwrap().schema;
+        let rows = source.read(table, &schema, Selection::All, None).await.unwrap();
+        let batches: Vec<_> = rows.try_collect().await.unwrap();
+        let columns = batches.iter().flat_map(|batch| {
+            let numbers = |at: usize| {
+                batch
+                    .rows
+                    .column(at)
+                    .as_primitive::<Int32Type>()
+                    .values()
+                    .to_vec()
+            };
+            numbers(0).into_iter().zip(numbers(1))
+        });
+        columns.collect()
+    }
+
+    /// The snapshots of each table that name a moment, the newest one of each moment.
+    async fn moments(&self) -> [BTreeMap<String, i64>; 2] {
+        let mut moments = [BTreeMap::new(), BTreeMap::new()];
+        for (table, moments) in accounts().iter().zip(&mut moments) {
+            let handle = self.world.catalog.load(table).await.unwrap().unwrap();
+            for snapshot in iceberg_reader::snapshots(&handle) {
+                if let Some(moment) = snapshot.summary.get(SYNC_MOMENT) {
+                    moments.insert(moment.clone(), snapshot.id);
+                }
+            }
+        }
+        moments
+    }
+
+    /// At each moment that both tables name, nothing is missing and no account is twice. How many there are.
+    async fn balances(&self) -> usize {
+        let [checking, savings] = self.moments().await;
+        let both: BTreeSet<_> = checking
+            .keys()
+            .filter(|moment| savings.contains_key(*moment))
+            .collect();
+        for moment in &both {
+            let [one, other] = accounts();
+            let one = self.amounts(&one, SnapshotChoice::Id(checking[*moment])).await;
+            let other = self.amounts(&other, SnapshotChoice::Id(savings[*moment])).await;
+            assert_eq!(
+                one.values().sum::<i32>() + other.values().sum::<i32>(),
+                TOTAL,
+                "{moment}"
+            );
+            assert!(
+                one.keys().all(|id| !other.contains_key(id)),
+                "{moment}: {one:?} {other:?}"
+            );
+            assert_eq!(one.len() + other.len(), 40, "{moment}");
+        }
+        both.len()
+    }
+
+    /// What the newest snapshots hold together.
+    async fn sum_now(&self) -> i32 {
+        let mut sum = 0;
+        for table in &accounts() {
+            sum += self
+                .amounts(table, SnapshotChoice::Current)
+                .await
+                .values()
+                .sum::<i32>();
+        }
+        sum
+    }
+
+    async fn snapshots(&self) -> usize {
+        let [one, other] = accounts();
+        self.world.snapshots(&one).await + self.world.snapshots(&other).await
+    }
+}
+
+/// Applications, which do something whenever the source is asked something.
+struct Busy {
+    emulator: Arc<Emulator>,
+    transfers: AtomicU32,
+    open: AtomicBool,
+}
+
+impl Busy {
+    /// Moves money and an account from one table to the other, in one transaction.
+    fn transfer(&self) {
+        let number = self.transfers.fetch_add(1, Ordering::Relaxed);
+        let amount = number % 7 + 1;
+        let (from, to, which) = match number % 2 {
+            0 => ("Checking", "Savings", "MIN"),
+            _ => ("Savings", "Checking", "MAX"),
+        };
+        let transfer = format!(
+            "BEGIN TRANSACTION;
+             DECLARE @moves int = (SELECT {which}(id) FROM dbo.{from}), @amount int;
+             SELECT @amount = amount FROM dbo.{from} WHERE id = @moves;
+             DELETE FROM dbo.{from} WHERE id = @moves;
+             INSERT INTO dbo.{to} VALUES (@moves, @amount);
+             UPDATE dbo.{from} SET amount = amount - {amount} WHERE id = (SELECT MAX(id) FROM dbo.{from});
+             UPDATE dbo.{to} SET amount = amount + {amount} WHERE id = (SELECT MAX(id) FROM dbo.{to});
+             COMMIT;"
+        );
+        self.emulator.execute(SHOP, &transfer).unwrap();
+    }
+}
+
+/// A source whose applications go on between any two calls, as long as they are open.
+struct BusySource {
+    source: Arc<dyn ChangeSource>,
+    busy: Arc<Busy>,
+}
+
+impl BusySource {
+    fn go_on(&self) {
+        if self.busy.open.load(Ordering::Relaxed) {
+            self.busy.transfer();
+        }
+    }
+}
+
+#[async_trait]
+impl ChangeSource for BusySource {
+    async fn describe(&self, table: &TableName) -> Result<Description> {
+        self.go_on();
+        self.source.describe(table).await
+    }
+
+    async fn cut(&self, tables: &[TableName], after: Option<&Position>) -> Result<Cut> {
+        self.go_on();
+        let cut = self.source.cut(tables, after).await;
+        self.go_on();
+        cut
+    }
+
+    async fn chunks(
+        &self,
+        table: &TableName,
+        schema: &Arc<TableSchema>,
+        start: &Position,
+        after: Option<Bound>,
+        rows: usize,
+    ) -> Result<Pin<Box<dyn Stream<Item = Result<Chunk>> + Send>>> {
+        self.source.chunks(table, schema, start, after, rows).await
+    }
+
+    async fn read(
+        &self,
+        table: &TableName,
+        schema: &Arc<TableSchema>,
+        selection: Selection,
+        at: Option<&Position>,
+    ) -> Result<Batches> {
+        self.go_on();
+        self.source.read(table, schema, selection, at).await
+    }
+
+    async fn changes(
+        &self,
+        table: &TableName,
+        schema: &Arc<TableSchema>,
+        after: &Position,
+        upto: &Position,
+    ) -> Result<Pin<Box<dyn Stream<Item = Result<SourceEvent>> + Send>>> {
+        self.go_on();
+        self.source.changes(table, schema, after, upto).await
+    }
+
+    async fn at_one_moment(&self) -> Result<Moment> {
+        self.go_on();
+        let moment = self.source.at_one_moment().await?;
+        self.go_on();
+        Ok(Moment {
+            source: Arc::new(Self {
+                source: moment.source,
+                busy: self.busy.clone(),
+            }),
+            ..moment
+        })
+    }
+
+    async fn acknowledge(&self, table: &TableName, upto: &Position) -> Result<()> {
+        self.source.acknowledge(table, upto).await
+    }
+}
+
+#[tokio::test]
+async fn what_a_transaction_wrote_into_several_tables_arrives_as_a_whole() {
+    let bank = Bank::open().await;
+    for run in 1..=6 {
+        let report = bank.succeed().await;
+        assert_eq!(bank.balances().await, run);
+        assert_eq!(
+            bank.sum_now().await,
+            TOTAL,
+            "the newest snapshots are of one moment"
+        );
+        let moments: BTreeSet<_> = report.tables.iter().map(|table| &table.moment).collect();
+        assert!(
+            moments.len() == 1 && report.tables[0].moment.is_some(),
+            "{moments:?}"
+        );
+    }
+}
+
+/// Otherwise the test above would prove nothing.
+#[tokio::test]
+async fn apart_it_does_not() {
+    let mut bank = Bank::open().await;
+    bank.whole = 0;
+    let mut torn = 0;
+    for _ in 0..6 {
+        bank.succeed().await;
+        torn += u32::from(bank.sum_now().await != TOTAL);
+    }
+    assert!(torn > 0);
+    assert_eq!(bank.balances().await, 0, "nobody names a moment");
+}
+
+#[tokio::test]
+async fn a_quiet_table_names_the_moment_and_quiet_tables_get_no_snapshots() {
+    let bank = Bank::open().await;
+    bank.succeed().await;
+    bank.busy.open.store(false, Ordering::Relaxed);
+    bank.succeed().await;
+    let (moments, snapshots) = (bank.balances().await, bank.snapshots().await);
+    bank.succeed().await;
+    bank.world.lose_state();
+    bank.succeed().await;
+    assert_eq!(
+        (bank.balances().await, bank.snapshots().await),
+        (moments, snapshots)
+    );
+    bank.world.sql(
+        "UPDATE dbo.Savings SET amount = amount + 7 WHERE id = (SELECT MIN(id) FROM dbo.Savings);
+                    UPDATE dbo.Savings SET amount = amount - 7 WHERE id = (SELECT MAX(id) FROM dbo.Savings)",
+    );
+    let report = bank.succeed().await;
+    assert_eq!(
+        (bank.balances().await, bank.snapshots().await),
+        (moments + 1, snapshots + 2)
+    );
+    let written: Vec<_> = report
+        .tables
+        .iter()
+        .map(|table| table.statistics.records_written)
+        .collect();
+    assert_eq!(written, [0, 2]);
+}
+
+#[tokio::test]
+async fn a_moment_that_not_all_tables_reached_is_made_up_for_although_nothing_changes() {
+    let mut bank = Bank::open().await;
+    bank.succeed().await;
+    let moments = bank.balances().await;
+    // The first table is committed, the second one is not.
+    let refused = Faults::scripted([Some(Fault::Before(ErrorKind::Denied))]);
+    let sound = bank.sinks[1].clone();
+    bank.sinks[1] = Arc::new(FaultySink::new(bank.world.iceberg_sink(), refused).commits_only());
+    let report = bank.run().await;
+    let statuses: Vec<_> = report.tables.iter().map(|table| table.status).collect();
+    assert_eq!(
+        statuses,
+        [RunStatus::Succeeded, RunStatus::Failed],
+        "{:#?}",
+        report.errors
+    );
+    assert_eq!(
+        bank.balances().await,
+        moments,
+        "a moment that one table names is none"
+    );
+    bank.busy.open.store(false, Ordering::Relaxed);
+    bank.sinks[1] = sound;
+    bank.succeed().await;
+    assert_eq!(bank.balances().await, moments + 1);
+    assert_eq!(bank.sum_now().await, TOTAL);
+}
+
+#[tokio::test]
+async fn a_table_that_lost_its_history_holds_moments_back_and_no_rows_of_others() {
+    let bank = Bank::open().await;
+    bank.succeed().await;
+    let moments = bank.balances().await;
+    bank.world.sql(
+        "ALTER TABLE dbo.Checking DISABLE CHANGE_TRACKING; ALTER TABLE dbo.Checking ENABLE CHANGE_TRACKING",
+    );
+    let report = bank.run().await;
+    let statuses: Vec<_> = report.tables.iter().map(|table| table.status).collect();
+    assert_eq!(
+        statuses,
+        [RunStatus::Gap, RunStatus::Succeeded],
+        "{:#?}",
+        report.errors
+    );
+    assert!(report.tables[1].statistics.records_written > 0);
+    assert_eq!(bank.balances().await, moments);
+}
+
+#[tokio::test]
+async fn a_moment_that_is_lost_is_begun_anew() {
+    let bank = Bank::open().await;
+    bank.succeed().await;
+    // So that the faults meet the engine.
+    bank.busy.open.store(false, Ordering::Relaxed);
+    for (skip, fault) in [
+        (3, ServerFault::Deadlock),
+        (9, ServerFault::DamagedPacket),
+        (14, ServerFault::Busy),
+    ] {
+        let moments = bank.balances().await;
+        bank.busy.transfer();
+        bank.world.emulator.faults().order(fault, SHOP, skip);
+        bank.succeed().await;
+        assert_eq!(bank.balances().await, moments + 1, "{fault:?}");
+        assert_eq!(bank.sum_now().await, TOTAL);
+    }
+}
