@@ -94,8 +94,8 @@ impl ChangeSource for Counted {
         self.inner.describe(table).await
     }
 
-    async fn cut(&self, tables: &[TableName], after: Option<&Position>) -> Result<Cut> {
-        self.inner.cut(tables, after).await
+    async fn cut(&self, table: &TableName, after: Option<&Position>) -> Result<Cut> {
+        self.inner.cut(table, after).await
     }
 
     async fn chunks(

@@ -137,7 +137,7 @@ async fn positions(source: &dyn ChangeSource) -> Vec<(TableName, Position)> {
     let mut positions = Vec::new();
     for number in 0..TABLES {
         source.describe(&table(number)).await.unwrap();
-        let cut = source.cut(&[table(number)], None).await.unwrap();
+        let cut = source.cut(&table(number), None).await.unwrap();
         let Cut::Complete { upto, .. } = cut else {
             panic!("{cut:?}");
         };

@@ -242,9 +242,9 @@ impl ChangeSource for BusySource {
         self.source.describe(table).await
     }
 
-    async fn cut(&self, tables: &[TableName], after: Option<&Position>) -> Result<Cut> {
+    async fn cut(&self, table: &TableName, after: Option<&Position>) -> Result<Cut> {
         self.go_on();
-        let cut = self.source.cut(tables, after).await;
+        let cut = self.source.cut(table, after).await;
         self.go_on();
         cut
     }

@@ -87,7 +87,7 @@ pub(super) async fn play(mode: Mode, seed: u64, rule: Option<Rule>) -> Outcome {
     if world.capture.trigger.install {
         // A trigger is made before anybody writes: it waits for who has written, and the writers here wait for it.
         let source = world.source(&table(), world.capture.clone());
-        source.cut(&[table()], None).await.expect("the trigger is made");
+        source.cut(&table(), None).await.expect("the trigger is made");
     }
     let mut history = History::new(world.emulator.clone(), seed, mode);
     history.steps(200);

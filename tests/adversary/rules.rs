@@ -270,12 +270,12 @@ impl ChangeSource for Beset {
         self.source.describe(table).await
     }
 
-    async fn cut(&self, tables: &[TableName], after: Option<&Position>) -> Result<Cut> {
+    async fn cut(&self, table: &TableName, after: Option<&Position>) -> Result<Cut> {
         let first = after.is_none();
         // A hasty reader does not notice that it was ahead of the counter.
         let hasty = !self.stage.has(Rule::OpenTransactions);
         let after = after.filter(|after| !hasty || !matches!(after.kind.as_str(), "rowversion" | "trigger"));
-        let mut cut = self.source.cut(tables, after).await?;
+        let mut cut = self.source.cut(table, after).await?;
         if let Cut::Complete { upto, .. } = &mut cut {
             self.stage.spoil_cut(upto);
             if first {
@@ -329,7 +329,7 @@ impl ChangeSource for Beset {
         self.stage.meanwhile().await;
         self.stage.spoil(&mut events);
         if !self.stage.has(Rule::CutFirst) {
-            let cut = self.source.cut(std::slice::from_ref(table), Some(after)).await?;
+            let cut = self.source.cut(table, Some(after)).await?;
             for event in events.iter_mut().flatten() {
                 if let (SourceEvent::Boundary { at }, Cut::Complete { upto, .. }) = (event, &cut) {
                     at.clone_from(upto);

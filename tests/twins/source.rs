@@ -105,8 +105,8 @@ impl ChangeSource for TwinSource {
         self.inner.describe(table).await
     }
 
-    async fn cut(&self, tables: &[TableName], after: Option<&Position>) -> Result<Cut> {
-        let mut cut = self.inner.cut(tables, after).await?;
+    async fn cut(&self, table: &TableName, after: Option<&Position>) -> Result<Cut> {
+        let mut cut = self.inner.cut(table, after).await?;
         let Cut::Complete { upto, .. } = &mut cut else {
             return Ok(cut);
         };

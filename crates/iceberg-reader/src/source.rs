@@ -229,13 +229,7 @@ impl ChangeSource for IcebergSource {
         })
     }
 
-    async fn cut(&self, tables: &[TableName], after: Option<&Position>) -> Result<Cut> {
-        let [table] = tables else {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                "Iceberg tables have no history in common, so each has a cut of its own",
-            ));
-        };
+    async fn cut(&self, table: &TableName, after: Option<&Position>) -> Result<Cut> {
         let handle = self.load(table).await?;
         if let Some(Reach::Lost(why)) = after.map(|after| reach(&handle, after)).transpose()? {
             let delivered = self.delivered(&handle, None);

@@ -182,9 +182,9 @@ pub trait ChangeSource: Send + Sync {
     /// Looks at a table: shape, tracking and findings. Nothing is changed.
     async fn describe(&self, table: &TableName) -> Result<Description>;
 
-    /// Takes a cut for `tables` before any row is read. `after` is the position that increments would continue from; it
+    /// Takes a cut for a table before any row is read. `after` is the position that increments would continue from; it
     /// is `None` before a first copy.
-    async fn cut(&self, tables: &[TableName], after: Option<&Position>) -> Result<Cut>;
+    async fn cut(&self, table: &TableName, after: Option<&Position>) -> Result<Cut>;
 
     /// Splits the rows above `after` into chunks of about `rows` rows, in key order, lazily. A table without a
     /// key is one chunk. Increments continue from `start`, the cut before the copy: a source with history copies the rows as of it, others

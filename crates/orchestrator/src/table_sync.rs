@@ -444,8 +444,8 @@ impl<'a> TableRun<'a> {
 
     /// Takes a cut, or fails with the gap.
     async fn cut(&mut self, after: Option<&Position>) -> Result<Position> {
-        let tables = std::slice::from_ref(&self.sync.source_table);
-        match self.retried(|| self.sync.source.cut(tables, after)).await? {
+        let (source, table) = (&self.sync.source, &self.sync.source_table);
+        match self.retried(|| source.cut(table, after)).await? {
             Cut::Complete {
                 upto,
                 holding,

@@ -112,7 +112,7 @@ impl SqlServerSource {
             message,
             remedy: remedy.map(str::to_owned),
         };
-        Ok(match self.cut(std::slice::from_ref(table), Some(after)).await? {
+        Ok(match self.cut(table, Some(after)).await? {
             Cut::Gap { why, .. } => vec![finding(
                 Severity::Error,
                 format!("the source lost the history that increments would continue from: {why}"),
@@ -202,13 +202,7 @@ impl ChangeSource for SqlServerSource {
         Ok(description)
     }
 
-    async fn cut(&self, tables: &[TableName], after: Option<&Position>) -> Result<Cut> {
-        let [table] = tables else {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                format!("a cut is that of one table, and {} were asked for", tables.len()),
-            ));
-        };
+    async fn cut(&self, table: &TableName, after: Option<&Position>) -> Result<Cut> {
         let mut connection = self.pool.take().await?;
         let mut plan = self.load(&mut connection, table).await?;
         if let Some(described) = self.known(table) {

@@ -68,8 +68,8 @@ impl<S: ChangeSource> ChangeSource for FaultySource<S> {
         faulty(&self.faults, self.source.describe(table)).await
     }
 
-    async fn cut(&self, tables: &[TableName], after: Option<&Position>) -> Result<Cut> {
-        faulty(&self.faults, self.source.cut(tables, after)).await
+    async fn cut(&self, table: &TableName, after: Option<&Position>) -> Result<Cut> {
+        faulty(&self.faults, self.source.cut(table, after)).await
     }
 
     async fn chunks(

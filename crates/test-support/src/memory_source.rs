@@ -287,10 +287,10 @@ impl ChangeSource for MemorySource {
         })
     }
 
-    async fn cut(&self, tables: &[TableName], after: Option<&Position>) -> Result<Cut> {
+    async fn cut(&self, table: &TableName, after: Option<&Position>) -> Result<Cut> {
         yield_now().await;
         let database = self.database();
-        if let (Some(after), Some(table)) = (after, tables.first()) {
+        if let Some(after) = after {
             let gap = |why: &str, oldest| Cut::Gap {
                 table: table.clone(),
                 why: why.to_owned(),

@@ -36,11 +36,7 @@ impl Target {
             }
         }
         meanwhile().await;
-        let Cut::Complete { upto, .. } = source
-            .cut(std::slice::from_ref(&table), self.position.as_ref())
-            .await
-            .unwrap()
-        else {
+        let Cut::Complete { upto, .. } = source.cut(&table, self.position.as_ref()).await.unwrap() else {
             panic!("the history is there");
         };
         self.told = 0;

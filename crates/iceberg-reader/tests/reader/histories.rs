@@ -112,7 +112,7 @@ fn keys(rows: &[SampleRow]) -> RecordBatch {
 }
 
 async fn cut(lake: &Lake, after: Option<&Position>) -> Position {
-    match lake.source().cut(&[lake.table()], after).await.unwrap() {
+    match lake.source().cut(&lake.table(), after).await.unwrap() {
         Cut::Complete { upto, .. } => upto,
         gap => panic!("a cut is {gap:?}"),
     }

@@ -55,7 +55,7 @@ async fn look(lake: &Lake, hanging: usize, position: &Position) -> Vec<Look> {
 #[tokio::test(start_paused = true)]
 async fn a_table_that_hangs_spoils_no_other_ones_look() {
     let lake = Lake::new(sample_schema(true), 1).await;
-    let Cut::Complete { upto, .. } = lake.source().cut(&[lake.table()], None).await.unwrap() else {
+    let Cut::Complete { upto, .. } = lake.source().cut(&lake.table(), None).await.unwrap() else {
         panic!("an empty table has no gap");
     };
     for hanging in [1, 10] {
@@ -73,7 +73,7 @@ async fn a_table_that_hangs_spoils_no_other_ones_look() {
 #[tokio::test(start_paused = true)]
 async fn what_was_answered_in_time_is_told() {
     let lake = Lake::new(sample_schema(true), 1).await;
-    let Cut::Complete { upto, .. } = lake.source().cut(&[lake.table()], None).await.unwrap() else {
+    let Cut::Complete { upto, .. } = lake.source().cut(&lake.table(), None).await.unwrap() else {
         panic!("an empty table has no gap");
     };
     let looks = look(&lake, 100, &upto).await;

@@ -75,7 +75,7 @@ fn catalog(warehouse: &Path) -> Arc<dyn Catalog> {
 }
 
 async fn cut(source: &IcebergSource, table: &TableName) -> Position {
-    match source.cut(std::slice::from_ref(table), None).await.unwrap() {
+    match source.cut(table, None).await.unwrap() {
         Cut::Complete { upto, .. } => upto,
         gap => panic!("{gap:?}"),
     }

@@ -26,7 +26,7 @@ async fn ids(lake: &Lake, source: &IcebergSource, at: Option<&Position>) -> Vec<
 }
 
 async fn cut(lake: &Lake, source: &IcebergSource) -> Position {
-    match source.cut(&[lake.table()], None).await.unwrap() {
+    match source.cut(&lake.table(), None).await.unwrap() {
         Cut::Complete { upto, .. } => upto,
         gap => panic!("{gap:?}"),
     }
@@ -85,10 +85,7 @@ async fn any_snapshot_can_be_read_by_id_time_name_or_position() {
         SnapshotChoice::AsOf(just_before(made_first)),
         SnapshotChoice::Named("tomorrow".into()),
     ] {
-        let refused = pinned(choice.clone())
-            .cut(&[lake.table()], None)
-            .await
-            .unwrap_err();
+        let refused = pinned(choice.clone()).cut(&lake.table(), None).await.unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::NotFound, "{choice:?}");
     }
 }
@@ -144,8 +141,7 @@ async fn positions_of_other_tables_and_expired_snapshots_are_gaps() {
     append(&other, 1).await;
     let foreign = cut(&other, &other.source()).await;
     for lost in [expired, foreign] {
-        let tables = [lake.table()];
-        let Cut::Gap { oldest, .. } = source.cut(&tables, Some(&lost)).await.unwrap() else {
+        let Cut::Gap { oldest, .. } = source.cut(&lake.table(), Some(&lost)).await.unwrap() else {
             panic!("{lost} is no gap");
         };
         assert_eq!(oldest.as_ref(), Some(&good));
@@ -156,7 +152,7 @@ async fn positions_of_other_tables_and_expired_snapshots_are_gaps() {
         kind: "timestamp".into(),
         ..good
     };
-    let refused = source.cut(&[lake.table()], Some(&other_kind)).await.unwrap_err();
+    let refused = source.cut(&lake.table(), Some(&other_kind)).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Config);
 }
 

@@ -337,10 +337,9 @@ impl Suspects {
 impl Upstream {
     /// Where increments could go on from, if what was applied is followed by a gap.
     pub(super) async fn restart(&self) -> Result<Option<Position>> {
-        let tables = std::slice::from_ref(&self.table);
-        match self.source.cut(tables, Some(&self.applied)).await? {
+        match self.source.cut(&self.table, Some(&self.applied)).await? {
             Cut::Complete { .. } => Ok(None),
-            Cut::Gap { .. } => match self.source.cut(tables, None).await? {
+            Cut::Gap { .. } => match self.source.cut(&self.table, None).await? {
                 Cut::Complete { upto, .. } => Ok(Some(upto)),
                 Cut::Gap { .. } => Ok(None),
             },
@@ -359,9 +358,8 @@ impl Upstream {
         if matches!(tracking, Tracking::Full { .. }) {
             return Ok(());
         }
-        let tables = std::slice::from_ref(&self.table);
         // Without the history nothing can be said to be pending.
-        let Cut::Complete { upto, .. } = self.source.cut(tables, Some(&self.applied)).await? else {
+        let Cut::Complete { upto, .. } = self.source.cut(&self.table, Some(&self.applied)).await? else {
             return Ok(());
         };
         let events = self

@@ -75,7 +75,7 @@ impl Sides {
 }
 
 async fn newest(source: &MemorySource, table: &TableName) -> Position {
-    match source.cut(std::slice::from_ref(table), None).await.unwrap() {
+    match source.cut(table, None).await.unwrap() {
         Cut::Complete { upto, .. } => upto,
         gap @ Cut::Gap { .. } => panic!("{gap:?}"),
     }
@@ -304,8 +304,8 @@ impl ChangeSource for Late {
         self.0.describe(table).await
     }
 
-    async fn cut(&self, tables: &[TableName], after: Option<&Position>) -> Result<Cut> {
-        self.0.cut(tables, after).await
+    async fn cut(&self, table: &TableName, after: Option<&Position>) -> Result<Cut> {
+        self.0.cut(table, after).await
     }
 
     async fn chunks(

@@ -142,12 +142,12 @@ async fn a_key_that_can_be_respelled_is_told_once_by_an_increment() {
         shop.sql(&format!("{CAPTURE}INSERT INTO dbo.T (id) VALUES ({before})"));
         shop.pass(1);
         let source = shop.source(r#"{"mode":"cdc","batch_size":1}"#);
-        let (from, ..) = complete(source.cut(&[table()], None).await.unwrap());
+        let (from, ..) = complete(source.cut(&table(), None).await.unwrap());
         for change in ["v = 1".to_owned(), format!("id = {after}, v = 2")] {
             shop.sql(&format!("UPDATE dbo.T SET {change}"));
             shop.pass(1);
         }
-        let (to, ..) = complete(source.cut(&[table()], Some(&from)).await.unwrap());
+        let (to, ..) = complete(source.cut(&table(), Some(&from)).await.unwrap());
         let schema = schema(&source).await;
         let events = source.changes(&table(), &schema, &from, &to).await.unwrap();
         let (mut parts, mut keys) = (0, 0);
@@ -266,7 +266,7 @@ async fn what_the_server_has_cleaned_up_is_a_gap() {
     let why = target.gap(&target.position).await;
     assert!(why.contains("cleaned up"), "{why}");
     // A cut that was taken before does not help.
-    let Cut::Complete { upto, .. } = target.source.cut(&[table()], None).await.unwrap() else {
+    let Cut::Complete { upto, .. } = target.source.cut(&table(), None).await.unwrap() else {
         panic!("a gap");
     };
     let schema = schema(&target.source).await;
@@ -288,11 +288,7 @@ async fn clean_up_while_changes_are_read_is_a_gap() {
         shop.sql(&format!("UPDATE dbo.T SET n = {n} WHERE id = 1"));
         shop.pass(1);
     }
-    let Cut::Complete { upto, .. } = target
-        .source
-        .cut(&[table()], Some(&target.position))
-        .await
-        .unwrap()
+    let Cut::Complete { upto, .. } = target.source.cut(&table(), Some(&target.position)).await.unwrap()
     else {
         panic!("a gap");
     };
@@ -336,11 +332,8 @@ async fn a_capture_that_has_stopped_is_seen() {
     shop.sql("EXEC sys.sp_cdc_stop_job @job_type = N'capture'; UPDATE dbo.T SET v = N'waits' WHERE id = 1");
     for (minutes, seen) in [(10, false), (10, true)] {
         shop.pass(minutes * 60);
-        let Cut::Complete { warning, .. } = target
-            .source
-            .cut(&[table()], Some(&target.position))
-            .await
-            .unwrap()
+        let Cut::Complete { warning, .. } =
+            target.source.cut(&table(), Some(&target.position)).await.unwrap()
         else {
             panic!("a gap");
         };
@@ -354,7 +347,7 @@ async fn a_capture_that_has_stopped_is_seen() {
     shop.pass(1);
     shop.sql("SELECT 1");
     shop.pass(301);
-    let cut = target.source.cut(&[table()], Some(&target.position)).await;
+    let cut = target.source.cut(&table(), Some(&target.position)).await;
     assert!(matches!(cut.unwrap(), Cut::Complete { warning: None, .. }));
 }
 
@@ -528,7 +521,7 @@ async fn the_retention_is_known_to_a_login_that_may_read_the_jobs_and_nothing_el
         // An entry of the capture's own, so that it is not silent.
         shop.sql("SELECT 1");
         shop.pass(301);
-        let cut = target.source.cut(&[table()], Some(&target.position)).await;
+        let cut = target.source.cut(&table(), Some(&target.position)).await;
         let Cut::Complete { warning, .. } = cut.unwrap() else {
             panic!("a gap");
         };

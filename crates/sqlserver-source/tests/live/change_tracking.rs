@@ -93,11 +93,7 @@ async fn what_changes_while_changes_are_read_comes_again() {
         ));
         let mut target = Target::copy(shop.source(MODE), || ()).await;
         shop.sql("UPDATE dbo.T SET v = N'first' WHERE id IN (1, 2)");
-        let Cut::Complete { upto, .. } = target
-            .source
-            .cut(&[table()], Some(&target.position))
-            .await
-            .unwrap()
+        let Cut::Complete { upto, .. } = target.source.cut(&table(), Some(&target.position)).await.unwrap()
         else {
             panic!("a gap");
         };
@@ -161,7 +157,7 @@ async fn the_remedy_switches_it_on() {
         errors.map(|f| f.remedy.unwrap()).next()
     };
     let remedy = finding(source.describe(&table()).await.unwrap()).unwrap();
-    let error = source.cut(&[table()], None).await.unwrap_err();
+    let error = source.cut(&table(), None).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
     shop.sql("CREATE USER [<user>] WITHOUT LOGIN");
     shop.sql(&remedy);
@@ -217,12 +213,7 @@ async fn what_the_server_forgets_is_warned_of_and_then_a_gap() {
     for (hours, warned) in [(20, false), (10, true)] {
         shop.pass(hours * 3_600);
         shop.sql("UPDATE dbo.T SET v = v WHERE id = 1");
-        match target
-            .source
-            .cut(&[table()], Some(&target.position))
-            .await
-            .unwrap()
-        {
+        match target.source.cut(&table(), Some(&target.position)).await.unwrap() {
             Cut::Complete { warning, .. } => assert_eq!(warning.is_some(), warned, "{warning:?}"),
             Cut::Gap { why, .. } => panic!("{why}"),
         }
@@ -285,7 +276,7 @@ async fn all_rows_are_read_of_a_column_that_was_excluded_for_a_while() {
     let mut target = Target::copy(shop.source(MODE), || ()).await;
     excluding.describe(&table()).await.unwrap();
     shop.sql("UPDATE dbo.T SET v = NULL WHERE id = 1");
-    let cut = excluding.cut(&[table()], Some(&target.position)).await.unwrap();
+    let cut = excluding.cut(&table(), Some(&target.position)).await.unwrap();
     target.position = complete(cut).0;
     target.source.describe(&table()).await.unwrap();
     target.increment().await;

@@ -9,7 +9,7 @@ async fn check(setup: &str, rows: usize) {
     let shop = Shop::open(setup).await;
     let source = shop.source("{}");
     let schema = schema(&source).await;
-    let start = complete(source.cut(&[table()], None).await.unwrap()).0;
+    let start = complete(source.cut(&table(), None).await.unwrap()).0;
     for chunk_rows in [1, 3, 1_000] {
         let chunks = source.chunks(&table(), &schema, &start, None, chunk_rows).await;
         let mut chunks = chunks.unwrap();
@@ -102,7 +102,7 @@ async fn a_table_without_a_key_is_one_chunk() {
     let shop = Shop::open("CREATE TABLE dbo.T (a int NULL); INSERT INTO dbo.T VALUES (1), (1), (NULL)").await;
     let source = shop.source("{}");
     let schema = schema(&source).await;
-    let start = complete(source.cut(&[table()], None).await.unwrap()).0;
+    let start = complete(source.cut(&table(), None).await.unwrap()).0;
     let chunks: Vec<_> = source
         .chunks(&table(), &schema, &start, None, 1)
         .await
@@ -136,7 +136,7 @@ async fn hostile_names_are_only_names() {
     shop.pass(60);
     let source = shop.source("{}");
     let schema = schema(&source).await;
-    let after = complete(source.cut(&[table()], None).await.unwrap()).0;
+    let after = complete(source.cut(&table(), None).await.unwrap()).0;
     assert_eq!(after.kind, "timestamp");
     assert_eq!(
         source
@@ -160,7 +160,7 @@ async fn a_declared_key_is_counted_where_a_copy_begins() {
         let shop = Shop::open(setup).await;
         let source = shop.source(&format!(r#"{{"mode":"{mode}","key":["id"]}}"#));
         let schema = schema(&source).await;
-        let start = complete(source.cut(&[table()], None).await.unwrap()).0;
+        let start = complete(source.cut(&table(), None).await.unwrap()).0;
         let begun = source
             .chunks(&table(), &schema, &start, None, 1_000)
             .await

@@ -124,7 +124,7 @@ async fn another_query_is_a_gap_and_another_layout_is_not() {
     let (shop, mut target) = followed().await;
     let position = target.position.clone();
     target.source = shop.source(&mode(&QUERY.replace(" AND ", "\n    AND /* both */ ")));
-    complete(target.source.cut(&[table()], Some(&position)).await.unwrap());
+    complete(target.source.cut(&table(), Some(&position)).await.unwrap());
     target.source = shop.source(&mode(
         &QUERY.replace("dbo.T_log AS l", "dbo.T_log AS l WHERE l.id > 2"),
     ));

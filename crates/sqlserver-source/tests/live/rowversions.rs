@@ -110,7 +110,7 @@ async fn a_counter_behind_the_position_is_a_gap() {
     let mut value: serde_json::Value = serde_json::from_str(&ahead.value).unwrap();
     value["next"] = (value["next"].as_u64().unwrap() + 1_000).into();
     ahead.value = value.to_string();
-    match target.source.cut(&[table()], Some(&ahead)).await.unwrap() {
+    match target.source.cut(&table(), Some(&ahead)).await.unwrap() {
         Cut::Gap { why, .. } => assert!(why.contains("restored"), "{why}"),
         Cut::Complete { .. } => panic!("a counter that went back is no continuation"),
     }

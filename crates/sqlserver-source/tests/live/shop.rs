@@ -141,7 +141,7 @@ pub(crate) async fn schema(source: &SqlServerSource) -> std::sync::Arc<TableSche
 impl Target {
     /// Why the table cannot be followed from `position` on.
     pub(crate) async fn gap(&self, position: &Position) -> String {
-        match self.source.cut(&[table()], Some(position)).await.unwrap() {
+        match self.source.cut(&table(), Some(position)).await.unwrap() {
             Cut::Gap { why, .. } => why,
             Cut::Complete { .. } => panic!("{position} can be continued from"),
         }
@@ -149,7 +149,7 @@ impl Target {
 
     /// Copies the table in chunks of two rows; `meanwhile` happens after the first.
     pub(crate) async fn copy(source: SqlServerSource, meanwhile: impl FnOnce()) -> Self {
-        let position = complete(source.cut(&[table()], None).await.unwrap()).0;
+        let position = complete(source.cut(&table(), None).await.unwrap()).0;
         let mut target = Self {
             source,
             rows: Rows::new(),
@@ -203,7 +203,7 @@ impl Target {
         &mut self,
         tamper: impl Fn(&mut serde_json::Value, &mut serde_json::Value),
     ) -> (Option<String>, Option<String>) {
-        let cut = self.source.cut(&[table()], Some(&self.position)).await.unwrap();
+        let cut = self.source.cut(&table(), Some(&self.position)).await.unwrap();
         let (mut upto, holding, assumed) = complete(cut);
         let mut after = self.position.clone();
         let json = |position: &Position| serde_json::from_str(&position.value).unwrap();

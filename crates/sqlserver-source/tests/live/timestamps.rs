@@ -138,7 +138,7 @@ async fn work_from_before_autumns_hour_is_as_old_as_it_is() {
         shop.pass(30);
         let holding = target.increment().await.0.unwrap();
         assert!(holding.contains(" 30.0 s"), "{column}: {holding}");
-        let cut = target.source.cut(&[table()], Some(&target.position)).await;
+        let cut = target.source.cut(&table(), Some(&target.position)).await;
         let Cut::Complete { holding, .. } = cut.unwrap() else {
             panic!("a gap");
         };
@@ -307,7 +307,7 @@ async fn a_row_that_is_updated_during_the_copy_is_not_lost() {
         let mut target = Target::copy(shop.source("{}"), || shop.sql(update)).await;
         shop.pass(60);
         if !cut_first {
-            target.position = complete(target.source.cut(&[table()], None).await.unwrap()).0;
+            target.position = complete(target.source.cut(&table(), None).await.unwrap()).0;
         }
         target.increment().await;
         assert_eq!(target.is_equal().await, survives);
@@ -428,12 +428,12 @@ async fn a_large_increment_has_boundaries_on_its_way() {
     let shop = Shop::open(TABLE).await;
     let source = shop.source(r#"{"batch_size":1}"#);
     shop.pass(60);
-    let after = complete(source.cut(&[table()], None).await.unwrap()).0;
+    let after = complete(source.cut(&table(), None).await.unwrap()).0;
     for id in 10..13 {
         shop.sql(&format!("INSERT INTO dbo.T (id, v) VALUES ({id}, N'x')"));
         shop.pass(30);
     }
-    let upto = complete(source.cut(&[table()], Some(&after)).await.unwrap()).0;
+    let upto = complete(source.cut(&table(), Some(&after)).await.unwrap()).0;
     let schema = schema(&source).await;
     let mut events = source.changes(&table(), &schema, &after, &upto).await.unwrap();
     let mut boundaries = Vec::new();
@@ -469,7 +469,7 @@ async fn another_life_or_another_column_is_a_gap() {
     let other = shop.source(r#"{"tracking":{"column":"modified_at"}}"#);
     let by_id = shop.source(r#"{"tracking":{"column":"id"}}"#);
     for (source, say) in [(other, "modified_at"), (by_id, "\"id\"")] {
-        match source.cut(&[table()], Some(&target.position)).await.unwrap() {
+        match source.cut(&table(), Some(&target.position)).await.unwrap() {
             Cut::Gap { why, .. } => assert!(why.contains(say), "{why}"),
             Cut::Complete { .. } => panic!("another column is no continuation"),
         }
@@ -477,12 +477,7 @@ async fn another_life_or_another_column_is_a_gap() {
     shop.sql("DROP TABLE dbo.T");
     shop.pass(5);
     shop.sql(TABLE);
-    match target
-        .source
-        .cut(&[table()], Some(&target.position))
-        .await
-        .unwrap()
-    {
+    match target.source.cut(&table(), Some(&target.position)).await.unwrap() {
         Cut::Gap { why, .. } => assert!(why.contains("created anew"), "{why}"),
         Cut::Complete { .. } => panic!("a new table is no continuation"),
     }
@@ -524,7 +519,7 @@ async fn what_a_cut_leaves_for_later_can_be_selected() {
     shop.pass(60);
     shop.sql("INSERT INTO dbo.T (id, v) VALUES (10, N'later')");
     shop.sql("INSERT INTO dbo.T (id, v, updated_at) VALUES (11, N'never', '9999-12-31')");
-    let Cut::Complete { upto, .. } = source.cut(&[table()], None).await.unwrap() else {
+    let Cut::Complete { upto, .. } = source.cut(&table(), None).await.unwrap() else {
         panic!("a first cut is a gap");
     };
     let left = source

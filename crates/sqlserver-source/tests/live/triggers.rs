@@ -212,7 +212,7 @@ async fn nothing_is_made_that_was_not_asked_for() {
         .iter()
         .find(|f| f.severity == Severity::Error);
     let script = refused.unwrap().remedy.clone().unwrap();
-    let error = source.cut(&[table()], None).await.unwrap_err();
+    let error = source.cut(&table(), None).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
     let triggers = "SELECT COUNT(*) AS n FROM sys.triggers";
     assert_eq!(number(&mut shop.writer().await, triggers).await, 0);
@@ -292,11 +292,7 @@ async fn what_is_applied_and_old_is_removed_and_nothing_else() {
         assert_eq!(number(&mut looker, &left).await, 1);
     }
     assert!(matches!(
-        target
-            .source
-            .cut(&[table()], Some(&target.position))
-            .await
-            .unwrap(),
+        target.source.cut(&table(), Some(&target.position)).await.unwrap(),
         Cut::Complete { .. }
     ));
 }

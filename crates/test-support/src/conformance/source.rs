@@ -98,8 +98,7 @@ impl Case {
 
     async fn cut(&self, after: Option<&Position>) -> Position {
         self.under_test.settle().await;
-        let tables = [self.table.clone()];
-        match self.source.cut(&tables, after).await.expect("a cut is taken") {
+        match self.source.cut(&self.table, after).await.expect("a cut is taken") {
             Cut::Complete { upto, .. } => upto,
             gap => panic!("the cut after {after:?} is {gap:?}"),
         }
@@ -330,8 +329,7 @@ async fn another_incarnation_is_a_gap(case: &Case) {
     case.put(&numbered(1..=3)).await;
     let mut foreign = case.cut(None).await;
     foreign.incarnation.push_str(" of another life");
-    let tables = [case.table.clone()];
-    let cut = case.source.cut(&tables, Some(&foreign)).await;
+    let cut = case.source.cut(&case.table, Some(&foreign)).await;
     assert!(
         matches!(cut, Ok(Cut::Gap { .. })),
         "a position of another incarnation is cut as {cut:?}"

@@ -103,12 +103,7 @@ async fn a_gap_is_ended_by_a_position_that_was_taken_before() {
     world.source.forget_history();
     let gap = world.run().await;
     assert_eq!(gap.report.status, RunStatus::Gap);
-    let restart = match world
-        .source
-        .cut(std::slice::from_ref(&world.table), None)
-        .await
-        .unwrap()
-    {
+    let restart = match world.source.cut(&world.table, None).await.unwrap() {
         Cut::Complete { upto, .. } => upto,
         Cut::Gap { why, .. } => panic!("{why}"),
     };
