@@ -258,6 +258,7 @@ impl TableOutcome {
         let mut statistics = before.report.statistics;
         statistics += self.report.statistics;
         self.report.statistics = statistics;
+        self.report.mode = before.report.mode;
         self.report.duration_seconds += before.report.duration_seconds;
         self.warnings.splice(0..0, before.warnings);
         self.late.splice(0..0, before.late);

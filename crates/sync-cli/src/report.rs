@@ -1,6 +1,6 @@
 //! Reports as people read them. `--output json` prints the same values through serde.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use model::{Error, ErrorReport, OddTime, RunReport, RunStatus, TableReport, VerifyReport};
 
@@ -39,21 +39,16 @@ pub(crate) fn run(report: &RunReport) -> String {
     text + &moment(report) + &remarks(report)
 }
 
-/// The moment that tables were brought to together.
+/// The moments that tables were brought to together.
 fn moment(report: &RunReport) -> String {
-    let moments: BTreeSet<_> = report
-        .tables
-        .iter()
-        .filter_map(|entry| entry.moment.as_deref())
-        .collect();
-    let lines = moments.into_iter().map(|moment| {
-        let tables = report
-            .tables
-            .iter()
-            .filter(|entry| entry.moment.as_deref() == Some(moment));
-        format!("{} tables are as of one moment: {moment}\n", tables.count())
-    });
-    lines.collect()
+    let mut tables: BTreeMap<&str, usize> = BTreeMap::new();
+    for moment in report.tables.iter().filter_map(|entry| entry.moment.as_deref()) {
+        *tables.entry(moment).or_default() += 1;
+    }
+    let together = tables.into_iter().filter(|(_, tables)| *tables > 1);
+    together
+        .map(|(moment, tables)| format!("{tables} tables are as of one moment: {moment}\n"))
+        .collect()
 }
 
 /// What an operator should know besides the counts.

@@ -194,8 +194,9 @@ fn snapshot_cells(snapshot: &SnapshotInfo) -> [String; 7] {
         .summary
         .get(iceberg_table::SYNC_MARK)
         .and_then(|mark| serde_json::from_str::<model::Mark>(mark).ok());
+    let moment = snapshot.summary.get(iceberg_table::SYNC_MOMENT);
     let mark = match mark {
-        Some(model::Mark::At(position)) => position.label,
+        Some(model::Mark::At(position)) => moment.cloned().unwrap_or(position.label),
         Some(model::Mark::Copying { .. }) => "copying".to_owned(),
         None => "not ours".to_owned(),
     };

@@ -7,6 +7,7 @@ use model::{
     ChangeSink, ChangeSource, Description, Error, Mark, Prepare, Result, Severity, TableName, Tracking,
 };
 use serde::Serialize;
+use sqlserver_source::Transactions;
 
 use super::Answer;
 use crate::arguments::Tables;
@@ -47,17 +48,21 @@ pub(super) async fn plans(parts: &Parts, tables: &[Selected]) -> Result<Vec<Tabl
         if let Some(source) = &source {
             described = Some(source.describe(&table.name).await);
             let sink = parts.iceberg_sink(std::slice::from_ref(table));
-            plans.push(
-                planned(
-                    parts,
-                    table,
-                    Direction::Capture,
-                    described.as_ref(),
-                    sink,
-                    &table.iceberg,
-                )
-                .await,
-            );
+            let mut plan = planned(
+                parts,
+                table,
+                Direction::Capture,
+                described.as_ref(),
+                sink,
+                &table.iceberg,
+            )
+            .await;
+            if table.entry.capture.transactions == Transactions::Whole && plan.refused.is_none() {
+                plan.steps.push(
+                    "bring it to one moment with all tables whose transactions are kept whole".to_owned(),
+                );
+            }
+            plans.push(plan);
         }
         if let Some(sink) = parts.target_sink(table)? {
             let iceberg: Arc<dyn ChangeSource> = parts.iceberg_source(SnapshotChoice::Current);
