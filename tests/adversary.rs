@@ -8,7 +8,7 @@
 //! `cargo xtask adversary --seeds 200` plays as many histories; the tests play a few.
 
 mod history;
-mod others;
+pub(crate) mod others;
 mod play;
 mod rules;
 
@@ -101,7 +101,7 @@ const POLLING: Mode = Mode {
 };
 
 /// How many histories each test plays.
-fn seeds() -> u64 {
+pub(crate) fn seeds() -> u64 {
     let asked = std::env::var("ADVERSARY_SEEDS").ok();
     asked.map_or(5, |seeds| seeds.parse().expect("ADVERSARY_SEEDS is a number"))
 }

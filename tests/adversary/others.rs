@@ -12,7 +12,7 @@ use crate::world::World;
 const UNDONE: usize = 3;
 
 /// Makes an older snapshot the table's head, one that a run committed.
-pub(super) async fn roll_back(world: &World, table: &TableName) {
+pub(crate) async fn roll_back(world: &World, table: &TableName) {
     let Some(handle) = load(world, table).await else {
         return;
     };
