@@ -13,16 +13,18 @@ use async_trait::async_trait;
 use futures::{Stream, TryStreamExt};
 use iceberg_reader::{IcebergSource, SnapshotChoice};
 use iceberg_table::SYNC_MOMENT;
+use iceberg_writer::{SchemaPolicy, TableOptions};
 use model::{
     Batches, Bound, ChangeSink, ChangeSource, Chunk, Cut, Description, ErrorKind, Moment, Position, Result,
     RunReport, RunStatus, Selection, SourceEvent, TableName, TableSchema,
 };
-use orchestrator::{Route, TableSync};
+use orchestrator::{Following, Route, TableSync};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use sqlserver_emulator::{Emulator, Fault as ServerFault};
 use sqlserver_source::{CaptureOptions, Mode, SqlServerSource, Transactions};
 use test_support::{Fault, Faults, FaultySink};
+use tokio_util::sync::CancellationToken;
 
 use crate::adversary::others::roll_back;
 use crate::adversary::seeds;
@@ -80,9 +82,14 @@ impl Bank {
     }
 
     async fn run(&self) -> RunReport {
+        self.world.run(self.route()).await
+    }
+
+    fn route(&self) -> Route {
         let capture = CaptureOptions {
             mode: Mode::ChangeTracking,
             transactions: Transactions::Whole,
+            batch_size: 7,
             ..self.world.capture.clone()
         };
         let tables = accounts().map(|table| (table, capture.clone()));
@@ -100,11 +107,10 @@ impl Bank {
             sync.batch_rows = 7;
             sync
         });
-        let route = Route {
+        Route {
             syncs: syncs.collect(),
             whole: self.whole,
-        };
-        self.world.run(route).await
+        }
     }
 
     async fn succeed(&self) -> RunReport {
@@ -266,6 +272,7 @@ impl ChangeSource for BusySource {
         after: Option<Bound>,
         rows: usize,
     ) -> Result<Pin<Box<dyn Stream<Item = Result<Chunk>> + Send>>> {
+        self.go_on();
         self.source.chunks(table, schema, start, after, rows).await
     }
 
@@ -420,6 +427,117 @@ async fn a_table_that_lost_its_history_holds_moments_back_and_no_rows_of_others(
     );
     assert!(report.tables[1].statistics.records_written > 0);
     assert_eq!(bank.balances().await, moments);
+}
+
+#[tokio::test]
+async fn a_table_that_is_gone_lets_the_others_go_on() {
+    let bank = Bank::open().await;
+    bank.succeed().await;
+    let moments = bank.balances().await;
+    bank.busy.open.store(false, Ordering::Relaxed);
+    bank.world
+        .sql("UPDATE dbo.Savings SET amount = 1; DROP TABLE dbo.Checking");
+    let report = bank.run().await;
+    let statuses: Vec<_> = report.tables.iter().map(|table| table.status).collect();
+    assert_eq!(
+        statuses,
+        [RunStatus::Failed, RunStatus::Succeeded],
+        "{:#?}",
+        report.errors
+    );
+    assert!(report.tables[1].statistics.records_written >= 20);
+    assert_eq!(bank.balances().await, moments);
+}
+
+#[tokio::test]
+async fn a_target_that_stays_away_lets_the_others_go_on() {
+    let mut bank = Bank::open().await;
+    bank.succeed().await;
+    let moments = bank.balances().await;
+    // Commits of the first table only: what its target holds can be asked.
+    let away = Faults::scripted(vec![Some(Fault::Before(ErrorKind::Unavailable)); 100]);
+    bank.sinks[0] = Arc::new(FaultySink::new(bank.world.iceberg_sink(), away).commits_only());
+    let report = bank.run().await;
+    let statuses: Vec<_> = report.tables.iter().map(|table| table.status).collect();
+    assert_eq!(
+        statuses,
+        [RunStatus::Failed, RunStatus::Succeeded],
+        "{:#?}",
+        report.errors
+    );
+    assert!(report.tables[1].statistics.records_written > 0);
+    assert_eq!(bank.balances().await, moments);
+}
+
+#[tokio::test]
+async fn a_column_that_is_added_is_there_at_the_moment() {
+    let mut bank = Bank::open().await;
+    bank.succeed().await;
+    let [_, savings] = accounts();
+    let evolving = TableOptions {
+        schema_changes: SchemaPolicy::Evolve,
+        ..TableOptions::default()
+    };
+    bank.world.layouts = vec![(savings.clone(), evolving)];
+    bank.sinks[1] = Arc::new(bank.world.iceberg_sink());
+    bank.world
+        .sql("ALTER TABLE dbo.Savings ADD note int NOT NULL CONSTRAINT note DEFAULT 5");
+    // An application that names its columns.
+    bank.busy.open.store(false, Ordering::Relaxed);
+    for run in 2..=4 {
+        bank.world.sql(&format!(
+            "BEGIN TRANSACTION; UPDATE dbo.Checking SET amount = amount - {run} WHERE id = (SELECT MAX(id) FROM dbo.Checking);
+             UPDATE dbo.Savings SET amount = amount + {run} WHERE id = (SELECT MIN(id) FROM dbo.Savings); COMMIT"
+        ));
+        bank.succeed().await;
+        assert_eq!(bank.balances().await, run);
+    }
+    let source = bank.world.iceberg_source();
+    let schema = source.describe(&savings).await.unwrap().schema;
+    let rows = source
+        .read(&savings, &schema, Selection::All, None)
+        .await
+        .unwrap();
+    let batches: Vec<_> = rows.try_collect().await.unwrap();
+    assert!(
+        batches
+            .iter()
+            .all(|batch| batch.rows.num_columns() == 3 && batch.rows.column(2).null_count() == 0)
+    );
+}
+
+#[tokio::test]
+async fn a_group_is_followed_moment_by_moment() {
+    let bank = Bank::open().await;
+    let cancel = CancellationToken::new();
+    let watch = async {
+        for _ in 0..600 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let [one, other] = accounts();
+            let begun = bank.world.catalog.load(&one).await.unwrap().is_some()
+                && bank.world.catalog.load(&other).await.unwrap().is_some();
+            if begun && bank.balances().await >= 4 {
+                break;
+            }
+        }
+        cancel.cancel();
+    };
+    let pauses = (Duration::from_millis(10), Duration::from_millis(50));
+    let route = vec![bank.route()];
+    tokio::join!(bank.world.follow(route, pauses, &Nobody, &cancel), watch);
+    assert!(bank.balances().await >= 4);
+}
+
+/// Hears of no cycle, and looks for no tables.
+struct Nobody;
+
+#[async_trait]
+impl Following for Nobody {
+    fn cycle_ended(&self, _: &RunReport) {}
+
+    async fn look_around(&self) -> Result<Vec<Route>> {
+        Ok(Vec::new())
+    }
 }
 
 #[tokio::test]

@@ -219,9 +219,9 @@ pub trait ChangeSource: Send + Sync {
     ) -> Result<Pin<Box<dyn Stream<Item = Result<SourceEvent>> + Send>>>;
 
     /// The source as of now, for as long as the moment is held: its cuts lie there, and its changes bring rows as they were there, so that
-    /// of a transaction that wrote several tables all is told or nothing. Its streams are read one after the other, each to its end; if one is
-    /// dropped, the moment is lost, and its calls fail as [`Transient`](crate::ErrorKind::Transient). A source that cannot be held still refuses
-    /// as [`Unsupported`](crate::ErrorKind::Unsupported).
+    /// of a transaction that wrote several tables all is told or nothing. It is asked of tables that have been described, for cuts and changes.
+    /// Its streams are read one after the other, each to its end; if a call fails or a stream is dropped, the moment is lost, and calls
+    /// fail as [`Transient`](crate::ErrorKind::Transient). A source that cannot be held still refuses as [`Unsupported`](crate::ErrorKind::Unsupported).
     async fn at_one_moment(&self) -> Result<Moment> {
         Err(Error::new(
             ErrorKind::Unsupported,

@@ -4,9 +4,9 @@ use std::error::Error as _;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use model::{
-    CheckpointReport, Commit, Committed, Epoch, Error, ErrorKind, ErrorReport, LateDataReport, Mark, OddTime,
-    Position, Receipt, RunMetadata, RunReport, RunStatus, StageOutcome, Statistics, TableName, TableReport,
-    Timestamp,
+    BatchId, CheckpointReport, Commit, Committed, Epoch, Error, ErrorKind, ErrorReport, LateDataReport, Mark,
+    OddTime, Position, Receipt, RunMetadata, RunReport, RunStatus, StageOutcome, Statistics, TableName,
+    TableReport, Timestamp,
 };
 
 use crate::run::Run;
@@ -26,6 +26,8 @@ pub(crate) struct Tally {
     /// Up to where the source has been applied; at or beyond the mark.
     pub(crate) position: Option<Position>,
     pub(crate) reference: Option<String>,
+    /// The target's newest batch.
+    pub(crate) batch: Option<BatchId>,
     /// The moment of the source that the target is as of.
     pub(crate) moment: Option<String>,
     pub(crate) state_version: u64,
@@ -115,6 +117,7 @@ impl Tally {
     pub(crate) fn reached(&mut self, newest: &Committed, position: Position) {
         self.mark = newest.mark.clone();
         self.reference = newest.reference.clone();
+        self.batch = newest.batch.clone();
         self.moment = newest.moment.clone();
         self.position = Some(self.with_lateness(position));
     }
@@ -250,20 +253,6 @@ impl TableOutcome {
     pub(crate) fn is_of_same_step(&self, other: &Self) -> bool {
         let step = |outcome: &'_ Self| (outcome.report.table.clone(), outcome.report.direction.clone());
         step(self) == step(other) && self.reconciles == other.reconciles
-    }
-
-    /// What this and the `next` step of the same run amount to.
-    pub(crate) fn continued_by(&mut self, next: Self) {
-        let before = std::mem::replace(self, next);
-        let mut statistics = before.report.statistics;
-        statistics += self.report.statistics;
-        self.report.statistics = statistics;
-        self.report.mode = before.report.mode;
-        self.report.duration_seconds += before.report.duration_seconds;
-        self.warnings.splice(0..0, before.warnings);
-        self.late.splice(0..0, before.late);
-        self.committed |= before.committed;
-        self.reconciled = self.reconciled.or(before.reconciled);
     }
 
     /// What this and the `next` run of the same table sync amount to: sums, and else what was found last. A run that was cancelled

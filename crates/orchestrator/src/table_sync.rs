@@ -10,9 +10,9 @@ mod dead_letters;
 mod gather;
 mod increment;
 mod late;
+mod moment;
 mod repair;
 mod replace;
-mod seal;
 mod settle;
 mod stage;
 
@@ -34,6 +34,7 @@ use crate::run::Runner;
 use checkpoint::Checkpoint;
 pub(crate) use checkpoint::forget_unfinished;
 pub(crate) use late::{DEAD_LETTER, HELD};
+pub(crate) use moment::Ready;
 pub(crate) use repair::refuse_deletes;
 
 pub use checkpoint::position_beyond_mark;
@@ -78,8 +79,6 @@ pub struct TableSync {
     pub create: bool,
     /// Whether a target table that this engine did not create may be taken over.
     pub adopt: bool,
-    /// The [moment](model::Moment) that `source` is of. [`Route::whole`](crate::Route::whole) sees to it.
-    pub moment: Option<String>,
 }
 
 impl TableSync {
@@ -109,7 +108,6 @@ impl TableSync {
             epoch: None,
             create: true,
             adopt: false,
-            moment: None,
         }
     }
 }
@@ -132,11 +130,15 @@ pub(crate) struct TableRun<'a> {
     failures: Failures,
     /// The cut that the last increment is to reach.
     upto: Option<Position>,
+    /// The moment that the table is brought to, by its name.
+    moment: Option<String>,
+    /// The source as of it, while changes are read.
+    held: Option<Arc<dyn ChangeSource>>,
     pub(crate) tally: Tally,
 }
 
 /// What stays the same over the attempts of a run.
-pub(crate) struct Session {
+struct Session {
     schema: Arc<TableSchema>,
     tracking: Tracking,
     epoch: Epoch,
@@ -204,6 +206,8 @@ impl<'a> TableRun<'a> {
             cancel,
             failures: Failures::default(),
             upto: None,
+            moment: None,
+            held: None,
             tally: Tally::default(),
         }
     }
@@ -219,8 +223,7 @@ impl<'a> TableRun<'a> {
         Ok(())
     }
 
-    /// The same, without remembering how far it came.
-    pub(crate) async fn catch_up(&mut self) -> Result<Session> {
+    async fn catch_up(&mut self) -> Result<Session> {
         let (mut session, mut newest) = self.open().await?;
         let backoff = self.backoff();
         loop {
@@ -271,7 +274,7 @@ impl<'a> TableRun<'a> {
 
     /// The epoch of this run: the one that this process holds, or the next one. A target that has met a later one is another process's.
     async fn epoch(&mut self, newest: &Committed, checkpoint: &Checkpoint) -> Result<Epoch> {
-        let epoch = match self.sync.epoch {
+        let epoch = match self.sync.epoch.or(self.tally.epoch) {
             Some(held) => held,
             None => {
                 let met = newest.epoch.max(checkpoint.state.epoch);
@@ -313,7 +316,6 @@ impl<'a> TableRun<'a> {
     async fn attempt(&mut self, session: &mut Session, newest: &Committed) -> Result<Attempt> {
         match self.way(session, newest)? {
             Way::Increment { from } => self.increment(session, newest.clone(), from).await,
-            _ if self.sync.moment.is_some() => Err(not_copied()),
             Way::Copy { start, through } => {
                 if start.is_none() {
                     self.tally.reconciled = Some(session.began);
@@ -338,7 +340,7 @@ impl<'a> TableRun<'a> {
     }
 
     /// Remembers how far the run came.
-    pub(crate) async fn close(&mut self, session: &Session) {
+    async fn close(&mut self, session: &Session) {
         self.save_checkpoint(session).await;
         self.tally.unfinished = session.checkpoint.state.unfinished.is_some();
         if let Some(mark) = self.tally.mark.clone() {
@@ -444,8 +446,8 @@ impl<'a> TableRun<'a> {
 
     /// Takes a cut, or fails with the gap.
     async fn cut(&mut self, after: Option<&Position>) -> Result<Position> {
-        let (source, table) = (&self.sync.source, &self.sync.source_table);
-        match self.retried(|| source.cut(table, after)).await? {
+        let table = &self.sync.source_table;
+        match self.ask(|source| source.cut(table, after)).await? {
             Cut::Complete {
                 upto,
                 holding,
@@ -503,7 +505,7 @@ impl<'a> TableRun<'a> {
         .with("newest epoch", newest.epoch))
     }
 
-    fn backoff(&self) -> Backoff<'a> {
+    pub(crate) fn backoff(&self) -> Backoff<'a> {
         Backoff::new(
             &self.runner.retry,
             &*self.runner.ids,
@@ -511,6 +513,17 @@ impl<'a> TableRun<'a> {
             self.failures.clone(),
         )
         .telling(&*self.runner.progress, &self.sync.sync)
+    }
+
+    /// Asks the source of changes; only once as of a moment, which is lost with the first failure.
+    async fn ask<'s, T, F>(&'s self, call: impl Fn(&'s dyn ChangeSource) -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        match &self.held {
+            Some(held) => self.cancellable(call(&**held)).await,
+            None => self.retried(|| call(&*self.sync.source)).await,
+        }
     }
 
     /// Repeats a call that changes nothing, or the same when it is repeated.
@@ -536,15 +549,6 @@ impl<'a> TableRun<'a> {
     fn hear(&self, event: &ProgressEvent) {
         self.runner.progress.hear(&self.sync.sync, event);
     }
-}
-
-/// Between the copy and the moment the target has been replaced, or the table's tracking.
-fn not_copied() -> Error {
-    Error::new(
-        ErrorKind::Transient,
-        "the table cannot be brought to the same moment as others, because it is to be copied first",
-    )
-    .hint("run again")
 }
 
 fn overtaken() -> Error {

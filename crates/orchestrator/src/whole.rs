@@ -2,222 +2,174 @@
 //!
 //! # Invariants
 //!
-//! - What is applied is [as of the moment](model::Moment), whatever it is: rows that were copied, repaired or read again since the last one are
-//!   brought to it as well, because every key that has changed since the last one is told.
+//! - A table is as of the moment, whatever it held before: rows that were copied, repaired or read again were read before the moment began, and
+//!   every key that has changed since the table's position is told with its row as of the moment.
 //! - The snapshots that a reader may combine name the same moment. One that names it is made only when its table has been brought there, so a
 //!   run that ends half-way leaves a moment that not all tables name, and the one before it whole.
 //! - A table in which nothing changed gets a snapshot that says so, unless all tables name one moment already.
+//! - A table that fails lets the others go on, but names no moment, and neither do those in which nothing changed.
+
+use std::time::Duration;
 
 use futures::StreamExt;
-use model::{Error, Mark, Result, Retry, RunStatus, Timestamp};
+use model::{Error, Moment, Result, Timestamp};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use crate::report::{TableOutcome, Tally};
-use crate::retry::{Backoff, Failures, RetryPolicy};
+use crate::report::TableOutcome;
 use crate::run::{Runner, span_of};
-use crate::table_sync::{Session, TableRun, TableSync};
+use crate::table_sync::{Ready, TableRun, TableSync};
 
-/// A table of the group, and what has become of it so far.
-struct Member {
-    sync: TableSync,
-    outcome: Option<TableOutcome>,
+/// A table of the group.
+struct Member<'a> {
+    sync: &'a TableSync,
+    run: TableRun<'a>,
+    /// What it was found ready with; `None` if it is to be looked at, or again.
+    ready: Option<Ready>,
+    /// Whether it has been brought to the moment of the last pass, or to one since others have failed.
+    is_there: bool,
+    /// Why it takes part no longer.
+    failure: Option<Error>,
+    /// How long it was worked at.
+    spent: Duration,
 }
 
-impl Member {
-    fn has_failed(&self) -> bool {
-        let outcome = self.outcome.as_ref();
-        outcome.is_some_and(|outcome| outcome.report.status != RunStatus::Succeeded)
-    }
-
-    /// Adds what a further pass did.
-    fn then(&mut self, next: TableOutcome) {
-        self.sync.epoch = next.epoch.or(self.sync.epoch);
-        match &mut self.outcome {
-            Some(outcome) => outcome.continued_by(next),
-            None => self.outcome = Some(next),
+impl<'a> Member<'a> {
+    fn new(runner: &'a Runner, sync: &'a TableSync, cancel: &'a CancellationToken) -> Self {
+        Self {
+            sync,
+            run: TableRun::new(runner, sync, cancel),
+            ready: None,
+            is_there: false,
+            failure: None,
+            spent: Duration::ZERO,
         }
     }
-}
 
-/// Where a pass failed, what it had done there, and why.
-struct Failed {
-    place: usize,
-    tally: Tally,
-    error: Error,
-}
-
-impl Failed {
-    fn may_pass(&self) -> bool {
-        self.error.kind().retry() != Retry::No
+    async fn get_ready(&mut self, runner: &Runner) {
+        let began = runner.clock.now();
+        match self.run.get_ready().instrument(span_of(self.sync)).await {
+            Ok(ready) => self.ready = Some(ready),
+            // Its steps have been repeated.
+            Err(error) => self.failure = Some(error),
+        }
+        self.spent += since(began, runner);
     }
+
+    async fn bring_to(&mut self, moment: &Moment, runner: &Runner) -> Result<()> {
+        let Some(ready) = &mut self.ready else {
+            return Err(Error::internal("a table was not got ready"));
+        };
+        let began = runner.clock.now();
+        let brought = self.run.bring_to(ready, moment);
+        let ended = brought.instrument(span_of(self.sync)).await;
+        self.spent += since(began, runner);
+        self.is_there = ended.is_ok();
+        ended
+    }
+
+    async fn name_moment(&mut self) -> Result<()> {
+        match &mut self.ready {
+            Some(ready) => self.run.name_moment(ready).instrument(span_of(self.sync)).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until it may be tried again, or takes it out.
+    async fn failed(&mut self, error: Error) {
+        self.is_there = false;
+        // What it was found with may no longer hold.
+        self.ready = None;
+        if let Err(error) = self.run.backoff().pause(error).await {
+            self.failure = Some(error);
+        }
+    }
+
+    async fn into_outcome(mut self, runner: &Runner, cancel: &CancellationToken) -> TableOutcome {
+        let now = runner.clock.now();
+        let began = Timestamp(now.0 - i64::try_from(self.spent.as_millis()).unwrap_or(i64::MAX));
+        let ended = match (self.failure, &self.ready) {
+            (Some(error), _) => Err(error),
+            (None, Some(ready)) if self.is_there => {
+                self.run.close_ready(ready).await;
+                Ok(())
+            }
+            _ if cancel.is_cancelled() => Err(Error::cancelled()),
+            _ => return TableOutcome::skipped(self.sync),
+        };
+        TableOutcome::new(self.sync, self.run.tally, ended).lasting(began, now)
+    }
+}
+
+fn since(began: Timestamp, runner: &Runner) -> Duration {
+    let spent = runner.clock.now().0.saturating_sub(began.0);
+    Duration::from_millis(u64::try_from(spent).unwrap_or(0))
 }
 
 impl Runner {
     /// Brings `syncs`, which read the same source, up to one moment. Tables that have not been copied are copied first. If one of them fails, the
-    /// others are brought up to date all the same, but to no moment.
+    /// others are brought up to date all the same, and no moment is named by all.
     pub(crate) async fn run_whole(
         &self,
         syncs: &[TableSync],
         cancel: &CancellationToken,
     ) -> Vec<TableOutcome> {
-        let members = syncs.iter().map(|sync| Member {
-            sync: sync.clone(),
-            outcome: None,
-        });
-        let mut members: Vec<_> = members.collect();
-        let copies: Vec<_> = members
+        let mut members: Vec<_> = syncs.iter().map(|sync| Member::new(self, sync, cancel)).collect();
+        while !self.bring_to_one_moment(&mut members, cancel).await {}
+        let mut outcomes = Vec::new();
+        for member in members {
+            outcomes.push(member.into_outcome(self, cancel).await);
+        }
+        outcomes
+    }
+
+    /// One pass over the tables that have not failed, at one moment. Whether there is nothing more to be done; otherwise it failed at one of them,
+    /// and all go on from where they are at another moment.
+    async fn bring_to_one_moment(&self, members: &mut [Member<'_>], cancel: &CancellationToken) -> bool {
+        let unready = members
             .iter_mut()
-            .map(|member| self.copy_first(member, cancel))
+            .filter(|member| member.ready.is_none() && member.failure.is_none());
+        let unready: Vec<_> = unready.map(|member| member.get_ready(self)).collect();
+        let got_ready = futures::stream::iter(unready).buffer_unordered(self.parallel.max(1));
+        got_ready.collect::<()>().await;
+        let is_whole = members.iter().all(|member| member.failure.is_none());
+        let mut members: Vec<_> = members
+            .iter_mut()
+            .filter(|member| member.failure.is_none() && (is_whole || !member.is_there))
             .collect();
-        futures::stream::iter(copies)
-            .buffer_unordered(self.parallel.max(1))
-            .collect::<()>()
+        let Some(first) = members.first_mut() else {
+            return true;
+        };
+        let moment = cancel
+            .run_until_cancelled(first.sync.source.at_one_moment())
             .await;
-        let Some(first) = syncs.first() else {
-            return Vec::new();
-        };
-        let backoff = Backoff::new(&self.retry, &*self.ids, cancel, Failures::default())
-            .telling(&*self.progress, &first.sync);
-        loop {
-            let mut failed = self.bring_to_one_moment(&mut members, cancel).await;
-            if failed.is_empty() {
-                break;
-            }
-            let worth_a_try = failed.iter().position(Failed::may_pass).unwrap_or(0);
-            let Failed { place, tally, error } = failed.swap_remove(worth_a_try);
-            // A moment that was lost is not found again: all begin anew, at another one.
-            if let Err(error) = backoff.pause(error).await {
-                failed.push(Failed { place, tally, error });
-                for Failed { place, tally, error } in failed {
-                    let member = &mut members[place];
-                    member.then(TableOutcome::new(&member.sync, tally, Err(error)));
-                }
-                break;
-            }
-        }
-        let outcomes = members
-            .into_iter()
-            .map(|Member { sync, outcome }| outcome.unwrap_or_else(|| TableOutcome::skipped(&sync)));
-        outcomes.collect()
-    }
-
-    /// Copies a table that has not been, and applies what has changed since.
-    async fn copy_first(&self, member: &mut Member, cancel: &CancellationToken) {
-        let sync = &member.sync;
-        let newest = sync.sink.committed(&sync.sync, &sync.target_table).await;
-        // If the target cannot be asked, the table's run says why.
-        if !newest.is_ok_and(|newest| matches!(newest.mark, Some(Mark::At(_)))) {
-            let copied = self.run_table(sync, cancel).await;
-            member.then(copied);
-        }
-    }
-
-    /// One pass over the tables that have not failed. Where it failed.
-    async fn bring_to_one_moment(&self, members: &mut [Member], cancel: &CancellationToken) -> Vec<Failed> {
-        let sound: Vec<_> = (0..members.len())
-            .filter(|place| !members[*place].has_failed())
-            .collect();
-        let Some(first) = sound.first() else {
-            return Vec::new();
-        };
-        let source = members[*first].sync.source.clone();
-        let moment = cancel.run_until_cancelled(source.at_one_moment()).await;
         let moment = match moment.unwrap_or_else(|| Err(Error::cancelled())) {
             Ok(moment) => moment,
             Err(error) => {
-                let (place, tally) = (*first, Tally::default());
-                return vec![Failed { place, tally, error }];
+                first.failed(error).await;
+                // Without a moment there is nothing for the others either.
+                return first.failure.is_some();
             }
         };
-        let syncs = sound.iter().map(|place| TableSync {
-            source: moment.source.clone(),
-            moment: Some(moment.name.clone()),
-            ..members[*place].sync.clone()
-        });
-        let syncs: Vec<_> = syncs.collect();
-        let retry = RetryPolicy {
-            attempts: 1,
-            ..self.retry.clone()
-        };
-        let runner = Self {
-            retry,
-            ..self.clone()
-        };
-        let mut runs = catch_up(&runner, &syncs, cancel).await;
-        let all_are_there = runs.len() == members.len() && runs.iter().all(|brought| brought.ended.is_ok());
-        if all_are_there {
-            seal(&mut runs, &moment.name).await;
-        }
-        let mut failed = Vec::new();
-        for (place, brought) in sound.into_iter().zip(runs) {
-            let member = &mut members[place];
-            let Brought {
-                mut run,
-                began,
-                ended,
-            } = brought;
-            member.sync.epoch = run.tally.epoch.or(member.sync.epoch);
-            match ended {
-                Ok(session) => {
-                    run.close(&session).await;
-                    let outcome = TableOutcome::new(&member.sync, run.tally, Ok(()));
-                    member.then(outcome.lasting(began, self.clock.now()));
-                }
-                Err(error) => failed.push(Failed {
-                    place,
-                    tally: run.tally,
-                    error,
-                }),
+        for member in &mut members {
+            if let Err(error) = member.bring_to(&moment, self).await {
+                drop(moment);
+                member.failed(error).await;
+                return false;
             }
         }
-        failed
-    }
-}
-
-/// The run of a table at a moment.
-struct Brought<'a> {
-    run: TableRun<'a>,
-    began: Timestamp,
-    ended: Result<Session>,
-}
-
-/// Brings tables to a moment, one after the other: they share its connection. Ends early at a failure that may pass at another moment.
-async fn catch_up<'a>(
-    runner: &'a Runner,
-    syncs: &'a [TableSync],
-    cancel: &'a CancellationToken,
-) -> Vec<Brought<'a>> {
-    let mut runs = Vec::new();
-    for sync in syncs {
-        let began = runner.clock.now();
-        let mut run = TableRun::new(runner, sync, cancel);
-        let ended = run.catch_up().instrument(span_of(sync)).await;
-        let may_pass = |error: &Error| error.kind().retry() != Retry::No;
-        let is_over = ended.as_ref().is_err_and(may_pass) || cancel.is_cancelled();
-        runs.push(Brought { run, began, ended });
-        if is_over {
-            break;
+        drop(moment);
+        let mut named = members.iter().map(|member| &member.run.tally.moment);
+        let one = named.next().cloned().flatten();
+        if !is_whole || one.is_some() && named.all(|other| *other == one) {
+            return true;
         }
-    }
-    runs
-}
-
-/// Has the tables name the moment that do not, unless all name one already.
-async fn seal(runs: &mut [Brought<'_>], moment: &str) {
-    let mut named = runs.iter().map(|brought| &brought.run.tally.moment);
-    let first = named.next().cloned().flatten();
-    if first.is_some() && named.all(|other| *other == first) {
-        return;
-    }
-    for Brought { run, ended, .. } in runs {
-        let Ok(session) = ended else { continue };
-        if run.tally.moment.as_deref() == Some(moment) {
-            continue;
+        for member in &mut members {
+            if let Err(error) = member.name_moment().await {
+                member.failed(error).await;
+                return false;
+            }
         }
-        if let Err(error) = run.seal(session).await {
-            *ended = Err(error);
-            return;
-        }
+        true
     }
 }

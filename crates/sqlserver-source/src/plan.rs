@@ -15,7 +15,7 @@ use crate::polling;
 use crate::tracker::{Seen, Tracked, track};
 
 /// A table, looked at.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct TablePlan {
     pub(crate) table: TableInfo,
     pub(crate) database: DatabaseInfo,

@@ -34,8 +34,8 @@ pub struct SqlServerSource {
     /// wait for it.
     starts: Mutex<HashMap<TableName, Position>>,
     suspects: Suspects,
-    /// The version of Change Tracking that the pool's one transaction has seen; `None` of a source that reads what there is now.
-    held_at: Option<i64>,
+    /// Whether everything is read in the one transaction of the pool.
+    is_held: bool,
 }
 
 impl SqlServerSource {
@@ -44,17 +44,13 @@ impl SqlServerSource {
         connect: ConnectOptions,
         tables: impl IntoIterator<Item = (TableName, CaptureOptions)>,
     ) -> Self {
-        Self::over(Pool::new(connect), tables.into_iter().collect(), None)
-    }
-
-    fn over(pool: Pool, options: HashMap<TableName, CaptureOptions>, held_at: Option<i64>) -> Self {
         Self {
-            pool: Arc::new(pool),
-            options,
+            pool: Arc::new(Pool::new(connect)),
+            options: tables.into_iter().collect(),
             plans: Mutex::default(),
             starts: Mutex::default(),
             suspects: Suspects::default(),
-            held_at,
+            is_held: false,
         }
     }
 
@@ -67,9 +63,7 @@ impl SqlServerSource {
 
     async fn load(&self, connection: &mut Connection, table: &TableName) -> Result<TablePlan> {
         let options = self.options.get(table).cloned().unwrap_or_default();
-        let plan = TablePlan::load(connection, table, options).await?;
-        let held_at = self.held_at;
-        Ok(TablePlan { held_at, ..plan })
+        TablePlan::load(connection, table, options).await
     }
 
     /// What was last seen of a table.
@@ -204,8 +198,13 @@ impl ChangeSource for SqlServerSource {
 
     async fn cut(&self, table: &TableName, after: Option<&Position>) -> Result<Cut> {
         let mut connection = self.pool.take().await?;
-        let mut plan = self.load(&mut connection, table).await?;
-        if let Some(described) = self.known(table) {
+        let described = self.known(table);
+        let mut plan = match &described {
+            // The catalog tells of now, and a part of it that the login may not see would end the transaction.
+            Some(described) if self.is_held => TablePlan::clone(described),
+            _ => self.load(&mut connection, table).await?,
+        };
+        if let Some(described) = described {
             // Rows are read as the table was described: a column that was added or altered since is not among what they bring.
             plan.columns.clone_from(&described.columns);
         }
@@ -273,14 +272,24 @@ impl ChangeSource for SqlServerSource {
     async fn at_one_moment(&self) -> Result<Moment> {
         let mut connection = self.pool.take().await?;
         let (name, version) = moment::begin(&mut connection).await?;
-        Ok(Moment {
-            name,
-            source: Arc::new(Self::over(
-                Pool::of_one(connection),
-                self.options.clone(),
-                Some(version),
-            )),
-        })
+        let held_at = Some(version);
+        let held = |plan: &TablePlan| TablePlan {
+            held_at,
+            ..plan.clone()
+        };
+        let plans = self.plans();
+        let plans = plans
+            .iter()
+            .map(|(table, plan)| (table.clone(), Arc::new(held(plan))));
+        let source = Arc::new(Self {
+            pool: Arc::new(Pool::of_one(connection)),
+            options: self.options.clone(),
+            plans: Mutex::new(plans.collect()),
+            starts: Mutex::default(),
+            suspects: Suspects::default(),
+            is_held: true,
+        });
+        Ok(Moment { name, source })
     }
 
     async fn may_have_changed(&self, tables: &[(TableName, Position)]) -> Result<Vec<Look>> {

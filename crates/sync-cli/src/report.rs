@@ -47,7 +47,7 @@ fn moment(report: &RunReport) -> String {
     }
     let together = tables.into_iter().filter(|(_, tables)| *tables > 1);
     together
-        .map(|(moment, tables)| format!("{tables} tables are as of one moment: {moment}\n"))
+        .map(|(moment, tables)| format!("{tables} tables have snapshots as of one moment: {moment}\n"))
         .collect()
 }
 

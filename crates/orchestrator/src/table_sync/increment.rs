@@ -28,12 +28,9 @@ impl TableRun<'_> {
         self.upto = Some(upto.clone());
         self.tally.late_micros = from.late_micros.max(upto.late_micros);
         let share = self.cancellable(self.runner.memory.share()).await?;
+        let table = &self.sync.source_table;
         let events = self
-            .retried(|| {
-                self.sync
-                    .source
-                    .changes(&self.sync.source_table, &session.schema, &from, &upto)
-            })
+            .ask(|source| source.changes(table, &session.schema, &from, &upto))
             .await?;
         let mut steps = self.gathered(session, from.lacks.clone(), events, share);
         let mut expected = None;

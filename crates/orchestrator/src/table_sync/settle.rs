@@ -35,7 +35,7 @@ impl TableRun<'_> {
             mark,
             staged,
             replace,
-            moment: self.sync.moment.clone().filter(|_| is_at_moment),
+            moment: self.moment.clone().filter(|_| is_at_moment),
         }
     }
 

@@ -274,7 +274,10 @@ fn kind_of(number: u32, class: i32) -> ErrorKind {
         | 40540
         | 40613
         | 49918..=49920 => ErrorKind::Unavailable,
-        701 | 802 | 1101 | 1105 | 8645 | 8651 | 9002 | 40544 | 40549..=40553 => ErrorKind::Exhausted,
+        // 3958 and those after it: the version store has no room, and a SNAPSHOT transaction lost versions that it needs.
+        701 | 802 | 1101 | 1105 | 3958 | 3959 | 3966 | 3967 | 8645 | 8651 | 9002 | 40544 | 40549..=40553 => {
+            ErrorKind::Exhausted
+        }
         207 | 208 | 911 | 942 | 2812 | 4701 | 15151 => ErrorKind::NotFound,
         229 | 230 | 262 | 297 | 300 | 916 | 1088 | 15247 | 18456 => ErrorKind::Denied,
         515 | 547 | 1505 | 2601 | 2627 | 3726 | 8672 => ErrorKind::Constraint,
@@ -324,6 +327,7 @@ mod tests {
             (2714, 16, ErrorKind::Transient),
             (40613, 14, ErrorKind::Unavailable),
             (9002, 17, ErrorKind::Exhausted),
+            (3966, 17, ErrorKind::Exhausted),
             (208, 16, ErrorKind::NotFound),
             (229, 14, ErrorKind::Denied),
             (2627, 14, ErrorKind::Constraint),

@@ -58,9 +58,9 @@ impl Draft {
             } => {
                 let left_absent = matches!(kind, JoinKind::Right | JoinKind::Full);
                 let right_absent = matches!(kind, JoinKind::Left | JoinKind::Full);
-                both(left, left_absent, right, right_absent)
+                joined_columns(left, left_absent, right, right_absent)
             }
-            Self::Apply { outer, left, right } => both(left, false, right, *outer),
+            Self::Apply { outer, left, right } => joined_columns(left, false, right, *outer),
         }
     }
 
@@ -158,7 +158,7 @@ impl Draft {
 }
 
 /// The columns of both sides. Those of a side that may have no row for one of the other are NULL then.
-fn both(left: &Draft, left_absent: bool, right: &Draft, right_absent: bool) -> Vec<BoundColumn> {
+fn joined_columns(left: &Draft, left_absent: bool, right: &Draft, right_absent: bool) -> Vec<BoundColumn> {
     let columns = |side: &Draft, absent: bool| {
         side.columns().into_iter().map(move |mut column| {
             column.info.nullable |= absent;

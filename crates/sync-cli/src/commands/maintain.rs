@@ -141,10 +141,10 @@ pub(crate) async fn expire_after(parts: &Parts, tables: &[Selected], report: &mu
     }
 }
 
-/// Whether something of a table's was committed.
+/// Whether something of a table's was committed, or perhaps: a snapshot that names a moment needs no rows.
 pub(crate) fn has_committed(entry: &TableReport) -> bool {
     let counts = &entry.statistics;
-    counts.records_written + counts.records_dead_lettered > 0
+    counts.records_written + counts.records_dead_lettered > 0 || entry.moment.is_some()
 }
 
 /// Expires snapshots of a table that changes have been captured into, and of its dead letters, where that is due. The history of a table

@@ -227,7 +227,7 @@ pub(crate) fn with_whole_transactions(
     tables: &[Selected],
     options: &arguments::Run,
 ) -> Vec<Route> {
-    let (mut captures, mut rest, mut apart) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut together, mut rest, mut apart) = (Route::default(), Vec::new(), Vec::new());
     for (mut route, table) in routes.into_iter().zip(tables) {
         let is_whole = table.entry.capture.transactions == Transactions::Whole && !options.full;
         let is_capture = |sync: &TableSync| sync.direction == Direction::Capture.label();
@@ -235,19 +235,15 @@ pub(crate) fn with_whole_transactions(
             apart.push(route);
             continue;
         }
-        captures.push(route.syncs.remove(0));
+        together.syncs.push(route.syncs.remove(0));
         rest.append(&mut route.syncs);
     }
-    if captures.is_empty() {
-        return apart;
+    together.whole = together.syncs.len();
+    together.syncs.append(&mut rest);
+    if together.whole > 0 {
+        apart.push(together);
     }
-    let whole = captures.len();
-    captures.append(&mut rest);
-    let together = Route {
-        syncs: captures,
-        whole,
-    };
-    [vec![together], apart].concat()
+    apart
 }
 
 /// How the Iceberg table is compared with the source.

@@ -352,7 +352,7 @@ fn transactions_that_cannot_be_kept_whole_are_refused_with_what_is_missing() {
     world
         .call(&["plan"])
         .expect(exit::SUCCESS, &["bring it to one moment"]);
-    let one_moment = ["2 tables are as of one moment: 2", "succeeded"];
+    let one_moment = ["2 tables have snapshots as of one moment: 2", "succeeded"];
     world.call(&["run"]).expect(exit::SUCCESS, &one_moment);
     assert_eq!(world.target_rows("dbo.Lines").len(), 2);
     world.sql("shop", "INSERT dbo.Orders VALUES (2, 7)");
