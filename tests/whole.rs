@@ -3,13 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int32Type;
 use async_trait::async_trait;
+use futures::future::BoxFuture;
 use futures::{Stream, TryStreamExt};
 use iceberg_reader::{IcebergSource, SnapshotChoice};
 use iceberg_table::SYNC_MOMENT;
@@ -18,7 +19,7 @@ use model::{
     Batches, Bound, ChangeSink, ChangeSource, Chunk, Cut, Description, ErrorKind, Moment, Position, Result,
     RunReport, RunStatus, Selection, SourceEvent, TableName, TableSchema,
 };
-use orchestrator::{Following, Route, TableSync};
+use orchestrator::{Following, Route, Run, RunOutcome, TableSync};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use sqlserver_emulator::{Emulator, Fault as ServerFault};
@@ -28,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::adversary::others::roll_back;
 use crate::adversary::seeds;
-use crate::world::{SHOP, World, capture_id};
+use crate::world::{SHOP, World, capture_id, run_of};
 
 /// What all accounts hold together, at all times.
 const TOTAL: i32 = 2 * 20 * 100;
@@ -71,6 +72,7 @@ impl Bank {
             emulator: world.emulator.clone(),
             transfers: AtomicU32::new(0),
             open: AtomicBool::new(true),
+            meanwhile: Mutex::default(),
         });
         let sinks = [0, 1].map(|_| Arc::new(world.iceberg_sink()) as Arc<dyn ChangeSink>);
         Self {
@@ -105,6 +107,7 @@ impl Bank {
                 (sink.clone(), table.clone()),
             );
             sync.batch_rows = 7;
+            sync.flush.rows = 5;
             sync
         });
         Route {
@@ -144,14 +147,15 @@ impl Bank {
         columns.collect()
     }
 
-    /// The snapshots of each table that name a moment, the newest one of each moment.
+    /// The snapshots of each table that name a moment.
     async fn moments(&self) -> [BTreeMap<String, i64>; 2] {
         let mut moments = [BTreeMap::new(), BTreeMap::new()];
         for (table, moments) in accounts().iter().zip(&mut moments) {
             let handle = self.world.catalog.load(table).await.unwrap().unwrap();
             for snapshot in iceberg_reader::snapshots(&handle) {
                 if let Some(moment) = snapshot.summary.get(SYNC_MOMENT) {
-                    moments.insert(moment.clone(), snapshot.id);
+                    let before = moments.insert(moment.clone(), snapshot.id);
+                    assert_eq!(before, None, "{table} names {moment} twice: once too early");
                 }
             }
         }
@@ -207,6 +211,8 @@ struct Busy {
     emulator: Arc<Emulator>,
     transfers: AtomicU32,
     open: AtomicBool,
+    /// What happens once, just after a moment has begun.
+    meanwhile: Mutex<Option<BoxFuture<'static, ()>>>,
 }
 
 impl Busy {
@@ -302,6 +308,10 @@ impl ChangeSource for BusySource {
         self.go_on();
         let moment = self.source.at_one_moment().await?;
         self.go_on();
+        let meanwhile = self.busy.meanwhile.lock().unwrap().take();
+        if let Some(meanwhile) = meanwhile {
+            meanwhile.await;
+        }
         Ok(Moment {
             source: Arc::new(Self {
                 source: moment.source,
@@ -524,8 +534,10 @@ async fn a_group_is_followed_moment_by_moment() {
     };
     let pauses = (Duration::from_millis(10), Duration::from_millis(50));
     let route = vec![bank.route()];
-    tokio::join!(bank.world.follow(route, pauses, &Nobody, &cancel), watch);
+    let (report, ()) = tokio::join!(bank.world.follow(route, pauses, &Nobody, &cancel), watch);
     assert!(bank.balances().await >= 4);
+    let tables: Vec<_> = report.tables.iter().map(|table| table.table.as_str()).collect();
+    assert_eq!(tables, ["dbo.Checking", "dbo.Savings"]);
 }
 
 /// Hears of no cycle, and looks for no tables.
@@ -538,6 +550,27 @@ impl Following for Nobody {
     async fn look_around(&self) -> Result<Vec<Route>> {
         Ok(Vec::new())
     }
+}
+
+#[tokio::test]
+async fn what_another_process_brings_in_between_is_of_no_moment() {
+    let bank = Bank::open().await;
+    bank.succeed().await;
+    let moments = bank.balances().await;
+    // It goes on from the same mark, and has seen no later epoch either.
+    let mut route = bank.route();
+    route.whole = 0;
+    route.syncs.remove(0);
+    let (runner, run) = (bank.world.runner(), run_of_other(route));
+    *bank.busy.meanwhile.lock().unwrap() = Some(Box::pin(async move {
+        let RunOutcome::Finished(report) = runner.run(&run, &CancellationToken::new()).await else {
+            panic!("the other process found the sync busy");
+        };
+        assert!(report.statistics.records_written > 0, "{report:#?}");
+    }));
+    bank.succeed().await;
+    assert_eq!(bank.balances().await, moments + 1);
+    assert_eq!(bank.sum_now().await, TOTAL);
 }
 
 #[tokio::test]
@@ -599,4 +632,12 @@ async fn every_moment_that_all_tables_name_is_whole_whatever_goes_wrong() {
     }
     println!("{} histories, {total} moments, each whole", seeds());
     assert!(total as u64 >= seeds());
+}
+
+/// A run that does not know of the others' lease.
+fn run_of_other(route: Route) -> Run {
+    Run {
+        name: "other".into(),
+        ..run_of(vec![route])
+    }
 }

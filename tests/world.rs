@@ -244,7 +244,7 @@ impl World {
         (interval, max_interval): (Duration, Duration),
         then: &dyn Following,
         cancel: &CancellationToken,
-    ) {
+    ) -> RunReport {
         let follow = Follow {
             interval,
             max_interval,
@@ -260,6 +260,7 @@ impl World {
             "{:#?}",
             report.errors
         );
+        *report
     }
 
     /// Compares source, Iceberg and target.

@@ -257,3 +257,25 @@ fn named<T>(table: &Selected, done: T) -> Done<T> {
         done,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use model::Statistics;
+
+    use super::*;
+
+    #[test]
+    fn rows_and_moments_are_committed() {
+        let of = |written, moment: Option<&str>| TableReport {
+            statistics: Statistics {
+                records_written: written,
+                ..Statistics::default()
+            },
+            moment: moment.map(str::to_owned),
+            ..TableReport::default()
+        };
+        assert!(!has_committed(&of(0, None)));
+        assert!(has_committed(&of(1, None)));
+        assert!(has_committed(&of(0, Some("now"))));
+    }
+}
