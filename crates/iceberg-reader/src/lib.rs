@@ -39,7 +39,7 @@
 //! # let staged = sink.stage(&sync, &table, &schema, Box::pin(futures::stream::iter([Ok(batch)]))).await?.staged;
 //! # let mark = Mark::At(Position { kind: "k".into(), incarnation: "i".into(), value: "v".into(), label: "l".into(), late_micros: 0, lacks: Vec::new() });
 //! # let (batch, epoch, replace) = (BatchId::new("b"), Epoch(1), Replace::No);
-//! # sink.commit(&Commit { sync, table: table.clone(), schema, batch, epoch, after: None, mark, staged, replace }).await?;
+//! # sink.commit(&Commit { sync, table: table.clone(), schema, batch, epoch, after: None, mark, staged, replace, moment: None }).await?;
 //! let source = IcebergSource::new(catalog).pinned(SnapshotChoice::Current);
 //! let schema = source.describe(&table).await?.schema;
 //! let mut batches = source.read(&table, &schema, Selection::All, None).await?;
