@@ -70,7 +70,7 @@ pub use options::{ApplicationIntent, ConnectOptions, Encrypt};
 pub use rows::{Row, Rows};
 pub use sql_type::{Length, Loss, SqlType, TypePolicy};
 pub use table_info::{
-    Capabilities, CaptureInstance, CaptureJob, CaptureProgress, CaptureScan, CaptureService,
+    Capabilities, CaptureInstance, CaptureJob, CaptureProgress, CaptureScan, CaptureService, CapturedColumn,
     ChangeTrackingInfo, ColumnInfo, ColumnType, DatabaseInfo, ForeignKey, IndexInfo, Sight, TableInfo,
     TriggerInfo, TriggerState,
 };

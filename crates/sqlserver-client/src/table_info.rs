@@ -420,16 +420,35 @@ pub struct CaptureInstance {
     pub name: String,
     /// The least place in the log that its changes can still be asked for; the first one without the right to ask.
     pub least: Lsn,
-    /// The columns that it captures, by their names, with the `column_id` that each had in the table when the instance began.
-    pub columns: Vec<(String, i32)>,
+    /// Whether the login may read its change table itself, which the functions do not need, and the table has `__$command_id`, without
+    /// which the order of changes within a transaction is not certain.
+    pub readable: bool,
+    /// The columns that it captures, in the order of the bits of `__$update_mask`.
+    pub columns: Vec<CapturedColumn>,
+}
+
+/// A column that a capture instance captures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CapturedColumn {
+    /// Its name.
+    pub name: String,
+    /// The `column_id` that it had in the table when the instance began.
+    pub id: i32,
+    /// Whether the change table keeps it in the type that the table's column has by now. The capture changes the type of the one
+    /// some time after the other's has been changed.
+    pub alike: bool,
 }
 
 impl CaptureInstance {
     /// Whether it captures this column, and not one of the same name that has been dropped since.
     pub fn captures(&self, column: &ColumnInfo) -> bool {
-        self.columns
-            .iter()
-            .any(|(name, id)| *name == column.name && *id == column.id)
+        self.captured(column).is_some()
+    }
+
+    /// Its column that captures this one, and its place among the bits of `__$update_mask`, from 0.
+    pub fn captured(&self, column: &ColumnInfo) -> Option<(usize, &CapturedColumn)> {
+        let mut columns = self.columns.iter().enumerate();
+        columns.find(|(_, captured)| captured.name == column.name && captured.id == column.id)
     }
 }
 

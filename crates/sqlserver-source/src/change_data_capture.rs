@@ -1,4 +1,4 @@
-//! Increments by Change Data Capture: the keys that its change tables name above a place in the log.
+//! Increments by Change Data Capture: what its change tables name above a place in the log.
 //!
 //! The capture follows the log by and by, in the order of commits, so nothing at or below its greatest place can still appear. The
 //! least place of an instance is asked for with the cut and again after the last key, because the clean-up runs meanwhile. Any
@@ -10,12 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{BoxFuture, ready};
-use futures::stream::{StreamExt, empty, once, try_unfold};
+use futures::stream::{BoxStream, StreamExt, empty, once, try_unfold};
 use futures::{FutureExt, TryStreamExt};
 use model::{Cut, Error, ErrorKind, Finding, Position, Presence, Severity, SourceEvent, TableSchema};
 use sqlserver_client::{CaptureInstance, ColumnType, Connection, Lsn, SqlType, TableInfo, quote};
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::captured_rows::{self, Captured};
 use crate::change_tracking::close_call;
 use crate::changes::Changes;
 use crate::key_feed::KeyFeed;
@@ -145,7 +146,7 @@ fn off(plan: &TablePlan) -> Error {
     .with("table", &plan.table.name)
 }
 
-/// Reads the keys that changed above `after` up to `upto`, with their present rows.
+/// Reads what changed above `after` up to `upto`: [as it was captured](captured_rows), or as keys with their present rows.
 pub(crate) async fn changes(
     pool: &Arc<Pool>,
     plan: &Arc<TablePlan>,
@@ -167,21 +168,26 @@ pub(crate) async fn changes(
         return Err(forgotten(plan, from));
     };
     pool.put(connection);
+    let as_captured = captured_rows::are_whole(plan, &instance);
+    let in_parts = as_captured || has_one_spelling(plan, schema);
     let parts = Parts {
-        pool: pool.clone(),
-        plan: plan.clone(),
-        schema: schema.clone(),
-        instance,
         end: upto.clone(),
         to,
-        most: has_one_spelling(plan, schema).then_some(plan.options.batch_size.max(1) as u64),
+        most: in_parts.then_some(plan.options.batch_size.max(1) as u64),
         reached: Some(from),
+        capture: Arc::new(Capture {
+            pool: pool.clone(),
+            as_captured,
+            plan: plan.clone(),
+            schema: schema.clone(),
+            instance,
+        }),
     };
     Ok(try_unfold(Reading::of(parts), Reading::next).boxed())
 }
 
 /// Whether equal keys of the table are always the same bytes. Where they are not, as `abc` and `ABC`, `a` and `a` with a blank, or 0x01 and
-/// 0x0100, only one reading tells each key once: a part that is read later may call a key otherwise.
+/// 0x0100, only one reading of present rows tells each key once: a part that is read later may call a key otherwise.
 fn has_one_spelling(plan: &TablePlan, schema: &TableSchema) -> bool {
     use SqlType::{
         BigInt, Binary, Bit, Date, DateTime, DateTime2, Decimal, Int, Money, SmallDateTime, SmallInt,
@@ -211,13 +217,90 @@ fn has_one_spelling(plan: &TablePlan, schema: &TableSchema) -> bool {
     })
 }
 
-/// An increment that is read in parts, each of whole transactions and with a boundary of its own: what is gathered of a key is bounded,
-/// and can be committed, however long the source has not been read.
-struct Parts {
+/// What is captured of a table.
+struct Capture {
     pool: Arc<Pool>,
     plan: Arc<TablePlan>,
     schema: Arc<TableSchema>,
     instance: CaptureInstance,
+    /// Whether rows are told as they were captured.
+    as_captured: bool,
+}
+
+/// The rows of a part.
+enum Rows {
+    Captured(BoxStream<'static, model::Result<Captured>>),
+    Present(Changes),
+}
+
+impl Capture {
+    /// What changed above `from` up to `to`, without a boundary.
+    async fn rows(self: Arc<Self>, from: Lsn, to: Lsn) -> model::Result<Changes> {
+        if !self.as_captured {
+            return self.present(from, to).await;
+        }
+        let (pool, plan, schema, instance) = (&self.pool, &self.plan, &self.schema, &self.instance);
+        let rows = captured_rows::changes(pool, plan, schema, instance, (from, to)).await?;
+        let rows = try_unfold(Rows::Captured(rows), move |mut rows| {
+            let capture = self.clone();
+            async move {
+                loop {
+                    match &mut rows {
+                        Rows::Captured(captured) => match captured.try_next().await? {
+                            Some(Captured::Changes(batch)) => {
+                                return Ok(Some((SourceEvent::Changes(batch), rows)));
+                            }
+                            // What has been told of the part is told once more.
+                            Some(Captured::Lacking) => {
+                                rows = Rows::Present(capture.present(from, to).await?);
+                            }
+                            None => return Ok(None),
+                        },
+                        Rows::Present(present) => {
+                            let event = present.try_next().await?;
+                            return Ok(event.map(|event| (event, rows)));
+                        }
+                    }
+                }
+            }
+        });
+        Ok(rows.boxed())
+    }
+
+    /// The keys that changed, with their present rows.
+    async fn present(&self, from: Lsn, to: Lsn) -> model::Result<Changes> {
+        // With rows as they were before an update: where the key is no primary key, a change of it is logged as an update.
+        let function = quote::identifier(&format!("fn_cdc_get_all_changes_{}", self.instance.name));
+        let feed = KeyFeed {
+            with: String::new(),
+            keys: format!(
+                "(SELECT DISTINCT {} FROM cdc.{function}(sys.fn_cdc_increment_lsn(@from), @to, N'all update old'))",
+                quote::list(self.schema.key_names())
+            ),
+            params: vec![from.param("from"), to.param("to")],
+            presence: Presence::Unknown,
+        };
+        feed.events(&self.pool, &self.plan, &self.schema).await
+    }
+
+    /// The boundary, if the change table still begins where it did, or at least before what was read.
+    async fn still_kept(self: Arc<Self>, from: Lsn, end: SourceEvent) -> model::Result<SourceEvent> {
+        let mut connection = self.pool.take().await?;
+        let instances = connection.capture_instances(&self.plan.table).await?;
+        self.pool.put(connection);
+        let read = &self.instance.name;
+        let now = instances.into_iter().find(|instance| instance.name == *read);
+        match now {
+            Some(now) if instance(from, std::slice::from_ref(&now)).is_some() => Ok(end),
+            _ => Err(forgotten(&self.plan, from)),
+        }
+    }
+}
+
+/// An increment that is read in parts, each of whole transactions and with a boundary of its own: what is gathered of a key is bounded,
+/// and can be committed, however long the source has not been read.
+struct Parts {
+    capture: Arc<Capture>,
     /// The increment's end,
     end: Position,
     /// and its place.
@@ -236,10 +319,10 @@ impl Parts {
         let to = match self.most {
             None => self.to,
             Some(most) => {
-                let mut connection = self.pool.take().await?;
-                let name = &self.instance.name;
+                let mut connection = self.capture.pool.take().await?;
+                let name = &self.capture.instance.name;
                 let last = connection.captured_after(name, from, self.to, most).await?;
-                self.pool.put(connection);
+                self.capture.pool.put(connection);
                 last.unwrap_or(self.to)
             }
         };
@@ -248,26 +331,12 @@ impl Parts {
             Some(to) => CapturePosition::at(to).position(&self.end.incarnation)?,
             None => self.end.clone(),
         };
-        // With rows as they were before an update: where the key is no primary key, a change of it is logged as an update.
-        let function = quote::identifier(&format!("fn_cdc_get_all_changes_{}", self.instance.name));
-        let feed = KeyFeed {
-            with: String::new(),
-            keys: format!(
-                "(SELECT DISTINCT {} FROM cdc.{function}(sys.fn_cdc_increment_lsn(@from), @to, N'all update old'))",
-                quote::list(self.schema.key_names())
-            ),
-            params: vec![from.param("from"), to.param("to")],
-            presence: Presence::Unknown,
-        };
-        let events = feed.events(&self.pool, &self.plan, &self.schema).await?;
-        let kept = still_kept(
-            self.pool.clone(),
-            self.plan.clone(),
-            self.instance.clone(),
-            from,
-            SourceEvent::Boundary { at },
-        );
-        Ok(Some((events.chain(once(kept)).boxed(), self)))
+        let rows = self.capture.clone().rows(from, to).await?;
+        let kept = self
+            .capture
+            .clone()
+            .still_kept(from, SourceEvent::Boundary { at });
+        Ok(Some((rows.chain(once(kept)).boxed(), self)))
     }
 }
 
@@ -285,7 +354,7 @@ impl Reading {
     fn of(parts: Parts) -> Self {
         Self {
             current: empty().boxed(),
-            overlap: parts.plan.reads_one_moment(),
+            overlap: parts.capture.as_captured || parts.capture.plan.reads_one_moment(),
             next: parts.next().boxed(),
             begun: false,
         }
@@ -306,8 +375,8 @@ impl Reading {
         }
     }
 
-    /// Begins the next part, over a connection of its own, where each is read as of one moment: that of this part has passed, because rows
-    /// have come, so no key is told as it was before it was told last.
+    /// Begins the next part, over a connection of its own: where rows are told as they were captured, or where each part is read as of one
+    /// moment. That of this part has passed, because rows have come, so no key is told as it was before it was told last.
     fn begin_next(&mut self) {
         if self.begun || !self.overlap {
             return;
@@ -320,24 +389,6 @@ impl Reading {
                 .map_err(|e| Error::internal("reading ahead ended early").caused_by(e))?
         }
         .boxed();
-    }
-}
-
-/// The boundary, if the change table still begins where it did, or at least before what was read.
-async fn still_kept(
-    pool: Arc<Pool>,
-    plan: Arc<TablePlan>,
-    read: CaptureInstance,
-    from: Lsn,
-    end: SourceEvent,
-) -> model::Result<SourceEvent> {
-    let mut connection = pool.take().await?;
-    let instances = connection.capture_instances(&plan.table).await?;
-    pool.put(connection);
-    let now = instances.into_iter().find(|instance| instance.name == read.name);
-    match now {
-        Some(now) if instance(from, std::slice::from_ref(&now)).is_some() => Ok(end),
-        _ => Err(forgotten(&plan, from)),
     }
 }
 
@@ -468,6 +519,7 @@ mod tests {
             let named = least.iter().enumerate().map(|(i, least)| CaptureInstance {
                 name: i.to_string(),
                 least: lsn(*least),
+                readable: true,
                 columns: Vec::new(),
             });
             named.collect()
@@ -501,6 +553,7 @@ mod tests {
             let instances = [CaptureInstance {
                 name: "one".into(),
                 least: lsn(least),
+                readable: true,
                 columns: Vec::new(),
             }];
             let found = reaching(lsn(5), reached.map(lsn), &instances);

@@ -13,6 +13,7 @@
 
 mod added_columns;
 mod capture_state;
+mod captured_rows;
 mod change_data_capture;
 mod change_tracking;
 mod changes;

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use model::{Error, Result};
 
-use crate::{CaptureInstance, CaptureProgress, Connection, Lsn, Param, Row, SqlType, TableInfo, quote};
+use crate::{
+    CaptureInstance, CaptureProgress, CapturedColumn, Connection, Lsn, Param, Row, SqlType, TableInfo, quote,
+};
 
 impl Connection {
     /// The capture instances of a table, the oldest first. The database must have Change Data Capture switched on.
@@ -13,10 +15,19 @@ impl Connection {
     ///
     /// `Denied` without the right to read the schema `cdc`; else as [`Connection::query`].
     pub async fn capture_instances(&mut self, table: &TableInfo) -> Result<Vec<CaptureInstance>> {
+        // What the login may not see of the change table has no row in `sys.columns`. A `rowversion` is kept as `binary(8)`.
         const INSTANCES: &str = "\
 SELECT t.capture_instance AS capture_instance, sys.fn_cdc_get_min_lsn(t.capture_instance) AS least_lsn, \
- c.column_name AS column_name, c.column_id AS column_id \
+ c.column_name AS column_name, c.column_id AS column_id, \
+ CASE WHEN k.max_length = s.max_length AND k.precision = s.precision AND k.scale = s.scale \
+  AND COALESCE(k.collation_name, N'') = COALESCE(s.collation_name, N'') \
+  AND (k.system_type_id = s.system_type_id OR k.system_type_id = 173 AND s.system_type_id = 189) THEN 1 ELSE 0 END AS alike, \
+ CASE WHEN n.column_id IS NULL THEN 0 \
+  ELSE COALESCE(HAS_PERMS_BY_NAME(N'cdc.' + QUOTENAME(t.capture_instance + N'_CT'), N'OBJECT', N'SELECT'), 0) END AS readable \
 FROM cdc.change_tables AS t INNER JOIN cdc.captured_columns AS c ON c.object_id = t.object_id \
+LEFT JOIN sys.columns AS s ON s.object_id = t.source_object_id AND s.column_id = c.column_id \
+LEFT JOIN sys.columns AS k ON k.object_id = t.object_id AND k.name = c.column_name \
+LEFT JOIN sys.columns AS n ON n.object_id = t.object_id AND n.name = N'__$command_id' \
 WHERE t.source_object_id = @table ORDER BY t.start_lsn, t.object_id, c.column_ordinal";
         let rows = self
             .query(INSTANCES, &[Param::typed("table", table.object_id, SqlType::Int)])
@@ -26,12 +37,17 @@ WHERE t.source_object_id = @table ORDER BY t.start_lsn, t.object_id, c.column_or
             let name = row.need_text("capture_instance")?;
             let id = i32::try_from(row.need_i64("column_id")?)
                 .map_err(|_| Error::internal("a column's id is no int"))?;
-            let column = (row.need_text("column_name")?.to_owned(), id);
+            let column = CapturedColumn {
+                name: row.need_text("column_name")?.to_owned(),
+                id,
+                alike: row.need_i64("alike")? == 1,
+            };
             match instances.last_mut().filter(|instance| instance.name == name) {
                 Some(instance) => instance.columns.push(column),
                 None => instances.push(CaptureInstance {
                     name: name.to_owned(),
                     least: lsn(&row, "least_lsn")?.unwrap_or_default(),
+                    readable: row.need_i64("readable")? == 1,
                     columns: vec![column],
                 }),
             }

@@ -80,6 +80,7 @@ impl Draft {
                 if let LeafSource::Query(plan) = source
                     && !plan.correlated
                     && let Some((scan, places, page)) = plan.bare_scan()
+                    && scan.filter.is_empty()
                     && page.is_whole()
                     && scan.seeks.is_empty()
                     && scan.order.is_none()

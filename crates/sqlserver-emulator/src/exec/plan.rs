@@ -195,7 +195,8 @@ pub(crate) enum Source {
 }
 
 impl QueryPlan {
-    /// The scan, its columns and which of its rows, if the query does nothing but give some columns of a table's rows, in the table's order.
+    /// The scan, its columns and which of its rows, if the query does nothing but give some columns of a table's rows, in the table's order:
+    /// of all rows, or of those that the scan's filter lets pass.
     pub(crate) fn bare_scan(&self) -> Option<(&ScanPlan, Vec<usize>, &Page)> {
         let Node::Select(select) = &self.node else {
             return None;
@@ -203,7 +204,8 @@ impl QueryPlan {
         let Source::Scan(scan) = &select.source else {
             return None;
         };
-        let scanned = scan.filter.is_empty() && scan.probe.is_none() && !scan.with_row_id;
+        let known = scan.filter.is_empty() || scan.filtered.is_some();
+        let scanned = known && scan.probe.is_none() && !scan.with_row_id;
         let columns = select.columns().filter(|_| scanned && select.is_bare_page())?;
         Some((scan, columns, &select.page))
     }

@@ -156,9 +156,40 @@ impl Run<'_> {
             if left == 0 {
                 break;
             }
-            self.send_range(scan, columns, access, (&mut skipped, &mut left))?;
+            if scan.filter.is_empty() {
+                self.send_range(scan, columns, access, (&mut skipped, &mut left))?;
+            } else {
+                self.send_filtered(scan, columns, access, (&mut skipped, &mut left))?;
+            }
         }
         Ok(limit - left)
+    }
+
+    /// Sends those rows of a range that the filter lets pass, as [`Run::send_range`] does.
+    fn send_filtered(
+        &mut self,
+        scan: &ScanPlan,
+        columns: &[usize],
+        access: Access,
+        (skipped, left): (&mut u64, &mut u64),
+    ) -> SqlResult<()> {
+        let looked_at = scan.filtered.as_deref().unwrap_or_default();
+        self.rows.push(Arc::from([]));
+        let visited = self.visit_range(scan, access, &mut |run, _, row| {
+            if !run.all_hold(&scan.filter, &row.columns(looked_at))? {
+                return Ok(Flow::Continue);
+            }
+            if *skipped > 0 {
+                *skipped -= 1;
+                return Ok(Flow::Continue);
+            }
+            *left -= 1;
+            statement::wanted(run.out.stored_row(row, columns, &[]))?;
+            statement::wanted(run.out.hand_over())?;
+            Ok(if *left > 0 { Flow::Continue } else { Flow::Stop })
+        });
+        self.rows.pop();
+        visited.map(|_| ())
     }
 
     /// Sends rows of a range, after so many that are skipped, as long as any are left to send.

@@ -60,6 +60,188 @@ async fn the_net_effect_of_every_change_arrives() {
     }
 }
 
+/// Whether an increment tells a row as it was captured, though it has changed since. `more` are further columns of the table.
+async fn tells_as_captured(more: &str, options: &str) -> bool {
+    let made = format!("CREATE TABLE dbo.T (id int NOT NULL PRIMARY KEY, v nvarchar(20) NULL{more});");
+    let shop = Shop::open(&format!("{DATABASE}{made}")).await;
+    shop.sql("IF DATABASE_PRINCIPAL_ID(N'reader') IS NULL CREATE USER reader FOR LOGIN reader");
+    shop.pass(0);
+    shop.sql(&format!("{CAPTURE}{ROWS}"));
+    shop.pass(1);
+    let user = if options.contains("denied") {
+        shop.sql("DENY SELECT ON cdc.dbo_T_CT TO reader");
+        "reader"
+    } else {
+        "sa"
+    };
+    let source = shop.source_as(user, &options.replace("denied", "cdc"));
+    let mut target = Target::copy(source, || ()).await;
+    shop.sql("UPDATE dbo.T SET v = N'captured' WHERE id = 1; DELETE FROM dbo.T WHERE id = 2");
+    shop.pass(1);
+    shop.sql("UPDATE dbo.T SET v = N'later' WHERE id = 1; INSERT INTO dbo.T (id, v) VALUES (2, N'later')");
+    target.increment().await;
+    let told = (target.rows[&1].clone(), target.rows.get(&2).cloned());
+    shop.pass(1);
+    target.increment().await;
+    assert!(target.is_equal().await, "{more} {options}");
+    match (told.0.as_deref(), told.1) {
+        (Some("captured"), None) => true,
+        (Some("later"), Some(_)) => false,
+        other => panic!("{more} {options}: {other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_told_as_they_were_captured_where_the_change_table_has_them_whole() {
+    let shipped = ", n int NULL, at datetime2(3) NULL, b varbinary(9) NULL, rv rowversion, c char(3) NULL, \
+                   g uniqueidentifier NULL, m money NULL, d decimal(9, 2) NOT NULL DEFAULT 1";
+    for (more, options, whole) in [
+        (shipped, MODE, true),
+        (", n int NULL, twice AS n * 2", MODE, false),
+        // Not if it is not read.
+        (
+            ", n int NULL, twice AS n * 2",
+            r#"{"mode":"cdc","columns":{"exclude":["twice"]}}"#,
+            true,
+        ),
+        (", large nvarchar(max) NULL", MODE, false),
+        (", large varbinary(max) NULL", MODE, false),
+        (", old ntext NULL", MODE, false),
+        (", x xml NULL", MODE, false),
+        (", x sql_variant NULL", MODE, false),
+        (", x hierarchyid NULL", MODE, false),
+        (
+            ", other varchar(9) COLLATE Latin1_General_CS_AS NULL",
+            MODE,
+            false,
+        ),
+        (
+            ", other nvarchar(9) COLLATE Latin1_General_CS_AS NULL",
+            MODE,
+            true,
+        ),
+        ("", r#"{"mode":"cdc","where":"id > 0"}"#, false),
+        (
+            "",
+            r#"{"mode":"cdc","deletes":{"hard":"ignore","ignore_where":"id > 9"}}"#,
+            false,
+        ),
+        (
+            ", gone bit NOT NULL DEFAULT 0",
+            r#"{"mode":"cdc","deletes":{"soft":"gone"}}"#,
+            false,
+        ),
+        ("", r#"{"mode":"denied"}"#, false),
+    ] {
+        assert_eq!(tells_as_captured(more, options).await, whole, "{more} {options}");
+    }
+}
+
+/// As it is told with its present rows, but with each of its changes.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_change_arrives_as_it_was_captured() {
+    let made = "CREATE TABLE dbo.T (id int NOT NULL PRIMARY KEY, v nvarchar(20) NULL);";
+    let shop = Shop::open(&format!("{DATABASE}{made}")).await;
+    shop.pass(0);
+    shop.sql(&format!("{CAPTURE}{ROWS}"));
+    shop.pass(1);
+    let mut target = Target::copy(shop.source(MODE), || ()).await;
+    for (changes, told) in [
+        ("UPDATE dbo.T SET v = N'changed' WHERE id = 1", 1),
+        ("DELETE FROM dbo.T WHERE id = 2", 1),
+        ("UPDATE dbo.T SET id = 30 WHERE id = 3", 2),
+        (
+            "DELETE FROM dbo.T WHERE id = 4; INSERT INTO dbo.T (id, v) VALUES (4, N'back')",
+            2,
+        ),
+        (
+            "INSERT INTO dbo.T (id, v) VALUES (6, N'new'); UPDATE dbo.T SET v = N'newer' WHERE id = 6",
+            2,
+        ),
+        (
+            "BEGIN TRANSACTION; UPDATE dbo.T SET id = 50 WHERE id = 5; UPDATE dbo.T SET id = 5, v = N'fro' WHERE id = 50; COMMIT",
+            4,
+        ),
+        // Each key takes the place of another one.
+        (
+            "UPDATE dbo.T SET id = CASE id WHEN 1 THEN 4 ELSE 1 END WHERE id IN (1, 4)",
+            4,
+        ),
+        (
+            "INSERT INTO dbo.T (id, v) VALUES (7, N'in vain'); DELETE FROM dbo.T WHERE id = 7",
+            2,
+        ),
+        ("UPDATE dbo.T SET v = N'nobody' WHERE id = 99", 0),
+    ] {
+        shop.sql(changes);
+        shop.pass(1);
+        target.increment().await;
+        assert_eq!(target.fresh, told, "{changes}");
+        assert!(target.is_equal().await, "{changes}");
+    }
+}
+
+/// Of a row before an update only the old key is needed. The mask's last byte has the first eight columns.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_changes_is_seen_wherever_its_column_stands() {
+    let between: String = (0..12).map(|n| format!(", c{n} int NULL")).collect();
+    let made = format!(
+        "CREATE TABLE dbo.T (v nvarchar(20) NULL{between}, part int NOT NULL DEFAULT 0, d0 int NULL, id int NOT NULL, UNIQUE (part, id));"
+    );
+    let shop = Shop::open(&format!("{DATABASE}{made}")).await;
+    shop.pass(0);
+    shop.sql(&format!("{CAPTURE}{ROWS}"));
+    shop.pass(1);
+    let mut target = Target::copy(shop.source(MODE), || ()).await;
+    for (changes, told) in [
+        ("UPDATE dbo.T SET c3 = 1, c7 = 2, c8 = 3, d0 = 4", 5),
+        ("UPDATE dbo.T SET id = 30 WHERE id = 3", 2),
+        ("UPDATE dbo.T SET part = 1 WHERE id = 1", 2),
+    ] {
+        shop.sql(changes);
+        shop.pass(1);
+        target.increment().await;
+        assert_eq!(target.fresh, told, "{changes}");
+        assert!(target.is_equal().await, "{changes}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_were_captured_in_another_shape_are_told_as_they_are() {
+    let made = "CREATE TABLE dbo.T (id int NOT NULL PRIMARY KEY, v nvarchar(20) NULL, n int NULL);";
+    for (changes, capture_came_by) in [
+        // The change table keeps `n` as int until the capture has come to the ALTER.
+        ("ALTER TABLE dbo.T ALTER COLUMN n bigint NULL", false),
+        ("ALTER TABLE dbo.T ALTER COLUMN n bigint NULL", true),
+        // What was captured has no value where each row has one by now.
+        (
+            "UPDATE dbo.T SET n = 0; ALTER TABLE dbo.T ALTER COLUMN n int NOT NULL",
+            false,
+        ),
+        (
+            "UPDATE dbo.T SET n = 0; ALTER TABLE dbo.T ALTER COLUMN n int NOT NULL",
+            true,
+        ),
+    ] {
+        let shop = Shop::open(&format!("{DATABASE}{made}")).await;
+        shop.pass(0);
+        shop.sql(&format!("{CAPTURE}{ROWS}"));
+        shop.pass(1);
+        let mut target = Target::copy(shop.source(MODE), || ()).await;
+        shop.sql("UPDATE dbo.T SET v = N'before' WHERE id <= 3; DELETE FROM dbo.T WHERE id = 4");
+        shop.pass(1);
+        shop.sql(changes);
+        if capture_came_by {
+            shop.pass(1);
+        }
+        shop.sql("UPDATE dbo.T SET v = N'after', n = 5000 WHERE id = 1");
+        target.increment().await;
+        shop.pass(1);
+        target.increment().await;
+        assert!(target.is_equal().await, "{changes} {capture_came_by}");
+    }
+}
+
 /// The server logs it as an update, with the old key in the row before it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_key_that_is_no_primary_key_leaves_no_row_behind() {
@@ -136,7 +318,8 @@ async fn a_key_that_can_be_respelled_is_told_once_by_an_increment() {
         ("binary(2)", "0x01", "0x01", (2, 2)),
         ("int", "1", "1", (2, 2)),
     ] {
-        let made = format!("CREATE TABLE dbo.T (id {ty} NOT NULL PRIMARY KEY, v int NULL);");
+        // Present rows, because of the computed column.
+        let made = format!("CREATE TABLE dbo.T (id {ty} NOT NULL PRIMARY KEY, v int NULL, w AS v * 2);");
         let shop = Shop::open(&format!("{DATABASE}{made}")).await;
         shop.pass(0);
         shop.sql(&format!("{CAPTURE}INSERT INTO dbo.T (id) VALUES ({before})"));

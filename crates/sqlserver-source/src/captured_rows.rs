@@ -1,0 +1,167 @@
+//! Changes as a change table keeps them: rows with all their values, in the order of the log.
+//!
+//! So a change costs the server a row of one table that it reads in order, and not a search in another. Not every table's changes can be
+//! read so. A large value that an update did not touch, a computed column and a text outside the database's code page are kept as
+//! NULL or wrongly, and a filter may look at anything: such tables are told by their [present rows](crate::key_feed). What is
+//! told here is as of the increment's cut, and not newer.
+
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int32Type;
+use arrow_array::{Array, Int8Array, RecordBatch};
+use arrow_schema::{DataType, Field, Schema};
+use futures::stream::{BoxStream, StreamExt};
+use model::{ChangeBatch, Error, Op, Presence, Result, TableName, TableSchema};
+use sqlserver_client::{CaptureInstance, ColumnInfo, ColumnType, Length, Lsn, SqlType, quote};
+
+use crate::options::HardDeletes;
+use crate::plan::TablePlan;
+use crate::pool::Pool;
+use crate::read::{Select, run};
+
+/// `__$operation` of a row that was deleted,
+const DELETED: i32 = 1;
+/// and of one as it was before an update.
+const BEFORE_UPDATE: i32 = 3;
+
+/// Whether each row that the instance keeps of an insert or an update is the row that the table had then.
+pub(crate) fn are_whole(plan: &TablePlan, instance: &CaptureInstance) -> bool {
+    let options = &plan.options;
+    let all_are_told = options.filter.is_none()
+        && plan.unmarked.is_none()
+        && options.deletes.hard == HardDeletes::Apply
+        && !plan.table.row_level_security;
+    instance.readable
+        && all_are_told
+        && plan.read_columns().all(|column| {
+            let captured = instance.captured(column);
+            captured.is_some_and(|(_, captured)| captured.alike) && is_kept(column, &plan.database.collation)
+        })
+}
+
+/// Whether a change table keeps the column's values as they are.
+fn is_kept(column: &ColumnInfo, database_collation: &str) -> bool {
+    use SqlType::{
+        BigInt, Binary, Bit, Char, Date, DateTime, DateTime2, DateTimeOffset, Decimal, Float, Int, Money,
+        NChar, NVarChar, Real, RowVersion, SmallDateTime, SmallInt, SmallMoney, Time, TinyInt,
+        UniqueIdentifier, VarBinary, VarChar,
+    };
+    if column.computed || column.generated || column.masked || column.encrypted {
+        return false;
+    }
+    let ColumnType::Mapped(ty) = column.ty else {
+        return false;
+    };
+    match ty {
+        Char { .. }
+        | VarChar {
+            length: Length::Limited(_),
+        } => column.collation.as_deref() == Some(database_collation),
+        NVarChar { length } | VarBinary { length } => length != Length::Max,
+        _ => matches!(
+            ty,
+            Bit | TinyInt
+                | SmallInt
+                | Int
+                | BigInt
+                | Decimal { .. }
+                | Money
+                | SmallMoney
+                | Real
+                | Float
+                | Date
+                | Time { .. }
+                | SmallDateTime
+                | DateTime
+                | DateTime2 { .. }
+                | DateTimeOffset { .. }
+                | NChar { .. }
+                | Binary { .. }
+                | UniqueIdentifier
+                | RowVersion
+        ),
+    }
+}
+
+/// What was read.
+pub(crate) enum Captured {
+    /// Changes, one after the other.
+    Changes(ChangeBatch),
+    /// A row lacks a value that the table's rows always have by now: its column became NOT NULL later.
+    Lacking,
+}
+
+/// The changes above `from` up to `to`.
+pub(crate) async fn changes(
+    pool: &Arc<Pool>,
+    plan: &TablePlan,
+    schema: &Arc<TableSchema>,
+    instance: &CaptureInstance,
+    (from, to): (Lsn, Lsn),
+) -> Result<BoxStream<'static, Result<Captured>>> {
+    let mut fields = schema.relaxed().fields().to_vec();
+    fields.push(Arc::new(Field::new("__$operation", DataType::Int32, false)));
+    let select = Select {
+        sql: format!(
+            "SELECT {list}, [__$operation] FROM cdc.{table} \
+             WHERE [__$start_lsn] > @from AND [__$start_lsn] <= @to AND ([__$operation] <> {BEFORE_UPDATE}{moved}) \
+             ORDER BY [__$start_lsn], [__$command_id], [__$seqval], [__$operation]",
+            list = plan.table.select_list(schema)?,
+            table = quote::identifier(&format!("{}_CT", instance.name)),
+            moved = moved(plan, schema, instance),
+        ),
+        params: vec![from.param("from"), to.param("to")],
+        shape: Arc::new(Schema::new(fields)),
+    };
+    let (table, schema) = (plan.table.name.clone(), schema.clone());
+    let rows = run(pool, plan, select).await?;
+    Ok(rows.map(move |rows| told(&table, &schema, &rows?)).boxed())
+}
+
+/// The condition that an update changed the key, so that the row before it is one that is gone: its bits of `__$update_mask`, whose last byte
+/// has the first eight columns, the least bit the first of them.
+fn moved(plan: &TablePlan, schema: &TableSchema, instance: &CaptureInstance) -> String {
+    let key = schema.key_names().into_iter();
+    let places = key.filter_map(|name| Some(instance.captured(plan.table.column(name)?)?.0));
+    let changed = places.map(|place| {
+        let (byte, bit) = (place / 8, 1 << (place % 8));
+        format!(" OR SUBSTRING([__$update_mask], DATALENGTH([__$update_mask]) - {byte}, 1) & {bit} <> 0")
+    });
+    changed.collect()
+}
+
+fn told(table: &TableName, schema: &Arc<TableSchema>, rows: &RecordBatch) -> Result<Captured> {
+    let fields = schema.arrow().fields();
+    let operations = rows.column(fields.len()).as_primitive::<Int32Type>();
+    let gone = |operation: i32| matches!(operation, DELETED | BEFORE_UPDATE);
+    let deletes = operations.values().iter().filter(|code| gone(**code)).count();
+    let needed = fields
+        .iter()
+        .zip(rows.columns())
+        .filter(|(field, _)| !field.is_nullable());
+    for (_, column) in needed.filter(|(_, column)| column.null_count() > 0) {
+        let mut rows = operations.values().iter().enumerate();
+        if rows.any(|(row, operation)| column.is_null(row) && !gone(*operation)) {
+            return Ok(Captured::Lacking);
+        }
+    }
+    let shape = if deletes > 0 {
+        schema.relaxed()
+    } else {
+        schema.arrow().clone()
+    };
+    let columns = rows.columns().iter().take(fields.len()).cloned();
+    let images = RecordBatch::try_new(shape, columns.collect())
+        .map_err(|e| Error::internal("rows that were captured do not fit their schema").caused_by(e))?;
+    let ops = operations
+        .values()
+        .iter()
+        .map(|operation| match gone(*operation) {
+            true => Op::Delete as i8,
+            false => Op::Upsert as i8,
+        });
+    let ops = Int8Array::from_iter_values(ops);
+    let batch = ChangeBatch::new(table.clone(), schema.clone(), images, ops, Presence::Unknown)?;
+    Ok(Captured::Changes(batch))
+}
