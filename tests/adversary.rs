@@ -80,6 +80,13 @@ const CDC: Mode = Mode {
     sees_deletes: true,
 };
 
+/// With a condition, under which only keys are taken from the change table.
+const CDC_PRESENT: Mode = Mode {
+    name: "cdc, present rows",
+    capture: r#"{"mode":"cdc","where":"id > 0"}"#,
+    ..CDC
+};
+
 const TRIGGER: Mode = Mode {
     name: "trigger",
     capture: r#"{"mode":"trigger","trigger":{"install":true},"window":{"settle_seconds":0}}"#,
@@ -220,4 +227,8 @@ modes! {
         MarkWithRows as the_mark_is_in_the_commit,
         AskTheTarget as the_target_is_asked,
         MarkOutlivesSnapshots as an_expired_mark_is_no_first_run;
+    cdc_present: CDC_PRESENT, without
+        Replay as what_changes_during_the_copy_is_replayed,
+        CutFirst as the_cut_is_taken_before_rows_are_read,
+        Deletes as deletes_are_changes;
 }

@@ -31,10 +31,11 @@ async fn run(world: &World, spill: &Path) -> RunReport {
 async fn a_transaction_larger_than_memory_is_committed_once_or_not_at_all() {
     for mode in [Mode::Cdc, Mode::ChangeTracking, Mode::Trigger] {
         let world = synchronised(mode).await;
+        // More than one batch of it.
         world.sql(
             "BEGIN TRANSACTION;
              UPDATE dbo.Orders SET name = N'changed';
-             INSERT INTO dbo.Orders (id, name) SELECT a.id * 1000 + b.id + 1000000, N'new' FROM dbo.Orders AS a CROSS JOIN dbo.Orders AS b WHERE b.id < 2;
+             INSERT INTO dbo.Orders (id, name) SELECT a.id * 1000 + b.id + 1000000, N'new' FROM dbo.Orders AS a CROSS JOIN dbo.Orders AS b WHERE b.id < 18;
              DELETE FROM dbo.Orders WHERE id % 10 = 3;
              UPDATE dbo.Orders SET id = id + 5000 WHERE id < 50;
              COMMIT",

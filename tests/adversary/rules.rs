@@ -6,10 +6,13 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use arrow_array::BooleanArray;
+use arrow_array::cast::AsArray;
+use arrow_select::filter::{filter, filter_record_batch};
 use async_trait::async_trait;
 use futures::{Stream, StreamExt};
 use model::{
-    Batches, Bound, ChangeSink, ChangeSource, Chunk, Commit, CommitOutcome, Committed, Cut, Description,
+    Batches, Bound, ChangeBatch, ChangeSink, ChangeSource, Chunk, Commit, CommitOutcome, Committed, Cut, Description,
     Mark, Op, Position, Prepare, Prepared, Result, Selection, SourceEvent, StageOutcome, Staged, SyncId,
     TableName, TableSchema,
 };
@@ -220,10 +223,7 @@ impl Stage {
                         at["watermark"] = number(&at["watermark"]).max(reached).into()
                     });
                 }
-                SourceEvent::Changes(batch) if !self.has(Rule::Deletes) && batch.op(0) == Op::Delete => {
-                    batch.rows = batch.rows.slice(0, 0);
-                    batch.ops = batch.ops.slice(0, 0);
-                }
+                SourceEvent::Changes(batch) if !self.has(Rule::Deletes) => *batch = without_deletes(batch),
                 _ => {}
             }
         }
@@ -250,6 +250,18 @@ impl Stage {
 
     fn keep_apart(&self, mark: &Mark) {
         *self.apart.lock().expect("no run panics") = Some(mark.clone());
+    }
+}
+
+fn without_deletes(batch: &ChangeBatch) -> ChangeBatch {
+    let kept: BooleanArray = (0..batch.len())
+        .map(|row| Some(batch.op(row) != Op::Delete))
+        .collect();
+    let ops = filter(&batch.ops, &kept).expect("as many as rows");
+    ChangeBatch {
+        rows: filter_record_batch(&batch.rows, &kept).expect("as many as rows"),
+        ops: ops.as_primitive().clone(),
+        ..batch.clone()
     }
 }
 
