@@ -12,9 +12,9 @@ use arrow_select::filter::{filter, filter_record_batch};
 use async_trait::async_trait;
 use futures::{Stream, StreamExt};
 use model::{
-    Batches, Bound, ChangeBatch, ChangeSink, ChangeSource, Chunk, Commit, CommitOutcome, Committed, Cut, Description,
-    Mark, Op, Position, Prepare, Prepared, Result, Selection, SourceEvent, StageOutcome, Staged, SyncId,
-    TableName, TableSchema,
+    Batches, Bound, ChangeBatch, ChangeSink, ChangeSource, Chunk, Commit, CommitOutcome, Committed, Cut,
+    Description, Mark, Op, Position, Prepare, Prepared, Result, Selection, SourceEvent, StageOutcome, Staged,
+    SyncId, TableName, TableSchema,
 };
 use sqlserver_emulator::{Emulator, Value};
 use sqlserver_source::{Undated, WindowOptions};

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int32Type;
 use arrow_array::{Array, Int8Array, RecordBatch};
-use arrow_schema::{DataType, Field, Schema};
-use futures::stream::{BoxStream, StreamExt};
+use arrow_schema::{Field, Schema};
+use futures::TryStreamExt;
+use futures::stream::{BoxStream, StreamExt, try_unfold};
 use model::{ChangeBatch, Error, Op, Presence, Result, TableName, TableSchema};
 use sqlserver_client::{CaptureInstance, ColumnInfo, ColumnType, Length, Lsn, SqlType, quote};
 
@@ -88,23 +89,31 @@ fn is_kept(column: &ColumnInfo, database_collation: &str) -> bool {
 pub(crate) enum Captured {
     /// Changes, one after the other.
     Changes(ChangeBatch),
+    /// Everything up to here has been told.
+    Upto(Lsn),
     /// A row lacks a value that the table's rows always have by now: its column became NOT NULL later.
     Lacking,
 }
 
-/// The changes above `from` up to `to`.
+/// The changes above `from` up to `to`. After so many of them as `part`, with the transaction of the last, it is told how far they reach; not at
+/// their end.
 pub(crate) async fn changes(
     pool: &Arc<Pool>,
     plan: &TablePlan,
     schema: &Arc<TableSchema>,
     instance: &CaptureInstance,
     (from, to): (Lsn, Lsn),
+    part: usize,
 ) -> Result<BoxStream<'static, Result<Captured>>> {
-    let mut fields = schema.relaxed().fields().to_vec();
-    fields.push(Arc::new(Field::new("__$operation", DataType::Int32, false)));
+    let own = [
+        Field::new("__$start_lsn", SqlType::Binary { length: 10 }.arrow(), false),
+        Field::new("__$operation", SqlType::Int.arrow(), false),
+    ];
+    let fields = own.into_iter().map(Arc::new);
+    let fields: Vec<_> = fields.chain(schema.relaxed().fields().iter().cloned()).collect();
     let select = Select {
         sql: format!(
-            "SELECT {list}, [__$operation] FROM cdc.{table} \
+            "SELECT [__$start_lsn], [__$operation], {list} FROM cdc.{table} \
              WHERE [__$start_lsn] > @from AND [__$start_lsn] <= @to AND ([__$operation] <> {BEFORE_UPDATE}{moved}) \
              ORDER BY [__$start_lsn], [__$command_id], [__$seqval], [__$operation]",
             list = plan.table.select_list(schema)?,
@@ -114,9 +123,68 @@ pub(crate) async fn changes(
         params: vec![from.param("from"), to.param("to")],
         shape: Arc::new(Schema::new(fields)),
     };
-    let (table, schema) = (plan.table.name.clone(), schema.clone());
-    let rows = run(pool, plan, select).await?;
-    Ok(rows.map(move |rows| told(&table, &schema, &rows?)).boxed())
+    let log = Log {
+        rows: run(pool, plan, select).await?,
+        table: plan.table.name.clone(),
+        schema: schema.clone(),
+        part,
+        since: 0,
+        last: from,
+        rest: None,
+    };
+    let told = try_unfold(log, |mut log| async move {
+        Ok(log.next().await?.map(|told| (told, log)))
+    });
+    Ok(told.boxed())
+}
+
+/// A change table's rows, on their way.
+struct Log {
+    rows: BoxStream<'static, Result<RecordBatch>>,
+    table: TableName,
+    schema: Arc<TableSchema>,
+    part: usize,
+    /// How many have been told since it was told how far they reach.
+    since: usize,
+    /// The place of the last of them.
+    last: Lsn,
+    /// Rows that have come and were not told.
+    rest: Option<RecordBatch>,
+}
+
+impl Log {
+    async fn next(&mut self) -> Result<Option<Captured>> {
+        let rows = match self.rest.take() {
+            Some(rest) => rest,
+            None => match self.rows.try_next().await? {
+                Some(rows) => rows,
+                None => return Ok(None),
+            },
+        };
+        let places = rows.column(0).as_binary::<i32>();
+        let ended = |row: &usize| {
+            let before = row
+                .checked_sub(1)
+                .map_or(self.last.0.as_slice(), |before| places.value(before));
+            self.since + row >= self.part && places.value(*row) != before
+        };
+        let told = match (0..rows.num_rows()).find(ended) {
+            Some(0) => {
+                self.since = 0;
+                self.rest = Some(rows);
+                return Ok(Some(Captured::Upto(self.last)));
+            }
+            Some(row) => {
+                self.rest = Some(rows.slice(row, rows.num_rows() - row));
+                rows.slice(0, row)
+            }
+            None => rows.clone(),
+        };
+        self.since += told.num_rows();
+        let last = places.value(told.num_rows() - 1).try_into();
+        self.last = Lsn(last.map_err(|_| Error::internal("a place in the log has not ten bytes"))?);
+        captured(&self.table, &self.schema, &told).map(Some)
+    }
 }
 
 /// The condition that an update changed the key, so that the row before it is one that is gone: its bits of `__$update_mask`, whose last byte
@@ -131,29 +199,18 @@ fn moved(plan: &TablePlan, schema: &TableSchema, instance: &CaptureInstance) -> 
     changed.collect()
 }
 
-fn told(table: &TableName, schema: &Arc<TableSchema>, rows: &RecordBatch) -> Result<Captured> {
-    let fields = schema.arrow().fields();
-    let operations = rows.column(fields.len()).as_primitive::<Int32Type>();
+fn captured(table: &TableName, schema: &Arc<TableSchema>, rows: &RecordBatch) -> Result<Captured> {
+    let operations = rows.column(1).as_primitive::<Int32Type>();
+    let images = &rows.columns()[2..];
     let gone = |operation: i32| matches!(operation, DELETED | BEFORE_UPDATE);
-    let deletes = operations.values().iter().filter(|code| gone(**code)).count();
-    let needed = fields
-        .iter()
-        .zip(rows.columns())
-        .filter(|(field, _)| !field.is_nullable());
+    let fields = schema.arrow().fields().iter();
+    let needed = fields.zip(images).filter(|(field, _)| !field.is_nullable());
     for (_, column) in needed.filter(|(_, column)| column.null_count() > 0) {
         let mut rows = operations.values().iter().enumerate();
         if rows.any(|(row, operation)| column.is_null(row) && !gone(*operation)) {
             return Ok(Captured::Lacking);
         }
     }
-    let shape = if deletes > 0 {
-        schema.relaxed()
-    } else {
-        schema.arrow().clone()
-    };
-    let columns = rows.columns().iter().take(fields.len()).cloned();
-    let images = RecordBatch::try_new(shape, columns.collect())
-        .map_err(|e| Error::internal("rows that were captured do not fit their schema").caused_by(e))?;
     let ops = operations
         .values()
         .iter()
@@ -162,6 +219,12 @@ fn told(table: &TableName, schema: &Arc<TableSchema>, rows: &RecordBatch) -> Res
             false => Op::Upsert as i8,
         });
     let ops = Int8Array::from_iter_values(ops);
+    let shape = match ops.values().contains(&(Op::Delete as i8)) {
+        true => schema.relaxed(),
+        false => schema.arrow().clone(),
+    };
+    let images = RecordBatch::try_new(shape, images.to_vec())
+        .map_err(|e| Error::internal("rows that were captured do not fit their schema").caused_by(e))?;
     let batch = ChangeBatch::new(table.clone(), schema.clone(), images, ops, Presence::Unknown)?;
     Ok(Captured::Changes(batch))
 }

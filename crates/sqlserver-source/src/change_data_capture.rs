@@ -168,22 +168,19 @@ pub(crate) async fn changes(
         return Err(forgotten(plan, from));
     };
     pool.put(connection);
-    let as_captured = captured_rows::are_whole(plan, &instance);
-    let in_parts = as_captured || has_one_spelling(plan, schema);
-    let parts = Parts {
+    let capture = Arc::new(Capture {
+        pool: pool.clone(),
+        plan: plan.clone(),
+        schema: schema.clone(),
+        instance,
         end: upto.clone(),
         to,
-        most: in_parts.then_some(plan.options.batch_size.max(1) as u64),
-        reached: Some(from),
-        capture: Arc::new(Capture {
-            pool: pool.clone(),
-            as_captured,
-            plan: plan.clone(),
-            schema: schema.clone(),
-            instance,
-        }),
-    };
-    Ok(try_unfold(Reading::of(parts), Reading::next).boxed())
+    });
+    if captured_rows::are_whole(plan, &capture.instance) {
+        capture.as_captured(from).await
+    } else {
+        Ok(capture.as_present(from))
+    }
 }
 
 /// Whether equal keys of the table are always the same bytes. Where they are not, as `abc` and `ABC`, `a` and `a` with a blank, or 0x01 and
@@ -217,94 +214,103 @@ fn has_one_spelling(plan: &TablePlan, schema: &TableSchema) -> bool {
     })
 }
 
-/// What is captured of a table.
+/// An increment of what is captured of a table.
 struct Capture {
     pool: Arc<Pool>,
     plan: Arc<TablePlan>,
     schema: Arc<TableSchema>,
     instance: CaptureInstance,
-    /// Whether rows are told as they were captured.
-    as_captured: bool,
+    /// Its end,
+    end: Position,
+    /// and the end's place.
+    to: Lsn,
 }
 
-/// The rows of a part.
-enum Rows {
+/// What is told, one after the other.
+enum Telling {
     Captured(BoxStream<'static, model::Result<Captured>>),
     Present(Changes),
+    Ended,
 }
 
 impl Capture {
-    /// What changed above `from` up to `to`, without a boundary.
-    async fn rows(self: Arc<Self>, from: Lsn, to: Lsn) -> model::Result<Changes> {
-        if !self.as_captured {
-            return self.present(from, to).await;
-        }
+    /// What changed above `from`, as it was captured. Each boundary lies between two transactions.
+    async fn as_captured(self: Arc<Self>, from: Lsn) -> model::Result<Changes> {
         let (pool, plan, schema, instance) = (&self.pool, &self.plan, &self.schema, &self.instance);
-        let rows = captured_rows::changes(pool, plan, schema, instance, (from, to)).await?;
-        let rows = try_unfold(Rows::Captured(rows), move |mut rows| {
+        let part = plan.options.batch_size;
+        let rows = captured_rows::changes(pool, plan, schema, instance, (from, self.to), part).await?;
+        let events = try_unfold((from, Telling::Captured(rows)), move |(from, mut telling)| {
             let capture = self.clone();
             async move {
                 loop {
-                    match &mut rows {
-                        Rows::Captured(captured) => match captured.try_next().await? {
+                    match &mut telling {
+                        Telling::Captured(rows) => match rows.try_next().await? {
                             Some(Captured::Changes(batch)) => {
-                                return Ok(Some((SourceEvent::Changes(batch), rows)));
+                                return Ok(Some((SourceEvent::Changes(batch), (from, telling))));
                             }
-                            // What has been told of the part is told once more.
+                            Some(Captured::Upto(at)) => {
+                                let boundary = capture.boundary(from, at).await?;
+                                return Ok(Some((boundary, (at, telling))));
+                            }
+                            // What has been told since the last boundary is told once more.
                             Some(Captured::Lacking) => {
-                                rows = Rows::Present(capture.present(from, to).await?);
+                                telling = Telling::Present(capture.clone().as_present(from));
                             }
-                            None => return Ok(None),
+                            None => {
+                                let boundary = capture.boundary(from, capture.to).await?;
+                                return Ok(Some((boundary, (capture.to, Telling::Ended))));
+                            }
                         },
-                        Rows::Present(present) => {
-                            let event = present.try_next().await?;
-                            return Ok(event.map(|event| (event, rows)));
+                        Telling::Present(events) => {
+                            let event = events.try_next().await?;
+                            return Ok(event.map(|event| (event, (from, telling))));
                         }
+                        Telling::Ended => return Ok(None),
                     }
                 }
             }
         });
-        Ok(rows.boxed())
+        Ok(events.boxed())
     }
 
-    /// The keys that changed, with their present rows.
-    async fn present(&self, from: Lsn, to: Lsn) -> model::Result<Changes> {
-        // With rows as they were before an update: where the key is no primary key, a change of it is logged as an update.
-        let function = quote::identifier(&format!("fn_cdc_get_all_changes_{}", self.instance.name));
-        let feed = KeyFeed {
-            with: String::new(),
-            keys: format!(
-                "(SELECT DISTINCT {} FROM cdc.{function}(sys.fn_cdc_increment_lsn(@from), @to, N'all update old'))",
-                quote::list(self.schema.key_names())
-            ),
-            params: vec![from.param("from"), to.param("to")],
-            presence: Presence::Unknown,
+    /// What changed above `from`, as keys with their present rows.
+    fn as_present(self: Arc<Self>, from: Lsn) -> Changes {
+        let parts = Parts {
+            most: has_one_spelling(&self.plan, &self.schema).then_some(self.plan.options.batch_size as u64),
+            reached: Some(from),
+            capture: self,
         };
-        feed.events(&self.pool, &self.plan, &self.schema).await
+        try_unfold(Reading::of(parts), Reading::next).boxed()
     }
 
-    /// The boundary, if the change table still begins where it did, or at least before what was read.
-    async fn still_kept(self: Arc<Self>, from: Lsn, end: SourceEvent) -> model::Result<SourceEvent> {
+    /// The boundary at `to`, if the change table still begins where it did, or at least before what was read.
+    async fn boundary(&self, from: Lsn, to: Lsn) -> model::Result<SourceEvent> {
         let mut connection = self.pool.take().await?;
         let instances = connection.capture_instances(&self.plan.table).await?;
         self.pool.put(connection);
         let read = &self.instance.name;
         let now = instances.into_iter().find(|instance| instance.name == *read);
         match now {
-            Some(now) if instance(from, std::slice::from_ref(&now)).is_some() => Ok(end),
+            Some(now) if instance(from, std::slice::from_ref(&now)).is_some() => {
+                Ok(SourceEvent::Boundary { at: self.at(to)? })
+            }
             _ => Err(forgotten(&self.plan, from)),
+        }
+    }
+
+    fn at(&self, place: Lsn) -> model::Result<Position> {
+        if place < self.to {
+            CapturePosition::at(place).position(&self.end.incarnation)
+        } else {
+            Ok(self.end.clone())
         }
     }
 }
 
-/// An increment that is read in parts, each of whole transactions and with a boundary of its own: what is gathered of a key is bounded,
-/// and can be committed, however long the source has not been read.
+/// An increment of present rows that is read in parts, each of whole transactions and with a boundary of its own: what is gathered of a key is
+/// bounded, and can be committed, however long the source has not been read.
 struct Parts {
     capture: Arc<Capture>,
-    /// The increment's end,
-    end: Position,
-    /// and its place.
-    to: Lsn,
     /// After how many changes a part ends, with the transaction of the last; `None`: after all.
     most: Option<u64>,
     /// Where the last part ended; `None` after the last one.
@@ -316,27 +322,32 @@ impl Parts {
         let Some(from) = self.reached else {
             return Ok(None);
         };
+        let capture = self.capture.clone();
         let to = match self.most {
-            None => self.to,
+            None => capture.to,
             Some(most) => {
-                let mut connection = self.capture.pool.take().await?;
-                let name = &self.capture.instance.name;
-                let last = connection.captured_after(name, from, self.to, most).await?;
-                self.capture.pool.put(connection);
-                last.unwrap_or(self.to)
+                let mut connection = capture.pool.take().await?;
+                let name = &capture.instance.name;
+                let last = connection.captured_after(name, from, capture.to, most).await?;
+                capture.pool.put(connection);
+                last.unwrap_or(capture.to)
             }
         };
-        self.reached = (to < self.to).then_some(to);
-        let at = match self.reached {
-            Some(to) => CapturePosition::at(to).position(&self.end.incarnation)?,
-            None => self.end.clone(),
+        self.reached = (to < capture.to).then_some(to);
+        // With rows as they were before an update: where the key is no primary key, a change of it is logged as an update.
+        let function = quote::identifier(&format!("fn_cdc_get_all_changes_{}", capture.instance.name));
+        let feed = KeyFeed {
+            with: String::new(),
+            keys: format!(
+                "(SELECT DISTINCT {} FROM cdc.{function}(sys.fn_cdc_increment_lsn(@from), @to, N'all update old'))",
+                quote::list(capture.schema.key_names())
+            ),
+            params: vec![from.param("from"), to.param("to")],
+            presence: Presence::Unknown,
         };
-        let rows = self.capture.clone().rows(from, to).await?;
-        let kept = self
-            .capture
-            .clone()
-            .still_kept(from, SourceEvent::Boundary { at });
-        Ok(Some((rows.chain(once(kept)).boxed(), self)))
+        let events = feed.events(&capture.pool, &capture.plan, &capture.schema).await?;
+        let boundary = once(async move { capture.boundary(from, to).await });
+        Ok(Some((events.chain(boundary).boxed(), self)))
     }
 }
 
@@ -354,7 +365,7 @@ impl Reading {
     fn of(parts: Parts) -> Self {
         Self {
             current: empty().boxed(),
-            overlap: parts.capture.as_captured || parts.capture.plan.reads_one_moment(),
+            overlap: parts.capture.plan.reads_one_moment(),
             next: parts.next().boxed(),
             begun: false,
         }
@@ -375,8 +386,8 @@ impl Reading {
         }
     }
 
-    /// Begins the next part, over a connection of its own: where rows are told as they were captured, or where each part is read as of one
-    /// moment. That of this part has passed, because rows have come, so no key is told as it was before it was told last.
+    /// Begins the next part, over a connection of its own, where each is read as of one moment: that of this part has passed, because rows
+    /// have come, so no key is told as it was before it was told last.
     fn begin_next(&mut self) {
         if self.begun || !self.overlap {
             return;

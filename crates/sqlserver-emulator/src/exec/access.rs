@@ -67,7 +67,7 @@ impl Binder<'_> {
         wanted: Option<&WantedOrder>,
     ) -> SqlResult<(Source, bool)> {
         let (bound, columns) = self.over(columns, |binder| binder.predicates(conditions));
-        let filter = bound?;
+        let mut filter = bound?;
         match source {
             LeafSource::Rows(rows) => Ok((Source::Rows { rows, filter }, false)),
             LeafSource::Query(query) => Ok((Source::Derived { query, filter }, false)),
@@ -83,10 +83,14 @@ impl Binder<'_> {
                 let table = self.session.table_definition(id)?;
                 let (seeks, order) = self.choose_index(&table, &columns, conditions, wanted)?;
                 let covered = match seeks.as_slice() {
-                    [seek] => seek_covers(seek, &table, &columns, conditions),
-                    _ => false,
+                    [seek] => covered(seek, &table, &columns, conditions),
+                    _ => Vec::new(),
                 };
-                let filter = if covered { Vec::new() } else { filter };
+                let mut places = 0..;
+                filter.retain(|_| places.next().is_none_or(|place| !covered.contains(&place)));
+                let left = conditions.iter().enumerate();
+                let left = left.filter(|(place, _)| !covered.contains(place));
+                let filtered = named_columns(left.map(|(_, condition)| condition), &columns);
                 let presorted = order.is_some();
                 let probe = if seeks.is_empty() && !presorted {
                     self.probe(&columns, conditions)?
@@ -94,7 +98,7 @@ impl Binder<'_> {
                     None
                 };
                 let scan = ScanPlan {
-                    filtered: named_columns(conditions, &columns),
+                    filtered,
                     wanted: None,
                     table: id,
                     read,
@@ -365,16 +369,20 @@ pub(super) fn named_columns<'e>(
     clear.then_some(named)
 }
 
-/// Whether the rows that a seek finds are those that meet all conditions: each of them is one of its bounds, on a column whose values
-/// have one form only.
-fn seek_covers(seek: &Seek, table: &Table, columns: &[BoundColumn], conditions: &[Expr]) -> bool {
-    let mut met = 0;
-    for condition in conditions.iter().flat_map(conjuncts) {
-        let simple = simple_conditions(condition, columns);
-        if simple.is_empty() || simple.iter().any(|c| c.op == CompareOp::NotEqual) {
-            return false;
+/// Which of the conditions all rows meet that a seek finds: each compares columns with bounds of the seek, and no two of them the same; the columns'
+/// values have one form only.
+fn covered(seek: &Seek, table: &Table, columns: &[BoundColumn], conditions: &[Expr]) -> Vec<usize> {
+    let (mut met, mut places) = (0, Vec::new());
+    for (place, condition) in conditions.iter().enumerate() {
+        let simple: Vec<_> = conjuncts(condition)
+            .into_iter()
+            .map(|part| simple_conditions(part, columns))
+            .collect();
+        let all_simple = simple.iter().all(|parts| !parts.is_empty());
+        if all_simple && simple.iter().flatten().all(|c| c.op != CompareOp::NotEqual) {
+            met += simple.iter().map(Vec::len).sum::<usize>();
+            places.push(place);
         }
-        met += simple.len();
     }
     let ranges = [&seek.low, &seek.high];
     let ends = ranges.into_iter().flatten();
@@ -390,11 +398,19 @@ fn seek_covers(seek: &Seek, table: &Table, columns: &[BoundColumn], conditions: 
     let exact = |(at, bound): (usize, &&BoundExpr)| {
         let plain = matches!(
             bound.info().ty,
-            SqlType::TinyInt | SqlType::SmallInt | SqlType::Int | SqlType::BigInt | SqlType::Date
+            SqlType::TinyInt
+                | SqlType::SmallInt
+                | SqlType::Int
+                | SqlType::BigInt
+                | SqlType::Date
+                | SqlType::Binary { .. }
         );
         plain && types.get(place(at)) == Some(&bound.info().ty)
     };
-    one_column && met == bounds.len() && bounds.iter().enumerate().all(exact)
+    match one_column && met == bounds.len() && bounds.iter().enumerate().all(exact) {
+        true => places,
+        false => Vec::new(),
+    }
 }
 
 fn simple_conditions<'e>(expr: &'e Expr, columns: &[BoundColumn]) -> Vec<Condition<'e>> {

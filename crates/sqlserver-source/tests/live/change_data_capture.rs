@@ -181,6 +181,40 @@ async fn every_change_arrives_as_it_was_captured() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_captured_is_told_with_boundaries_between_transactions() {
+    let made = "CREATE TABLE dbo.T (id int NOT NULL PRIMARY KEY, v nvarchar(20) NULL);";
+    let shop = Shop::open(&format!("{DATABASE}{made}")).await;
+    shop.pass(0);
+    shop.sql(&format!("{CAPTURE}{ROWS}"));
+    shop.pass(1);
+    let mut target = Target::copy(shop.source(r#"{"mode":"cdc","batch_size":2}"#), || ()).await;
+    let changes = [
+        "UPDATE dbo.T SET v = N'1' WHERE id <= 3",
+        "DELETE FROM dbo.T WHERE id = 4",
+        "INSERT INTO dbo.T (id, v) VALUES (6, N'six')",
+        "UPDATE dbo.T SET id = 10 WHERE id = 1",
+        "UPDATE dbo.T SET v = N'3' WHERE id = 5",
+    ];
+    for sql in changes {
+        shop.sql(sql);
+        shop.pass(1);
+    }
+    target.increment().await;
+    // Three updates, a delete and an insert, a key that moves, and the last update.
+    let fresh_after = [5, 3, 1, 0];
+    assert_eq!(target.parts.len(), fresh_after.len());
+    assert!(target.is_equal().await);
+    let parts = target.parts.clone();
+    let end = target.position.clone();
+    for (at, fresh) in parts.iter().zip(fresh_after) {
+        target.apply_changes(at, &end).await;
+        assert_eq!(target.fresh, fresh);
+        assert_eq!(target.position, end);
+    }
+    assert!(target.is_equal().await);
+}
+
 /// Of a row before an update only the old key is needed. The mask's last byte has the first eight columns.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_changes_is_seen_wherever_its_column_stands() {
@@ -465,7 +499,20 @@ async fn what_the_server_has_cleaned_up_is_a_gap() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clean_up_while_changes_are_read_is_a_gap() {
-    let shop = captured().await;
+    // Told as they were captured, and as they are.
+    for made in [
+        "CREATE TABLE dbo.T (id int NOT NULL PRIMARY KEY, v nvarchar(20) NULL, n int NULL);",
+        TABLE,
+    ] {
+        let shop = Shop::open(&format!("{DATABASE}{made}")).await;
+        shop.pass(0);
+        shop.sql(&format!("{CAPTURE}{ROWS}"));
+        shop.pass(1);
+        cleaned_up_while_read(&shop).await;
+    }
+}
+
+async fn cleaned_up_while_read(shop: &Shop) {
     let target = Target::copy(shop.source(MODE), || ()).await;
     for n in 0..3 {
         shop.sql(&format!("UPDATE dbo.T SET n = {n} WHERE id = 1"));
