@@ -434,8 +434,8 @@ pub struct CapturedColumn {
     pub name: String,
     /// The `column_id` that it had in the table when the instance began.
     pub id: i32,
-    /// Whether the change table keeps it in the type that the table's column has by now. The capture changes the type of the one
-    /// some time after the other's has been changed.
+    /// Whether the change table keeps and shows it as the table's column is by now: in the same type, collation and padding, and not masked. The
+    /// capture changes the type of the one some time after the other's has been changed.
     pub alike: bool,
 }
 

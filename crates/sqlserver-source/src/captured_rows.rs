@@ -91,8 +91,10 @@ pub(crate) enum Captured {
     Changes(ChangeBatch),
     /// Everything up to here has been told.
     Upto(Lsn),
-    /// A row lacks a value that the table's rows always have by now: its column became NOT NULL later.
-    Lacking,
+    /// What follows cannot be told from the rows. One lacks a value that the table's rows always have by now, because its column became NOT NULL
+    /// later. Or a key was changed by an update: of several rows that take each other's keys, and one row that takes them in turn, the
+    /// change table has the same.
+    Unclear,
 }
 
 /// The changes above `from` up to `to`. After so many of them as `part`, with the transaction of the last, it is told how far they reach; not at
@@ -187,8 +189,8 @@ impl Log {
     }
 }
 
-/// The condition that an update changed the key, so that the row before it is one that is gone: its bits of `__$update_mask`, whose last byte
-/// has the first eight columns, the least bit the first of them.
+/// The condition that an update changed the key: its bits of `__$update_mask`, whose last byte has the first eight columns, the least bit the
+/// first of them.
 fn moved(plan: &TablePlan, schema: &TableSchema, instance: &CaptureInstance) -> String {
     let key = schema.key_names().into_iter();
     let places = key.filter_map(|name| Some(instance.captured(plan.table.column(name)?)?.0));
@@ -202,22 +204,21 @@ fn moved(plan: &TablePlan, schema: &TableSchema, instance: &CaptureInstance) -> 
 fn captured(table: &TableName, schema: &Arc<TableSchema>, rows: &RecordBatch) -> Result<Captured> {
     let operations = rows.column(1).as_primitive::<Int32Type>();
     let images = &rows.columns()[2..];
-    let gone = |operation: i32| matches!(operation, DELETED | BEFORE_UPDATE);
+    if operations.values().contains(&BEFORE_UPDATE) {
+        return Ok(Captured::Unclear);
+    }
     let fields = schema.arrow().fields().iter();
     let needed = fields.zip(images).filter(|(field, _)| !field.is_nullable());
     for (_, column) in needed.filter(|(_, column)| column.null_count() > 0) {
         let mut rows = operations.values().iter().enumerate();
-        if rows.any(|(row, operation)| column.is_null(row) && !gone(*operation)) {
-            return Ok(Captured::Lacking);
+        if rows.any(|(row, operation)| column.is_null(row) && *operation != DELETED) {
+            return Ok(Captured::Unclear);
         }
     }
-    let ops = operations
-        .values()
-        .iter()
-        .map(|operation| match gone(*operation) {
-            true => Op::Delete as i8,
-            false => Op::Upsert as i8,
-        });
+    let ops = operations.values().iter().map(|operation| match *operation {
+        DELETED => Op::Delete as i8,
+        _ => Op::Upsert as i8,
+    });
     let ops = Int8Array::from_iter_values(ops);
     let shape = match ops.values().contains(&(Op::Delete as i8)) {
         true => schema.relaxed(),

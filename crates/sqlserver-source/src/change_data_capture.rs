@@ -31,6 +31,9 @@ pub(crate) const SILENCE: Duration = Duration::from_secs(15 * 60);
 /// A table that is less behind is not near the end of what is kept.
 const NOT_BEHIND: Duration = Duration::from_secs(10 * 60);
 
+/// So many parts of what was captured are read by one statement: while it goes on, the capture can follow no ALTER of the table.
+const PARTS_AT_ONCE: usize = 8;
+
 /// What the clean-up spares if nobody has said otherwise.
 const USUAL_RETENTION: Duration = Duration::from_secs(3 * 24 * 3_600);
 
@@ -176,7 +179,7 @@ pub(crate) async fn changes(
         end: upto.clone(),
         to,
     });
-    if captured_rows::are_whole(plan, &capture.instance) {
+    if has_one_spelling(plan, schema) && captured_rows::are_whole(plan, &capture.instance) {
         capture.as_captured(from).await
     } else {
         Ok(capture.as_present(from))
@@ -184,7 +187,7 @@ pub(crate) async fn changes(
 }
 
 /// Whether equal keys of the table are always the same bytes. Where they are not, as `abc` and `ABC`, `a` and `a` with a blank, or 0x01 and
-/// 0x0100, only one reading of present rows tells each key once: a part that is read later may call a key otherwise.
+/// 0x0100, only one reading of present rows tells each key once: what is read later may call a key otherwise.
 fn has_one_spelling(plan: &TablePlan, schema: &TableSchema) -> bool {
     use SqlType::{
         BigInt, Binary, Bit, Date, DateTime, DateTime2, Decimal, Int, Money, SmallDateTime, SmallInt,
@@ -228,7 +231,8 @@ struct Capture {
 
 /// What is told, one after the other.
 enum Telling {
-    Captured(BoxStream<'static, model::Result<Captured>>),
+    /// By a statement that has told of so many parts.
+    Captured(BoxStream<'static, model::Result<Captured>>, usize),
     Present(Changes),
     Ended,
 }
@@ -236,24 +240,26 @@ enum Telling {
 impl Capture {
     /// What changed above `from`, as it was captured. Each boundary lies between two transactions.
     async fn as_captured(self: Arc<Self>, from: Lsn) -> model::Result<Changes> {
-        let (pool, plan, schema, instance) = (&self.pool, &self.plan, &self.schema, &self.instance);
-        let part = plan.options.batch_size;
-        let rows = captured_rows::changes(pool, plan, schema, instance, (from, self.to), part).await?;
-        let events = try_unfold((from, Telling::Captured(rows)), move |(from, mut telling)| {
+        let telling = self.statement(from).await?;
+        let events = try_unfold((from, telling), move |(from, mut telling)| {
             let capture = self.clone();
             async move {
                 loop {
                     match &mut telling {
-                        Telling::Captured(rows) => match rows.try_next().await? {
+                        Telling::Captured(rows, parts) => match rows.try_next().await? {
                             Some(Captured::Changes(batch)) => {
                                 return Ok(Some((SourceEvent::Changes(batch), (from, telling))));
                             }
                             Some(Captured::Upto(at)) => {
+                                *parts += 1;
+                                if *parts == PARTS_AT_ONCE {
+                                    telling = capture.statement(at).await?;
+                                }
                                 let boundary = capture.boundary(from, at).await?;
                                 return Ok(Some((boundary, (at, telling))));
                             }
                             // What has been told since the last boundary is told once more.
-                            Some(Captured::Lacking) => {
+                            Some(Captured::Unclear) => {
                                 telling = Telling::Present(capture.clone().as_present(from));
                             }
                             None => {
@@ -273,6 +279,14 @@ impl Capture {
         Ok(events.boxed())
     }
 
+    /// Begins to read what was captured above `from`.
+    async fn statement(&self, from: Lsn) -> model::Result<Telling> {
+        let (plan, schema) = (&self.plan, &self.schema);
+        let (range, part) = ((from, self.to), plan.options.batch_size);
+        let rows = captured_rows::changes(&self.pool, plan, schema, &self.instance, range, part).await?;
+        Ok(Telling::Captured(rows, 0))
+    }
+
     /// What changed above `from`, as keys with their present rows.
     fn as_present(self: Arc<Self>, from: Lsn) -> Changes {
         let parts = Parts {
@@ -286,16 +300,12 @@ impl Capture {
     /// The boundary at `to`, if the change table still begins where it did, or at least before what was read.
     async fn boundary(&self, from: Lsn, to: Lsn) -> model::Result<SourceEvent> {
         let mut connection = self.pool.take().await?;
-        let instances = connection.capture_instances(&self.plan.table).await?;
+        let least = connection.least_captured(&self.instance.name).await?;
         self.pool.put(connection);
-        let read = &self.instance.name;
-        let now = instances.into_iter().find(|instance| instance.name == *read);
-        match now {
-            Some(now) if instance(from, std::slice::from_ref(&now)).is_some() => {
-                Ok(SourceEvent::Boundary { at: self.at(to)? })
-            }
-            _ => Err(forgotten(&self.plan, from)),
+        if least == Lsn::default() || least > from {
+            return Err(forgotten(&self.plan, from));
         }
+        Ok(SourceEvent::Boundary { at: self.at(to)? })
     }
 
     fn at(&self, place: Lsn) -> model::Result<Position> {

@@ -5,7 +5,8 @@ use std::time::Duration;
 use model::{Error, Result};
 
 use crate::{
-    CaptureInstance, CaptureProgress, CapturedColumn, Connection, Lsn, Param, Row, SqlType, TableInfo, quote,
+    CaptureInstance, CaptureProgress, CapturedColumn, Connection, Length, Lsn, Param, Row, SqlType,
+    TableInfo, quote,
 };
 
 impl Connection {
@@ -15,18 +16,21 @@ impl Connection {
     ///
     /// `Denied` without the right to read the schema `cdc`; else as [`Connection::query`].
     pub async fn capture_instances(&mut self, table: &TableInfo) -> Result<Vec<CaptureInstance>> {
-        // What the login may not see of the change table has no row in `sys.columns`. A `rowversion` is kept as `binary(8)`.
+        // What the login may not see of the change table has no row in `sys.columns`, whose names have a collation of their own in Azure SQL
+        // Database. A `rowversion` (189) is kept as `binary(8)` (173).
         const INSTANCES: &str = "\
 SELECT t.capture_instance AS capture_instance, sys.fn_cdc_get_min_lsn(t.capture_instance) AS least_lsn, \
  c.column_name AS column_name, c.column_id AS column_id, \
  CASE WHEN k.max_length = s.max_length AND k.precision = s.precision AND k.scale = s.scale \
   AND COALESCE(k.collation_name, N'') = COALESCE(s.collation_name, N'') \
-  AND (k.system_type_id = s.system_type_id OR k.system_type_id = 173 AND s.system_type_id = 189) THEN 1 ELSE 0 END AS alike, \
+  AND (k.system_type_id = s.system_type_id AND k.is_ansi_padded = s.is_ansi_padded \
+   OR k.system_type_id = 173 AND s.system_type_id = 189) AND k.is_masked = 0 THEN 1 ELSE 0 END AS alike, \
  CASE WHEN n.column_id IS NULL THEN 0 \
   ELSE COALESCE(HAS_PERMS_BY_NAME(N'cdc.' + QUOTENAME(t.capture_instance + N'_CT'), N'OBJECT', N'SELECT'), 0) END AS readable \
 FROM cdc.change_tables AS t INNER JOIN cdc.captured_columns AS c ON c.object_id = t.object_id \
 LEFT JOIN sys.columns AS s ON s.object_id = t.source_object_id AND s.column_id = c.column_id \
-LEFT JOIN sys.columns AS k ON k.object_id = t.object_id AND k.name = c.column_name \
+LEFT JOIN sys.columns AS k ON k.object_id = t.object_id \
+ AND k.name COLLATE DATABASE_DEFAULT = c.column_name COLLATE DATABASE_DEFAULT \
 LEFT JOIN sys.columns AS n ON n.object_id = t.object_id AND n.name = N'__$command_id' \
 WHERE t.source_object_id = @table ORDER BY t.start_lsn, t.object_id, c.column_ordinal";
         let rows = self
@@ -78,6 +82,25 @@ SELECT sys.fn_cdc_get_max_lsn() AS greatest_lsn, \
             behind: seconds("behind_seconds")?.unwrap_or_default(),
             since: seconds("since_seconds")?,
         })
+    }
+
+    /// The least place in the log that the instance's changes can still be asked for; the first one if there is no such instance, or without the
+    /// right to ask. Unlike [`Connection::capture_instances`] it does not look at the change table, which may be locked.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::query`].
+    pub async fn least_captured(&mut self, instance: &str) -> Result<Lsn> {
+        let name = Param::typed(
+            "instance",
+            instance,
+            SqlType::NVarChar {
+                length: Length::Limited(128),
+            },
+        );
+        let sql = "SELECT sys.fn_cdc_get_min_lsn(@instance) AS least_lsn";
+        let rows = self.query(sql, &[name]).await?;
+        Ok(lsn(&rows.one()?, "least_lsn")?.unwrap_or_default())
     }
 
     /// The place of the `number`th change of an instance above `from` up to `to`; `None` if there are fewer.

@@ -374,15 +374,17 @@ pub(super) fn named_columns<'e>(
 fn covered(seek: &Seek, table: &Table, columns: &[BoundColumn], conditions: &[Expr]) -> Vec<usize> {
     let (mut met, mut places) = (0, Vec::new());
     for (place, condition) in conditions.iter().enumerate() {
-        let simple: Vec<_> = conjuncts(condition)
-            .into_iter()
-            .map(|part| simple_conditions(part, columns))
-            .collect();
-        let all_simple = simple.iter().all(|parts| !parts.is_empty());
-        if all_simple && simple.iter().flatten().all(|c| c.op != CompareOp::NotEqual) {
-            met += simple.iter().map(Vec::len).sum::<usize>();
-            places.push(place);
+        let simple = simple_conditions(condition, columns);
+        match condition {
+            // A bound of several columns may have been cut short.
+            Expr::Or(..) if lexicographic(condition, columns).is_some() => return Vec::new(),
+            // One of its ends is not simple.
+            Expr::Between { .. } if simple.len() != 2 => continue,
+            _ if simple.is_empty() || simple.iter().any(|c| c.op == CompareOp::NotEqual) => continue,
+            _ => {}
         }
+        met += simple.len();
+        places.push(place);
     }
     let ranges = [&seek.low, &seek.high];
     let ends = ranges.into_iter().flatten();
