@@ -302,13 +302,16 @@ impl Binder<'_> {
                 continue;
             }
             let mut values = Vec::new();
+            let wanted = pairs.len();
             for (column, value) in pairs {
                 match self.seek_value(value, table.columns[column].info)? {
                     Some(value) => values.push(value),
                     None => break,
                 }
             }
-            let inclusive = matches!(op, CompareOp::GreaterOrEqual | CompareOp::LessOrEqual);
+            // Rows at a bound that is cut short may lie on either side of the whole one.
+            let inclusive =
+                values.len() < wanted || matches!(op, CompareOp::GreaterOrEqual | CompareOp::LessOrEqual);
             let bound = Some(SeekBound { values, inclusive });
             match op {
                 CompareOp::Greater | CompareOp::GreaterOrEqual => seek.low = bound,

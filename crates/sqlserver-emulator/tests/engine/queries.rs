@@ -208,11 +208,11 @@ fn ranges_of_an_index_find_what_a_scan_finds() {
     let mut session = connect(&engine);
     query(
         &mut session,
-        "CREATE TABLE t (id int NOT NULL PRIMARY KEY, up int NULL, down int NULL, empty int NULL);
+        "CREATE TABLE t (id int NOT NULL PRIMARY KEY, up int NULL, down int NULL, empty int NULL, plain AS id % 5);
          WITH d (n) AS (SELECT n FROM (VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9)) AS v (n))
          INSERT INTO t (id, up, down)
          SELECT x.n * 10 + y.n, NULLIF((x.n * 3 + y.n) % 11, 10), NULLIF((x.n * 3 + y.n) % 11, 10) FROM d AS x CROSS JOIN d AS y;
-         CREATE INDEX by_up ON t (up); CREATE INDEX by_down ON t (down DESC); CREATE INDEX by_empty ON t (empty)",
+         CREATE INDEX by_up ON t (up); CREATE INDEX by_down ON t (down DESC); CREATE INDEX by_empty ON t (empty); CREATE INDEX by_two ON t (up, id)",
     );
     let conditions = [
         "c < 5",
@@ -228,6 +228,14 @@ fn ranges_of_an_index_find_what_a_scan_finds() {
         "c > 6 AND c < 3 OR c > CAST(NULL AS int)",
         "(c < 2 OR c IS NULL) AND id > 40",
         "c < 2 OR id > 90",
+        // Some of it is the range of an index, and the rest is looked at.
+        "c >= 2 AND c < 8 AND (c <> 5 OR id = 30)",
+        "c > 1 AND c > 4",
+        "c = 3 AND c > 3",
+        "c BETWEEN 1 AND id - 20",
+        "c BETWEEN id / 20 AND 7 AND c <> 4",
+        "plain = 3 AND (c > 3 OR (c = 3 AND id > 12.5))",
+        "(up > 3 OR (up = 3 AND id > 12.5)) AND c < 7",
     ];
     for column in ["up", "down", "empty"] {
         for condition in conditions {
