@@ -110,12 +110,8 @@ impl Run<'_> {
         change: impl FnOnce(&mut Database),
     ) -> SqlResult<()> {
         self.lock_catalog(database)?;
-        let tx = self.statement.tx;
-        self.session
-            .engine
-            .store()
-            .lock()
-            .alter_catalog(tx, database, change);
+        let mut store = self.session.engine.store().lock();
+        store.alter_catalog(database, change);
         Ok(())
     }
 
@@ -393,9 +389,8 @@ fn find_collation(name: &str) -> SqlResult<&'static Collation> {
 }
 
 fn set_collation(engine: &crate::engine::Engine, database: i32, collation: &'static Collation) {
-    if let Some(database) = engine.store().lock().databases.get_mut(&database) {
-        Arc::make_mut(database).collation = collation;
-    }
+    let mut store = engine.store().lock();
+    store.alter_catalog(database, |database| database.collation = collation);
 }
 
 fn view_column(id: i32, column: BoundColumn) -> Column {

@@ -268,24 +268,17 @@ impl Run<'_> {
     /// ENABLE and DISABLE TRIGGER; no names means all.
     pub(super) fn switch_triggers(&mut self, id: TableId, enable: bool, names: &[String]) -> SqlResult<()> {
         let database = self.session.table_definition(id)?.database;
-        self.lock_catalog(database)?;
-        let tx = self.statement.tx;
-        self.session
-            .engine
-            .store()
-            .lock()
-            .alter_catalog(tx, database, |database| {
-                for module in &mut database.modules {
-                    let concerned = names.is_empty() || names.iter().any(|name| same(name, &module.name));
-                    if let ModuleKind::Trigger { table, disabled, .. } = &mut module.kind
-                        && *table == id
-                        && concerned
-                    {
-                        *disabled = !enable;
-                    }
+        self.change_catalog(database, |database| {
+            for module in &mut database.modules {
+                let concerned = names.is_empty() || names.iter().any(|name| same(name, &module.name));
+                if let ModuleKind::Trigger { table, disabled, .. } = &mut module.kind
+                    && *table == id
+                    && concerned
+                {
+                    *disabled = !enable;
                 }
-            });
-        Ok(())
+            }
+        })
     }
 
     pub(super) fn create_index(&mut self, definition: &CreateIndex) -> SqlResult<()> {

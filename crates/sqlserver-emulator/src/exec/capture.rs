@@ -340,7 +340,7 @@ impl Run<'_> {
             store.log(tx, Undo::Replaced { table: id, before });
         }
         let key = Database::table_key(&table.schema, &table.name);
-        store.alter_catalog(tx, table.database, |database| database.tables.remove(&key));
+        store.alter_catalog(table.database, |database| database.tables.remove(&key));
         Ok(())
     }
 

@@ -119,11 +119,12 @@ impl Run<'_> {
         database.ok_or_else(|| SqlError::unsupported("a server without tempdb"))
     }
 
-    /// The database and the schema in which a new object belongs.
+    /// The database and the schema in which a new object belongs. Nobody else makes one there until the transaction ends.
     pub(super) fn place(&self, name: &ObjectName) -> SqlResult<(Arc<Database>, String)> {
         if name.name.starts_with('#') {
             return Ok((self.tempdb()?, "dbo".to_owned()));
         }
+        self.lock_catalog(self.session.database_of(name)?.id)?;
         let database = self.session.database_of(name)?;
         let schema = name.schema.as_deref().unwrap_or("dbo");
         match database.schema(schema) {
@@ -167,10 +168,8 @@ impl Run<'_> {
 
     pub(super) fn new_object_id(&self, database: i32) -> i32 {
         let mut store = self.session.engine.store().lock();
-        store
-            .databases
-            .get_mut(&database)
-            .map_or(0, |database| Arc::make_mut(database).new_object_id())
+        let number = store.alter_catalog(database, Database::new_object_id);
+        number.unwrap_or_default()
     }
 
     /// Works on a definition, with the session around it.
@@ -213,33 +212,16 @@ impl Run<'_> {
         if temporary {
             self.session.temporary.insert(key.1, id);
         } else {
-            store.alter_catalog(tx, database.id, |database| database.tables.insert(key, id));
+            store.alter_catalog(database.id, |database| database.tables.insert(key, id));
         }
         Ok(id)
     }
 
-    /// Waits until no other open transaction has changed the database's catalog.
+    /// Waits until no other open transaction has locked the database's catalog, and keeps all others out.
     pub(super) fn lock_catalog(&self, database: i32) -> SqlResult<()> {
         let tx = self.statement.tx;
-        let changed =
-            |step: &Undo| matches!(step, Undo::Catalog { database: changed, .. } if *changed == database);
-        let free = self
-            .session
-            .engine
-            .store()
-            .when_free(tx, &self.patience(), |store| {
-                let others = store.transactions.values().filter(|other| other.id != tx);
-                let blockers: Vec<_> = others
-                    .filter(|other| other.undo.iter().any(changed))
-                    .map(|other| other.id)
-                    .collect();
-                if blockers.is_empty() {
-                    Ok(())
-                } else {
-                    Err(Refusal::Blocked(blockers))
-                }
-            })?;
-        refused(free)
+        let store = self.session.engine.store();
+        refused(store.when_free(tx, &self.patience(), |store| store.lock_catalog(tx, database))?)
     }
 
     /// Waits until no other transaction has written or locked rows of a table, and keeps all others out.
@@ -430,7 +412,7 @@ impl Run<'_> {
             }
             return Ok(true);
         }
-        store.alter_catalog(tx, table.database, |database| {
+        store.alter_catalog(table.database, |database| {
             database
                 .tables
                 .remove(&Database::table_key(&table.schema, &table.name));

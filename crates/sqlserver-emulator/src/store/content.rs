@@ -169,7 +169,13 @@ impl Store {
                     }
                     self.tables.insert(table, *before);
                 }
-                Undo::Catalog { database, before } => {
+                Undo::Catalog { database, mut before } => {
+                    // Numbers of objects are taken without the lock, and are not given out again.
+                    if let Some(current) = self.databases.get(&database)
+                        && current.last_object_id != before.last_object_id
+                    {
+                        Arc::make_mut(&mut before).last_object_id = current.last_object_id;
+                    }
                     self.databases.insert(database, before);
                 }
             }
@@ -247,18 +253,31 @@ impl Store {
         id
     }
 
-    /// Changes a database's catalog; a rollback of `tx` puts the old one back.
+    /// Keeps a database's catalog, which a rollback of `tx` puts back, and with it everybody else from changing it until then.
+    pub(crate) fn lock_catalog(&mut self, tx: TxId, database: i32) -> Result<(), Refusal> {
+        let keeps = |step: &Undo| matches!(step, Undo::Catalog { database: kept, .. } if *kept == database);
+        let others = self.transactions.values().filter(|other| other.id != tx);
+        let holders: Vec<_> = others
+            .filter(|other| other.undo.iter().any(keeps))
+            .map(|other| other.id)
+            .collect();
+        if !holders.is_empty() {
+            return Err(Refusal::Blocked(holders));
+        }
+        if let Some(before) = self.databases.get(&database).map(Arc::clone) {
+            self.log(tx, Undo::Catalog { database, before });
+        }
+        Ok(())
+    }
+
+    /// Changes a database's catalog, for who has locked it.
     pub(crate) fn alter_catalog<T>(
         &mut self,
-        tx: TxId,
         database: i32,
         change: impl FnOnce(&mut Database) -> T,
     ) -> Option<T> {
-        let current = self.databases.get_mut(&database)?;
-        let before = Arc::clone(current);
-        let result = change(Arc::make_mut(current));
-        self.log(tx, Undo::Catalog { database, before });
-        Some(result)
+        let database = self.databases.get_mut(&database)?;
+        Some(change(Arc::make_mut(database)))
     }
 
     pub(crate) fn log(&mut self, tx: TxId, step: Undo) {

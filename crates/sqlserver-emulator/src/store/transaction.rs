@@ -24,7 +24,7 @@ pub(crate) enum Undo {
     Created(TableId),
     /// A table, or its definition or content, was replaced.
     Replaced { table: TableId, before: Box<TableData> },
-    /// Something in a database's catalog changed.
+    /// A database's catalog as it was when the transaction locked it.
     Catalog {
         database: i32,
         before: Arc<super::Database>,

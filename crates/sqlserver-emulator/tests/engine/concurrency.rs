@@ -501,3 +501,49 @@ fn a_definition_waits_for_rows_that_are_locked_and_keeps_others_out() {
     }
     assert_eq!(query(&mut other, "SELECT v FROM t ORDER BY id"), "12;22;32");
 }
+
+/// Each session makes objects in transactions, some of which it undoes, while the others make theirs.
+#[test]
+fn what_a_transaction_has_defined_outlives_the_rollbacks_of_others() {
+    let engine = engine();
+    let makers: Vec<_> = (0..8)
+        .map(|maker| {
+            let mut session = connect(&engine);
+            thread::spawn(move || {
+                for round in 0..50 {
+                    let end = ["COMMIT", "ROLLBACK"][round % 2];
+                    let made = format!("m{maker}_{round}");
+                    query(
+                        &mut session,
+                        &format!("BEGIN TRAN; CREATE TABLE {made} (id int PRIMARY KEY); CREATE TABLE {made}_2 (id int); {end}"),
+                    );
+                    let kept = if round % 2 == 0 { "2" } else { "0" };
+                    let names = format!("SELECT COUNT(*) FROM sys.tables WHERE name LIKE '{made}[_]2' OR name = '{made}'");
+                    assert_eq!(query(&mut session, &names), kept, "{made}");
+                }
+            })
+        })
+        .collect();
+    assert!(makers.into_iter().all(|maker| maker.join().is_ok()));
+    let mut session = connect(&engine);
+    assert_eq!(
+        query(
+            &mut session,
+            "SELECT COUNT(*), COUNT(DISTINCT object_id) FROM sys.tables"
+        ),
+        "400|400"
+    );
+}
+
+/// Who waits for a name learns that it has been taken meanwhile.
+#[test]
+fn a_name_is_given_once() {
+    let engine = engine();
+    let mut first = connect(&engine);
+    query(&mut first, "BEGIN TRAN; CREATE TABLE taken (id int)");
+    let second = spawn(connect(&engine), "CREATE TABLE taken (other int)");
+    wait_until_blocked(&engine, "1");
+    query(&mut first, "INSERT taken VALUES (1); COMMIT");
+    assert_eq!(second.join().unwrap().1.errors(), [2714]);
+    assert_eq!(query(&mut first, "SELECT id FROM taken"), "1");
+}
