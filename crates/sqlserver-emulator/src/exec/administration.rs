@@ -116,6 +116,7 @@ impl Run<'_> {
     }
 
     fn create_schema(&mut self, name: &str) -> SqlResult<()> {
+        self.lock_catalog(self.session.database)?;
         let database = self.session.current_database();
         if database.is_some_and(|database| database.schema(name).is_some()) {
             let message = format!("There is already an object named '{name}' in the database.");

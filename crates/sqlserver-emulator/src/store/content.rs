@@ -270,7 +270,7 @@ impl Store {
         Ok(())
     }
 
-    /// Changes a database's catalog, for who has locked it.
+    /// Changes a database's catalog, for who has locked it; a number for an object is taken without.
     pub(crate) fn alter_catalog<T>(
         &mut self,
         database: i32,

@@ -538,12 +538,35 @@ fn what_a_transaction_has_defined_outlives_the_rollbacks_of_others() {
 /// Who waits for a name learns that it has been taken meanwhile.
 #[test]
 fn a_name_is_given_once() {
+    for (end, refused, columns) in [("COMMIT", vec![2714], "id"), ("ROLLBACK", vec![], "other")] {
+        let engine = engine();
+        let mut first = connect(&engine);
+        query(&mut first, "BEGIN TRAN; CREATE TABLE taken (id int)");
+        let second = spawn(connect(&engine), "CREATE TABLE taken (other int)");
+        let blocked = "SELECT COUNT(*) FROM sys.dm_exec_requests WHERE blocking_session_id > 0";
+        while query(&mut first, blocked) != "1" {
+            assert!(!second.is_finished(), "it does not wait for the {end}");
+            thread::yield_now();
+        }
+        query(&mut first, end);
+        assert_eq!(second.join().unwrap().1.errors(), refused, "{end}");
+        let names = "SELECT name FROM sys.columns WHERE object_id = OBJECT_ID('taken')";
+        assert_eq!(query(&mut first, names), columns, "{end}");
+    }
+}
+
+/// A constraint's number is taken while another session's table is made, which comes to nothing.
+#[test]
+fn a_rollback_gives_no_number_of_an_object_out_again() {
     let engine = engine();
-    let mut first = connect(&engine);
-    query(&mut first, "BEGIN TRAN; CREATE TABLE taken (id int)");
-    let second = spawn(connect(&engine), "CREATE TABLE taken (other int)");
-    wait_until_blocked(&engine, "1");
-    query(&mut first, "INSERT taken VALUES (1); COMMIT");
-    assert_eq!(second.join().unwrap().1.errors(), [2714]);
-    assert_eq!(query(&mut first, "SELECT id FROM taken"), "1");
+    let mut constrained = with_rows(&engine);
+    let mut undone = connect(&engine);
+    query(&mut undone, "BEGIN TRAN; CREATE TABLE a (id int)");
+    query(&mut constrained, "ALTER TABLE t ADD CONSTRAINT c CHECK (id > 0)");
+    query(
+        &mut undone,
+        "ROLLBACK; CREATE TABLE a (id int); CREATE TABLE b (id int)",
+    );
+    let objects = "SELECT name FROM sys.objects WHERE object_id IN (SELECT object_id FROM sys.objects GROUP BY object_id HAVING COUNT(*) > 1)";
+    assert_eq!(query(&mut undone, objects), "");
 }
