@@ -538,14 +538,44 @@ fn what_a_transaction_has_defined_outlives_the_rollbacks_of_others() {
 /// Who waits for a name learns that it has been taken meanwhile.
 #[test]
 fn a_name_is_given_once() {
-    for (end, refused, columns) in [("COMMIT", vec![2714], "id"), ("ROLLBACK", vec![], "other")] {
+    for (kept, other, end, refused, columns) in [
+        (
+            "CREATE TABLE taken (id int)",
+            "CREATE TABLE taken (other int)",
+            "COMMIT",
+            vec![2714],
+            "id",
+        ),
+        (
+            "CREATE TABLE taken (id int)",
+            "CREATE TABLE taken (other int)",
+            "ROLLBACK",
+            vec![],
+            "other",
+        ),
+        (
+            "CREATE SCHEMA taken",
+            "CREATE SCHEMA taken",
+            "COMMIT",
+            vec![2714],
+            "",
+        ),
+        (
+            "CREATE SCHEMA taken",
+            "CREATE SCHEMA taken",
+            "ROLLBACK",
+            vec![],
+            "",
+        ),
+    ] {
         let engine = engine();
         let mut first = connect(&engine);
-        query(&mut first, "BEGIN TRAN; CREATE TABLE taken (id int)");
-        let second = spawn(connect(&engine), "CREATE TABLE taken (other int)");
+        query(&mut first, "BEGIN TRAN");
+        query(&mut first, kept);
+        let second = spawn(connect(&engine), other);
         let blocked = "SELECT COUNT(*) FROM sys.dm_exec_requests WHERE blocking_session_id > 0";
         while query(&mut first, blocked) != "1" {
-            assert!(!second.is_finished(), "it does not wait for the {end}");
+            assert!(!second.is_finished(), "{other} does not wait for the {end}");
             thread::yield_now();
         }
         query(&mut first, end);
