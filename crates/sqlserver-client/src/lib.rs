@@ -74,5 +74,6 @@ pub use table_info::{
     ChangeTrackingInfo, ColumnInfo, ColumnType, DatabaseInfo, ForeignKey, IndexInfo, Sight, TableInfo,
     TriggerInfo, TriggerState,
 };
+pub use tds::is_there_already;
 pub use value::Value;
 pub use writers::{LocalFall, OldestWork, OpenWork};

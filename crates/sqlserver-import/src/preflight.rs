@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use model::{Error, ErrorKind, Prepare, Prepared, Result, TableName, TableSchema};
-use sqlserver_client::{CommitEnd, Connection, IndexInfo, Isolation, Permission, SqlType, TableInfo, ddl};
+use sqlserver_client::{
+    CommitEnd, Connection, IndexInfo, Isolation, Permission, SqlType, TableInfo, ddl, is_there_already,
+};
 use tracing::warn;
 
 use crate::marks::{self, Owner};
@@ -11,8 +13,28 @@ use crate::options::{ApplyOptions, Strategy};
 use crate::rights::{missing_rights, to_write};
 use crate::target::{Target, find};
 
+/// How often what is missing is looked for: more often than things are created – two schemas, the table of marks and the table.
+const LOOKS: usize = 5;
+
 /// Creates or checks the target.
+///
+/// The tables of a first run, and other processes, create the same schemas and the same table of marks at the same time. Who comes
+/// second finds them when it looks again.
 pub(crate) async fn run(
+    connection: &mut Connection,
+    prepare: &Prepare,
+    options: &ApplyOptions,
+) -> Result<Prepared> {
+    for _ in 1..LOOKS {
+        match create_or_check(connection, prepare, options).await {
+            Err(error) if is_there_already(&error) && !connection.is_dead() => {}
+            ended => return ended,
+        }
+    }
+    create_or_check(connection, prepare, options).await
+}
+
+async fn create_or_check(
     connection: &mut Connection,
     prepare: &Prepare,
     options: &ApplyOptions,

@@ -198,10 +198,23 @@ const NUMBER: &str = "error";
 
 /// Whether the server does not know a statement, a function or an option: it is an older or a lesser one, or an Azure service.
 pub(crate) fn is_unknown_to_server(error: &Error) -> bool {
-    let number = error.context().iter().find(|(key, _)| *key == NUMBER);
-    let number = number.and_then(|(_, number)| number.parse().ok());
     // Incorrect syntax; no recognized option or function; a compatibility level that is too low; not supported in this version.
-    matches!(number, Some(102 | 155 | 156 | 195 | 261 | 325 | 40510..=40518))
+    matches!(
+        number_of(error),
+        Some(102 | 155 | 156 | 195 | 261 | 325 | 40510..=40518)
+    )
+}
+
+/// Whether what was to be created is there already. To whoever looked for it first that says that somebody else created it meanwhile.
+pub fn is_there_already(error: &Error) -> bool {
+    // A column; an object or a schema; the end of CREATE SCHEMA after one of them.
+    matches!(number_of(error), Some(2705 | 2714 | 2759))
+}
+
+/// The server's number of an error that [`SqlErrorInfo`] became.
+fn number_of(error: &Error) -> Option<u32> {
+    let number = error.context().iter().find(|(key, _)| *key == NUMBER);
+    number.and_then(|(_, number)| number.parse().ok())
 }
 
 fn describe(error: Error, first: &SqlErrorInfo) -> Error {
@@ -245,7 +258,7 @@ const REFUSALS: RangeInclusive<i32> = 11..=16;
 fn kind_of(number: u32, class: i32) -> ErrorKind {
     match number {
         // The server has undone the work: repeat the transaction. 1222 is a lock timeout. What is created is looked for first, so of 2705,
-        // 2714 and 2759 (it is there already) the cause is somebody who created it at the same time.
+        // 2714 and 2759 ([`is_there_already`]) the cause is somebody who created it at the same time.
         1204 | 1205 | 1222 | 2705 | 2714 | 2759 | 3960 | 3961 | 41301 | 41302 | 41305 | 41325 | 41839 => {
             ErrorKind::Transient
         }
@@ -367,6 +380,16 @@ mod tests {
             assert_eq!(is_unknown_to_server(&error), unknown, "{number}");
         }
         assert!(!is_unknown_to_server(&Error::internal("m")));
+        for (number, there) in [
+            (2705, true),
+            (2714, true),
+            (2759, true),
+            (1205, false),
+            (208, false),
+        ] {
+            let error = server(number, 16, "m").into_error();
+            assert_eq!(is_there_already(&error), there, "{number}");
+        }
     }
 
     #[test]

@@ -9,5 +9,6 @@ mod param;
 mod text;
 mod value_writer;
 
+pub use error::is_there_already;
 pub(crate) use error::{LOOK_FOR_TABLE, LinkError, is_unknown_to_server};
 pub(crate) use link::Link;

@@ -1,10 +1,11 @@
 //! What is refused before any row, and what is created.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow_schema::{DataType, Field, Schema};
-use model::{ChangeSink, DeclaredType, ErrorKind, Op, Prepare, TableSchema};
-use sqlserver_client::{ConnectOptions, Secret};
+use model::{ChangeSink, DeclaredType, ErrorKind, Op, Prepare, SyncId, TableName, TableSchema};
+use sqlserver_client::{CommitEnd, ConnectOptions, Isolation, Secret};
 use sqlserver_import::{ApplyOptions, SqlServerSink, Strategy};
 use test_support::{SampleRow, kill_after, sample_batch, sample_schema};
 
@@ -209,32 +210,25 @@ async fn whoever_dies_while_a_table_is_created_leaves_it_ours_or_none() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_tables_are_created_side_by_side_in_a_fresh_database() {
-    for _ in 0..5 {
-        let case = case(&[], ApplyOptions::default()).await;
-        let racing = (0..8).map(|number| {
-            let create = Prepare {
-                sync: model::SyncId::new(format!("race/{number}")),
-                table: model::TableName::new("fresh", format!("T{number}")),
-                create: true,
-                ..case.prepare(false)
-            };
-            let sink = case.place.sink();
-            async move {
-                // As every caller does with what may be repeated.
-                let mut ended = sink.prepare(&create).await;
-                for _ in 0..8 {
-                    if ended
-                        .as_ref()
-                        .is_err_and(|error| error.kind() == ErrorKind::Transient)
-                    {
-                        ended = sink.prepare(&create).await;
-                    }
-                }
-                ended
-            }
-        });
-        for ended in futures::future::join_all(racing).await {
-            assert!(ended.unwrap().created);
-        }
+    let case = case(&[], ApplyOptions::default()).await;
+    // All of them have looked for what they share, and wait to create it.
+    let mut definer = case.place.connect().await;
+    definer.begin(Isolation::ReadCommitted).await.unwrap();
+    definer.execute("CREATE SCHEMA another", &[]).await.unwrap();
+    let racing = (0..8).map(|number| {
+        let create = Prepare {
+            sync: SyncId::new(format!("race/{number}")),
+            table: TableName::new("fresh", format!("T{number}")),
+            create: true,
+            ..case.prepare(false)
+        };
+        let sink = case.place.sink();
+        tokio::spawn(async move { sink.prepare(&create).await })
+    });
+    let racing: Vec<_> = racing.collect();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(matches!(definer.commit().await, CommitEnd::Committed));
+    for ended in racing {
+        assert!(ended.await.unwrap().unwrap().created);
     }
 }
