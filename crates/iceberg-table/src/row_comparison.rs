@@ -2,7 +2,8 @@
 //!
 //! Any column that differs tells a changed row from an equal one, so most changed rows need not be read whole. The first rows are, and say how
 //! often which column differs. Of the others one column is read after the other, first the one that, by these, tells most for what it costs, and each
-//! only of rows that are equal so far. What is equal in a few of them is read whole.
+//! only of rows that are equal so far. Where a column tells few of them, the rest is read whole: a row on a page of its own in each column would cost
+//! more than everything before.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -16,8 +17,8 @@ use crate::read::{DataFileReader, Projection, RowRanges};
 
 /// Rows that are read whole before columns are chosen. One row costs a page of each column.
 const SAMPLE: usize = 4;
-/// Columns that are read one by one.
-const TELLING: usize = 3;
+/// A column that tells less than this part of the rows that are left is the last that is read alone.
+const TOLD: usize = 4;
 
 /// Delivered rows that others are compared with, and what is known of how they differ.
 pub(crate) struct RowComparison {
@@ -82,18 +83,21 @@ impl RowComparison {
         let differing = self.read(file, &all, pairs, &sample, &mut same).await?;
         self.seen().add(sample.len(), &differing);
 
-        let telling = self.telling(file.metadata());
-        for column in &telling {
-            self.read(file, &[*column], pairs, &rest, &mut same).await?;
+        let mut others = all;
+        for column in self.telling(file.metadata()) {
+            let before = rest.len();
+            self.read(file, &[column], pairs, &rest, &mut same).await?;
             rest.retain(|pair| same[*pair]);
+            others.retain(|other| *other != column);
+            if (before - rest.len()) * TOLD < before {
+                break;
+            }
         }
-        let others = all.into_iter().filter(|column| !telling.contains(column));
-        let others: Vec<usize> = others.collect();
         self.read(file, &others, pairs, &rest, &mut same).await?;
         Ok(same)
     }
 
-    /// The columns to begin with, at most [`TELLING`]: those that tell most rows for what they cost, unless it costs less to read all rows whole.
+    /// The columns to begin with, first those that tell most rows for what they cost, unless it costs less to read all rows whole.
     fn telling(&self, file: &ParquetMetaData) -> Vec<usize> {
         let costs: Vec<f64> = self
             .columns
@@ -113,7 +117,6 @@ impl RowComparison {
             .map(|(column, (cost, differing))| (column, cost / differing))
             .collect();
         worthwhile.sort_by(|(_, a), (_, b)| a.total_cmp(b));
-        worthwhile.truncate(TELLING);
         worthwhile.into_iter().map(|(column, _)| column).collect()
     }
 
