@@ -170,7 +170,7 @@ impl Run<'_> {
         let engine = Arc::clone(&self.session.engine);
         let mut store = engine.store().lock();
         for row in changes.into_iter().filter_map(|change| change.row) {
-            super::rows::refused(store.insert(tx, writer.id, row))?;
+            super::rows::refused(store.insert(tx, writer.id, &row))?;
         }
         Ok(())
     }

@@ -320,11 +320,11 @@ impl TableWriter {
         });
         match (change.id, &row) {
             (None, Some(row)) => {
-                store.insert(tx, self.id, row.clone())?;
+                store.insert(tx, self.id, row)?;
             }
             (Some(id), row) => {
                 let set = change.set.as_ref();
-                if store.replace(tx, self.id, id, row.clone(), set, Check::Later)? {
+                if store.replace(tx, self.id, id, row.as_ref(), set, Check::Later)? {
                     unchecked.push(id);
                 }
             }

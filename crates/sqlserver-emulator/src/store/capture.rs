@@ -14,6 +14,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::change_log::Command;
+use super::packed::RowBuilder;
 use super::content::Store;
 use super::lsn::Lsn;
 use super::schema::Table;
@@ -195,7 +196,7 @@ impl Store {
         tx: TxId,
         began: Instant,
         now: CommitTime,
-        commands: Vec<Command>,
+        mut commands: Vec<Command>,
         ddl: Vec<DdlChange>,
     ) {
         let of = |table: TableId| self.tables.get(&table).map(|data| data.definition.database);
@@ -210,9 +211,9 @@ impl Store {
         for database in databases {
             let own = |table: &Table| table.database == database;
             let commands: Vec<Command> = commands
-                .iter()
-                .filter(|command| command.origin.captured && own(&command.origin.definition))
-                .cloned()
+                .extract_if(.., |command| {
+                    command.origin.captured && own(&command.origin.definition)
+                })
                 .collect();
             let ddl = ddl
                 .iter()
@@ -314,7 +315,7 @@ impl Store {
             Ok(0) if logged.ddl.is_empty() => Ok(0),
             Ok(rows) => {
                 let row = mapping_row(Lsn::at(logged.commit), Some(logged), now.at);
-                self.insert(tx, capturing.mapping, row).map(|_| rows)
+                self.insert(tx, capturing.mapping, &row).map(|_| rows)
             }
             Err(refusal) => Err(refusal),
         };
@@ -327,20 +328,24 @@ impl Store {
 
     fn write_rows(&mut self, tx: TxId, capturing: &Capturing, logged: &Logged) -> Result<i64, Refusal> {
         let commit = Lsn::at(logged.commit);
-        let (mut command_id, mut written) = (0, 0);
+        let (mut command_id, mut written, mut builder) = (0, 0, RowBuilder::default());
         for command in &logged.commands {
             let own = |instance: &&CaptureInstance| {
                 instance.source == command.origin.table && instance.start < commit
             };
             let instances = capturing.instances.iter().filter(own);
             let instances: Vec<_> = instances
-                .map(|instance| (instance.changes, Images::of(instance, &command.origin.definition)))
+                .filter_map(|instance| {
+                    let changes = self.tables.get(&instance.changes)?;
+                    let images = Images::of(instance, &command.origin.definition, changes.forms());
+                    Some((instance.changes, images))
+                })
                 .collect();
             for effect in &command.effects {
                 command_id += 1;
                 for (changes, images) in &instances {
-                    for row in images.rows(effect, commit, command_id) {
-                        self.insert(tx, *changes, row)?;
+                    for row in images.rows(effect, commit, command_id, &mut builder) {
+                        self.insert_packed(tx, *changes, &row)?;
                         written += 1;
                     }
                 }
@@ -357,7 +362,7 @@ impl Store {
         now: CommitTime,
     ) -> Result<(), Refusal> {
         let tx = self.begin_at(0, "cdc", false, now.at);
-        let result = self.insert(tx, capturing.mapping, mapping_row(lsn, logged, now.at));
+        let result = self.insert(tx, capturing.mapping, &mapping_row(lsn, logged, now.at));
         match result {
             Ok(_) => self.commit(tx, now),
             Err(_) => self.rollback(tx),

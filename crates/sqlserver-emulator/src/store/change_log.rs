@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use super::TableId;
+use super::packed::Packed;
 use super::schema::Table;
-use super::table::Row;
 
 /// The statement that changed rows of one table.
 #[derive(Debug)]
@@ -25,9 +25,9 @@ pub(crate) struct Origin {
 #[derive(Clone, Debug)]
 pub(crate) struct RowChange {
     /// None for an insert.
-    pub(crate) before: Option<Row>,
+    pub(crate) before: Option<Packed>,
     /// None for a delete.
-    pub(crate) after: Option<Row>,
+    pub(crate) after: Option<Packed>,
     /// The columns that an UPDATE set, in its order.
     pub(crate) set: Option<Arc<[usize]>>,
     pub(crate) origin: Arc<Origin>,
@@ -38,13 +38,13 @@ pub(crate) struct RowChange {
 /// What a change is to those who follow the table.
 #[derive(Clone, Debug)]
 pub(crate) enum Effect {
-    Delete(Row),
+    Delete(Packed),
     Update {
-        before: Row,
-        after: Row,
+        before: Packed,
+        after: Packed,
         set: Arc<[usize]>,
     },
-    Insert(Row),
+    Insert(Packed),
 }
 
 /// An effect with its place in the log.
@@ -62,7 +62,7 @@ pub(crate) struct Command {
 }
 
 /// A transaction's changes, statement by statement.
-pub(crate) fn commands<'c>(changes: impl Iterator<Item = &'c RowChange>) -> Vec<Command> {
+pub(crate) fn commands(changes: impl Iterator<Item = Box<RowChange>>) -> Vec<Command> {
     let mut commands: Vec<Parts> = Vec::new();
     for change in changes {
         if !commands
@@ -72,7 +72,7 @@ pub(crate) fn commands<'c>(changes: impl Iterator<Item = &'c RowChange>) -> Vec<
             commands.push(Parts::new(&change.origin));
         }
         if let Some(parts) = commands.last_mut() {
-            parts.add(change);
+            parts.add(*change);
         }
     }
     commands.into_iter().map(Parts::command).collect()
@@ -98,25 +98,21 @@ impl Parts {
         }
     }
 
-    fn add(&mut self, change: &RowChange) {
+    fn add(&mut self, change: RowChange) {
         self.positions.push(change.position);
-        match (&change.before, &change.after) {
+        match (change.before, change.after) {
             (Some(before), Some(after)) => {
-                let set = change.set.clone().unwrap_or_else(|| Arc::from([]));
+                let set = change.set.unwrap_or_else(|| Arc::from([]));
                 if sets_key(&self.origin.definition, &set) {
                     self.positions.push(change.position + 1);
-                    self.deletes.push(Effect::Delete(before.clone()));
-                    self.inserts.push(Effect::Insert(after.clone()));
+                    self.deletes.push(Effect::Delete(before));
+                    self.inserts.push(Effect::Insert(after));
                 } else {
-                    self.updates.push(Effect::Update {
-                        before: before.clone(),
-                        after: after.clone(),
-                        set,
-                    });
+                    self.updates.push(Effect::Update { before, after, set });
                 }
             }
-            (Some(before), None) => self.deletes.push(Effect::Delete(before.clone())),
-            (None, Some(after)) => self.inserts.push(Effect::Insert(after.clone())),
+            (Some(before), None) => self.deletes.push(Effect::Delete(before)),
+            (None, Some(after)) => self.inserts.push(Effect::Insert(after)),
             (None, None) => {}
         }
     }

@@ -91,7 +91,7 @@ impl Store {
 
     /// Makes the transaction's changes permanent and gives its locks back.
     pub(crate) fn commit(&mut self, tx: TxId, now: CommitTime) {
-        let Some(transaction) = self.transactions.remove(&tx) else {
+        let Some(mut transaction) = self.transactions.remove(&tx) else {
             return;
         };
         self.release_snapshot(transaction.snapshot);
@@ -108,7 +108,7 @@ impl Store {
                 self.garbage.push((at, *table, *row));
             }
         }
-        let commands = commands(transaction.changes());
+        let commands = commands(transaction.take_changes());
         if !commands.is_empty() {
             self.track(&commands, at, now.at);
         }
@@ -286,11 +286,11 @@ impl Store {
         }
     }
 
-    pub(crate) fn insert(&mut self, tx: TxId, table: TableId, row: Row) -> Result<RowId, Refusal> {
+    pub(crate) fn insert(&mut self, tx: TxId, table: TableId, row: &Row) -> Result<RowId, Refusal> {
         let writer = self.writer(tx);
         let data = self.tables.get_mut(&table).ok_or(Refusal::Stale)?;
-        let id = data.insert(writer, &row)?;
-        self.log_insert(tx, table, id, || row);
+        let id = data.insert(writer, row)?;
+        self.log_insert(tx, table, id);
         Ok(id)
     }
 
@@ -299,14 +299,14 @@ impl Store {
         let writer = self.writer(tx);
         let data = self.tables.get_mut(&table).ok_or(Refusal::Stale)?;
         let id = data.insert_packed(writer, row.clone())?;
-        self.log_insert(tx, table, id, || row.row());
+        self.log_insert(tx, table, id);
         Ok(())
     }
 
-    fn log_insert(&mut self, tx: TxId, table: TableId, id: RowId, row: impl FnOnce() -> Row) {
-        self.log_write(tx, table, id, |origin| RowChange {
+    fn log_insert(&mut self, tx: TxId, table: TableId, id: RowId) {
+        self.log_write(tx, table, id, |origin, after| RowChange {
             before: None,
-            after: Some(row()),
+            after,
             set: None,
             origin,
             position: 0,
@@ -329,18 +329,22 @@ impl Store {
         }
     }
 
+    /// `change` is given the row as it is now.
     fn log_write(
         &mut self,
         tx: TxId,
         table: TableId,
         row: RowId,
-        change: impl FnOnce(Arc<Origin>) -> RowChange,
+        change: impl FnOnce(Arc<Origin>, Option<Packed>) -> RowChange,
     ) {
         let Some(transaction) = self.transactions.get_mut(&tx) else {
             return;
         };
         let origin = transaction.origin.as_ref().filter(|origin| origin.table == table);
-        let mut change = origin.cloned().map(|origin| Box::new(change(origin)));
+        let mut change = origin.cloned().map(|origin| {
+            let after = self.tables.get(&table).and_then(|data| data.kept(row));
+            Box::new(change(origin, after.cloned()))
+        });
         if let Some(change) = change.as_mut().filter(|change| change.origin.captured)
             && let Some(log) = self.capture.get_mut(&change.origin.definition.database)
         {
@@ -357,18 +361,17 @@ impl Store {
         tx: TxId,
         table: TableId,
         id: RowId,
-        row: Option<Row>,
+        row: Option<&Row>,
         set: Option<&Arc<[usize]>>,
         check: Check,
     ) -> Result<bool, Refusal> {
         let writer = self.writer(tx);
         let data = self.tables.get_mut(&table).ok_or(Refusal::Stale)?;
-        let followed = data.is_followed();
-        let before = data.newest(id).filter(|_| followed).and_then(|(row, _)| row);
-        let new_key = data.replace(writer, id, row.clone(), check)?;
-        self.log_write(tx, table, id, |origin| RowChange {
+        let before = data.kept(id).filter(|_| data.is_followed()).cloned();
+        let new_key = data.replace(writer, id, row, check)?;
+        self.log_write(tx, table, id, |origin, after| RowChange {
             before,
-            after: row,
+            after,
             set: set.cloned(),
             origin,
             position: 0,

@@ -3,6 +3,7 @@
 //! Each component is a marker (NULL sorts lowest), then the value's ordered form. Variable-length forms are
 //! escaped and terminated, so that components can be concatenated; descending components are inverted.
 
+use super::packed::Stored;
 use crate::collation::Collation;
 use crate::value::Value;
 
@@ -23,6 +24,24 @@ pub(crate) fn append(
         out.push(PRESENT);
         append_value(value, collation, out);
     }
+    if descending {
+        out[start..].iter_mut().for_each(|byte| *byte = !*byte);
+    }
+}
+
+/// The same of a value where it lies.
+pub(crate) fn append_stored(
+    value: Stored<'_>,
+    collation: Option<&'static Collation>,
+    descending: bool,
+    out: &mut Vec<u8>,
+) {
+    let Stored::Bytes(bytes) = value else {
+        return append(&value.into_value(), collation, descending, out);
+    };
+    let start = out.len();
+    out.push(PRESENT);
+    append_bytes(bytes, out);
     if descending {
         out[start..].iter_mut().for_each(|byte| *byte = !*byte);
     }
@@ -56,14 +75,17 @@ fn append_value(value: &Value, collation: Option<&'static Collation>, out: &mut 
             let key = collation.unwrap_or_else(Collation::server_default).sort_key(text);
             append_escaped(&key, out);
         }
-        Value::Bytes(bytes) => {
-            let end = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |at| at + 1);
-            append_escaped(&bytes[..end], out);
-        }
+        Value::Bytes(bytes) => append_bytes(bytes, out),
         Value::Guid(guid) => out.extend(guid_order(guid)),
         Value::RowVersion(n) => out.extend(n.to_be_bytes()),
         Value::Variant(held) => append_value(&held.value, held.info.collation, out),
     }
+}
+
+/// Zeros at the end do not count.
+fn append_bytes(bytes: &[u8], out: &mut Vec<u8>) {
+    let end = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |at| at + 1);
+    append_escaped(&bytes[..end], out);
 }
 
 /// Floats order as their bits do once negative ones are inverted; -0 equals 0.

@@ -2,7 +2,7 @@
 
 use crate::value::Value;
 
-const LENGTH: usize = 10;
+pub(crate) const LENGTH: usize = 10;
 /// The number of the log file that everything lies in.
 const FILE: u128 = 0x2C;
 /// Records in a block.
@@ -34,7 +34,12 @@ impl Lsn {
     }
 
     pub(crate) fn value(self) -> Value {
-        Value::bytes(&self.0.to_be_bytes()[16 - LENGTH..])
+        Value::bytes(&self.bytes())
+    }
+
+    pub(crate) fn bytes(self) -> [u8; LENGTH] {
+        let [_, _, _, _, _, _, bytes @ ..] = self.0.to_be_bytes();
+        bytes
     }
 
     /// `0000002c:00000010:0001`, as the dynamic views spell it.

@@ -159,11 +159,16 @@ impl Packed {
 
     /// The value of a column.
     pub(crate) fn value(&self, column: usize) -> Value {
+        self.stored(column).into_value()
+    }
+
+    /// The value of a column where it lies; NULL behind the last.
+    pub(crate) fn stored(&self, column: usize) -> Stored<'_> {
         let mut values = self.values();
         (0..column).for_each(|_| {
             values.pass();
         });
-        values.next_value()
+        values.next().unwrap_or(Stored::NULL)
     }
 
     /// The values where they lie.
@@ -198,6 +203,8 @@ impl Packed {
 }
 
 impl Stored<'_> {
+    pub(crate) const NULL: Self = Self::Other(Value::Null);
+
     pub(crate) fn into_value(self) -> Value {
         match self {
             Self::Ascii(bytes) => Value::Str(bytes.iter().map(|byte| u16::from(*byte)).collect()),
@@ -448,7 +455,7 @@ impl<'a> Iterator for Values<'a> {
             kind::VARIANT => Some(Stored::Other(decode_variant(self.counted()?).ok()?)),
             _ => Some(Stored::Other(self.scalar(form)?)),
         };
-        Some(text.unwrap_or(Stored::Other(Value::Null)))
+        Some(text.unwrap_or(Stored::NULL))
     }
 }
 

@@ -36,6 +36,14 @@ pub(crate) enum Check {
     Later,
 }
 
+/// What a row that is written adds to the indexes.
+struct Added {
+    /// By index; none where it has the entry, or none.
+    keys: Vec<Option<Key>>,
+    /// Whether one of them is of a unique index.
+    unique: bool,
+}
+
 /// One version of a row.
 #[derive(Clone, Debug)]
 pub(super) struct Version {
@@ -59,8 +67,6 @@ pub(crate) struct TableData {
     pub(super) indexes: Vec<BTreeSet<(Key, RowId)>>,
     /// By index: which rows are in it; none means all.
     filters: Vec<Option<IndexFilter>>,
-    /// The columns that the indexes are over; none if a filter looks at others.
-    keyed: Option<Vec<usize>>,
     pub(super) row_locks: HashMap<RowId, Vec<(TxId, LockMode)>>,
     pub(super) range_locks: RangeLocks,
     /// The last identity value given; none before the first.
@@ -76,7 +82,6 @@ impl TableData {
         Self {
             filters: filters(&definition),
             forms: forms(&definition),
-            keyed: keyed(&definition),
             definition,
             slots: Vec::new(),
             free: Vec::new(),
@@ -95,6 +100,16 @@ impl TableData {
         for part in &index.keys {
             let collation = self.definition.columns[part.column].info.collation;
             key::append(&row[part.column], collation, part.descending, &mut out);
+        }
+        out.as_slice().into()
+    }
+
+    /// The key in an index of a row as it is kept; `out` is room to make it in.
+    pub(super) fn stored_key(&self, index: &Index, row: &Packed, out: &mut Vec<u8>) -> Key {
+        out.clear();
+        for part in &index.keys {
+            let collation = self.definition.columns[part.column].info.collation;
+            key::append_stored(row.stored(part.column), collation, part.descending, out);
         }
         out.as_slice().into()
     }
@@ -162,16 +177,19 @@ impl TableData {
 
     /// Adds a row.
     pub(super) fn insert(&mut self, writer: Writer, row: &Row) -> Result<RowId, Refusal> {
-        let keys = self.keys(row);
-        self.admit(writer, &keys, None, Check::Now)?;
-        Ok(self.add(writer, keys, Packed::of(row, &self.forms)))
+        let added = self.admit(writer, self.keys(row), None, Check::Now)?;
+        Ok(self.add(writer, added.keys, Packed::of(row, &self.forms)))
+    }
+
+    /// A row in its newest state, as it is kept; none if it is deleted.
+    pub(super) fn kept(&self, id: RowId) -> Option<&Packed> {
+        self.slots.get(id as usize)?.as_ref()?.row.as_ref()
     }
 
     /// Adds a row that is made to be kept.
     pub(super) fn insert_packed(&mut self, writer: Writer, row: Packed) -> Result<RowId, Refusal> {
-        let keys = self.stored_keys(&row);
-        self.admit(writer, &keys, None, Check::Now)?;
-        Ok(self.add(writer, keys, row))
+        let added = self.admit(writer, self.stored_keys(&row), None, Check::Now)?;
+        Ok(self.add(writer, added.keys, row))
     }
 
     fn add(&mut self, writer: Writer, keys: Vec<Option<Key>>, row: Packed) -> RowId {
@@ -191,10 +209,14 @@ impl TableData {
                 (self.slots.len() - 1) as RowId
             }
         };
+        self.enter(id, keys);
+        id
+    }
+
+    fn enter(&mut self, id: RowId, keys: Vec<Option<Key>>) {
         for (index, key) in self.indexes.iter_mut().zip(keys) {
             index.extend(key.map(|key| (key, id)));
         }
-        id
     }
 
     /// In which form the values of each column are kept.
@@ -207,7 +229,7 @@ impl TableData {
         &mut self,
         by: Writer,
         id: RowId,
-        row: Option<Row>,
+        row: Option<&Row>,
         check: Check,
     ) -> Result<bool, Refusal> {
         let Writer { tx, snapshot } = by;
@@ -222,18 +244,16 @@ impl TableData {
         }
         self.lock_conflicts(tx, id, LockMode::Exclusive)?;
         let mut new_key = false;
-        match &row {
+        match row {
             Some(row) => {
-                let keys = self.keys(row);
-                new_key = self.admit(by, &keys, Some(id), check)?;
-                for (index, key) in self.indexes.iter_mut().zip(keys) {
-                    index.extend(key.map(|key| (key, id)));
-                }
+                let added = self.admit(by, self.keys(row), Some(id), check)?;
+                new_key = added.unique;
+                self.enter(id, added.keys);
             }
             // Only a lock on the whole table is in the way: what a range holds is locked row by row.
-            None => self.range_conflicts(tx, &[], &|_| false)?,
+            None => self.range_conflicts(tx, &[])?,
         }
-        let row = row.map(|row| Packed::of(&row, &self.forms));
+        let row = row.map(|row| Packed::of(row, &self.forms));
         let slot = &mut self.slots[id as usize];
         let older = slot.take().map(Box::new);
         *slot = Some(Version {
@@ -317,20 +337,11 @@ impl TableData {
     pub(crate) fn redefine(&mut self, definition: Arc<Table>) {
         self.filters = filters(&definition);
         self.forms = forms(&definition);
-        self.keyed = keyed(&definition);
         self.definition = definition;
         self.indexes = self.definition.indexes.iter().map(|_| BTreeSet::new()).collect();
-        for id in 0..self.slots.len() {
-            let mut version = self.slots[id].as_ref();
-            let mut keys = Vec::new();
-            while let Some(v) = version {
-                keys.extend(v.row.as_ref().map(|row| self.stored_keys(row)));
-                version = v.older.as_deref();
-            }
-            for keys in keys {
-                for (index, key) in self.indexes.iter_mut().zip(keys) {
-                    index.extend(key.map(|key| (key, id as RowId)));
-                }
+        for id in 0..self.slots.len() as RowId {
+            for keys in self.keys_of_versions(id) {
+                self.enter(id, keys);
             }
         }
     }
@@ -364,41 +375,53 @@ impl TableData {
 
     /// The keys of a row as it is kept. What no index needs of it is not looked at.
     fn stored_keys(&self, row: &Packed) -> Vec<Option<Key>> {
-        self.keys(&match &self.keyed {
-            Some(keyed) => row.columns(keyed),
-            None => row.row(),
-        })
+        let mut out = Vec::new();
+        let places = 0..self.definition.indexes.len();
+        places
+            .map(|at| self.stored_key_at(row, at, &mut out))
+            .collect()
+    }
+
+    /// The key of a row as it is kept in one of the indexes; none where the index leaves it out.
+    fn stored_key_at(&self, row: &Packed, at: usize, out: &mut Vec<u8>) -> Option<Key> {
+        let index = self.definition.indexes.get(at)?;
+        match self.filters.get(at)? {
+            Some(filter) if !filter.admits(&self.definition, &row.row()) => None,
+            _ => Some(self.stored_key(index, row, out)),
+        }
     }
 
     pub(super) fn has_stored_key(&self, row: &Packed, at: usize, key: &Key) -> bool {
-        self.stored_keys(row).get(at).and_then(Option::as_ref) == Some(key)
+        self.stored_key_at(row, at, &mut Vec::new()).as_ref() == Some(key)
     }
 
     /// Whether a row with `keys` may come to be: no range locked by others, and no duplicate in a unique index unless
-    /// that is checked later. Says whether a unique key is new.
+    /// that is checked later. Says what is new to the indexes.
     fn admit(
         &self,
         by: Writer,
-        keys: &[Option<Key>],
+        mut keys: Vec<Option<Key>>,
         existing: Option<RowId>,
         check: Check,
-    ) -> Result<bool, Refusal> {
-        let current = existing.and_then(|id| self.slots.get(id as usize)?.as_ref()?.row.as_ref());
-        let old_keys = current.map(|row| self.stored_keys(row));
-        let unchanged = |at: usize| old_keys.as_ref().is_some_and(|old| old[at] == keys[at]);
-        self.range_conflicts(by.tx, keys, &unchanged)?;
-        let mut new_key = false;
+    ) -> Result<Added, Refusal> {
+        if let Some(current) = existing.and_then(|id| self.kept(id)) {
+            for (key, old) in keys.iter_mut().zip(self.stored_keys(current)) {
+                key.take_if(|key| old.as_ref() == Some(key));
+            }
+        }
+        self.range_conflicts(by.tx, &keys)?;
+        let mut unique = false;
         for (at, index) in self.definition.indexes.iter().enumerate() {
             let Some(key) = &keys[at] else { continue };
-            if !index.unique || index.disabled || unchanged(at) {
+            if !index.unique || index.disabled {
                 continue;
             }
-            new_key = true;
+            unique = true;
             if check == Check::Now {
                 self.unique(by, at, key, existing)?;
             }
         }
-        Ok(new_key)
+        Ok(Added { keys, unique })
     }
 
     /// Checks a row whose keys were not checked when it was written.
@@ -461,18 +484,14 @@ impl TableData {
         Ok(())
     }
 
-    fn range_conflicts(
-        &self,
-        tx: TxId,
-        keys: &[Option<Key>],
-        unchanged: &dyn Fn(usize) -> bool,
-    ) -> Result<(), Refusal> {
+    /// Others' locks on the whole table, or on ranges that keys come into.
+    fn range_conflicts(&self, tx: TxId, keys: &[Option<Key>]) -> Result<(), Refusal> {
         self.range_locks.refuse(tx, |lock| match &lock.range {
             None => true,
             Some((at, range)) => keys
                 .get(*at)
                 .and_then(Option::as_ref)
-                .is_some_and(|key| !unchanged(*at) && range.contains(key)),
+                .is_some_and(|key| range.contains(key)),
         })
     }
 
@@ -489,28 +508,25 @@ impl TableData {
 
     /// Removes index entries of versions that are gone, unless a version that remains has the same key.
     fn forget_keys(&mut self, id: RowId, rows: impl Iterator<Item = Packed>) {
+        let mut remaining: Option<Vec<Vec<Option<Key>>>> = None;
         for row in rows {
+            let remaining = remaining.get_or_insert_with(|| self.keys_of_versions(id));
             for (at, key) in self.stored_keys(&row).into_iter().enumerate() {
                 let Some(key) = key else { continue };
-                if !self.some_version_has(id, at, &key) {
+                if !remaining.iter().any(|keys| keys[at].as_ref() == Some(&key)) {
                     self.indexes[at].remove(&(key, id));
                 }
             }
         }
     }
 
-    fn some_version_has(&self, id: RowId, at: usize, key: &Key) -> bool {
-        let mut version = self.slots.get(id as usize).and_then(Option::as_ref);
-        while let Some(v) = version {
-            if v.row
-                .as_ref()
-                .is_some_and(|row| self.has_stored_key(row, at, key))
-            {
-                return true;
-            }
-            version = v.older.as_deref();
-        }
-        false
+    fn keys_of_versions(&self, id: RowId) -> Vec<Vec<Option<Key>>> {
+        let newest = self.slots.get(id as usize).and_then(Option::as_ref);
+        let versions = std::iter::successors(newest, |version| version.older.as_deref());
+        versions
+            .filter_map(|version| version.row.as_ref())
+            .map(|row| self.stored_keys(row))
+            .collect()
     }
 }
 
@@ -541,13 +557,4 @@ fn forms(definition: &Table) -> Vec<Option<Form>> {
     columns
         .map(|column| Form::of(column.info.ty, layout(column.info.ty, column.info.nullable)))
         .collect()
-}
-
-fn keyed(definition: &Table) -> Option<Vec<usize>> {
-    let indexes = &definition.indexes;
-    let unfiltered = indexes.iter().all(|index| index.filter.is_none());
-    unfiltered.then(|| {
-        let keys = indexes.iter().flat_map(|index| &index.keys);
-        keys.map(|key| key.column).collect()
-    })
 }

@@ -12,8 +12,9 @@ use std::sync::Arc;
 use super::change_log::{Command, Effect, RowEffect};
 use super::content::Store;
 use super::index_key::Key;
+use super::packed::Packed;
 use super::schema::Table;
-use super::table::{Row, TableData};
+use super::table::TableData;
 use super::{TableId, TxId};
 use crate::clock::Instant;
 use crate::value::Value;
@@ -272,10 +273,10 @@ fn set_columns(table: &Table, set: &[usize]) -> SetColumns {
 
 impl TableData {
     /// The primary key of a row: for comparing, and as values.
-    fn tracked_key(&self, table: &Table, row: &Row) -> Option<(Key, Arc<[Value]>)> {
+    fn tracked_key(&self, table: &Table, row: &Packed) -> Option<(Key, Arc<[Value]>)> {
         let index = table.indexes.get(table.primary_key()?)?;
-        let values = index.keys.iter().filter_map(|part| row.get(part.column).cloned());
-        Some((self.key_of(index, row), values.collect()))
+        let values = index.keys.iter().map(|part| row.value(part.column));
+        Some((self.stored_key(index, row, &mut Vec::new()), values.collect()))
     }
 
     /// Notes what a statement of a transaction that has got `version` did.

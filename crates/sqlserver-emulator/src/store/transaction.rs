@@ -98,6 +98,14 @@ impl Transaction {
         })
     }
 
+    /// Its changes to tables that someone follows, which are its own no more.
+    pub(super) fn take_changes(&mut self) -> impl Iterator<Item = Box<RowChange>> {
+        self.undo.iter_mut().filter_map(|step| match step {
+            Undo::Write { change, .. } => change.take(),
+            _ => None,
+        })
+    }
+
     /// Its changes to the definitions of captured tables.
     pub(super) fn ddl(&self) -> impl Iterator<Item = &DdlChange> {
         self.undo.iter().filter_map(|step| match step {

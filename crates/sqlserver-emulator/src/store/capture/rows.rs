@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::super::change_log::{Effect, RowEffect};
 use super::super::lsn::Lsn;
+use super::super::packed::{Form, Packed, RowBuilder, Stored, Values};
 use super::super::schema::{Column, Table};
 use super::super::table::Row;
 use super::{CaptureInstance, CapturedColumn, Logged};
@@ -55,68 +56,135 @@ pub(super) fn instant_of(value: &Value) -> Option<Instant> {
 pub(super) struct Images {
     /// By captured column: its place and type; none for those that are always NULL, as computed ones and those that are gone.
     columns: Vec<Option<(usize, SqlType)>>,
+    /// In which forms the change table keeps its values.
+    forms: Vec<Option<Form>>,
+    /// `__$update_mask` of an insert or a delete.
+    all: Vec<u8>,
+}
+
+/// What is the same in the rows of one effect.
+struct Head {
+    commit: Lsn,
+    position: Lsn,
+    command_id: i32,
 }
 
 impl Images {
-    pub(super) fn of(instance: &CaptureInstance, source: &Table) -> Self {
+    /// `forms` are those of the change table.
+    pub(super) fn of(instance: &CaptureInstance, source: &Table, forms: &[Option<Form>]) -> Self {
         let place = |captured: &CapturedColumn| {
             let mut columns = source.columns.iter().enumerate();
             let (at, column) = columns.find(|(_, column)| column.id == captured.id)?;
             (!captured.computed).then_some((at, column.info.ty))
         };
+        let columns: Vec<_> = instance.columns.iter().map(place).collect();
         Self {
-            columns: instance.columns.iter().map(place).collect(),
+            all: mask(&vec![true; columns.len()]),
+            columns,
+            forms: forms.to_vec(),
         }
     }
 
     /// The rows of one effect: none for an update that changed no captured column.
-    pub(super) fn rows(&self, effect: &RowEffect, commit: Lsn, command_id: i32) -> Vec<Row> {
-        let all = || vec![true; self.columns.len()];
-        let image_of =
-            |operation: i32, changed: &[bool], row: &Row, is_kept: &dyn Fn(usize, SqlType) -> bool| {
-                let own = [
-                    commit.value(),
-                    Value::Null,
-                    Lsn::at(effect.position).value(),
-                    Value::Int(operation),
-                    Value::bytes(&mask(changed)),
-                ];
-                let image = |(at, column): (usize, &Option<(usize, SqlType)>)| {
-                    let kept = column.filter(|(_, ty)| is_kept(at, *ty));
-                    kept.and_then(|(place, _)| row.get(place))
-                        .map_or(Value::Null, captured)
-                };
-                own.into_iter()
-                    .chain(self.columns.iter().enumerate().map(image))
-                    .chain([Value::Int(command_id)])
-                    .collect::<Row>()
-            };
+    pub(super) fn rows(
+        &self,
+        effect: &RowEffect,
+        commit: Lsn,
+        command_id: i32,
+        builder: &mut RowBuilder,
+    ) -> Vec<Packed> {
+        let head = Head {
+            commit,
+            position: Lsn::at(effect.position),
+            command_id,
+        };
+        let mut image = |operation: i32, mask: &[u8], row: &Packed, is_kept: &dyn Fn(usize, SqlType) -> bool| {
+            self.image(&head, operation, mask, row, is_kept, builder)
+        };
         match &effect.effect {
-            Effect::Delete(old) => vec![image_of(1, &all(), old, &|_, ty| !is_legacy_lob(ty))],
-            Effect::Insert(new) => vec![image_of(2, &all(), new, &|_, _| true)],
+            Effect::Delete(old) => vec![image(1, &self.all, old, &|_, ty| !is_legacy_lob(ty))],
+            Effect::Insert(new) => vec![image(2, &self.all, new, &|_, _| true)],
             Effect::Update { before, after, .. } => {
-                let differs = |column: &Option<(usize, SqlType)>| {
-                    column.is_some_and(|(place, _)| before.get(place) != after.get(place))
-                };
-                let changed: Vec<bool> = self.columns.iter().map(differs).collect();
+                let changed = self.changed(before, after);
                 if !changed.contains(&true) {
                     return Vec::new();
                 }
-                let is_known = |at: usize, ty| !is_legacy_lob(ty) && (changed[at] || !is_max(ty));
+                let is_known =
+                    |at: usize, ty| !is_legacy_lob(ty) && (!is_max(ty) || changed.get(at) == Some(&true));
+                let mask = mask(&changed);
                 vec![
-                    image_of(3, &changed, before, &is_known),
-                    image_of(4, &changed, after, &|_, _| true),
+                    image(3, &mask, before, &is_known),
+                    image(4, &mask, after, &|_, _| true),
                 ]
             }
         }
     }
+
+    /// Which captured columns differ.
+    fn changed(&self, before: &Packed, after: &Packed) -> Vec<bool> {
+        let (mut before, mut after) = (Columns::of(before), Columns::of(after));
+        let differs = |column: &Option<(usize, SqlType)>| {
+            column.is_some_and(|(place, _)| before.at(place) != after.at(place))
+        };
+        self.columns.iter().map(differs).collect()
+    }
+
+    fn image(
+        &self,
+        head: &Head,
+        operation: i32,
+        mask: &[u8],
+        row: &Packed,
+        is_kept: &dyn Fn(usize, SqlType) -> bool,
+        builder: &mut RowBuilder,
+    ) -> Packed {
+        let mut forms = self.forms.iter().copied();
+        let mut push = |value: Stored<'_>| builder.push_stored(value, forms.next().flatten());
+        push(Stored::Bytes(&head.commit.bytes()));
+        push(Stored::NULL);
+        push(Stored::Bytes(&head.position.bytes()));
+        push(Stored::Other(Value::Int(operation)));
+        push(Stored::Bytes(mask));
+        let mut values = Columns::of(row);
+        for (at, column) in self.columns.iter().enumerate() {
+            let kept = column.filter(|(_, ty)| is_kept(at, *ty));
+            match kept.map_or(Stored::NULL, |(place, _)| values.at(place)) {
+                Stored::Other(Value::RowVersion(version)) => push(Stored::Bytes(&version.to_be_bytes())),
+                value => push(value),
+            }
+        }
+        push(Stored::Other(Value::Int(head.command_id)));
+        builder.finish()
+    }
 }
 
-/// A value as a change table has it.
-fn captured(value: &Value) -> Value {
-    match value {
-        Value::RowVersion(version) => Value::bytes(&version.to_be_bytes()),
-        value => value.clone(),
+/// The values of a row by their places, which ascend as a rule.
+struct Columns<'r> {
+    row: &'r Packed,
+    values: Values<'r>,
+    next: usize,
+}
+
+impl<'r> Columns<'r> {
+    fn of(row: &'r Packed) -> Self {
+        Self {
+            row,
+            values: row.values(),
+            next: 0,
+        }
+    }
+
+    /// The value at a place; NULL behind the last.
+    fn at(&mut self, place: usize) -> Stored<'r> {
+        if place < self.next {
+            *self = Self::of(self.row);
+        }
+        while self.next < place {
+            self.values.pass();
+            self.next += 1;
+        }
+        self.next += 1;
+        self.values.next().unwrap_or(Stored::NULL)
     }
 }
 
