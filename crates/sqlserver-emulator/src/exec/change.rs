@@ -1,7 +1,8 @@
 //! UPDATE and DELETE: find the rows (with update locks), then change them.
 
-use std::collections::HashSet;
 use std::sync::Arc;
+
+use rustc_hash::FxHashSet;
 
 use super::draft::{Draft, LeafSource, row_id_column};
 use super::output::{OutputPlan, OutputRow, target_table};
@@ -263,7 +264,7 @@ impl Run<'_> {
             None => usize::MAX,
         };
         let limit = limit.min(usize::try_from(self.session.options.row_count_limit()).unwrap_or(usize::MAX));
-        let mut seen = HashSet::new();
+        let mut seen = FxHashSet::default();
         let mut found = Vec::new();
         if limit == 0 {
             return Ok(found);

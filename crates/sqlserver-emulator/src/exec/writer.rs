@@ -256,14 +256,14 @@ impl TableWriter {
                 }
                 Ok(())
             })?;
-            self.written(result, changes.get(stored.len()))
+            self.written(result, || changes.get(stored.len()))
                 .map_err(|error| run.name_stale(error, self.id))?;
         }
         for id in unchecked {
             let result = engine
                 .store()
                 .when_free(tx, &patience, |store| store.check_unique(tx, self.id, id))?;
-            self.written(result, changes.iter().find(|change| change.id == Some(id)))
+            self.written(result, || changes.iter().find(|change| change.id == Some(id)))
                 .map_err(|error| run.name_stale(error, self.id))?;
         }
         Ok(stored)
@@ -338,9 +338,13 @@ impl TableWriter {
     }
 
     /// The error of a write that was refused for good.
-    fn written(&self, result: Result<(), Refusal>, change: Option<&Change>) -> SqlResult<()> {
+    fn written<'c>(
+        &self,
+        result: Result<(), Refusal>,
+        change: impl FnOnce() -> Option<&'c Change>,
+    ) -> SqlResult<()> {
         if let Err(Refusal::Duplicate(at)) = result {
-            return Err(self.duplicate(at, change.and_then(|change| change.row.as_ref())));
+            return Err(self.duplicate(at, change().and_then(|change| change.row.as_ref())));
         }
         refused(result)
     }

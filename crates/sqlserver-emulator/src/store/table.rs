@@ -1,8 +1,10 @@
 //! A table's rows in versions, and its indexes.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
 
 use super::filter::IndexFilter;
 use super::index_key::Key;
@@ -67,7 +69,7 @@ pub(crate) struct TableData {
     pub(super) indexes: Vec<BTreeSet<(Key, RowId)>>,
     /// By index: which rows are in it; none means all.
     filters: Vec<Option<IndexFilter>>,
-    pub(super) row_locks: HashMap<RowId, Vec<(TxId, LockMode)>>,
+    pub(super) row_locks: FxHashMap<RowId, Vec<(TxId, LockMode)>>,
     pub(super) range_locks: RangeLocks,
     /// The last identity value given; none before the first.
     pub(crate) identity: Option<i64>,
@@ -86,7 +88,7 @@ impl TableData {
             slots: Vec::new(),
             free: Vec::new(),
             indexes,
-            row_locks: HashMap::new(),
+            row_locks: FxHashMap::default(),
             range_locks: RangeLocks::default(),
             identity: None,
             tracking: None,

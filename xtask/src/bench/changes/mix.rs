@@ -66,7 +66,7 @@ impl Mix {
             SOURCE,
             &format!(
                 "DELETE FROM dbo.orders WHERE OrderId % {GROUP} = {}\nGO\n\
-                 CREATE TABLE dbo.plan_of_changes (seq bigint NOT NULL PRIMARY KEY, id bigint NOT NULL, kind int NOT NULL)",
+                 CREATE TABLE dbo.plan_of_changes (kind int NOT NULL, seq bigint NOT NULL, id bigint NOT NULL, PRIMARY KEY (kind, seq))",
                 GROUP - 1
             ),
         )?;
@@ -141,10 +141,10 @@ impl Mix {
     pub(super) async fn commit(&self, connection: &mut Connection, transaction: u64) -> Result<()> {
         let part = |kind: Kind| {
             format!(
-                "dbo.plan_of_changes AS p WHERE p.seq >= {} AND p.seq < {} AND p.kind = {}",
+                "dbo.plan_of_changes AS p WHERE p.kind = {} AND p.seq >= {} AND p.seq < {}",
+                kind as i32,
                 transaction * self.transaction,
-                self.upto(transaction),
-                kind as i32
+                self.upto(transaction)
             )
         };
         let batch = format!(
