@@ -9,7 +9,7 @@ use super::output::{OutputPlan, OutputRow, target_table};
 use super::plan::{ReadPlan, Source};
 use super::run::Run;
 use super::scope::{Binder, BoundColumn, same};
-use super::writer::{Change, TableWriter, stored};
+use super::writer::{Change, NewRow, TableWriter, stored};
 use crate::ast::{
     Assignment, BinaryOp, ColumnName, Delete, Expr, OutputClause, TableHint, TableSource, Target, Top, Update,
 };
@@ -202,13 +202,23 @@ impl Run<'_> {
         })?;
         let found = self.targets(&plan, top)?;
         let set = set_columns(&sets);
+        // Whoever asks for the new rows needs them whole.
+        let is_asked = output.is_some()
+            || !self.session.triggers(writer.id, writer.table.database).is_empty()
+            || !self.references_to(writer.id).is_empty();
+        let sets_alone = !is_asked && writer.sets_alone(&set);
         let mut changes = Vec::with_capacity(found.len());
         for (id, row) in &found {
-            let mut values = plan.own(row).to_vec();
-            for (column, value) in self.assigned(&sets, row)? {
-                values[column] = value;
-            }
-            let row = writer.complete(self, values, "UPDATE")?;
+            let assigned = self.assigned(&sets, row)?;
+            let row = if sets_alone {
+                NewRow::Set(writer.complete_set(self, assigned)?)
+            } else {
+                let mut values = plan.own(row).to_vec();
+                for (column, value) in assigned {
+                    values[column] = value;
+                }
+                NewRow::Whole(writer.complete(self, values, "UPDATE")?)
+            };
             changes.push(Change::update(*id, row, Arc::clone(&set)));
         }
         let written = writer.write(self, changes)?;

@@ -9,7 +9,7 @@ use super::output::{OutputPlan, OutputRow, target_table};
 use super::plan::Source;
 use super::run::Run;
 use super::scope::BoundColumn;
-use super::writer::{Change, TableWriter, stored};
+use super::writer::{Change, NewRow, TableWriter, stored};
 use crate::ast::{Expr, JoinKind, Merge, MergeAction, MergeWhen, Target};
 use crate::error::{SqlError, SqlResult};
 use crate::eval::{BoundExpr, bind_predicate};
@@ -139,7 +139,7 @@ impl Run<'_> {
                 Step {
                     change: Change {
                         id,
-                        row: Some(new),
+                        row: Some(NewRow::Whole(new)),
                         set: Some(set_columns(sets)),
                     },
                     action: "UPDATE",

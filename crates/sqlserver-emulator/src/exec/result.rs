@@ -169,8 +169,8 @@ impl Run<'_> {
         let tx = self.statement.tx;
         let engine = Arc::clone(&self.session.engine);
         let mut store = engine.store().lock();
-        for row in changes.into_iter().filter_map(|change| change.row) {
-            super::rows::refused(store.insert(tx, writer.id, &row))?;
+        for row in changes.iter().filter_map(Change::whole) {
+            super::rows::refused(store.insert(tx, writer.id, row))?;
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use super::scope::Binder;
 use super::{draft::table_columns, rows::refused};
 use crate::error::{SqlError, SqlResult};
 use crate::eval::{BoundExpr, bind, bind_predicate, convert_to};
-use crate::store::{Check, Column, Packed, Refusal, Row, RowId, Store, Table, TableId, TxId};
+use crate::store::{Check, Column, Index, Packed, Refusal, Row, RowId, Store, Table, TableId, TxId};
 use crate::types::{Length, SqlType, TypeInfo};
 use crate::value::Value;
 
@@ -111,6 +111,34 @@ impl TableWriter {
             }
         }
         Ok(row)
+    }
+
+    /// Whether an UPDATE of these columns has to know no others of the rows that it changes.
+    pub(crate) fn sets_alone(&self, set: &[usize]) -> bool {
+        let is_unique = |index: &Index| {
+            index.unique && (index.filter.is_some() || index.keys.iter().any(|key| set.contains(&key.column)))
+        };
+        self.computed.is_empty()
+            && self.checks.is_empty()
+            && self.rowversion.is_none()
+            && self.table.foreign_keys.is_empty()
+            && !self.table.indexes.iter().any(is_unique)
+    }
+
+    /// Checks and completes the values that an UPDATE sets: lengths and NULLs.
+    pub(crate) fn complete_set(
+        &self,
+        run: &Run<'_>,
+        mut values: Vec<(usize, Value)>,
+    ) -> SqlResult<Vec<(usize, Value)>> {
+        for (at, value) in &mut values {
+            let column = &self.table.columns[*at];
+            *value = self.fit(run, std::mem::take(value), column)?;
+            if value.is_null() && !column.info.nullable {
+                return Err(self.null_refused(run, column, "UPDATE"));
+            }
+        }
+        Ok(values)
     }
 
     fn null_refused(&self, run: &Run<'_>, column: &Column, statement: &str) -> SqlError {
@@ -235,7 +263,7 @@ impl TableWriter {
         )
     }
 
-    /// Writes rows, waiting for locks. Gives back the rows as stored, with their rowversions.
+    /// Writes rows, waiting for locks. Gives back the rows as stored, with their rowversions, where they are known whole.
     ///
     /// Unique keys of changed rows are checked once all are written, so that `SET id = id + 1` meets no false duplicate.
     pub(crate) fn write(&self, run: &mut Run<'_>, changes: Vec<Change>) -> SqlResult<Vec<Option<Row>>> {
@@ -310,7 +338,11 @@ impl TableWriter {
         change: &Change,
         unchecked: &mut Vec<RowId>,
     ) -> Result<Option<Row>, Refusal> {
-        let row = change.row.as_ref().map(|row| match self.rowversion {
+        if let (Some(id), Some(NewRow::Set(values))) = (change.id, &change.row) {
+            store.set(tx, self.id, id, values, change.set.as_ref())?;
+            return Ok(None);
+        }
+        let row = change.whole().map(|row| match self.rowversion {
             Some(at) => {
                 let mut values = row.to_vec();
                 values[at] = Value::RowVersion(store.last_rowversion(self.table.database) + 1);
@@ -344,7 +376,7 @@ impl TableWriter {
         change: impl FnOnce() -> Option<&'c Change>,
     ) -> SqlResult<()> {
         if let Err(Refusal::Duplicate(at)) = result {
-            return Err(self.duplicate(at, change().and_then(|change| change.row.as_ref())));
+            return Err(self.duplicate(at, change().and_then(Change::whole)));
         }
         refused(result)
     }
@@ -398,25 +430,41 @@ impl TableWriter {
 #[derive(Clone)]
 pub(crate) struct Change {
     pub(crate) id: Option<RowId>,
-    pub(crate) row: Option<Row>,
+    pub(crate) row: Option<NewRow>,
     /// The columns that an UPDATE sets, in its order.
     pub(crate) set: Option<Arc<[usize]>>,
+}
+
+/// What a row becomes.
+#[derive(Clone)]
+pub(crate) enum NewRow {
+    Whole(Row),
+    /// What it was, with other values in these columns.
+    Set(Vec<(usize, Value)>),
 }
 
 impl Change {
     pub(crate) fn insert(row: Row) -> Self {
         Self {
             id: None,
-            row: Some(row),
+            row: Some(NewRow::Whole(row)),
             set: None,
         }
     }
 
-    pub(crate) fn update(id: RowId, row: Row, set: Arc<[usize]>) -> Self {
+    pub(crate) fn update(id: RowId, row: NewRow, set: Arc<[usize]>) -> Self {
         Self {
             id: Some(id),
             row: Some(row),
             set: Some(set),
+        }
+    }
+
+    /// The whole new row, if that is what is known of it.
+    pub(crate) fn whole(&self) -> Option<&Row> {
+        match &self.row {
+            Some(NewRow::Whole(row)) => Some(row),
+            Some(NewRow::Set(_)) | None => None,
         }
     }
 

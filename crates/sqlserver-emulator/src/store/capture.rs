@@ -14,9 +14,9 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::change_log::Command;
-use super::packed::RowBuilder;
 use super::content::Store;
 use super::lsn::Lsn;
+use super::packed::RowBuilder;
 use super::schema::Table;
 use super::table::{Check, Row};
 use super::{Refusal, TableId, TxId};

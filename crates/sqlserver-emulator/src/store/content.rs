@@ -14,6 +14,7 @@ use super::tracking::Versions;
 use super::transaction::{Transaction, Undo};
 use super::{Database, Refusal, TableId, TxId};
 use crate::clock::{Clock, Instant};
+use crate::value::Value;
 
 /// Everything that is stored.
 #[derive(Debug, Default)]
@@ -377,6 +378,29 @@ impl Store {
             position: 0,
         });
         Ok(new_key)
+    }
+
+    /// Updates some columns of a row, none of which is of a unique index.
+    pub(crate) fn set(
+        &mut self,
+        tx: TxId,
+        table: TableId,
+        id: RowId,
+        values: &[(usize, Value)],
+        set: Option<&Arc<[usize]>>,
+    ) -> Result<(), Refusal> {
+        let writer = self.writer(tx);
+        let data = self.tables.get_mut(&table).ok_or(Refusal::Stale)?;
+        let before = data.kept(id).filter(|_| data.is_followed()).cloned();
+        data.set(writer, id, values)?;
+        self.log_write(tx, table, id, |origin, after| RowChange {
+            before,
+            after,
+            set: set.cloned(),
+            origin,
+            position: 0,
+        });
+        Ok(())
     }
 
     /// Checks the unique keys of a row that was written with `Check::Later`.

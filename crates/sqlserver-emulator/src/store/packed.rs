@@ -81,6 +81,21 @@ impl RowBuilder {
         self.forms.push(form.0);
     }
 
+    /// Appends the next of some values in the form that it has.
+    fn copy(&mut self, values: &mut Values<'_>) {
+        if let Some((form, bytes)) = values.raw() {
+            let is_counted = !form.is_scalar() && !form.has_short_length();
+            let is_null = if is_counted {
+                form.kind() == kind::NULL
+            } else {
+                form.is_null(bytes)
+            };
+            self.nulls += u16::from(is_null);
+            self.forms.push(form.0);
+            self.values.extend_from_slice(bytes);
+        }
+    }
+
     /// The row; the next one begins.
     pub(crate) fn finish(&mut self) -> Packed {
         self.row.clear();
@@ -95,15 +110,33 @@ impl RowBuilder {
     }
 }
 
+thread_local! {
+    static BUILDER: std::cell::RefCell<RowBuilder> = std::cell::RefCell::default();
+}
+
 impl Packed {
     /// `forms` are those of the table's columns.
     pub(crate) fn of(row: &[Value], forms: &[Option<Form>]) -> Self {
-        thread_local! {
-            static BUILDER: std::cell::RefCell<RowBuilder> = std::cell::RefCell::default();
-        }
         BUILDER.with_borrow_mut(|builder| {
             for (at, value) in row.iter().enumerate() {
                 builder.push(value, forms.get(at).copied().flatten());
+            }
+            builder.finish()
+        })
+    }
+
+    /// The row with other values in some of its columns. `forms` are those of the table's columns.
+    pub(crate) fn with(&self, others: &[(usize, Value)], forms: &[Option<Form>]) -> Self {
+        BUILDER.with_borrow_mut(|builder| {
+            let mut values = self.values();
+            for at in 0..values.forms.len() {
+                match others.iter().find(|(column, _)| *column == at) {
+                    Some((_, value)) => {
+                        values.pass();
+                        builder.push(value, forms.get(at).copied().flatten());
+                    }
+                    None => builder.copy(&mut values),
+                }
             }
             builder.finish()
         })
@@ -400,6 +433,14 @@ impl<'a> Values<'a> {
             }
         }
         Some(())
+    }
+
+    /// The next value's form, and its bytes with their length.
+    fn raw(&mut self) -> Option<(Form, &'a [u8])> {
+        let (form, before) = (Form(*self.forms.first()?), self.values);
+        self.pass()?;
+        let bytes = before.get(..before.len() - self.values.len())?;
+        Some((form, bytes))
     }
 
     /// The next value as it travels, if it has this form.

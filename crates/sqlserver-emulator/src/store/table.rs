@@ -234,7 +234,46 @@ impl TableData {
         row: Option<&Row>,
         check: Check,
     ) -> Result<bool, Refusal> {
-        let Writer { tx, snapshot } = by;
+        self.may_replace(by, id)?;
+        let mut new_key = false;
+        match row {
+            Some(row) => {
+                let added = self.admit(by, self.keys(row), Some(id), check)?;
+                new_key = added.unique;
+                self.enter(id, added.keys);
+            }
+            // Only a lock on the whole table is in the way: what a range holds is locked row by row.
+            None => self.range_conflicts(by.tx, &[])?,
+        }
+        self.cover(by, id, row.map(|row| Packed::of(row, &self.forms)));
+        Ok(new_key)
+    }
+
+    /// Replaces a row by one with other values in some columns, none of which is of a unique index.
+    pub(super) fn set(&mut self, by: Writer, id: RowId, values: &[(usize, Value)]) -> Result<(), Refusal> {
+        self.may_replace(by, id)?;
+        let current = self.kept(id).ok_or(Refusal::Stale)?;
+        let row = current.with(values, &self.forms);
+        let (mut out, mut keys) = (Vec::new(), Vec::with_capacity(self.indexes.len()));
+        for (at, index) in self.definition.indexes.iter().enumerate() {
+            let is_set = |column: usize| values.iter().any(|(set, _)| *set == column);
+            let key = if index.filter.is_some() || index.keys.iter().any(|part| is_set(part.column)) {
+                let old = self.stored_key_at(current, at, &mut out);
+                self.stored_key_at(&row, at, &mut out)
+                    .filter(|key| old.as_ref() != Some(key))
+            } else {
+                None
+            };
+            keys.push(key);
+        }
+        self.range_conflicts(by.tx, &keys)?;
+        self.enter(id, keys);
+        self.cover(by, id, Some(row));
+        Ok(())
+    }
+
+    /// Whether nobody else has the row, or has changed it since the writer's snapshot.
+    fn may_replace(&self, Writer { tx, snapshot }: Writer, id: RowId) -> Result<(), Refusal> {
         let Some(version) = self.slots.get(id as usize).and_then(Option::as_ref) else {
             return Err(Refusal::Stale);
         };
@@ -244,27 +283,19 @@ impl TableData {
         if version.writer == 0 && snapshot.is_some_and(|at| version.committed > at) {
             return Err(Refusal::Stale);
         }
-        self.lock_conflicts(tx, id, LockMode::Exclusive)?;
-        let mut new_key = false;
-        match row {
-            Some(row) => {
-                let added = self.admit(by, self.keys(row), Some(id), check)?;
-                new_key = added.unique;
-                self.enter(id, added.keys);
-            }
-            // Only a lock on the whole table is in the way: what a range holds is locked row by row.
-            None => self.range_conflicts(tx, &[])?,
-        }
-        let row = row.map(|row| Packed::of(row, &self.forms));
+        self.lock_conflicts(tx, id, LockMode::Exclusive)
+    }
+
+    /// Puts a new version over a row's newest one.
+    fn cover(&mut self, by: Writer, id: RowId, row: Option<Packed>) {
         let slot = &mut self.slots[id as usize];
         let older = slot.take().map(Box::new);
         *slot = Some(Version {
             row,
-            writer: tx,
+            writer: by.tx,
             committed: 0,
             older,
         });
-        Ok(new_key)
     }
 
     /// Takes back the newest version of a row, which `tx` wrote.
@@ -379,9 +410,7 @@ impl TableData {
     fn stored_keys(&self, row: &Packed) -> Vec<Option<Key>> {
         let mut out = Vec::new();
         let places = 0..self.definition.indexes.len();
-        places
-            .map(|at| self.stored_key_at(row, at, &mut out))
-            .collect()
+        places.map(|at| self.stored_key_at(row, at, &mut out)).collect()
     }
 
     /// The key of a row as it is kept in one of the indexes; none where the index leaves it out.

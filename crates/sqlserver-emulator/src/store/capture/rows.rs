@@ -98,9 +98,10 @@ impl Images {
             position: Lsn::at(effect.position),
             command_id,
         };
-        let mut image = |operation: i32, mask: &[u8], row: &Packed, is_kept: &dyn Fn(usize, SqlType) -> bool| {
-            self.image(&head, operation, mask, row, is_kept, builder)
-        };
+        let mut image =
+            |operation: i32, mask: &[u8], row: &Packed, is_kept: &dyn Fn(usize, SqlType) -> bool| {
+                self.image(&head, operation, mask, row, is_kept, builder)
+            };
         match &effect.effect {
             Effect::Delete(old) => vec![image(1, &self.all, old, &|_, ty| !is_legacy_lob(ty))],
             Effect::Insert(new) => vec![image(2, &self.all, new, &|_, _| true)],

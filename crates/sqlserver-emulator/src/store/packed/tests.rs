@@ -103,6 +103,34 @@ fn every_value_comes_back_as_it_was() {
     assert!(some.columns(&[]).is_empty());
 }
 
+/// The number of its NULLs and all its bytes are those of a row that is made anew.
+#[test]
+fn a_row_with_other_values_is_the_one_that_has_them() {
+    let forms: Vec<_> = columns().iter().map(|(ty, _)| form_of(*ty, true)).collect();
+    let fitting = columns().into_iter().map(|(_, value)| value).collect();
+    let mut other = values();
+    other.extend([Value::text(""), Value::Null]);
+    for (row, forms) in [(fitting, forms.as_slice()), (other, &[])] {
+        let row: Vec<Value> = row;
+        let packed = Packed::of(&row, forms);
+        assert_eq!(packed.with(&[], forms), packed);
+        for at in 0..row.len() {
+            let mut without = row.clone();
+            without[at] = Value::Null;
+            let emptied = packed.with(&[(at, Value::Null)], forms);
+            assert_eq!(emptied, Packed::of(&without, forms), "{at}");
+            assert_eq!(emptied.with(&[(at, row[at].clone())], forms), packed, "{at}");
+        }
+        let (last, value) = (row.len() - 1, Value::text("another"));
+        let mut both = row.clone();
+        (both[0], both[last]) = (Value::Int(3), value.clone());
+        assert_eq!(
+            packed.with(&[(last, value), (0, Value::Int(3))], forms),
+            Packed::of(&both, forms)
+        );
+    }
+}
+
 #[test]
 fn a_value_of_any_form_can_be_left_out() {
     let mut row = values();
