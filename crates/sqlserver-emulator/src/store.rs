@@ -42,7 +42,7 @@ pub(crate) use schema::{
     same_name,
 };
 pub(crate) use shared::{Patience, Shared, cancelled, deadlock};
-pub(crate) use table::{Check, Row, RowId, TableData};
+pub(crate) use table::{Check, NewRow, Row, RowId, TableData};
 pub(crate) use tracking::{
     ChangeTracking, NetChange, Operation, Retention, RetentionUnit, TrackingOptions, is_in_mask,
 };

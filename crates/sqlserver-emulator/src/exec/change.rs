@@ -9,7 +9,7 @@ use super::output::{OutputPlan, OutputRow, target_table};
 use super::plan::{ReadPlan, Source};
 use super::run::Run;
 use super::scope::{Binder, BoundColumn, same};
-use super::writer::{Change, NewRow, TableWriter, stored};
+use super::writer::{Change, TableWriter, stored};
 use crate::ast::{
     Assignment, BinaryOp, ColumnName, Delete, Expr, OutputClause, TableHint, TableSource, Target, Top, Update,
 };
@@ -17,7 +17,7 @@ use crate::error::{SqlError, SqlResult};
 use crate::eval::{BoundExpr, bind, convert_to};
 use crate::outcome::Flow;
 use crate::session::Isolation;
-use crate::store::{LockMode, Read, Row, RowId, Table, TableId};
+use crate::store::{LockMode, NewRow, Read, Row, RowId, Table, TableId};
 use crate::types::SqlType;
 use crate::value::Value;
 

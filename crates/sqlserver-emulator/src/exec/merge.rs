@@ -9,12 +9,12 @@ use super::output::{OutputPlan, OutputRow, target_table};
 use super::plan::Source;
 use super::run::Run;
 use super::scope::BoundColumn;
-use super::writer::{Change, NewRow, TableWriter, stored};
+use super::writer::{Change, TableWriter, stored};
 use crate::ast::{Expr, JoinKind, Merge, MergeAction, MergeWhen, Target};
 use crate::error::{SqlError, SqlResult};
 use crate::eval::{BoundExpr, bind_predicate};
 use crate::outcome::Flow;
-use crate::store::{Row, RowId};
+use crate::store::{NewRow, Row, RowId};
 use crate::value::Value;
 
 /// A bound WHEN clause.

@@ -7,7 +7,7 @@ use super::scope::Binder;
 use super::{draft::table_columns, rows::refused};
 use crate::error::{SqlError, SqlResult};
 use crate::eval::{BoundExpr, bind, bind_predicate, convert_to};
-use crate::store::{Check, Column, Index, Packed, Refusal, Row, RowId, Store, Table, TableId, TxId};
+use crate::store::{Check, Column, Index, NewRow, Packed, Refusal, Row, RowId, Store, Table, TableId, TxId};
 use crate::types::{Length, SqlType, TypeInfo};
 use crate::value::Value;
 
@@ -338,35 +338,29 @@ impl TableWriter {
         change: &Change,
         unchecked: &mut Vec<RowId>,
     ) -> Result<Option<Row>, Refusal> {
-        if let (Some(id), Some(NewRow::Set(values))) = (change.id, &change.row) {
-            store.set(tx, self.id, id, values, change.set.as_ref())?;
-            return Ok(None);
-        }
-        let row = change.whole().map(|row| match self.rowversion {
-            Some(at) => {
-                let mut values = row.to_vec();
-                values[at] = Value::RowVersion(store.last_rowversion(self.table.database) + 1);
-                values.into()
-            }
-            None => row.clone(),
+        let numbered = self.rowversion.zip(change.whole()).map(|(at, row)| {
+            let mut values = row.to_vec();
+            values[at] = Value::RowVersion(store.last_rowversion(self.table.database) + 1);
+            NewRow::Whole(values.into())
         });
-        match (change.id, &row) {
-            (None, Some(row)) => {
+        let row = numbered.as_ref().or(change.row.as_ref());
+        match (change.id, row) {
+            (None, Some(NewRow::Whole(row))) => {
                 store.insert(tx, self.id, row)?;
             }
             (Some(id), row) => {
                 let set = change.set.as_ref();
-                if store.replace(tx, self.id, id, row.as_ref(), set, Check::Later)? {
+                if store.replace(tx, self.id, id, row, set, Check::Later)? {
                     unchecked.push(id);
                 }
             }
-            (None, None) => {}
+            (None, Some(NewRow::Set(_)) | None) => {}
         }
         if self.rowversion.is_some() && row.is_some() {
             // Only now is the number used: a writer that waits for a lock holds none yet.
             store.next_rowversion(tx, self.table.database);
         }
-        Ok(row)
+        Ok(row.and_then(NewRow::whole).cloned())
     }
 
     /// The error of a write that was refused for good.
@@ -435,14 +429,6 @@ pub(crate) struct Change {
     pub(crate) set: Option<Arc<[usize]>>,
 }
 
-/// What a row becomes.
-#[derive(Clone)]
-pub(crate) enum NewRow {
-    Whole(Row),
-    /// What it was, with other values in these columns.
-    Set(Vec<(usize, Value)>),
-}
-
 impl Change {
     pub(crate) fn insert(row: Row) -> Self {
         Self {
@@ -462,10 +448,7 @@ impl Change {
 
     /// The whole new row, if that is what is known of it.
     pub(crate) fn whole(&self) -> Option<&Row> {
-        match &self.row {
-            Some(NewRow::Whole(row)) => Some(row),
-            Some(NewRow::Set(_)) | None => None,
-        }
+        self.row.as_ref()?.whole()
     }
 
     pub(crate) fn delete(id: RowId) -> Self {

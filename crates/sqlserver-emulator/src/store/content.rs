@@ -9,12 +9,11 @@ use super::change_log::{Origin, RowChange, commands};
 use super::packed::Packed;
 use super::scan::{Cursor, KeyRange, LockMode, Read, Taker};
 use super::schema::{Table, same_name};
-use super::table::{Check, Row, RowId, TableData, Writer};
+use super::table::{Check, NewRow, Row, RowId, TableData, Writer};
 use super::tracking::Versions;
 use super::transaction::{Transaction, Undo};
 use super::{Database, Refusal, TableId, TxId};
 use crate::clock::{Clock, Instant};
-use crate::value::Value;
 
 /// Everything that is stored.
 #[derive(Debug, Default)]
@@ -362,7 +361,7 @@ impl Store {
         tx: TxId,
         table: TableId,
         id: RowId,
-        row: Option<&Row>,
+        row: Option<&NewRow>,
         set: Option<&Arc<[usize]>>,
         check: Check,
     ) -> Result<bool, Refusal> {
@@ -378,29 +377,6 @@ impl Store {
             position: 0,
         });
         Ok(new_key)
-    }
-
-    /// Updates some columns of a row, none of which is of a unique index.
-    pub(crate) fn set(
-        &mut self,
-        tx: TxId,
-        table: TableId,
-        id: RowId,
-        values: &[(usize, Value)],
-        set: Option<&Arc<[usize]>>,
-    ) -> Result<(), Refusal> {
-        let writer = self.writer(tx);
-        let data = self.tables.get_mut(&table).ok_or(Refusal::Stale)?;
-        let before = data.kept(id).filter(|_| data.is_followed()).cloned();
-        data.set(writer, id, values)?;
-        self.log_write(tx, table, id, |origin, after| RowChange {
-            before,
-            after,
-            set: set.cloned(),
-            origin,
-            position: 0,
-        });
-        Ok(())
     }
 
     /// Checks the unique keys of a row that was written with `Check::Later`.

@@ -2,7 +2,7 @@
 
 use crate::value::Value;
 
-pub(crate) const LENGTH: usize = 10;
+const LENGTH: usize = 10;
 /// The number of the log file that everything lies in.
 const FILE: u128 = 0x2C;
 /// Records in a block.

@@ -38,6 +38,24 @@ pub(crate) enum Check {
     Later,
 }
 
+/// What a row becomes.
+#[derive(Clone, Debug)]
+pub(crate) enum NewRow {
+    Whole(Row),
+    /// What it was, with other values in these columns.
+    Set(Vec<(usize, Value)>),
+}
+
+impl NewRow {
+    /// The whole row, if that is what is known of it.
+    pub(crate) fn whole(&self) -> Option<&Row> {
+        match self {
+            Self::Whole(row) => Some(row),
+            Self::Set(_) => None,
+        }
+    }
+}
+
 /// What a row that is written adds to the indexes.
 struct Added {
     /// By index; none where it has the entry, or none.
@@ -231,45 +249,31 @@ impl TableData {
         &mut self,
         by: Writer,
         id: RowId,
-        row: Option<&Row>,
+        row: Option<&NewRow>,
         check: Check,
     ) -> Result<bool, Refusal> {
         self.may_replace(by, id)?;
-        let mut new_key = false;
-        match row {
-            Some(row) => {
-                let added = self.admit(by, self.keys(row), Some(id), check)?;
-                new_key = added.unique;
-                self.enter(id, added.keys);
+        let (row, keys) = match row {
+            Some(NewRow::Whole(row)) => (Some(Packed::of(row, &self.forms)), self.keys(row)),
+            Some(NewRow::Set(values)) => {
+                let row = self.kept(id).ok_or(Refusal::Stale)?.with(values, &self.forms);
+                let keys = self.keys_over(&row, values);
+                (Some(row), keys)
             }
             // Only a lock on the whole table is in the way: what a range holds is locked row by row.
-            None => self.range_conflicts(by.tx, &[])?,
-        }
-        self.cover(by, id, row.map(|row| Packed::of(row, &self.forms)));
-        Ok(new_key)
-    }
-
-    /// Replaces a row by one with other values in some columns, none of which is of a unique index.
-    pub(super) fn set(&mut self, by: Writer, id: RowId, values: &[(usize, Value)]) -> Result<(), Refusal> {
-        self.may_replace(by, id)?;
-        let current = self.kept(id).ok_or(Refusal::Stale)?;
-        let row = current.with(values, &self.forms);
-        let (mut out, mut keys) = (Vec::new(), Vec::with_capacity(self.indexes.len()));
-        for (at, index) in self.definition.indexes.iter().enumerate() {
-            let is_set = |column: usize| values.iter().any(|(set, _)| *set == column);
-            let key = if index.filter.is_some() || index.keys.iter().any(|part| is_set(part.column)) {
-                let old = self.stored_key_at(current, at, &mut out);
-                self.stored_key_at(&row, at, &mut out)
-                    .filter(|key| old.as_ref() != Some(key))
-            } else {
-                None
-            };
-            keys.push(key);
-        }
-        self.range_conflicts(by.tx, &keys)?;
-        self.enter(id, keys);
-        self.cover(by, id, Some(row));
-        Ok(())
+            None => (None, Vec::new()),
+        };
+        let added = self.admit(by, keys, Some(id), check)?;
+        self.enter(id, added.keys);
+        let slot = &mut self.slots[id as usize];
+        let older = slot.take().map(Box::new);
+        *slot = Some(Version {
+            row,
+            writer: by.tx,
+            committed: 0,
+            older,
+        });
+        Ok(added.unique)
     }
 
     /// Whether nobody else has the row, or has changed it since the writer's snapshot.
@@ -284,18 +288,6 @@ impl TableData {
             return Err(Refusal::Stale);
         }
         self.lock_conflicts(tx, id, LockMode::Exclusive)
-    }
-
-    /// Puts a new version over a row's newest one.
-    fn cover(&mut self, by: Writer, id: RowId, row: Option<Packed>) {
-        let slot = &mut self.slots[id as usize];
-        let older = slot.take().map(Box::new);
-        *slot = Some(Version {
-            row,
-            writer: by.tx,
-            committed: 0,
-            older,
-        });
     }
 
     /// Takes back the newest version of a row, which `tx` wrote.
@@ -413,6 +405,19 @@ impl TableData {
         places.map(|at| self.stored_key_at(row, at, &mut out)).collect()
     }
 
+    /// The keys of a row in the indexes that look at one of the columns that were set.
+    fn keys_over(&self, row: &Packed, values: &[(usize, Value)]) -> Vec<Option<Key>> {
+        let is_set = |column: usize| values.iter().any(|(set, _)| *set == column);
+        let mut out = Vec::new();
+        let indexes = self.definition.indexes.iter().enumerate();
+        indexes
+            .map(|(at, index)| {
+                let looks = index.filter.is_some() || index.keys.iter().any(|part| is_set(part.column));
+                looks.then(|| self.stored_key_at(row, at, &mut out)).flatten()
+            })
+            .collect()
+    }
+
     /// The key of a row as it is kept in one of the indexes; none where the index leaves it out.
     fn stored_key_at(&self, row: &Packed, at: usize, out: &mut Vec<u8>) -> Option<Key> {
         let index = self.definition.indexes.get(at)?;
@@ -436,14 +441,15 @@ impl TableData {
         check: Check,
     ) -> Result<Added, Refusal> {
         if let Some(current) = existing.and_then(|id| self.kept(id)) {
-            for (key, old) in keys.iter_mut().zip(self.stored_keys(current)) {
-                key.take_if(|key| old.as_ref() == Some(key));
+            let mut out = Vec::new();
+            for (at, key) in keys.iter_mut().enumerate() {
+                key.take_if(|key| self.stored_key_at(current, at, &mut out).as_ref() == Some(key));
             }
         }
         self.range_conflicts(by.tx, &keys)?;
         let mut unique = false;
-        for (at, index) in self.definition.indexes.iter().enumerate() {
-            let Some(key) = &keys[at] else { continue };
+        for (at, (index, key)) in self.definition.indexes.iter().zip(&keys).enumerate() {
+            let Some(key) = key else { continue };
             if !index.unique || index.disabled {
                 continue;
             }
