@@ -119,6 +119,7 @@ fn a_row_with_other_values_is_the_one_that_has_them() {
             without[at] = Value::Null;
             let emptied = packed.with(&[(at, Value::Null)], forms);
             assert_eq!(emptied, Packed::of(&without, forms), "{at}");
+            assert_eq!(emptied.with(&[], forms), emptied, "{at}");
             assert_eq!(emptied.with(&[(at, row[at].clone())], forms), packed, "{at}");
         }
         let (last, value) = (row.len() - 1, Value::text("another"));
