@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use arrow_select::filter::filter_record_batch;
 use async_trait::async_trait;
-use futures::stream::{self, BoxStream, Stream, StreamExt, TryStreamExt};
+use futures::stream::{self, BoxStream, Stream, StreamExt};
 use iceberg::spec::SnapshotRef;
 use iceberg_table::{Catalog, FileRows, LiveFile, TableHandle, may_hold, set_tag};
 use model::{
@@ -386,18 +386,12 @@ async fn selected(
 fn inserts(
     table: TableName,
     schema: Arc<TableSchema>,
-    mut rows: BoxStream<'static, Result<(usize, FileRows)>>,
+    rows: BoxStream<'static, Result<(usize, FileRows)>>,
 ) -> Batches {
-    produce(|output| {
-        Box::pin(async move {
-            while let Some((_, batch)) = rows.try_next().await? {
-                let (table, schema) = (table.clone(), schema.clone());
-                let batch = ChangeBatch::uniform(table, schema, batch.rows, Op::Insert, Presence::Unknown)?;
-                output.send(batch).await?;
-            }
-            Ok(())
-        })
-    })
+    Box::pin(rows.map(move |batch| {
+        let (_, FileRows { rows, .. }) = batch?;
+        ChangeBatch::uniform(table.clone(), schema.clone(), rows, Op::Insert, Presence::Unknown)
+    }))
 }
 
 /// Those of the rows whose key is in a range.
