@@ -8,6 +8,7 @@ mod contestant;
 mod drain;
 mod iceberg;
 mod many;
+mod native_files;
 mod process;
 mod quiet;
 mod series;

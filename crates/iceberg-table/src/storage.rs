@@ -8,13 +8,14 @@ mod bucket;
 mod environment;
 mod listing;
 mod local;
+mod local_read;
 mod object;
 mod options;
 mod warehouse;
 
 use std::collections::HashMap;
 use std::fmt::{self, Debug};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use iceberg::io::{FileIO, FileIOBuilder};
 use model::{Error, ErrorKind, Result};
@@ -31,6 +32,7 @@ use crate::manifest_cache::ManifestCache;
 
 use azure::Azure;
 use bucket::Bucket;
+use local_read::SpareMemory;
 use object::Files;
 
 /// Files by their locations. Cheap to clone.
@@ -45,6 +47,8 @@ struct Inner {
     /// By the access, which is the first for all that are not in S3.
     stores: Mutex<HashMap<(usize, Bucket), Arc<dyn ObjectStore>>>,
     manifests: ManifestCache,
+    /// What reads of local files share as long as there are any.
+    spare: Mutex<Weak<SpareMemory>>,
 }
 
 /// How objects of S3 below a prefix are reached.
@@ -118,6 +122,7 @@ impl Storage {
             azure,
             stores: Mutex::default(),
             manifests,
+            spare: Mutex::default(),
         }))
     }
 
@@ -134,6 +139,15 @@ impl Storage {
     /// The iceberg library's view.
     pub fn file_io(&self) -> FileIO {
         FileIOBuilder::new(Arc::new(Files::new(self.clone()))).build()
+    }
+
+    fn spare_memory(&self) -> Arc<SpareMemory> {
+        let mut shared = self.0.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.upgrade().unwrap_or_else(|| {
+            let made = Arc::default();
+            *shared = Arc::downgrade(&made);
+            made
+        })
     }
 
     /// Makes the names of written files durable; what is in them was made so by closing them.

@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use super::arena::{Arena, Outcome, SOURCE, TARGET};
+use super::native_files::NativeFiles;
 use super::tables::Sums;
 
 /// Somebody who moves the table.
@@ -66,6 +67,11 @@ pub(crate) const ALL: &[Contestant] = &[
         "freebcp-in",
         "from a text file into a new table",
         freebcp_in,
+    )),
+    of_the_server(peer(
+        "freebcp-in-twice",
+        "two at once from native files, half the rows each",
+        freebcp_in_twice,
     )),
 ];
 
@@ -182,19 +188,27 @@ fn into_files(arena: &Arena<'_>, name: &str, kind: &str) -> Result<Outcome> {
     Ok(Outcome { sums, ..outcome })
 }
 
-fn freebcp(arena: &Arena<'_>, database: &str, direction: &str, file: &Path) -> Result<Outcome> {
+/// What each call of `freebcp` begins with: the table in a database, and what it takes to reach it, in large packets.
+fn freebcp_arguments(arena: &Arena<'_>, database: &str) -> Vec<String> {
     let server = arena.server;
+    let table = format!("{database}.dbo.{}", arena.table.name());
     let address = format!("{}:{}", server.host, server.port);
+    let login = ["-S", &address, "-U", server.user, "-P", server.password];
+    let arguments = std::iter::once(table.as_str()).chain(login);
+    arguments.chain(["-A", "32767"]).map(str::to_owned).collect()
+}
+
+/// By text files: fields end with a byte that no text holds.
+fn freebcp(arena: &Arena<'_>, database: &str, direction: &str, file: &Path) -> Result<Outcome> {
+    let mut arguments = freebcp_arguments(arena, database).into_iter();
     let mut command = Command::new("freebcp");
-    command
-        .arg(format!("{database}.dbo.{}", arena.table.name()))
-        .args([direction])
-        .arg(file)
-        .args(["-S", &address, "-U", server.user, "-P", server.password])
-        // Character mode, fields by a byte that no text holds, large packets, one batch.
-        .args(["-c", "-t", "\u{1}", "-A", "32767"]);
+    command.args(arguments.next()).arg(direction).arg(file);
+    run_freebcp(arena, command.args(arguments).args(["-c", "-t", "\u{1}"]))
+}
+
+fn run_freebcp(arena: &Arena<'_>, command: &mut Command) -> Result<Outcome> {
     let (outcome, said) = arena
-        .measured(&mut command)
+        .measured(command)
         .context("freebcp comes with the package freetds-bin")?;
     ensure!(!said.contains("Msg"), "freebcp said {said:?}");
     Ok(outcome)
@@ -214,9 +228,26 @@ fn freebcp_in(arena: &Arena<'_>) -> Result<Outcome> {
     if !file.exists() {
         freebcp(arena, SOURCE, "out", &file)?;
     }
+    into_new_table(arena, || freebcp(arena, TARGET, "in", &file))
+}
+
+/// A file for each process.
+fn freebcp_in_twice(arena: &Arena<'_>) -> Result<Outcome> {
+    let files = NativeFiles::write(arena.table, arena.expected.rows, 2, &arena.directory)?;
+    let both = r#"format=$1 first=$2 second=$3 table=$4; shift 4
+        freebcp "$table" in "$first" -f "$format" "$@" & other=$!
+        freebcp "$table" in "$second" -f "$format" "$@" && wait $other"#;
+    let mut command = Command::new("sh");
+    command.args(["-c", both, "sh"]).arg(&files.format);
+    command.args(&files.data).args(freebcp_arguments(arena, TARGET));
+    into_new_table(arena, || run_freebcp(arena, &mut command))
+}
+
+/// Makes the table anew and checks what comes into it.
+fn into_new_table(arena: &Arena<'_>, load: impl FnOnce() -> Result<Outcome>) -> Result<Outcome> {
     drop_target(arena)?;
     arena.server.execute(TARGET, &arena.table.ddl())?;
-    let outcome = freebcp(arena, TARGET, "in", &file)?;
+    let outcome = load()?;
     let arrived = arrived(arena, outcome)?;
     // FreeTDS leaves out what LEN does not count: the blanks at a text's end.
     let [_, _, text] = arena.table.summed();
@@ -226,7 +257,7 @@ fn freebcp_in(arena: &Arena<'_>) -> Result<Outcome> {
     );
     ensure!(
         arena.server.query(SOURCE, &lengths)? == [arrived.sums.text],
-        "freebcp-in altered {text}"
+        "freebcp altered {text}"
     );
     Ok(Outcome {
         sums: Sums {

@@ -1,9 +1,8 @@
 //! The iceberg library's storage over ours.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -18,12 +17,11 @@ use object_store::buffered::BufWriter;
 use object_store::{GetOptions, ObjectStore, ObjectStoreExt};
 use tokio::io::AsyncWriteExt;
 
+use super::local_read::LocalRead;
 use super::{Located, Storage, local_path};
 
 /// A file up to this size is one request; a larger one is sent in parts of it.
 const PART_BYTES: usize = 8 << 20;
-/// A read of a local file takes so much memory before it is known that the file has as much.
-const MOST_AT_ONCE: usize = 1 << 30;
 /// Parts of one file that are under way at once.
 const PARTS: usize = 4;
 
@@ -97,7 +95,7 @@ impl IcebergStorage for Files {
                 location: path.to_owned(),
             })),
             None => match local_path(path).map(File::open) {
-                Some(Ok(file)) => Ok(Box::new(LocalRead(Mutex::new(file)))),
+                Some(Ok(file)) => Ok(Box::new(LocalRead::new(file, self.storage.spare_memory()))),
                 // The library says why.
                 _ => self.local.reader(path).await,
             },
@@ -190,29 +188,6 @@ impl<'de> serde::Deserialize<'de> for Files {
     }
 }
 
-/// A local file. The library's fills memory with zeros before it reads into it, which is a fiftieth of a scan.
-struct LocalRead(Mutex<File>);
-
-#[async_trait]
-impl FileRead for LocalRead {
-    async fn read(&self, range: Range<u64>) -> Result<Bytes> {
-        let wanted = range.end.saturating_sub(range.start);
-        let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // A damaged file may ask for more than there is.
-        let mut bytes = Vec::with_capacity(usize::try_from(wanted).unwrap_or_default().min(MOST_AT_ONCE));
-        let read = file.seek(SeekFrom::Start(range.start));
-        read.and_then(|_| (&*file).take(wanted).read_to_end(&mut bytes))
-            .map_err(|error| Error::new(ErrorKind::Unexpected, format!("cannot read a file: {error}")))?;
-        if bytes.len() as u64 != wanted {
-            return Err(Error::new(
-                ErrorKind::DataInvalid,
-                format!("a file ends {} bytes early", wanted - bytes.len() as u64),
-            ));
-        }
-        Ok(Bytes::from(bytes))
-    }
-}
-
 struct ObjectRead {
     object: Located,
     location: String,
@@ -256,21 +231,6 @@ mod tests {
     use object_store::path::Path;
 
     use super::*;
-
-    #[tokio::test]
-    async fn a_local_file_is_read_where_it_is_asked_for_and_a_short_one_is_told() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("a");
-        std::fs::write(&path, b"0123456789").unwrap();
-        let location = format!("file://{}", path.to_str().unwrap());
-        let file = Files::new(Storage::default()).reader(&location).await.unwrap();
-        for (range, found) in [(3..6, "345"), (0..10, "0123456789"), (10..10, "")] {
-            assert_eq!(file.read(range).await.unwrap(), found);
-        }
-        for range in [5..11, 0..u64::MAX] {
-            assert_eq!(file.read(range).await.unwrap_err().kind(), ErrorKind::DataInvalid);
-        }
-    }
 
     /// As Azure's client for Java has written them, and as ours has.
     #[tokio::test]
