@@ -70,9 +70,16 @@ fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
-/// Format, lints, documentation.
+/// Format, lints, documentation, and whether the lock file of the other workspace still fits ours.
 pub(crate) fn check() -> Result<()> {
     succeed(cargo().args(["fmt", "--all", "--check"]))?;
+    succeed(cargo().args([
+        "fetch",
+        "--quiet",
+        "--locked",
+        "--manifest-path",
+        "fuzz/Cargo.toml",
+    ]))?;
     let all = ["--workspace", "--locked", "--features", "xtask/docker"];
     let deny = ["--all-targets", "--", "-D", "warnings"];
     succeed(cargo().arg("clippy").args(all).args(deny))?;

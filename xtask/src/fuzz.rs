@@ -38,9 +38,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     corpus::write(&recorded, &directory)?;
     for target in TARGETS {
-        fuzz(target, &directory, options.minutes * 30).with_context(|| {
-            format!("an input did harm; in fuzz/, `cargo run --release --bin {target} -- INPUT` repeats it")
-        })?;
+        succeed(&mut in_fuzz("build", target))?;
+        fuzz(target, &directory, options.minutes * 30)?;
     }
     Ok(())
 }
@@ -61,16 +60,9 @@ fn record(directory: &Path) -> Result<()> {
 fn fuzz(target: &str, directory: &Path, seconds: u64) -> Result<()> {
     let found = directory.join("found");
     std::fs::create_dir_all(&found)?;
-    let mut command = cargo();
+    let mut command = in_fuzz("run", target);
     command
-        .args([
-            "--config",
-            "fuzz/.cargo/config.toml",
-            "run",
-            "--manifest-path",
-            "fuzz/Cargo.toml",
-        ])
-        .args(["--quiet", "--release", "--locked", "--bin", target, "--"])
+        .arg("--")
         .arg(directory.join(target))
         .arg(format!("-dict={}", directory.join("words").display()))
         .arg(format!("-artifact_prefix={}/{target}-", found.display()))
@@ -78,5 +70,17 @@ fn fuzz(target: &str, directory: &Path, seconds: u64) -> Result<()> {
         .arg(format!("-max_len={LONGEST_INPUT}"))
         .arg(format!("-timeout={PATIENCE}"))
         .arg("-print_final_stats=1");
-    succeed(&mut command)
+    succeed(&mut command).with_context(|| {
+        format!("an input did harm; in fuzz/, `cargo run --release --bin {target} -- INPUT` repeats it")
+    })
+}
+
+/// What cargo does with a target.
+fn in_fuzz(work: &str, target: &str) -> Command {
+    let mut command = cargo();
+    command
+        .args(["--config", "fuzz/.cargo/config.toml", work])
+        .args(["--manifest-path", "fuzz/Cargo.toml"])
+        .args(["--quiet", "--release", "--locked", "--bin", target]);
+    command
 }
