@@ -15,7 +15,7 @@ mod warehouse;
 
 use std::collections::HashMap;
 use std::fmt::{self, Debug};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use iceberg::io::{FileIO, FileIOBuilder};
 use model::{Error, ErrorKind, Result};
@@ -26,13 +26,13 @@ use object_store::{GetOptions, GetResult, ObjectStore};
 pub use bucket::same_scheme;
 pub use listing::StoredFile;
 pub(crate) use local::sync_up;
+pub(crate) use local_read::LocalRead;
 pub use options::{AzureOptions, GcsOptions, S3Options, StorageOptions};
 
 use crate::manifest_cache::ManifestCache;
 
 use azure::Azure;
 use bucket::Bucket;
-use local_read::SpareMemory;
 use object::Files;
 
 /// Files by their locations. Cheap to clone.
@@ -47,8 +47,6 @@ struct Inner {
     /// By the access, which is the first for all that are not in S3.
     stores: Mutex<HashMap<(usize, Bucket), Arc<dyn ObjectStore>>>,
     manifests: ManifestCache,
-    /// What reads of local files share as long as there are any.
-    spare: Mutex<Weak<SpareMemory>>,
 }
 
 /// How objects of S3 below a prefix are reached.
@@ -122,7 +120,6 @@ impl Storage {
             azure,
             stores: Mutex::default(),
             manifests,
-            spare: Mutex::default(),
         }))
     }
 
@@ -139,15 +136,6 @@ impl Storage {
     /// The iceberg library's view.
     pub fn file_io(&self) -> FileIO {
         FileIOBuilder::new(Arc::new(Files::new(self.clone()))).build()
-    }
-
-    fn spare_memory(&self) -> Arc<SpareMemory> {
-        let mut shared = self.0.spare.lock().unwrap_or_else(PoisonError::into_inner);
-        shared.upgrade().unwrap_or_else(|| {
-            let made = Arc::default();
-            *shared = Arc::downgrade(&made);
-            made
-        })
     }
 
     /// Makes the names of written files durable; what is in them was made so by closing them.

@@ -1,5 +1,7 @@
 //! One Parquet data file: chosen rows and columns of it, with their positions.
 
+use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -10,14 +12,18 @@ use iceberg::spec::DataFile;
 use model::{Error, ErrorKind, Result};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, RowSelection, RowSelectionPolicy,
+    ArrowReaderBuilder, ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+    RowSelection, RowSelectionPolicy,
 };
 use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
 use parquet::bloom_filter::Sbbf;
+use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 
+use super::local_pages::LocalPages;
 use super::{Projection, RowRanges};
-use crate::error::iceberg_error;
+use crate::error::{iceberg_error, io_error};
+use crate::storage::local_path;
 
 /// Batches have at most this many rows,
 const BATCH_ROWS: u64 = 8_192;
@@ -155,19 +161,13 @@ impl DataFileReader {
             .map(|group| rows_per_batch(group, &file.mask))
             .min()
             .unwrap_or(1);
-        let reader = file_reader(&self.file_io, &self.path, self.size).await?;
-        let mut builder = ParquetRecordBatchStreamBuilder::new_with_metadata(reader, self.metadata.clone())
-            .with_projection(file.mask.clone())
-            .with_row_groups(row_groups)
-            .with_batch_size(batch_rows);
-        // Whole row groups are read without a selection, which would fetch and look for each page.
-        if selection.skipped_row_count() > 0 {
-            let policy = policy_for(&selection);
-            builder = builder
-                .with_row_selection(selection)
-                .with_row_selection_policy(policy);
-        }
-        let batches = builder.build().map_err(|error| damaged(&self.path, error))?;
+        let chosen = Chosen {
+            mask: file.mask.clone(),
+            row_groups,
+            batch_rows,
+            selection,
+        };
+        let batches = self.batches(chosen).await?;
         let mut positions = rows.into_positions();
         let path = self.path.clone();
         let batches = batches.map(Some).chain(stream::iter([None]));
@@ -186,6 +186,51 @@ impl DataFileReader {
         Ok(rows
             .filter_map(|rows| std::future::ready(rows.transpose()))
             .boxed())
+    }
+
+    /// What is chosen of the file: page by page of a local one, row group by row group of an object.
+    async fn batches(&self, chosen: Chosen) -> Result<BoxStream<'static, Decoded>> {
+        let metadata = self.metadata.clone();
+        let wrong = |error| damaged(&self.path, error);
+        let Some(local) = local_path(&self.path) else {
+            let reader = file_reader(&self.file_io, &self.path, self.size).await?;
+            let builder = ParquetRecordBatchStreamBuilder::new_with_metadata(reader, metadata);
+            return Ok(chosen.of(builder).build().map_err(wrong)?.boxed());
+        };
+        let opened =
+            File::open(local).map_err(|e| io_error("cannot open a data file", Path::new(local), e))?;
+        let pages = LocalPages::new(opened, self.size);
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(pages.clone(), metadata);
+        let reader = chosen.of(builder).build().map_err(wrong)?;
+        Ok(stream::iter(pages.batches(reader)).boxed())
+    }
+}
+
+type Decoded = std::result::Result<RecordBatch, ParquetError>;
+
+/// What is read of a file.
+struct Chosen {
+    mask: ProjectionMask,
+    row_groups: Vec<usize>,
+    batch_rows: usize,
+    /// Within the row groups.
+    selection: RowSelection,
+}
+
+impl Chosen {
+    fn of<T>(self, builder: ArrowReaderBuilder<T>) -> ArrowReaderBuilder<T> {
+        let builder = builder
+            .with_projection(self.mask)
+            .with_row_groups(self.row_groups)
+            .with_batch_size(self.batch_rows);
+        // Whole row groups are read without a selection, which would fetch and look for each page.
+        if self.selection.skipped_row_count() == 0 {
+            return builder;
+        }
+        let policy = policy_for(&self.selection);
+        builder
+            .with_row_selection(self.selection)
+            .with_row_selection_policy(policy)
     }
 }
 
@@ -239,11 +284,11 @@ fn short(path: &str, position: u64) -> Error {
 }
 
 /// Storage errors keep their kind; everything else means that the file is damaged.
-fn damaged(path: &str, error: parquet::errors::ParquetError) -> Error {
+fn damaged(path: &str, error: ParquetError) -> Error {
     let error = match error {
-        parquet::errors::ParquetError::External(inner) => match inner.downcast::<iceberg::Error>() {
+        ParquetError::External(inner) => match inner.downcast::<iceberg::Error>() {
             Ok(storage) => return iceberg_error("cannot read a data file")(*storage).with("file", path),
-            Err(inner) => parquet::errors::ParquetError::External(inner),
+            Err(inner) => ParquetError::External(inner),
         },
         other => other,
     };

@@ -12,6 +12,7 @@ mod data_file;
 mod deleted_rows;
 mod equality_deletes;
 mod live_files;
+mod local_pages;
 mod projection;
 mod row_ranges;
 

@@ -95,7 +95,7 @@ impl IcebergStorage for Files {
                 location: path.to_owned(),
             })),
             None => match local_path(path).map(File::open) {
-                Some(Ok(file)) => Ok(Box::new(LocalRead::new(file, self.storage.spare_memory()))),
+                Some(Ok(file)) => Ok(Box::new(LocalRead::new(file))),
                 // The library says why.
                 _ => self.local.reader(path).await,
             },
