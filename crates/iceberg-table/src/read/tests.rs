@@ -14,6 +14,7 @@ use parquet::file::metadata::{
 
 use super::*;
 use crate::schema::iceberg_schema;
+use crate::storage::Storage;
 
 const PATH: &str = "memory://t/data.parquet";
 
@@ -41,10 +42,6 @@ fn table(properties: &[(&str, &str)]) -> (TableMetadata, Arc<TableSchema>) {
 }
 
 /// A file with these columns: name, field id, values.
-async fn file(file_io: &FileIO, columns: Vec<(&str, Option<i32>, ArrayRef)>) -> u64 {
-    file_at(file_io, PATH, columns).await
-}
-
 async fn file_at(file_io: &FileIO, path: &str, columns: Vec<(&str, Option<i32>, ArrayRef)>) -> u64 {
     let fields = columns.iter().map(|(name, id, values)| {
         let id = id.map(|id| (PARQUET_FIELD_ID_META_KEY.to_owned(), id.to_string()));
@@ -68,16 +65,47 @@ async fn file_at(file_io: &FileIO, path: &str, columns: Vec<(&str, Option<i32>, 
     size
 }
 
+/// Reads a file from memory, which is fetched as from an object store, and one on a disk: they must tell the same.
 async fn read(
     table: &(TableMetadata, Arc<TableSchema>),
     columns: Vec<(&str, Option<i32>, ArrayRef)>,
     rows: RowRanges,
 ) -> Result<Vec<FileRows>> {
-    let file_io = FileIO::new_with_memory();
-    let size = file(&file_io, columns).await;
-    let reader = DataFileReader::open(&file_io, &PATH.into(), size).await?;
-    let projection = Projection::of_table(&table.0, &table.1)?;
-    reader.read(&projection, rows).await?.try_collect().await
+    let directory = tempfile::tempdir().unwrap();
+    let on_disk = local_path_in(&directory);
+    let mut all = Vec::new();
+    for (file_io, path) in [
+        (FileIO::new_with_memory(), PATH),
+        (Storage::default().file_io(), &on_disk),
+    ] {
+        let size = file_at(&file_io, path, columns.clone()).await;
+        let reader = DataFileReader::open(&file_io, &path.into(), size).await?;
+        let projection = Projection::of_table(&table.0, &table.1)?;
+        let read = async { reader.read(&projection, rows.clone()).await?.try_collect().await };
+        all.push(read.await);
+    }
+    let on_disk = all.pop().unwrap();
+    let from_memory: Result<Vec<FileRows>> = all.pop().unwrap();
+    match (&from_memory, &on_disk) {
+        (Ok(memory), Ok(disk)) => {
+            let told = |read: &[FileRows]| -> Vec<(RecordBatch, Vec<u64>)> {
+                let told = read
+                    .iter()
+                    .map(|batch| (batch.rows.clone(), batch.positions.clone()));
+                told.collect()
+            };
+            assert_eq!(told(memory), told(disk));
+        }
+        (memory, disk) => {
+            let kind = |read: &Result<Vec<FileRows>>| read.as_ref().err().map(|error| error.kind());
+            assert_eq!(kind(memory), kind(disk));
+        }
+    }
+    from_memory
+}
+
+fn local_path_in(directory: &tempfile::TempDir) -> String {
+    format!("file://{}/data.parquet", directory.path().display())
 }
 
 fn ints(values: &[i32]) -> ArrayRef {
@@ -179,38 +207,87 @@ fn with_more_rows(parquet: Vec<u8>, more: i64) -> Vec<u8> {
 #[tokio::test]
 async fn rows_that_a_column_does_not_hold_are_missed() {
     let table = table(&[]);
-    let file_io = FileIO::new_with_memory();
+    let directory = tempfile::tempdir().unwrap();
+    let on_disk = local_path_in(&directory);
+    for (file_io, path) in [
+        (FileIO::new_with_memory(), PATH),
+        (Storage::default().file_io(), &on_disk),
+    ] {
+        let columns = vec![
+            ("id", Some(1), ints(&[1, 2, 3])),
+            ("label", Some(2), texts(&["a", "b", "c"])),
+        ];
+        file_at(&file_io, path, columns).await;
+        let parquet = file_io.new_input(path).unwrap().read().await.unwrap();
+        let parquet = with_more_rows(parquet.to_vec(), 2);
+        let size = parquet.len() as u64;
+        let output = file_io.new_output(path).unwrap();
+        output.write(parquet.into()).await.unwrap();
+        let reader = DataFileReader::open(&file_io, &path.into(), size).await.unwrap();
+        assert_eq!(reader.row_count(), 5);
+        let projection = Projection::of_table(&table.0, &table.1).unwrap();
+        for (rows, are_there) in [
+            (vec![], true),
+            (vec![0, 2], true),
+            (vec![0, 1, 2, 3], false),
+            (vec![0, 1, 2, 3, 4], false),
+            (vec![1, 4], false),
+            (vec![4], false),
+            (vec![0, 5], false),
+            (vec![5], false),
+        ] {
+            let batches = reader
+                .read(&projection, RowRanges::of_sorted(rows.clone()))
+                .await
+                .unwrap();
+            let read: Result<Vec<_>> = batches.try_collect().await;
+            let refused = read.err().map(|error| error.kind());
+            assert_eq!(
+                refused,
+                (!are_there).then_some(ErrorKind::Corrupt),
+                "{rows:?} of {path}"
+            );
+        }
+    }
+}
+
+/// What the storage says must come through Parquet's reader, which keeps the text of errors alone.
+#[tokio::test]
+async fn a_local_file_that_lost_its_end_or_is_gone_is_told_as_such() {
+    let table = table(&[]);
+    let directory = tempfile::tempdir().unwrap();
+    let path = local_path_in(&directory);
+    let file_io = Storage::default().file_io();
     let columns = vec![
         ("id", Some(1), ints(&[1, 2, 3])),
         ("label", Some(2), texts(&["a", "b", "c"])),
     ];
-    file(&file_io, columns).await;
-    let parquet = file_io.new_input(PATH).unwrap().read().await.unwrap();
-    let parquet = with_more_rows(parquet.to_vec(), 2);
-    let size = parquet.len() as u64;
-    let output = file_io.new_output(PATH).unwrap();
-    output.write(parquet.into()).await.unwrap();
-    let reader = DataFileReader::open(&file_io, &PATH.into(), size).await.unwrap();
-    assert_eq!(reader.row_count(), 5);
+    let size = file_at(&file_io, &path, columns).await;
+    let reader = DataFileReader::open(&file_io, &path.as_str().into(), size)
+        .await
+        .unwrap();
     let projection = Projection::of_table(&table.0, &table.1).unwrap();
-    for (rows, are_there) in [
-        (vec![], true),
-        (vec![0, 2], true),
-        (vec![0, 1, 2, 3], false),
-        (vec![0, 1, 2, 3, 4], false),
-        (vec![1, 4], false),
-        (vec![4], false),
-        (vec![0, 5], false),
-        (vec![5], false),
-    ] {
-        let batches = reader
-            .read(&projection, RowRanges::of_sorted(rows.clone()))
-            .await
-            .unwrap();
-        let read: Result<Vec<_>> = batches.try_collect().await;
-        let refused = read.err().map(|error| error.kind());
-        assert_eq!(refused, (!are_there).then_some(ErrorKind::Corrupt), "{rows:?}");
-    }
+    let read = async || {
+        let batches = reader.read(&projection, RowRanges::all(3)).await?;
+        batches.try_collect::<Vec<_>>().await
+    };
+    assert_eq!(read().await.unwrap().len(), 1);
+    let local = directory.path().join("data.parquet");
+    std::fs::File::options()
+        .write(true)
+        .open(&local)
+        .unwrap()
+        .set_len(20)
+        .unwrap();
+    let short = read().await.unwrap_err();
+    assert_eq!(short.kind(), ErrorKind::Corrupt);
+    assert!(short.to_string().contains("bytes early"), "{short}");
+    std::fs::remove_file(&local).unwrap();
+    assert_eq!(read().await.unwrap_err().kind(), ErrorKind::NotFound);
+    std::fs::create_dir(&local).unwrap();
+    let not_a_file = read().await.unwrap_err();
+    assert_eq!(not_a_file.kind(), ErrorKind::Unavailable, "{not_a_file}");
+    assert!(not_a_file.to_string().contains("os error"), "{not_a_file}");
 }
 
 /// Wide values come in small batches, also where a dictionary makes them look small.
