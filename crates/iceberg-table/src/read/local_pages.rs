@@ -96,3 +96,34 @@ impl Read for From {
         (&*bytes).read(buffer)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Headers of pages can have whole values in them.
+    #[test]
+    fn what_is_longer_than_most_headers_is_read_to_its_end() {
+        let content: Vec<u8> = (0..u16::MAX).flat_map(u16::to_le_bytes).collect();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), &content).unwrap();
+        let pages = LocalPages::new(file.reopen().unwrap(), content.len() as u64);
+        for (start, length) in [(0, HEADER_BYTES / 2), (5, 7 * HEADER_BYTES + 3), (1_000, 100_000)] {
+            let mut read = vec![0; length];
+            let mut header = pages.get_read(start as u64).unwrap();
+            // As a decoder reads: a few bytes, then a long value.
+            let (short, long) = read.split_at_mut(length / 3);
+            for byte in short {
+                header.read_exact(std::slice::from_mut(byte)).unwrap();
+            }
+            header.read_exact(long).unwrap();
+            assert!(read == content[start..start + length], "{start}, {length}");
+            assert_eq!(pages.get_bytes(start as u64, length).unwrap(), read);
+        }
+        let mut rest = Vec::new();
+        let end = content.len() as u64 - 3;
+        pages.get_read(end).unwrap().read_to_end(&mut rest).unwrap();
+        assert_eq!(rest, content[content.len() - 3..]);
+        assert!(pages.get_bytes(end, 4).is_err());
+    }
+}
