@@ -27,6 +27,9 @@ const CREATE: [&str; 2] = [
 /// Connections at once: commits of many tables wait for each other rather than for the server.
 const CONNECTIONS: u32 = 8;
 
+/// So often somebody else may create the catalog's tables while it is looked whether that can be done: each of them once, and a little more.
+const LOOKS: usize = 5;
+
 /// How a swap ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Swap {
@@ -197,23 +200,31 @@ impl Pointers {
 
     /// Checks that rows can be changed, without leaving a trace.
     pub(super) async fn check_writable(&self) -> Result<()> {
-        let denied = |e| failed("cannot write to the catalog's database", e);
-        let layout = self.layout().await?;
-        let mut connection = self.connection().await?;
-        let mut transaction = connection.begin().await.map_err(denied)?;
-        if layout.is_none() {
-            for statement in CREATE {
-                sqlx::query(statement)
-                    .execute(&mut *transaction)
-                    .await
-                    .map_err(denied)?;
+        let mut looks = 1;
+        loop {
+            match self.change_nothing().await? {
+                Err(error) if is_there_already(&error) && looks < LOOKS => looks += 1,
+                ended => return ended.map_err(|e| failed("cannot write to the catalog's database", e)),
             }
         }
-        sqlx::query("UPDATE iceberg_tables SET metadata_location = NULL WHERE 1 = 0")
-            .execute(&mut *transaction)
-            .await
-            .map_err(denied)?;
-        transaction.rollback().await.map_err(denied)
+    }
+
+    /// Creates the tables if there are none, changes none of their rows, and takes it back.
+    async fn change_nothing(&self) -> Result<sqlx::Result<()>> {
+        let missing = match self.layout().await? {
+            Some(_) => &[],
+            None => &CREATE[..],
+        };
+        let no_row = "UPDATE iceberg_tables SET metadata_location = NULL WHERE 1 = 0";
+        let mut connection = self.connection().await?;
+        let changed = async {
+            let mut transaction = connection.begin().await?;
+            for statement in missing.iter().chain([&no_row]) {
+                sqlx::query(statement).execute(&mut *transaction).await?;
+            }
+            transaction.rollback().await
+        };
+        Ok(changed.await)
     }
 
     async fn connection(&self) -> Result<PoolConnection<Any>> {
@@ -292,6 +303,12 @@ fn is_missing(error: &sqlx::Error) -> bool {
         matches!(code, "42P01" | "42703") || sqlite_code(code) == Some(SQLITE_ERROR)
     };
     code(error).is_some_and(|code| missing(&code))
+}
+
+/// Whether PostgreSQL found that somebody else had created the same meanwhile. `IF NOT EXISTS` looks before it waits.
+fn is_there_already(error: &sqlx::Error) -> bool {
+    // A unique violation in its own catalog, or a duplicate table.
+    code(error).is_some_and(|code| matches!(code.as_str(), "23505" | "42P07"))
 }
 
 /// Whether SQLite may not write here, or only on this connection.

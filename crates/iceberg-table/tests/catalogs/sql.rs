@@ -5,14 +5,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use iceberg_table::{Catalog, SqlCatalog, SqlOptions, Storage};
-use model::Secret;
+use model::{Secret, TableName};
+use sqlx::PgPool;
 use tempfile::TempDir;
 use test_support::SeededIds;
 
 use crate::faults::Fault;
 use crate::faulty_disk;
 use crate::foreign;
-use crate::place::{Faulty, Place};
+use crate::place::{Faulty, Place, definition};
 use crate::proxy::{Protocol, Proxy};
 use crate::suite;
 
@@ -71,6 +72,35 @@ fn in_sqlite_a_faulty_disk_loses_nothing() {
 #[ignore = "needs CATALOG_POSTGRES, the URI of an empty database; `cargo xtask catalogs` starts one"]
 async fn postgres_keeps_the_contract() {
     suite::run(&postgres()).await;
+}
+
+/// PostgreSQL lets one fail of two that create the same table at once, `IF NOT EXISTS` or not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs CATALOG_POSTGRES; `cargo xtask catalogs` has it"]
+async fn in_a_fresh_postgres_many_begin_at_once() {
+    let database = postgres();
+    let whole = PgPool::connect(&database.uri).await.unwrap();
+    for round in 0..40 {
+        let create = format!("CREATE SCHEMA fresh_{round}");
+        sqlx::query(&create).execute(&whole).await.unwrap();
+        let fresh = format!("{}&options[search_path]=fresh_{round}", database.uri);
+        let begun = (0..8).map(|number| {
+            let catalog = database.catalog_at(&fresh);
+            tokio::spawn(async move {
+                if number % 2 == 0 {
+                    return catalog.check_writable().await;
+                }
+                let table = TableName::new("n", format!("t{number}"));
+                catalog.create(&table, definition()).await.map(drop)
+            })
+        });
+        for begun in begun.collect::<Vec<_>>() {
+            begun.await.unwrap().unwrap();
+        }
+        let mut tables = database.catalog_at(&fresh).list().await.unwrap();
+        tables.retain(|table| table.schema() == "n");
+        assert_eq!(tables.len(), 4);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
