@@ -1,7 +1,5 @@
 //! One Parquet data file: chosen rows and columns of it, with their positions.
 
-use std::fs::File;
-use std::path::Path;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -22,8 +20,8 @@ use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 
 use super::local_pages::LocalPages;
 use super::{Projection, RowRanges};
-use crate::error::{iceberg_error, io_error};
-use crate::storage::local_path;
+use crate::error::iceberg_error;
+use crate::storage::{LocalRead, local_path};
 
 /// Batches have at most this many rows,
 const BATCH_ROWS: u64 = 8_192;
@@ -197,9 +195,9 @@ impl DataFileReader {
             let builder = ParquetRecordBatchStreamBuilder::new_with_metadata(reader, metadata);
             return Ok(chosen.of(builder).build().map_err(wrong)?.boxed());
         };
-        let opened =
-            File::open(local).map_err(|e| io_error("cannot open a data file", Path::new(local), e))?;
-        let pages = LocalPages::new(opened, self.size);
+        let file = LocalRead::open(local)
+            .map_err(|e| iceberg_error("cannot open a data file")(e).with("file", &self.path))?;
+        let pages = LocalPages::new(file, self.size);
         let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(pages.clone(), metadata);
         let reader = chosen.of(builder).build().map_err(wrong)?;
         Ok(stream::iter(pages.batches(reader)).boxed())

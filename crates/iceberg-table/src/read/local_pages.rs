@@ -3,7 +3,6 @@
 //! The asynchronous reader fetches all that it needs of a row group before it decodes any of it, as object stores want it. Of a local file that
 //! would be tens of megabytes that are copied before they are used, and are in no cache of the processor when they are: a twentieth of a scan.
 
-use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -27,9 +26,9 @@ pub(super) struct LocalPages {
 }
 
 impl LocalPages {
-    pub(super) fn new(file: File, size: u64) -> Self {
+    pub(super) fn new(file: LocalRead, size: u64) -> Self {
         Self {
-            file: Arc::new(LocalRead::new(file)),
+            file: Arc::new(file),
             size,
             failure: Arc::default(),
         }
@@ -69,11 +68,11 @@ impl Length for LocalPages {
 }
 
 impl ChunkReader for LocalPages {
-    type T = BufReader<From>;
+    type T = BufReader<Tail>;
 
     fn get_read(&self, start: u64) -> Result<Self::T> {
         let pages = self.clone();
-        Ok(BufReader::with_capacity(HEADER_BYTES, From { pages, start }))
+        Ok(BufReader::with_capacity(HEADER_BYTES, Tail { pages, start }))
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes> {
@@ -83,12 +82,12 @@ impl ChunkReader for LocalPages {
 
 /// The file from some place on.
 #[derive(Debug)]
-pub(super) struct From {
+pub(super) struct Tail {
     pages: LocalPages,
     start: u64,
 }
 
-impl Read for From {
+impl Read for Tail {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let left = self.pages.size.saturating_sub(self.start);
         let bytes = self.pages.bytes(self.start, left.min(buffer.len() as u64))?;
@@ -107,7 +106,7 @@ mod tests {
         let content: Vec<u8> = (0..u16::MAX).flat_map(u16::to_le_bytes).collect();
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), &content).unwrap();
-        let pages = LocalPages::new(file.reopen().unwrap(), content.len() as u64);
+        let pages = LocalPages::new(LocalRead::new(file.reopen().unwrap()), content.len() as u64);
         for (start, length) in [(0, HEADER_BYTES / 2), (5, 7 * HEADER_BYTES + 3), (1_000, 100_000)] {
             let mut read = vec![0; length];
             let mut header = pages.get_read(start as u64).unwrap();

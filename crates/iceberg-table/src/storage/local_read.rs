@@ -22,6 +22,17 @@ impl LocalRead {
         Self(Mutex::new(file))
     }
 
+    /// Opens the file at `path`.
+    ///
+    /// # Errors
+    ///
+    /// `Unexpected`, with what the system says.
+    pub(crate) fn open(path: &str) -> Result<Self> {
+        File::open(path)
+            .map(Self::new)
+            .map_err(|error| Error::new(ErrorKind::Unexpected, format!("cannot open a file: {error}")))
+    }
+
     /// These bytes of the file.
     ///
     /// # Errors
