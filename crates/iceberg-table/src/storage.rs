@@ -243,11 +243,15 @@ pub(crate) fn object_error(tried: &'static str, location: &str, error: object_st
     described.caused_by(error)
 }
 
-/// The path of a local location; `None` for any other.
+/// The path of a local location; `None` for any other. What follows `file://` is absolute, with a slash or without, as the library has it.
 pub(crate) fn local_path(location: &str) -> Option<&str> {
-    match location.strip_prefix("file:") {
-        Some(rest) => Some(rest.strip_prefix("//").unwrap_or(rest)),
-        None => (!location.contains("://")).then_some(location),
+    let Some(path) = location.strip_prefix("file:") else {
+        return (!location.contains("://")).then_some(location);
+    };
+    match path.strip_prefix("//") {
+        Some(absolute) if absolute.starts_with('/') => Some(absolute),
+        Some(_) => path.strip_prefix('/'),
+        None => Some(path),
     }
 }
 
@@ -267,6 +271,7 @@ mod tests {
             ("/a/b", Some("/a/b"), None, ""),
             ("file:/a/b", Some("/a/b"), None, ""),
             ("file:///a b/%20", Some("/a b/%20"), None, ""),
+            ("file://a/b", Some("/a/b"), None, ""),
             ("s3://bucket/a/~2e/b", None, s3("bucket"), "a/~2e/b"),
             ("s3a://bucket/a%20b", None, s3("bucket"), "a%20b"),
             ("s3://bucket", None, s3("bucket"), ""),

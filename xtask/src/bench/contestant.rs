@@ -236,7 +236,8 @@ fn freebcp_in_twice(arena: &Arena<'_>) -> Result<Outcome> {
     let files = NativeFiles::write(arena.table, arena.expected.rows, 2, &arena.directory)?;
     let both = r#"format=$1 first=$2 second=$3 table=$4; shift 4
         freebcp "$table" in "$first" -f "$format" "$@" & other=$!
-        freebcp "$table" in "$second" -f "$format" "$@" && wait $other"#;
+        freebcp "$table" in "$second" -f "$format" "$@"; ended=$?
+        wait $other && exit $ended"#;
     let mut command = Command::new("sh");
     command.args(["-c", both, "sh"]).arg(&files.format);
     command.args(&files.data).args(freebcp_arguments(arena, TARGET));

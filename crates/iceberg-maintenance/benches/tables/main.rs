@@ -33,12 +33,18 @@ fn main() {
         .thread_keep_alive(std::time::Duration::from_secs(86_400))
         .build()
         .unwrap();
+    // On a worker of the runtime, as in `sync-cli`: the thread that waits for the end would have to be woken for each batch.
+    let work = runtime.spawn(run(case, size));
+    runtime.block_on(work).unwrap();
+}
+
+async fn run(case: Option<String>, size: Option<u64>) {
     match case.as_deref() {
-        Some("write") => runtime.block_on(write::run(size.unwrap_or(5_000_000))),
-        Some("scan") => runtime.block_on(scan::run(size.unwrap_or(10_000_000))),
-        Some("upsert") => runtime.block_on(upsert::run(size.unwrap_or(1_000_000))),
-        Some("compaction") => runtime.block_on(compaction::run(size.unwrap_or(1_000))),
-        Some("commits") => runtime.block_on(commits::run(size.unwrap_or(10_000))),
+        Some("write") => write::run(size.unwrap_or(5_000_000)).await,
+        Some("scan") => scan::run(size.unwrap_or(10_000_000)).await,
+        Some("upsert") => upsert::run(size.unwrap_or(1_000_000)).await,
+        Some("compaction") => compaction::run(size.unwrap_or(1_000)).await,
+        Some("commits") => commits::run(size.unwrap_or(10_000)).await,
         // `cargo test` and `cargo bench` come by without a case.
         None => {}
         Some(other) => panic!("there is no case {other}: write, scan, upsert, compaction, commits"),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use futures::stream::{self, BoxStream, StreamExt};
+use futures::stream::{self, BoxStream, Stream, StreamExt, TryStreamExt};
 use iceberg::arrow::ArrowFileReader;
 use iceberg::io::{FileIO, FileMetadata};
 use iceberg::spec::DataFile;
@@ -19,7 +19,9 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 
 use super::local_pages::LocalPages;
-use super::{Projection, RowRanges};
+use super::projection::FileProjection;
+use super::row_ranges::InRowGroup;
+use super::{Projection, RowRanges, footer};
 use crate::error::iceberg_error;
 use crate::storage::{LocalRead, local_path};
 
@@ -108,16 +110,18 @@ impl DataFileReader {
     /// The positions `rows` by the row groups that hold them, each with about how many bytes it takes to decode its row group: what it takes
     /// in the file, and three batches, as one is decoded, one waits and one is taken.
     pub fn by_row_group(&self, rows: &RowRanges) -> Vec<(RowRanges, u64)> {
-        let groups = self.metadata().row_groups().iter().enumerate();
+        let groups = rows.by_row_group(self.metadata());
         groups
-            .map(|(index, group)| {
-                let of_group = RowRanges::of_row_groups(self.metadata(), &[index]);
-                let all = ProjectionMask::all();
-                let batch = rows_per_batch(group, &all) as u64 * row_bytes(group, &all);
-                let bytes = group.compressed_size().unsigned_abs() + 3 * batch;
-                (rows.intersection(&of_group), bytes)
+            .map(|(index, of_group)| {
+                let (group, all) = (self.metadata().row_group(index), ProjectionMask::all());
+                let rows = rows_per_batch(group, &all) as u64;
+                let batch = rows.saturating_mul(row_bytes(group, &all));
+                let stored = group.columns().iter().map(|column| column.compressed_size());
+                (
+                    of_group.rows,
+                    total(stored).saturating_add(batch.saturating_mul(3)),
+                )
             })
-            .filter(|(rows, _)| !rows.is_empty())
             .collect()
     }
 
@@ -139,46 +143,86 @@ impl DataFileReader {
             .map_err(|error| damaged(&self.path, error))
     }
 
-    /// Reads the rows at the positions `rows`, in order. Row groups and pages without any of them are not fetched.
+    /// Reads the rows at the positions `rows`, in order. Row groups and pages without any of them are not fetched. The stream ends with its
+    /// first error.
     ///
     /// # Errors
     ///
     /// As [`DataFileReader::open`]; `Unsupported` if a column is stored in a way that Iceberg does not allow. The stream ends with `Corrupt`
-    /// if the file does not hold all the rows.
+    /// if a row group does not hold just the rows that the footer says.
     pub async fn read(&self, projection: &Projection, rows: RowRanges) -> Result<FileRowsStream> {
-        let (row_groups, selection) = rows.selection(self.metadata());
         if rows.is_empty() {
             return Ok(stream::empty().boxed());
         }
-        let file = projection
+        let columns = projection
             .in_file(self.metadata.parquet_schema())
             .map_err(|error| error.with("file", &self.path))?;
-        let batch_rows = row_groups
-            .iter()
-            .filter_map(|&index| self.metadata().row_groups().get(index))
-            .map(|group| rows_per_batch(group, &file.mask))
-            .min()
-            .unwrap_or(1);
-        let chosen = Chosen {
-            mask: file.mask.clone(),
-            row_groups,
-            batch_rows,
-            selection,
-        };
-        let batches = self.batches(chosen).await?;
-        let mut positions = rows.into_positions();
+        let groups: Vec<_> = rows.by_row_group(self.metadata()).collect();
+        let beyond = rows.beyond(self.metadata());
+        let reader = Arc::new(GroupReader {
+            file_io: self.file_io.clone(),
+            path: self.path.clone(),
+            size: self.size,
+            metadata: self.metadata.clone(),
+            local: self.local_pages()?,
+            columns,
+        });
         let path = self.path.clone();
+        let rows = stream::iter(groups)
+            .then(move |(index, rows)| reader.clone().read(index, rows))
+            .try_flatten()
+            .chain(stream::iter(beyond.map(|position| Err(short(&path, position)))));
+        Ok(until_error(rows).boxed())
+    }
+
+    /// The file itself, if it is a local one.
+    fn local_pages(&self) -> Result<Option<LocalPages>> {
+        let Some(local) = local_path(&self.path) else {
+            return Ok(None);
+        };
+        let file = LocalRead::open(local)
+            .map_err(|e| iceberg_error("cannot open a data file")(e).with("file", &self.path))?;
+        Ok(Some(LocalPages::new(file, self.size)))
+    }
+}
+
+/// Reads row groups, each by itself: a reader of several would take what is missing in one from the next, for each column by itself, and
+/// rows would be made of values that belong to different ones.
+struct GroupReader {
+    file_io: FileIO,
+    path: Arc<str>,
+    size: u64,
+    metadata: ArrowReaderMetadata,
+    /// A local file is read page by page, an object all at once.
+    local: Option<LocalPages>,
+    columns: FileProjection,
+}
+
+type Decoded = std::result::Result<RecordBatch, ParquetError>;
+
+impl GroupReader {
+    async fn read(self: Arc<Self>, index: usize, chosen: InRowGroup) -> Result<FileRowsStream> {
+        let group = self.metadata.metadata().row_group(index);
+        if let Err(wrong) = footer::check(self.metadata.metadata(), index, &self.columns.mask, self.size) {
+            return Err(damaged(&self.path, wrong));
+        }
+        let batches = self.batches(index, group, &chosen).await?;
+        let mut positions = chosen.rows.into_positions();
         let batches = batches.map(Some).chain(stream::iter([None]));
         let rows = batches.map(move |batch| {
             let Some(batch) = batch else {
                 return match positions.take(1).first() {
-                    Some(position) => Err(short(&path, *position)),
+                    Some(position) => Err(short(&self.path, *position)),
                     None => Ok(None),
                 };
             };
-            let batch = batch.map_err(|error| damaged(&path, error))?;
-            let rows = file.convert(&batch).map_err(|error| error.with("file", &path))?;
+            let batch = batch.map_err(|error| damaged(&self.path, error))?;
+            let columns = self.columns.convert(&batch);
+            let rows = columns.map_err(|error| error.with("file", &self.path))?;
             let positions = positions.take(rows.num_rows());
+            if positions.len() < rows.num_rows() {
+                return Err(long(&self.path));
+            }
             Ok(Some(FileRows { rows, positions }))
         });
         Ok(rows
@@ -186,50 +230,62 @@ impl DataFileReader {
             .boxed())
     }
 
-    /// What is chosen of the file: page by page of a local one, row group by row group of an object.
-    async fn batches(&self, chosen: Chosen) -> Result<BoxStream<'static, Decoded>> {
-        let metadata = self.metadata.clone();
+    async fn batches(
+        &self,
+        index: usize,
+        group: &RowGroupMetaData,
+        chosen: &InRowGroup,
+    ) -> Result<BoxStream<'static, Decoded>> {
+        let (metadata, mask) = (self.metadata.clone(), self.columns.mask.clone());
+        let choice = Choice {
+            group: index,
+            batch_rows: rows_per_batch(group, &mask),
+            mask,
+            // A whole row group is read without a selection, which would fetch and look for each page.
+            selection: (chosen.rows.count() < chosen.of).then(|| chosen.selection()),
+        };
         let wrong = |error| damaged(&self.path, error);
-        let Some(local) = local_path(&self.path) else {
+        let Some(pages) = &self.local else {
             let reader = file_reader(&self.file_io, &self.path, self.size).await?;
             let builder = ParquetRecordBatchStreamBuilder::new_with_metadata(reader, metadata);
-            return Ok(chosen.of(builder).build().map_err(wrong)?.boxed());
+            return Ok(choice.of(builder).build().map_err(wrong)?.boxed());
         };
-        let file = LocalRead::open(local)
-            .map_err(|e| iceberg_error("cannot open a data file")(e).with("file", &self.path))?;
-        let pages = LocalPages::new(file, self.size);
         let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(pages.clone(), metadata);
-        let reader = chosen.of(builder).build().map_err(wrong)?;
-        Ok(stream::iter(pages.batches(reader)).boxed())
+        let reader = choice.of(builder).build().map_err(wrong)?;
+        Ok(stream::iter(pages.clone().batches(reader)).boxed())
     }
 }
 
-type Decoded = std::result::Result<RecordBatch, ParquetError>;
-
-/// What is read of a file.
-struct Chosen {
-    mask: ProjectionMask,
-    row_groups: Vec<usize>,
+/// What is read of a row group.
+struct Choice {
+    group: usize,
     batch_rows: usize,
-    /// Within the row groups.
-    selection: RowSelection,
+    mask: ProjectionMask,
+    selection: Option<RowSelection>,
 }
 
-impl Chosen {
+impl Choice {
     fn of<T>(self, builder: ArrowReaderBuilder<T>) -> ArrowReaderBuilder<T> {
         let builder = builder
             .with_projection(self.mask)
-            .with_row_groups(self.row_groups)
+            .with_row_groups(vec![self.group])
             .with_batch_size(self.batch_rows);
-        // Whole row groups are read without a selection, which would fetch and look for each page.
-        if self.selection.skipped_row_count() == 0 {
+        let Some(selection) = self.selection else {
             return builder;
-        }
-        let policy = policy_for(&self.selection);
+        };
+        let policy = policy_for(&selection);
         builder
-            .with_row_selection(self.selection)
+            .with_row_selection(selection)
             .with_row_selection_policy(policy)
     }
+}
+
+/// What comes before the first error, and that.
+fn until_error<T: Send>(rows: impl Stream<Item = Result<T>> + Send) -> impl Stream<Item = Result<T>> + Send {
+    rows.scan(false, |failed, next| {
+        let over = std::mem::replace(failed, next.is_err());
+        std::future::ready((!over).then_some(next))
+    })
 }
 
 fn policy_for(selection: &RowSelection) -> RowSelectionPolicy {
@@ -258,17 +314,21 @@ fn rows_per_batch(group: &RowGroupMetaData, mask: &ProjectionMask) -> usize {
 
 /// About how many bytes a row takes once decoded.
 fn row_bytes(group: &RowGroupMetaData, mask: &ProjectionMask) -> u64 {
-    let bytes: u64 = group
-        .columns()
-        .iter()
-        .enumerate()
-        .filter(|(leaf, _)| mask.leaf_included(*leaf))
-        .map(|(_, column)| {
-            let stored = column.uncompressed_size().max(0);
-            stored.max(column.unencoded_byte_array_data_bytes().unwrap_or(0)) as u64
-        })
-        .sum();
+    let columns = group.columns().iter().enumerate();
+    let bytes = total(
+        columns
+            .filter(|(leaf, _)| mask.leaf_included(*leaf))
+            .map(|(_, column)| {
+                let decoded = column.unencoded_byte_array_data_bytes().unwrap_or_default();
+                column.uncompressed_size().max(decoded)
+            }),
+    );
     (bytes / group.num_rows().max(1) as u64).max(1)
+}
+
+/// What a footer may say has any sum.
+fn total(bytes: impl Iterator<Item = i64>) -> u64 {
+    bytes.fold(0, |sum, bytes| sum.saturating_add(bytes.max(0) as u64))
 }
 
 /// A column can hold fewer rows than the footer says.
@@ -279,6 +339,14 @@ fn short(path: &str, position: u64) -> Error {
     )
     .with("file", path)
     .with("first row that is not there", position)
+}
+
+fn long(path: &str) -> Error {
+    Error::new(
+        ErrorKind::Corrupt,
+        "a data file holds more rows than its footer says",
+    )
+    .with("file", path)
 }
 
 /// Storage errors keep their kind; everything else means that the file is damaged.

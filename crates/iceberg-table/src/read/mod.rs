@@ -11,6 +11,7 @@
 mod data_file;
 mod deleted_rows;
 mod equality_deletes;
+mod footer;
 mod live_files;
 mod local_pages;
 mod projection;

@@ -140,34 +140,62 @@ impl RowRanges {
         ranges
     }
 
-    /// The row groups of a file that hold any of the positions, and the selection in just these row groups.
-    pub(crate) fn selection(&self, metadata: &ParquetMetaData) -> (Vec<usize>, RowSelection) {
-        let mut row_groups = Vec::new();
-        let mut selected = Vec::new();
-        let mut rows_before = 0;
-        for (index, rows) in row_group_rows(metadata).enumerate() {
-            let first = self.0.partition_point(|range| range.end <= rows.start);
-            let overlapping = self.0[first..].iter().take_while(|range| range.start < rows.end);
-            let count_before = selected.len();
-            selected.extend(overlapping.map(|range| {
-                let in_group = |position: u64| (position - rows.start) as usize + rows_before;
-                in_group(range.start.max(rows.start))..in_group(range.end.min(rows.end))
-            }));
-            if selected.len() > count_before {
-                row_groups.push(index);
-                rows_before += (rows.end - rows.start) as usize;
-            }
-        }
-        let selection = RowSelection::from_consecutive_ranges(selected.into_iter(), rows_before);
-        (row_groups, selection)
+    /// The positions that are in `range`.
+    pub(crate) fn within(&self, range: &Range<u64>) -> Self {
+        let first = self.0.partition_point(|own| own.end <= range.start);
+        let overlapping = self.0[first..].iter().take_while(|own| own.start < range.end);
+        Self::of_ranges(overlapping.map(|own| own.start.max(range.start)..own.end.min(range.end)))
+    }
+
+    /// The first position that no row group of a file holds.
+    pub(crate) fn beyond(&self, metadata: &ParquetMetaData) -> Option<u64> {
+        let end = row_group_rows(metadata).last().map_or(0, |rows| rows.end);
+        let last = self.0.last().filter(|range| range.end > end)?;
+        Some(self.within(&(end..last.end)).0.first()?.start)
+    }
+
+    /// The row groups of a file that hold any of the positions, each with those.
+    pub(crate) fn by_row_group(
+        &self,
+        metadata: &ParquetMetaData,
+    ) -> impl Iterator<Item = (usize, InRowGroup)> {
+        let groups = row_group_rows(metadata).enumerate();
+        groups.filter_map(|(index, of)| {
+            let rows = self.within(&of);
+            let chosen = InRowGroup {
+                first: of.start,
+                of: of.end - of.start,
+                rows,
+            };
+            (!chosen.rows.is_empty()).then_some((index, chosen))
+        })
+    }
+}
+
+/// Positions of one row group.
+#[derive(Debug)]
+pub(crate) struct InRowGroup {
+    /// The position in the file of the group's first row.
+    first: u64,
+    /// How many rows the group has.
+    pub(crate) of: u64,
+    pub(crate) rows: RowRanges,
+}
+
+impl InRowGroup {
+    pub(crate) fn selection(&self) -> RowSelection {
+        let in_group = |position: u64| (position - self.first) as usize;
+        let rows = self.rows.0.iter();
+        let ranges = rows.map(|range| in_group(range.start)..in_group(range.end));
+        RowSelection::from_consecutive_ranges(ranges, self.of as usize)
     }
 }
 
 fn row_group_rows(metadata: &ParquetMetaData) -> impl Iterator<Item = Range<u64>> {
-    let mut end = 0;
+    let mut end = 0_u64;
     metadata.row_groups().iter().map(move |group| {
         let start = end;
-        end += group.num_rows().max(0) as u64;
+        end = end.saturating_add(group.num_rows().max(0) as u64);
         start..end
     })
 }

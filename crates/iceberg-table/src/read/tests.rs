@@ -8,13 +8,13 @@ use iceberg::io::FileIO;
 use iceberg::spec::{FormatVersion, PartitionSpec, SortOrder, TableMetadata, TableMetadataBuilder};
 use model::{ErrorKind, Result, TableSchema};
 use parquet::arrow::{ArrowWriter, PARQUET_FIELD_ID_META_KEY};
-use parquet::file::metadata::{
-    FileMetaData, ParquetMetaDataBuilder, ParquetMetaDataReader, ParquetMetaDataWriter,
-};
+use parquet::file::properties::WriterProperties;
 
 use super::*;
 use crate::schema::iceberg_schema;
 use crate::storage::Storage;
+
+mod damaged;
 
 const PATH: &str = "memory://t/data.parquet";
 
@@ -42,7 +42,7 @@ fn table(properties: &[(&str, &str)]) -> (TableMetadata, Arc<TableSchema>) {
 }
 
 /// A file with these columns: name, field id, values.
-async fn file_at(file_io: &FileIO, path: &str, columns: Vec<(&str, Option<i32>, ArrayRef)>) -> u64 {
+fn parquet(columns: Vec<(&str, Option<i32>, ArrayRef)>, properties: WriterProperties) -> Vec<u8> {
     let fields = columns.iter().map(|(name, id, values)| {
         let id = id.map(|id| (PARQUET_FIELD_ID_META_KEY.to_owned(), id.to_string()));
         Field::new(*name, values.data_type().clone(), true).with_metadata(id.into_iter().collect())
@@ -50,18 +50,18 @@ async fn file_at(file_io: &FileIO, path: &str, columns: Vec<(&str, Option<i32>, 
     let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
     let columns = columns.into_iter().map(|(_, _, values)| values).collect();
     let mut bytes = Vec::new();
-    let mut writer = ArrowWriter::try_new(&mut bytes, schema.clone(), None).unwrap();
+    let mut writer = ArrowWriter::try_new(&mut bytes, schema.clone(), Some(properties)).unwrap();
     writer
         .write(&RecordBatch::try_new(schema, columns).unwrap())
         .unwrap();
     writer.close().unwrap();
+    bytes
+}
+
+async fn file_at(file_io: &FileIO, path: &str, bytes: Vec<u8>) -> u64 {
     let size = bytes.len() as u64;
-    file_io
-        .new_output(path)
-        .unwrap()
-        .write(bytes.into())
-        .await
-        .unwrap();
+    let output = file_io.new_output(path).unwrap();
+    output.write(bytes.into()).await.unwrap();
     size
 }
 
@@ -78,7 +78,7 @@ async fn read(
         (FileIO::new_with_memory(), PATH),
         (Storage::default().file_io(), &on_disk),
     ] {
-        let size = file_at(&file_io, path, columns.clone()).await;
+        let size = file_at(&file_io, path, parquet(columns.clone(), WriterProperties::new())).await;
         let reader = DataFileReader::open(&file_io, &path.into(), size).await?;
         let projection = Projection::of_table(&table.0, &table.1)?;
         let read = async { reader.read(&projection, rows.clone()).await?.try_collect().await };
@@ -179,117 +179,6 @@ async fn a_file_that_is_not_parquet_is_damaged() {
     assert_eq!(opened.unwrap_err().kind(), ErrorKind::Corrupt);
 }
 
-/// The same file, whose footer tells of `more` rows than its columns hold.
-fn with_more_rows(parquet: Vec<u8>, more: i64) -> Vec<u8> {
-    let parquet = bytes::Bytes::from(parquet);
-    let footer = ParquetMetaDataReader::new().parse_and_finish(&parquet).unwrap();
-    let file = footer.file_metadata();
-    let file = FileMetaData::new(
-        file.version(),
-        file.num_rows() + more,
-        None,
-        None,
-        file.schema_descr_ptr(),
-        None,
-    );
-    let group = footer.row_group(0).clone().into_builder();
-    let group = group.set_num_rows(footer.row_group(0).num_rows() + more);
-    let groups = vec![group.build().unwrap()];
-    let mut written = parquet.to_vec();
-    let footer = ParquetMetaDataBuilder::new(file).set_row_groups(groups).build();
-    ParquetMetaDataWriter::new(&mut written, &footer)
-        .finish()
-        .unwrap();
-    written
-}
-
-/// Whoever goes on without them takes them for deleted, or for unchanged.
-#[tokio::test]
-async fn rows_that_a_column_does_not_hold_are_missed() {
-    let table = table(&[]);
-    let directory = tempfile::tempdir().unwrap();
-    let on_disk = local_path_in(&directory);
-    for (file_io, path) in [
-        (FileIO::new_with_memory(), PATH),
-        (Storage::default().file_io(), &on_disk),
-    ] {
-        let columns = vec![
-            ("id", Some(1), ints(&[1, 2, 3])),
-            ("label", Some(2), texts(&["a", "b", "c"])),
-        ];
-        file_at(&file_io, path, columns).await;
-        let parquet = file_io.new_input(path).unwrap().read().await.unwrap();
-        let parquet = with_more_rows(parquet.to_vec(), 2);
-        let size = parquet.len() as u64;
-        let output = file_io.new_output(path).unwrap();
-        output.write(parquet.into()).await.unwrap();
-        let reader = DataFileReader::open(&file_io, &path.into(), size).await.unwrap();
-        assert_eq!(reader.row_count(), 5);
-        let projection = Projection::of_table(&table.0, &table.1).unwrap();
-        for (rows, are_there) in [
-            (vec![], true),
-            (vec![0, 2], true),
-            (vec![0, 1, 2, 3], false),
-            (vec![0, 1, 2, 3, 4], false),
-            (vec![1, 4], false),
-            (vec![4], false),
-            (vec![0, 5], false),
-            (vec![5], false),
-        ] {
-            let batches = reader
-                .read(&projection, RowRanges::of_sorted(rows.clone()))
-                .await
-                .unwrap();
-            let read: Result<Vec<_>> = batches.try_collect().await;
-            let refused = read.err().map(|error| error.kind());
-            assert_eq!(
-                refused,
-                (!are_there).then_some(ErrorKind::Corrupt),
-                "{rows:?} of {path}"
-            );
-        }
-    }
-}
-
-/// What the storage says must come through Parquet's reader, which keeps the text of errors alone.
-#[tokio::test]
-async fn a_local_file_that_lost_its_end_or_is_gone_is_told_as_such() {
-    let table = table(&[]);
-    let directory = tempfile::tempdir().unwrap();
-    let path = local_path_in(&directory);
-    let file_io = Storage::default().file_io();
-    let columns = vec![
-        ("id", Some(1), ints(&[1, 2, 3])),
-        ("label", Some(2), texts(&["a", "b", "c"])),
-    ];
-    let size = file_at(&file_io, &path, columns).await;
-    let reader = DataFileReader::open(&file_io, &path.as_str().into(), size)
-        .await
-        .unwrap();
-    let projection = Projection::of_table(&table.0, &table.1).unwrap();
-    let read = async || {
-        let batches = reader.read(&projection, RowRanges::all(3)).await?;
-        batches.try_collect::<Vec<_>>().await
-    };
-    assert_eq!(read().await.unwrap().len(), 1);
-    let local = directory.path().join("data.parquet");
-    std::fs::File::options()
-        .write(true)
-        .open(&local)
-        .unwrap()
-        .set_len(20)
-        .unwrap();
-    let short = read().await.unwrap_err();
-    assert_eq!(short.kind(), ErrorKind::Corrupt);
-    assert!(short.to_string().contains("bytes early"), "{short}");
-    std::fs::remove_file(&local).unwrap();
-    assert_eq!(read().await.unwrap_err().kind(), ErrorKind::NotFound);
-    std::fs::create_dir(&local).unwrap();
-    let not_a_file = read().await.unwrap_err();
-    assert_eq!(not_a_file.kind(), ErrorKind::Unavailable, "{not_a_file}");
-    assert!(not_a_file.to_string().contains("os error"), "{not_a_file}");
-}
-
 /// Wide values come in small batches, also where a dictionary makes them look small.
 #[tokio::test]
 async fn batches_are_bounded_by_bytes() {
@@ -368,7 +257,12 @@ async fn equality_deletes_hold_for_every_type_and_for_null() {
         let columns = columns
             .iter()
             .map(|(name, id, values)| (name.as_str(), *id, values.clone()));
-        file_at(&file_io, path, columns.collect()).await
+        file_at(
+            &file_io,
+            path,
+            parquet(columns.collect(), WriterProperties::new()),
+        )
+        .await
     };
     let size = write(PATH, &all).await;
     let described = |path: &str, size, content| {

@@ -238,15 +238,17 @@ impl Pointers {
     async fn layout(&self) -> Result<Option<Layout>> {
         let known = self.layout.get_or_try_init(|| async {
             let mut connection = self.connection().await.map_err(Some)?;
-            for (layout, column) in [(Layout::V1, "iceberg_type"), (Layout::V0, "table_name")] {
+            // The table first: somebody may create it in between, and a new one has all columns.
+            let mut found = None;
+            for (layout, column) in [(Layout::V0, "table_name"), (Layout::V1, "iceberg_type")] {
                 let sql = format!("SELECT {column} FROM iceberg_tables WHERE 1 = 0");
                 match sqlx::query(&sql).fetch_optional(&mut *connection).await {
-                    Ok(_) => return Ok(layout),
-                    Err(error) if is_missing(&error) => {}
+                    Ok(_) => found = Some(layout),
+                    Err(error) if is_missing(&error) => break,
                     Err(error) => return Err(Some(failed("cannot look at the catalog's tables", error))),
                 }
             }
-            Err(None)
+            found.ok_or(None)
         });
         match known.await {
             Ok(layout) => Ok(Some(*layout)),
@@ -307,8 +309,8 @@ fn is_missing(error: &sqlx::Error) -> bool {
 
 /// Whether PostgreSQL found that somebody else had created the same meanwhile. `IF NOT EXISTS` looks before it waits.
 fn is_there_already(error: &sqlx::Error) -> bool {
-    // A unique violation in its own catalog, or a duplicate table.
-    code(error).is_some_and(|code| matches!(code.as_str(), "23505" | "42P07"))
+    // A unique violation in its own catalog, a duplicate table, or a duplicate of the type that each table has.
+    code(error).is_some_and(|code| matches!(code.as_str(), "23505" | "42P07" | "42710"))
 }
 
 /// Whether SQLite may not write here, or only on this connection.

@@ -1,6 +1,5 @@
 //! The iceberg library's storage over ours.
 
-use std::fs::File;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -82,7 +81,10 @@ impl IcebergStorage for Files {
 
     async fn read(&self, path: &str) -> Result<Bytes> {
         let Some(object) = self.object(path)? else {
-            return self.local.read(path).await;
+            return match local_path(path) {
+                Some(local) => LocalRead::all(local),
+                None => self.local.read(path).await,
+            };
         };
         let read = async { object.get(GetOptions::new()).await?.bytes().await };
         read.await.map_err(failed("cannot read", path))
@@ -94,10 +96,9 @@ impl IcebergStorage for Files {
                 object,
                 location: path.to_owned(),
             })),
-            None => match local_path(path).map(File::open) {
-                Some(Ok(file)) => Ok(Box::new(LocalRead::new(file))),
-                // The library says why.
-                _ => self.local.reader(path).await,
+            None => match local_path(path) {
+                Some(local) => Ok(Box::new(LocalRead::open(local)?)),
+                None => self.local.reader(path).await,
             },
         }
     }
