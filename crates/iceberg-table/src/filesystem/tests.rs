@@ -83,7 +83,7 @@ fn a_warehouse_is_a_path_or_a_bucket() {
         assert_eq!(make(text).unwrap().warehouse(), warehouse);
     }
     assert!(make("relative/w").unwrap().warehouse().starts_with("file:///"));
-    for text in ["hdfs://host/w", "s3://", "", "  ", "file://"] {
+    for text in ["hdfs://host/w", "s3://", "", "  ", "file://", "file://w/x"] {
         assert_eq!(make(text).unwrap_err().kind(), ErrorKind::Config, "{text:?}");
     }
 }

@@ -21,6 +21,13 @@ impl Storage {
             })?;
             return Ok(text.trim_end_matches('/').to_owned());
         };
+        if text
+            .strip_prefix("file://")
+            .is_some_and(|path| !path.starts_with('/'))
+        {
+            return Err(config("what follows `file://` is not an absolute path")
+                .hint("write `file:///path`, or a path alone, which may be relative"));
+        }
         if path.trim().is_empty() {
             return Err(config("the warehouse's path is empty"));
         }
