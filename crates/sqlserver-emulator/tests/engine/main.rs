@@ -12,4 +12,5 @@ mod definitions;
 mod model;
 mod queries;
 mod sessions;
+mod table_types;
 mod values;
