@@ -105,8 +105,9 @@ async fn planned(
 ///
 /// # Errors
 ///
-/// `NotFound` without such a table, `Unsupported` as [`refuse_what_is_not_understood`], `Unavailable` if it is not known whether the
-/// commit happened (then its files are left for [`crate::remove_orphans`]), otherwise as the storage says.
+/// `NotFound` without such a table, `Unsupported` as [`refuse_what_is_not_understood`], `Transient` if others committed in between every
+/// time, `Unavailable` if it is not known whether the commit happened (then its files are left for [`crate::remove_orphans`]), otherwise as
+/// the storage says.
 ///
 /// # Cancel safety
 ///
@@ -140,8 +141,7 @@ pub async fn compact(
                 written,
             }),
             Err(error) => {
-                let written = rewrite.groups.iter().flat_map(|group| &group.written);
-                remove_files(&table, written.map(|file| file.file_path().to_owned()).collect()).await;
+                discard(&table, &rewrite, &[]).await;
                 return Err(error);
             }
         }
@@ -149,9 +149,16 @@ pub async fn compact(
     if rewrite.groups.is_empty() {
         return Ok(Compacted::default());
     }
-    match commit_rewrite(catalog, name, &rewrite, clock, ids.as_ref()).await? {
-        RewriteOutcome::Committed { snapshot, groups } => Ok(report(&rewrite, snapshot, &groups)),
-        RewriteOutcome::Unknown { why } => Err(Error::new(
+    match commit_rewrite(catalog, name, &rewrite, clock, ids.as_ref()).await {
+        Ok(RewriteOutcome::Committed { snapshot, groups }) => {
+            discard(&table, &rewrite, &groups).await;
+            Ok(report(&rewrite, snapshot, &groups))
+        }
+        Err(error) => {
+            discard(&table, &rewrite, &[]).await;
+            Err(error)
+        }
+        Ok(RewriteOutcome::Unknown { why }) => Err(Error::new(
             ErrorKind::Unavailable,
             "it is not known whether a compaction was committed",
         )
@@ -159,6 +166,14 @@ pub async fn compact(
         .with("cause", why)
         .hint("the table's rows are the same either way; `maintain orphans` removes files that were left behind")),
     }
+}
+
+/// Removes what was written for groups that are not in the table and will not be.
+async fn discard(table: &TableHandle, rewrite: &Rewrite, committed: &[usize]) {
+    let groups = rewrite.groups.iter().enumerate();
+    let dropped = groups.filter(|(index, _)| !committed.contains(index));
+    let files = dropped.flat_map(|(_, group)| &group.written);
+    remove_files(table, files.map(|file| file.file_path().to_owned()).collect()).await;
 }
 
 fn report(rewrite: &Rewrite, snapshot: Option<i64>, groups: &[usize]) -> Compacted {

@@ -83,46 +83,46 @@ pub async fn expire(
     options: &ExpireOptions,
     clock: &dyn Clock,
 ) -> Result<Expired> {
+    let mut lost: Option<Removal> = None;
     for _ in 0..ATTEMPTS {
-        let table = catalog.load(name).await?.ok_or_else(|| {
-            Error::new(ErrorKind::NotFound, "there is no such Iceberg table").with("table", name)
-        })?;
+        let table = load(catalog, name).await?;
+        // A link in between may have repeated a request that had won, and then the lost race was one against ourselves.
+        if let Some(won) = lost.filter(|removal| removal.has_happened(&table)) {
+            return won.finish(&table).await;
+        }
         refuse_what_is_not_understood(&table)?;
         refuse_without_garbage_collection(&table)?;
         let mut expired = chosen(table.metadata(), options, clock.now())?;
         if expired.snapshots.is_empty() {
             return Ok(expired);
         }
-        let mut files = files_to_remove(&table, &expired.snapshots).await?;
+        let files = files_to_remove(&table, &expired.snapshots).await?;
         expired.files = files.len();
         if options.dry_run {
             return Ok(expired);
         }
-        match catalog
-            .commit(&table, removal(&table, &expired.snapshots)?)
-            .await?
-        {
-            CatalogCommit::Done(now) => {
-                let in_use = added_meanwhile(&table, &expired.snapshots, &now).await;
-                let in_use = in_use.map_err(|e| {
-                    e.hint("the snapshots have expired and no file was removed; run `maintain orphans` later")
-                })?;
-                files.retain(|file| !in_use.contains(file));
-                expired.files = files.len();
-                remove_files(&table, files).await;
-                return Ok(expired);
-            }
+        let removal = Removal {
+            before: table,
+            expired,
+            files,
+        };
+        match catalog.commit(&removal.before, removal.change()?).await? {
+            CatalogCommit::Done(now) => return removal.finish(&now).await,
             CatalogCommit::Conflict { why } => {
                 tracing::debug!(table = %name, why, "expiry lost a race and is tried again");
+                lost = Some(removal);
             }
             CatalogCommit::Unknown { why } => {
-                return Err(Error::new(
-                    ErrorKind::Unavailable,
-                    "it is not known whether snapshots have expired",
-                )
-                .with("table", name)
-                .with("cause", why)
-                .hint("no file was removed; run it again, and `maintain orphans` later"));
+                return match load(catalog, name).await {
+                    Ok(now) if removal.has_happened(&now) => removal.finish(&now).await,
+                    _ => Err(Error::new(
+                        ErrorKind::Unavailable,
+                        "it is not known whether snapshots have expired",
+                    )
+                    .with("table", name)
+                    .with("cause", why)
+                    .hint("no file was removed; run it again, and `maintain orphans` later")),
+                };
             }
         }
     }
@@ -146,37 +146,69 @@ pub fn expiry_is_due(table: &TableHandle, options: &ExpireOptions, clock: &dyn C
     Ok(expired > 0 && expired * 100 >= table.metadata().snapshots().len() * DUE_PERCENT)
 }
 
-fn removal(table: &TableHandle, snapshots: &[i64]) -> Result<MetadataChange> {
-    let metadata = table.metadata();
-    let mut requirements = vec![TableRequirement::UuidMatch {
-        uuid: metadata.uuid(),
-    }];
-    for (r#ref, reference) in references(metadata)? {
-        let snapshot_id = Some(reference.snapshot_id);
-        requirements.push(TableRequirement::RefSnapshotIdMatch { r#ref, snapshot_id });
-    }
-    Ok(MetadataChange {
-        requirements,
-        updates: vec![TableUpdate::RemoveSnapshots {
-            snapshot_ids: snapshots.to_vec(),
-        }],
-    })
+async fn load(catalog: &dyn Catalog, name: &TableName) -> Result<TableHandle> {
+    catalog
+        .load(name)
+        .await?
+        .ok_or_else(|| Error::new(ErrorKind::NotFound, "there is no such Iceberg table").with("table", name))
 }
 
-/// Everything that is referred to by snapshots that are there `now` and were not among those that stay.
-async fn added_meanwhile(
-    before: &TableHandle,
-    expired: &[i64],
-    now: &TableHandle,
-) -> Result<HashSet<String>> {
-    let stays = |id| before.metadata().snapshot_by_id(id).is_some() && !expired.contains(&id);
-    let snapshots = now.metadata().snapshots();
-    let added = snapshots.filter(|snapshot| !stays(snapshot.snapshot_id()));
-    let added = Reachable::of(now.table(), added).await?;
-    let mut files = files_of(now.table(), added.manifests.values(), Entries::Live).await?;
-    files.extend(added.manifests.into_keys());
-    files.extend(added.lists);
-    Ok(files)
+/// Snapshots on their way out.
+struct Removal {
+    /// The table that has them.
+    before: TableHandle,
+    expired: Expired,
+    /// What nothing else of it refers to.
+    files: Vec<String>,
+}
+
+impl Removal {
+    fn change(&self) -> Result<MetadataChange> {
+        let metadata = self.before.metadata();
+        let mut requirements = vec![TableRequirement::UuidMatch {
+            uuid: metadata.uuid(),
+        }];
+        for (r#ref, reference) in references(metadata)? {
+            let snapshot_id = Some(reference.snapshot_id);
+            requirements.push(TableRequirement::RefSnapshotIdMatch { r#ref, snapshot_id });
+        }
+        Ok(MetadataChange {
+            requirements,
+            updates: vec![TableUpdate::RemoveSnapshots {
+                snapshot_ids: self.expired.snapshots.clone(),
+            }],
+        })
+    }
+
+    /// Whether the snapshots are gone, whoever removed them.
+    fn has_happened(&self, now: &TableHandle) -> bool {
+        let is_gone = |id: &i64| now.metadata().snapshot_by_id(*id).is_none();
+        now.metadata().uuid() == self.before.metadata().uuid() && self.expired.snapshots.iter().all(is_gone)
+    }
+
+    /// Removes the files that nothing in the table refers to now.
+    async fn finish(mut self, now: &TableHandle) -> Result<Expired> {
+        let in_use = self.added_meanwhile(now).await.map_err(|e| {
+            e.hint("the snapshots have expired and no file was removed; run `maintain orphans` later")
+        })?;
+        self.files.retain(|file| !in_use.contains(file));
+        self.expired.files = self.files.len();
+        remove_files(&self.before, self.files).await;
+        Ok(self.expired)
+    }
+
+    /// Everything that is referred to by snapshots that are there `now` and were not among those that stay.
+    async fn added_meanwhile(&self, now: &TableHandle) -> Result<HashSet<String>> {
+        let before = self.before.metadata();
+        let stays = |id| before.snapshot_by_id(id).is_some() && !self.expired.snapshots.contains(&id);
+        let snapshots = now.metadata().snapshots();
+        let added = snapshots.filter(|snapshot| !stays(snapshot.snapshot_id()));
+        let added = Reachable::of(now.table(), added).await?;
+        let mut files = files_of(now.table(), added.manifests.values(), Entries::Live).await?;
+        files.extend(added.manifests.into_keys());
+        files.extend(added.lists);
+        Ok(files)
+    }
 }
 
 /// Which snapshots expire, and which are held.

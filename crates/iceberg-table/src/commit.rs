@@ -122,15 +122,10 @@ async fn try_to_commit(
     }
 }
 
-/// Removes what was written for attempts that lost. As long as the table has not moved off what one was built on, a repeated request
-/// may still win it; and what the table has, by whatever way, stays.
+/// Removes what was written for attempts that have lost for certain.
 async fn remove_lost(table: &TableHandle, lost: &mut Vec<Produced>) {
-    let metadata = table.metadata();
-    let head = metadata.current_snapshot_id();
-    for attempt in lost.extract_if(.., |attempt| attempt.parent != head) {
-        if metadata.snapshot_by_id(attempt.snapshot_id).is_none() {
-            remove_files(table, attempt.written).await;
-        }
+    for attempt in lost.extract_if(.., |attempt| attempt.has_lost(table)) {
+        remove_files(table, attempt.written).await;
     }
 }
 

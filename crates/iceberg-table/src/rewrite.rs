@@ -17,7 +17,7 @@ use crate::marks::ancestors;
 use crate::read::{LiveFile, live_files};
 use crate::snapshot::{FileChanges, Produced, RemovedFiles, produce};
 
-/// Races that are lost before a rewrite gives up.
+/// Races that are lost before a commit gives up.
 const ATTEMPTS: usize = 32;
 
 /// Files that take the place of others.
@@ -45,26 +45,26 @@ pub struct Rewrite {
 /// How a rewrite ended.
 #[derive(Debug)]
 pub enum RewriteOutcome {
-    /// These groups were replaced, by their index; it may be none.
+    /// These groups were replaced, by their index; it may be none. What was written for the others will never be in the table.
     Committed {
         /// The new snapshot; `None` if nothing was left to replace.
         snapshot: Option<i64>,
         /// The groups that are in it.
         groups: Vec<usize>,
     },
-    /// It may have happened, or may still.
+    /// It may have happened, or may still: everything that was written must stay.
     Unknown {
         /// What is known of the cause.
         why: String,
     },
 }
 
-/// Commits a rewrite. Files of groups that drop out are removed, and so is everything that was written if the commit is certainly lost.
+/// Commits a rewrite. The files of groups that are not in it are the caller's to remove.
 ///
 /// # Errors
 ///
-/// Nothing was committed then: `NotFound` if the table is gone, `Unsupported` as [`refuse_what_is_not_understood`], and whatever
-/// reading and writing files gives.
+/// Nothing was committed then, and nothing will be: `NotFound` if the table is gone, `Unsupported` as
+/// [`refuse_what_is_not_understood`], `Transient` if others committed in between every time, and whatever reading and writing files gives.
 ///
 /// # Cancel safety
 ///
@@ -76,62 +76,210 @@ pub async fn commit_rewrite(
     clock: &dyn Clock,
     ids: &dyn Ids,
 ) -> Result<RewriteOutcome> {
-    let mut lost: Vec<Produced> = Vec::new();
-    for attempt in 0..ATTEMPTS {
-        let table = load(catalog, name).await?;
-        refuse_what_is_not_understood(&table)?;
-        // A lost race may have been lost to a repeated request of our own.
-        if let Some(won) = lost
-            .iter()
-            .find(|lost| table.metadata().snapshot_by_id(lost.snapshot_id).is_some())
-        {
-            let why = format!(
-                "snapshot {} of an attempt that lost a race is there",
-                won.snapshot_id
-            );
-            return Ok(RewriteOutcome::Unknown { why });
-        }
-        let built = build(&table, rewrite, clock, ids, attempt).await?;
-        let Some((produced, groups)) = built else {
-            discard(&table, rewrite, &[]).await;
-            return Ok(RewriteOutcome::Committed {
-                snapshot: None,
-                groups: Vec::new(),
-            });
-        };
-        let written = groups.iter().flat_map(|index| &rewrite.groups[*index].written);
-        let files: Vec<_> = written
-            .map(|file| file.file_path().to_owned())
-            .chain(produced.written.iter().cloned())
-            .collect();
-        catalog.persist(&files).await?;
-        match catalog.commit(&table, produced.change.clone()).await? {
-            CatalogCommit::Done(table) => {
-                discard(&table, rewrite, &groups).await;
-                remove_files(&table, lost.into_iter().flat_map(|lost| lost.written).collect()).await;
-                let snapshot = Some(produced.snapshot_id);
-                return Ok(RewriteOutcome::Committed { snapshot, groups });
-            }
-            CatalogCommit::Unknown { why } => return Ok(RewriteOutcome::Unknown { why }),
-            CatalogCommit::Conflict { why } => {
-                tracing::debug!(table = %name, attempt, why, "a rewrite lost a race and is built again");
-                lost.push(produced);
-            }
-        }
-    }
-    Ok(RewriteOutcome::Unknown {
-        why: format!("{ATTEMPTS} races were lost"),
+    let landed = land(catalog, name, Moved::Files(rewrite), clock, ids).await?;
+    Ok(match landed {
+        Landed::Snapshot { id, groups, .. } => RewriteOutcome::Committed {
+            snapshot: Some(id),
+            groups,
+        },
+        Landed::Nothing => RewriteOutcome::Committed {
+            snapshot: None,
+            groups: Vec::new(),
+        },
+        Landed::Unknown { why } => RewriteOutcome::Unknown { why },
     })
 }
 
-/// The snapshot of those groups that nobody has changed, and which they are; `None` if there is none.
+/// Merges the small manifests of a table: how many manifests there were, and how many there are. `None` if there was nothing to merge.
+///
+/// # Errors
+///
+/// As [`commit_rewrite`]; `Unavailable` if it is not known whether the commit happened.
+///
+/// # Cancel safety
+///
+/// As [`commit_rewrite`].
+pub async fn merge_manifests(
+    catalog: &dyn Catalog,
+    name: &TableName,
+    clock: &dyn Clock,
+    ids: &dyn Ids,
+) -> Result<Option<(usize, usize)>> {
+    let table = load(catalog, name).await?;
+    let before = manifests::of_head(&table).await?.len();
+    match land(catalog, name, Moved::Manifests, clock, ids).await? {
+        Landed::Snapshot { table, .. } => {
+            let after = manifests::of_head(&table).await?.len();
+            Ok(Some((before, after)))
+        }
+        Landed::Nothing => Ok(None),
+        Landed::Unknown { why } => Err(Error::new(
+            ErrorKind::Unavailable,
+            "it is not known whether merged manifests were committed",
+        )
+        .with("table", name)
+        .with("cause", why)
+        .hint("the table's rows are the same either way; `maintain orphans` removes files that were left behind")),
+    }
+}
+
+/// What a commit moves.
+#[derive(Clone, Copy)]
+enum Moved<'a> {
+    Files(&'a Rewrite),
+    Manifests,
+}
+
+/// How a commit ended.
+enum Landed {
+    Snapshot {
+        /// The table with it.
+        table: Box<TableHandle>,
+        id: i64,
+        /// The groups that are in it.
+        groups: Vec<usize>,
+    },
+    /// There was nothing left to do.
+    Nothing,
+    Unknown {
+        why: String,
+    },
+}
+
+/// An attempt whose files are written.
+struct Attempt {
+    produced: Produced,
+    groups: Vec<usize>,
+}
+
+impl Attempt {
+    fn landed(self, table: Box<TableHandle>) -> Landed {
+        Landed::Snapshot {
+            table,
+            id: self.produced.snapshot_id,
+            groups: self.groups,
+        }
+    }
+}
+
+/// Builds and commits until it is known how that ended. Manifests of attempts that are certainly lost are removed.
+async fn land(
+    catalog: &dyn Catalog,
+    name: &TableName,
+    moved: Moved<'_>,
+    clock: &dyn Clock,
+    ids: &dyn Ids,
+) -> Result<Landed> {
+    let mut lost = Vec::new();
+    match try_to_land(catalog, name, moved, clock, ids, &mut lost).await {
+        // A link in between may have repeated a request that had won, and then the lost race was one against ourselves.
+        Err(error) if !lost.is_empty() => Ok(Landed::Unknown {
+            why: format!("a race was lost, perhaps against an earlier sending of the same commit: {error}"),
+        }),
+        ended => ended,
+    }
+}
+
+/// Leaves in `lost` the attempts that lost and may yet turn out to have won.
+async fn try_to_land(
+    catalog: &dyn Catalog,
+    name: &TableName,
+    moved: Moved<'_>,
+    clock: &dyn Clock,
+    ids: &dyn Ids,
+    lost: &mut Vec<Attempt>,
+) -> Result<Landed> {
+    for number in 0..=ATTEMPTS {
+        let table = load(catalog, name).await?;
+        if let Some(won) = lost.iter().position(|attempt| attempt.produced.is_in(&table)) {
+            let won = lost.swap_remove(won);
+            remove_lost(&table, lost).await;
+            return Ok(won.landed(table.into()));
+        }
+        remove_lost(&table, lost).await;
+        if number == ATTEMPTS {
+            break;
+        }
+        refuse_what_is_not_understood(&table)?;
+        let Some(attempt) = build(&table, moved, clock, ids, number).await? else {
+            return Ok(match lost.is_empty() {
+                true => Landed::Nothing,
+                false => Landed::Unknown {
+                    why: "a race was lost, perhaps against an earlier sending of the same commit".into(),
+                },
+            });
+        };
+        let answer = async {
+            catalog.persist(&files_of(moved, &attempt)).await?;
+            catalog.commit(&table, attempt.produced.change.clone()).await
+        };
+        match answer.await {
+            Ok(CatalogCommit::Done(table)) => {
+                remove_lost(&table, lost).await;
+                return Ok(attempt.landed(table));
+            }
+            Ok(CatalogCommit::Unknown { why }) => {
+                return Ok(match catalog.load(name).await {
+                    Ok(Some(table)) if attempt.produced.is_in(&table) => attempt.landed(table.into()),
+                    _ => Landed::Unknown { why },
+                });
+            }
+            Ok(CatalogCommit::Conflict { why }) => {
+                tracing::debug!(table = %name, number, why, "a rewrite lost a race and is built again");
+                lost.push(attempt);
+            }
+            Err(error) => {
+                remove_files(&table, attempt.produced.written).await;
+                return Err(error);
+            }
+        }
+    }
+    Err(Error::new(
+        ErrorKind::Transient,
+        "the table changed each time that a rewrite of it was about to be committed",
+    )
+    .with("table", name))
+}
+
+/// Removes the manifests of attempts that have lost for certain.
+async fn remove_lost(table: &TableHandle, lost: &mut Vec<Attempt>) {
+    for attempt in lost.extract_if(.., |attempt| attempt.produced.has_lost(table)) {
+        remove_files(table, attempt.produced.written).await;
+    }
+}
+
+fn files_of(moved: Moved<'_>, attempt: &Attempt) -> Vec<String> {
+    let mut files = attempt.produced.written.clone();
+    if let Moved::Files(rewrite) = moved {
+        let groups = attempt.groups.iter().map(|index| &rewrite.groups[*index]);
+        let written = groups.flat_map(|group| &group.written);
+        files.extend(written.map(|file| file.file_path().to_owned()));
+    }
+    files
+}
+
+/// The next attempt; `None` if there is nothing left to do.
 async fn build(
+    table: &TableHandle,
+    moved: Moved<'_>,
+    clock: &dyn Clock,
+    ids: &dyn Ids,
+    number: usize,
+) -> Result<Option<Attempt>> {
+    match moved {
+        Moved::Files(rewrite) => build_rewrite(table, rewrite, clock, ids, number).await,
+        Moved::Manifests => build_merge(table, clock, ids, number).await,
+    }
+}
+
+/// Those groups that nobody has changed.
+async fn build_rewrite(
     table: &TableHandle,
     rewrite: &Rewrite,
     clock: &dyn Clock,
     ids: &dyn Ids,
-    attempt: usize,
-) -> Result<Option<(Produced, Vec<usize>)>> {
+    number: usize,
+) -> Result<Option<Attempt>> {
     let metadata = table.metadata();
     let is_based_on = || ancestors(metadata).any(|snapshot| snapshot.snapshot_id() == rewrite.snapshot_id);
     let Some(head) = table
@@ -166,56 +314,32 @@ async fn build(
         is_rewrite: true,
         merge_at: MERGE_AT,
     };
-    let produced = produce(table, &changes, None, clock.now(), ids, attempt).await?;
-    Ok(Some((produced, groups)))
+    let produced = produce(table, &changes, None, clock.now(), ids, number).await?;
+    Ok(Some(Attempt { produced, groups }))
 }
 
-/// Merges the small manifests of a table: how many manifests there were, and how many there are. `None` if there was nothing to merge, or
-/// if somebody else committed meanwhile: then they are merged soon enough.
-///
-/// # Errors
-///
-/// As [`commit_rewrite`]; `Unavailable` if it is not known whether the commit happened.
-///
-/// # Cancel safety
-///
-/// As [`commit_rewrite`].
-pub async fn merge_manifests(
-    catalog: &dyn Catalog,
-    name: &TableName,
+async fn build_merge(
+    table: &TableHandle,
     clock: &dyn Clock,
     ids: &dyn Ids,
-) -> Result<Option<(usize, usize)>> {
-    let table = load(catalog, name).await?;
-    refuse_what_is_not_understood(&table)?;
-    let before = manifests::of_head(&table).await?;
-    if !manifests::can_merge(&before) {
+    number: usize,
+) -> Result<Option<Attempt>> {
+    if !manifests::can_merge(&manifests::of_head(table).await?) {
         return Ok(None);
     }
-    let none = HashSet::new();
     let changes = FileChanges {
         data_files: &[],
         sequence_number: None,
         delete_files: &[],
-        removed: RemovedFiles::These(&none),
+        removed: RemovedFiles::These(&HashSet::new()),
         is_rewrite: true,
         merge_at: 2,
     };
-    let produced = produce(&table, &changes, None, clock.now(), ids, 0).await?;
-    catalog.persist(&produced.written).await?;
-    match catalog.commit(&table, produced.change).await? {
-        CatalogCommit::Done(table) => {
-            let after = manifests::of_head(&table).await?;
-            Ok(Some((before.len(), after.len())))
-        }
-        CatalogCommit::Conflict { .. } => Ok(None),
-        CatalogCommit::Unknown { why } => Err(Error::new(
-            ErrorKind::Unavailable,
-            "it is not known whether merged manifests were committed",
-        )
-        .with("table", name)
-        .with("cause", why)),
-    }
+    let produced = produce(table, &changes, None, clock.now(), ids, number).await?;
+    Ok(Some(Attempt {
+        produced,
+        groups: Vec::new(),
+    }))
 }
 
 async fn load(catalog: &dyn Catalog, name: &TableName) -> Result<TableHandle> {
@@ -252,15 +376,4 @@ fn removed_files<'a>(
         .map(|delete| delete.key())
         .filter(|delete| !still_used.contains(delete));
     data.chain(deletes).collect()
-}
-
-/// Removes the files of groups that are not in the commit.
-async fn discard(table: &TableHandle, rewrite: &Rewrite, committed: &[usize]) {
-    let dropped = rewrite
-        .groups
-        .iter()
-        .enumerate()
-        .filter(|(index, _)| !committed.contains(index));
-    let files = dropped.flat_map(|(_, group)| &group.written);
-    remove_files(table, files.map(|file| file.file_path().to_owned()).collect()).await;
 }

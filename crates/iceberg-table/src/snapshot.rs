@@ -63,6 +63,18 @@ pub(crate) struct Produced {
     pub(crate) written: Vec<String>,
 }
 
+impl Produced {
+    pub(crate) fn is_in(&self, table: &TableHandle) -> bool {
+        table.metadata().snapshot_by_id(self.snapshot_id).is_some()
+    }
+
+    /// Whether the table will never have it, after an answer that it lost a race. As long as the table has not moved off what this was
+    /// built on, a request that was repeated on its way may still win it.
+    pub(crate) fn has_lost(&self, table: &TableHandle) -> bool {
+        self.parent != table.metadata().current_snapshot_id() && !self.is_in(table)
+    }
+}
+
 /// Writes the manifests of `changes` on top of the head of `table`.
 pub(crate) async fn produce(
     table: &TableHandle,

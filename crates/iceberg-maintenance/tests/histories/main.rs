@@ -4,9 +4,12 @@
 #![expect(clippy::unwrap_used, reason = "what supports a test fails it by panicking")]
 
 mod buckets;
+#[path = "../../../iceberg-table/tests/catalogs/faults.rs"]
+mod faults;
 mod foreign;
 mod history;
 mod lake;
+mod link;
 mod maintenance;
 mod rows;
 

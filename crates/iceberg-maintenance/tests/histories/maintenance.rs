@@ -32,14 +32,14 @@ use test_support::SimClock;
 use crate::history::History;
 use crate::lake::{CENTURY_MS, KINDS, Lake};
 
-struct Table {
+pub(crate) struct Table {
     directory: TempDir,
-    history: History,
+    pub(crate) history: History,
 }
 
 impl Table {
     /// A table of format v2, or v3, with some small commits.
-    async fn new(kind: usize, commits: usize) -> Self {
+    pub(crate) async fn new(kind: usize, commits: usize) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let lake = Lake::new(directory.path(), KINDS[kind], 7);
         let mut history = History::new(lake, 7).await;
@@ -49,7 +49,7 @@ impl Table {
         Self { directory, history }
     }
 
-    fn lake(&self) -> &Lake {
+    pub(crate) fn lake(&self) -> &Lake {
         &self.history.lake
     }
 
@@ -82,6 +82,14 @@ impl Table {
         .await
     }
 
+    /// Files of which nothing in the table speaks.
+    pub(crate) async fn orphans(&self) -> Vec<String> {
+        let lake = self.lake();
+        let (catalog, options) = (lake.catalog.as_ref(), OrphanOptions::default());
+        let found = remove_orphans(catalog, &lake.name, options, &lake.later).await;
+        found.unwrap().files
+    }
+
     fn files(&self) -> usize {
         let data = self
             .directory
@@ -93,14 +101,14 @@ impl Table {
     }
 }
 
-fn everything_old() -> ExpireOptions {
+pub(crate) fn everything_old() -> ExpireOptions {
     ExpireOptions {
         older_than_ms: Some(0),
         ..ExpireOptions::default()
     }
 }
 
-fn whole(lake: &Lake) -> CompactOptions {
+pub(crate) fn whole(lake: &Lake) -> CompactOptions {
     CompactOptions {
         write: lake.options.clone(),
         files_at_least: 2,
@@ -492,6 +500,7 @@ async fn what_changed_meanwhile_drops_out_of_a_compaction() {
             .unwrap();
             assert_eq!(done.snapshot.is_some(), !deletes, "{done:?}");
             assert_eq!(done.groups_left > 0, deletes, "{done:?}");
+            assert_eq!(table.orphans().await, Vec::<String>::new(), "{done:?}");
             if deletes {
                 table.history.now.rows.clear();
             }

@@ -9,10 +9,10 @@ use model::{CommitOutcome, TableName};
 use tempfile::TempDir;
 use test_support::SeededIds;
 
-use crate::faults::LostThenBroken;
 use crate::faulty_disk;
 use crate::place::{Place, late_clock, new_table};
 use crate::suite;
+use crate::withheld::LostThenBroken;
 use crate::writer::Writer;
 
 struct Directory(TempDir);

@@ -20,4 +20,5 @@ mod s3;
 mod s3_tables;
 mod sql;
 mod suite;
+mod withheld;
 mod writer;

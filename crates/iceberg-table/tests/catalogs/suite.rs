@@ -11,8 +11,9 @@ use iceberg_table::{Catalog, CatalogCommit, MetadataChange, TableHandle, set_tag
 use model::{CommitOutcome, ErrorKind, TableName};
 use uuid::Uuid;
 
-use crate::faults::{Fault, FaultyCatalog, Interceptor};
+use crate::faults::{Fault, FaultyCatalog};
 use crate::place::{Place, definition, late_clock, new_table};
+use crate::withheld::Interceptor;
 use crate::writer::{Writer, assert_files, path};
 
 /// Asks a catalog everything.

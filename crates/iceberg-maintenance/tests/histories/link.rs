@@ -1,0 +1,217 @@
+//! Maintenance over links that fail: nobody may lose a file that is in use, and nobody may be told what is not so.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use iceberg::spec::Operation;
+use iceberg_maintenance::{compact, expire, merge_manifests};
+use iceberg_table::{Catalog, CatalogCommit, FileSystemCatalog, MetadataChange, NewTable, TableHandle};
+use model::{ErrorKind, Result, TableName};
+
+use crate::faults::{Fault, FaultyCatalog};
+use crate::maintenance::{Table, everything_old, whole};
+
+/// Late ones land before or after the table is looked at again.
+const FAULTS: [Fault; 5] = [
+    Fault::RequestLost,
+    Fault::AnswerLost,
+    Fault::Late(1),
+    Fault::Late(5),
+    Fault::ConflictWithItself,
+];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Task {
+    Compact,
+    Merge,
+    Expire,
+}
+
+const TASKS: [Task; 3] = [Task::Compact, Task::Merge, Task::Expire];
+
+impl Task {
+    /// Whether it says that it has done something.
+    async fn run(self, table: &Table, catalog: &dyn Catalog) -> Result<bool> {
+        let lake = table.lake();
+        let (name, clock, ids) = (&lake.name, lake.clock.as_ref(), lake.ids.clone());
+        Ok(match self {
+            Self::Compact => {
+                let compacted = compact(catalog, name, &whole(lake), clock, ids).await?;
+                compacted.snapshot.is_some()
+            }
+            Self::Merge => {
+                let merged = merge_manifests(catalog, name, clock, ids.as_ref()).await?;
+                merged.is_some()
+            }
+            Self::Expire => {
+                let expired = expire(catalog, name, &everything_old(), &lake.later).await?;
+                !expired.snapshots.is_empty()
+            }
+        })
+    }
+
+    /// Whether it has been done to a table that had these snapshots.
+    async fn is_done(self, table: &Table, before: &BTreeSet<i64>) -> bool {
+        let now = table.lake().table().await;
+        let metadata = now.metadata();
+        match self {
+            Self::Expire => before.iter().any(|id| metadata.snapshot_by_id(*id).is_none()),
+            Self::Compact | Self::Merge => metadata.snapshots().any(|snapshot| {
+                snapshot.summary().operation == Operation::Replace
+                    && !before.contains(&snapshot.snapshot_id())
+            }),
+        }
+    }
+}
+
+async fn snapshots(table: &Table) -> BTreeSet<i64> {
+    let now = table.lake().table().await;
+    now.metadata()
+        .snapshots()
+        .map(|snapshot| snapshot.snapshot_id())
+        .collect()
+}
+
+/// Every snapshot that is there is whole.
+async fn check(table: &mut Table) {
+    let present = snapshots(table).await;
+    table.history.snapshots.retain(|id, _| present.contains(id));
+    table.history.check_all().await;
+}
+
+/// How a task ended whose call failed.
+#[derive(Default)]
+struct Ends {
+    /// It was found out that the commit had happened.
+    found: usize,
+    /// The commit happened after nobody knew about it any more.
+    late: usize,
+}
+
+/// Each call of each task fails once, in each way; somebody else may commit before a late one comes.
+#[tokio::test]
+async fn a_fault_at_any_call_harms_nothing() {
+    for task in TASKS {
+        for fault in FAULTS {
+            let mut ends = Ends::default();
+            for (kind, overtaken) in [(0, false), (1, true)] {
+                let mut at = 0;
+                while a_fault(task, kind, fault, at, overtaken, &mut ends).await {
+                    at += 1;
+                }
+                assert!(at >= 2, "{task:?} {fault:?}: {at} calls failed");
+            }
+            // What is overtaken comes too late.
+            let (found, late) = match fault {
+                Fault::RequestLost => (0, 0),
+                Fault::AnswerLost | Fault::ConflictWithItself | Fault::Late(1) => (2, 0),
+                Fault::Late(_) => (0, 1),
+            };
+            assert_eq!((ends.found, ends.late), (found, late), "{task:?} {fault:?}");
+        }
+    }
+}
+
+/// Whether the call was reached.
+async fn a_fault(task: Task, kind: usize, fault: Fault, at: usize, overtaken: bool, ends: &mut Ends) -> bool {
+    let context = format!("{task:?} of kind {kind}, {fault:?} at {at}, overtaken: {overtaken}");
+    let mut table = Table::new(kind, 6).await;
+    let before = snapshots(&table).await;
+    let faulty = FaultyCatalog::new(table.lake().catalog.clone(), fault, at);
+    let ended = task.run(&table, &faulty).await;
+    let has_failed = faulty.has_failed();
+    let is_done = task.is_done(&table, &before).await;
+    match &ended {
+        Ok(done) => assert_eq!(*done, is_done, "{context}"),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::Unavailable, "{context}: {error}"),
+    }
+    let is_unknown = ended
+        .as_ref()
+        .is_err_and(|error| error.to_string().contains("it is not known"));
+    if !is_unknown {
+        assert_eq!(
+            table.orphans().await,
+            Vec::<String>::new(),
+            "{context}: {ended:?}"
+        );
+    }
+    if overtaken {
+        table.history.change("overtaking").await;
+    }
+    for _ in 0..6 {
+        let _ = faulty.load(&table.lake().name).await;
+    }
+    let lands = task.is_done(&table, &before).await;
+    ends.found += usize::from(has_failed && ended.is_ok());
+    ends.late += usize::from(lands && !is_done);
+    check(&mut table).await;
+    let again = task.run(&table, table.lake().catalog.as_ref()).await;
+    assert!(again.is_ok(), "{context}: {again:?}");
+    check(&mut table).await;
+    has_failed
+}
+
+/// A catalog that answers every commit as a lost race, and keeps it: an earlier sending of it may be on its way.
+#[derive(Debug)]
+struct Refusing {
+    inner: FileSystemCatalog,
+    refused: Mutex<Vec<(TableHandle, MetadataChange)>>,
+}
+
+#[async_trait]
+impl Catalog for Refusing {
+    async fn load(&self, table: &TableName) -> Result<Option<TableHandle>> {
+        self.inner.load(table).await
+    }
+
+    async fn create(&self, table: &TableName, new: NewTable) -> Result<Option<TableHandle>> {
+        self.inner.create(table, new).await
+    }
+
+    async fn commit(&self, base: &TableHandle, change: MetadataChange) -> Result<CatalogCommit> {
+        self.refused.lock().unwrap().push((base.clone(), change));
+        Ok(CatalogCommit::Conflict {
+            why: "somebody was faster".into(),
+        })
+    }
+
+    async fn persist(&self, files: &[String]) -> Result<()> {
+        self.inner.persist(files).await
+    }
+
+    async fn list(&self) -> Result<Vec<TableName>> {
+        self.inner.list().await
+    }
+
+    async fn check_writable(&self) -> Result<()> {
+        self.inner.check_writable().await
+    }
+}
+
+#[tokio::test]
+async fn what_was_answered_as_lost_may_come_when_all_attempts_are_over() {
+    for task in TASKS {
+        for is_last in [false, true] {
+            let mut table = Table::new(1, 6).await;
+            let before = snapshots(&table).await;
+            let catalog = Refusing {
+                inner: table.lake().catalog.as_ref().clone(),
+                refused: Mutex::default(),
+            };
+            let error = task.run(&table, &catalog).await.unwrap_err();
+            let kind = match task {
+                Task::Expire => ErrorKind::Transient,
+                Task::Compact | Task::Merge => ErrorKind::Unavailable,
+            };
+            assert_eq!(error.kind(), kind, "{task:?}: {error}");
+            let refused = std::mem::take(&mut *catalog.refused.lock().unwrap());
+            let index = if is_last { refused.len() - 1 } else { 0 };
+            let (base, change) = refused.into_iter().nth(index).unwrap();
+            let comes = catalog.inner.commit(&base, change).await.unwrap();
+            assert!(matches!(comes, CatalogCommit::Done(_)), "{task:?}: {comes:?}");
+            assert!(task.is_done(&table, &before).await);
+            check(&mut table).await;
+        }
+    }
+}
