@@ -4,10 +4,14 @@
 
 WAREHOUSE/expected.json names the tables of the namespace `interop`: {table: {"head": STATE, "snapshots": {id: STATE}, "data_files": n,
 "delete_files": n, "deleted_rows": n}}, and a STATE is {"columns": [name, ...], "rows": [row, ...]} with values as `compare_table.py` has
-them. A matrix is printed, with how many states each engine read; the exit code is the number of cells that differ.
+them. A matrix is printed, with how many states each engine read; the exit code is the number of cells that differ. How many retained
+snapshots have data files of which partitioning is printed too, and none of those that are promised may be missing.
 
-With --mutants, tables are damaged in ways that a writer could get wrong (see `MUTANTS`), and each damage must be noticed by PyIceberg,
-by DuckDB or by the checks of form.
+What Spark shows in `.files` and `.position_deletes` is compared, row by row, with the manifests and delete files, which are read here
+as plain Avro, Parquet and Roaring bitmaps.
+
+With --mutants, tables are damaged in ways that a writer could get wrong (see `MUTANTS`), and each damage must be noticed by an engine or
+by the checks of form; by whom is printed.
 """
 
 import argparse
@@ -69,18 +73,19 @@ class SparkTable:
         at = f" VERSION AS OF {snapshot}" if snapshot is not None else ""
         return [list(row) for row in self.session.sql(f"SELECT {names} FROM {self.name}{at}").collect()]
 
-    def count(self, metadata_table, where="true"):
-        query = f"SELECT count(*) FROM {self.name}.{metadata_table} WHERE {where}"
-        return self.session.sql(query).collect()[0][0]
+    def metadata(self, table, columns):
+        """The rows of a metadata table, in some order."""
+        query = f"SELECT {', '.join(columns)} FROM {self.name}.{table}"
+        return collections.Counter(tuple(row) for row in self.session.sql(query).collect())
 
 
 class Snapshot:
-    """The files of a table's head, read as plain Avro."""
+    """The files of a snapshot, by default the head, read as plain Avro."""
 
-    def __init__(self, table):
+    def __init__(self, table, snapshot=None):
         self.metadata = json.loads(newest_metadata(table).read_text())
-        current = self.metadata.get("current-snapshot-id")
-        found = [snapshot for snapshot in self.metadata.get("snapshots", []) if snapshot["snapshot-id"] == current]
+        chosen = snapshot or self.metadata.get("current-snapshot-id")
+        found = [snapshot for snapshot in self.metadata.get("snapshots", []) if snapshot["snapshot-id"] == chosen]
         self.list = local(found[0]["manifest-list"]) if found else None
         self.manifests = records(self.list) if found else []
 
@@ -94,6 +99,40 @@ class Snapshot:
 
     def deletes(self):
         return self.entries(1)
+
+    def partitionings(self):
+        """The transforms by which its live data files are partitioned."""
+        specs = {spec["spec-id"]: [field["transform"] for field in spec["fields"]] for spec in self.metadata["partition-specs"]}
+        used = {manifest["partition_spec_id"] for manifest, _ in self.entries(0)}
+        transforms = {transform.split("[")[0] for spec in used for transform in specs[spec]}
+        return transforms | ({"whole"} if any(set(specs[spec]) <= {"void"} for spec in used) else set())
+
+    def files(self):
+        """What `.files` shows."""
+        return collections.Counter(
+            (
+                manifest["content"],
+                entry["data_file"]["file_path"],
+                entry["data_file"]["file_format"].upper(),
+                manifest["partition_spec_id"],
+                entry["data_file"]["record_count"],
+                local(entry["data_file"]["file_path"]).stat().st_size,
+            )
+            for content in (0, 1)
+            for manifest, entry in self.entries(content)
+        )
+
+    def deleted_positions(self):
+        """What `.position_deletes` shows."""
+        found = collections.Counter()
+        for _, entry in self.deletes():
+            file = entry["data_file"]
+            if file["file_format"].lower() == "puffin":
+                found.update((file["referenced_data_file"], position) for position in Vector(file).positions())
+            else:
+                rows = pq.read_table(local(file["file_path"])).to_pylist()
+                found.update((row["file_path"], row["pos"]) for row in rows)
+        return found
 
 
 def sequence_number(manifest, entry):
@@ -193,12 +232,27 @@ def differences(engine, reader, expected):
     return read, wrong
 
 
+FILES = ("content", "file_path", "file_format", "spec_id", "record_count", "file_size_in_bytes")
+PARTITIONINGS = ("whole", "day", "bucket", "truncate")
+
+
+def metadata_tables(spark, table, expected):
+    """Whether Spark's metadata tables show what the files of the head say, and the writer said."""
+    snapshot = Snapshot(table)
+    files, deleted = snapshot.files(), snapshot.deleted_positions()
+    counts = collections.Counter(content for content, *_ in files.elements())
+    said = counts[0] == expected["data_files"] and counts[1] == expected["delete_files"]
+    yield 1, int(not said or spark.metadata("files", FILES) != files)
+    said = deleted.total() == expected["deleted_rows"]
+    yield 1, int(not said or spark.metadata("position_deletes", ("file_path", "pos")) != deleted)
+
+
 def compare(warehouse, all_expected, spark):
     """Prints the matrix; how many cells differ."""
     engines = ["form", "PyIceberg", "DuckDB"] + (["Spark", ".files", ".position_deletes"] if spark else [])
     print(f"{'table':<20} {'snapshots':>9} {'deletes':>7}  " + "  ".join(engine.ljust(9) for engine in engines))
     wrong = 0
-    total = collections.Counter()
+    total, partitioned = collections.Counter(), collections.Counter()
     for name, expected in all_expected.items():
         table = warehouse / "interop" / name
         problems = form(table)
@@ -210,15 +264,22 @@ def compare(warehouse, all_expected, spark):
             results.append(differences(engine, reader, expected))
             total[engine] += results[-1][0]
         if spark:
-            reader = readers["Spark"]
-            files = reader.count("files", "content = 0"), reader.count("files", "content > 0")
-            results.append((1, int(files != (expected["data_files"], expected["delete_files"]))))
-            results.append((1, int(reader.count("position_deletes") != expected["deleted_rows"])))
+            results.extend(metadata_tables(readers["Spark"], table, expected))
+        for snapshot in expected["snapshots"]:
+            partitioned.update((name[:2], by) for by in Snapshot(table, int(snapshot)).partitionings())
         cells = [f"{read} ok" if not bad else f"{bad} WRONG" for read, bad in results]
         wrong += sum(1 for _, bad in results if bad)
         shown = "  ".join(cell.ljust(9) for cell in cells)
         print(f"{name:<20} {len(expected['snapshots']):>9} {expected['delete_files']:>7}  {shown}", flush=True)
     print("states read: " + ", ".join(f"{count} by {engine}" for engine, count in total.items()))
+    print("snapshots with data files that are partitioned by:")
+    for version in ("v2", "v3"):
+        shown = {by: count for (of, by), count in sorted(partitioned.items()) if of == version}
+        print(f"  {version}: " + ", ".join(f"{by} {count}" for by, count in shown.items()))
+        missing = [by for by in PARTITIONINGS if not shown.get(by)]
+        if missing:
+            print(f"  {version}: none by {', '.join(missing)}")
+        wrong += len(missing)
     return wrong
 
 
@@ -328,11 +389,14 @@ MUTANTS = {
 }
 
 
-def mutants(warehouse, all_expected):
+def mutants(warehouse, all_expected, spark):
     """Damages copies of tables; how many damages went unnoticed."""
+    if spark:
+        spark.session.sparkContext.setLogLevel("OFF")
     missed = 0
     for version, mutate in ((version, mutate) for version, all in MUTANTS.items() for mutate in all):
         tried = caught = 0
+        by = collections.Counter()
         for name, expected in all_expected.items():
             if not name.startswith(version) or not expected["delete_files"]:
                 continue
@@ -343,25 +407,30 @@ def mutants(warehouse, all_expected):
                 if not mutate(Snapshot(table)):
                     continue
                 tried += 1
-                caught += bool(form(table)) or reads_otherwise(table, expected["head"])
+                noticed = who_notices(table, expected["head"], spark)
+                by.update(noticed)
+                caught += bool(noticed)
             finally:
                 shutil.rmtree(table)
                 kept.rename(table)
-        print(f"mutant of {version}, {mutate.__name__}: caught in {caught} of {tried} tables", flush=True)
+        shown = ", ".join(f"{engine} {count}" for engine, count in by.items())
+        print(f"mutant of {version}, {mutate.__name__}: caught in {caught} of {tried} tables ({shown})", flush=True)
         missed += tried == 0 or caught < tried
     return missed
 
 
-def reads_otherwise(table, state):
-    """Whether PyIceberg or DuckDB fails at the head or finds something else."""
-    for reader in (PyIceberg(table), DuckDb(table)):
+def who_notices(table, state, spark):
+    """Those who fail at the head, or find something else."""
+    noticed = ["form"] if form(table) else []
+    readers = {"PyIceberg": PyIceberg(table), "DuckDB": DuckDb(table)} | ({"Spark": spark.table(table)} if spark else {})
+    for engine, reader in readers.items():
         try:
-            found = reader.rows(state["columns"])
+            is_other = multiset(reader.rows(state["columns"])) != multiset(state["rows"])
         except Exception:
-            return True
-        if multiset(found) != multiset(state["rows"]):
-            return True
-    return False
+            is_other = True
+        if is_other:
+            noticed.append(engine)
+    return noticed
 
 
 def main():
@@ -374,12 +443,12 @@ def main():
     all_expected = json.loads((warehouse / "expected.json").read_text())
     spark = Spark(warehouse, arguments.spark) if arguments.spark else None
     wrong = compare(warehouse, all_expected, spark)
-    if spark:
-        spark.stop()
     compared = sum(1 + len(expected["snapshots"]) for expected in all_expected.values())
     print(f"{len(all_expected)} tables, {compared} states, {wrong} cells differ")
     if arguments.mutants:
-        wrong += mutants(warehouse, all_expected)
+        wrong += mutants(warehouse, all_expected, spark)
+    if spark:
+        spark.stop()
     sys.exit(min(wrong, 100))
 
 
