@@ -24,15 +24,9 @@ type Of = (Uuid, ManifestFile);
 
 #[derive(Clone)]
 struct Kept {
-    types: EntryTypes,
+    /// Its types are those of the entries' values.
+    schema: SchemaRef,
     entries: Arc<[Entry]>,
-}
-
-/// The schemas whose types the values of entries have got.
-#[derive(Clone, PartialEq)]
-pub(crate) struct EntryTypes {
-    pub(crate) table: SchemaRef,
-    pub(crate) partitions: SchemaRef,
 }
 
 impl Debug for ManifestCache {
@@ -58,23 +52,23 @@ impl ManifestCache {
         &self,
         table: Uuid,
         manifest: &ManifestFile,
-        types: &EntryTypes,
+        schema: &SchemaRef,
     ) -> Option<Arc<[Entry]>> {
         let kept = self.0.get(&(table, manifest.clone())).await?;
-        (kept.types == *types).then_some(kept.entries)
+        (kept.schema == *schema).then_some(kept.entries)
     }
 
     pub(crate) async fn insert(
         &self,
         table: Uuid,
         manifest: &ManifestFile,
-        types: EntryTypes,
+        schema: SchemaRef,
         entries: Arc<[Entry]>,
     ) {
         if bytes_of_all(&entries) > MAX_BYTES_OF_ONE {
             return;
         }
-        let kept = Kept { types, entries };
+        let kept = Kept { schema, entries };
         self.0.insert((table, manifest.clone()), kept).await;
         // What is too much would stay until the cache is asked again.
         self.0.run_pending_tasks().await;
@@ -129,13 +123,9 @@ mod tests {
     }
 
     /// The types of a table with one column, under one id whatever its type.
-    fn types(column: PrimitiveType) -> EntryTypes {
+    fn types(column: PrimitiveType) -> SchemaRef {
         let field = NestedField::required(1, "id", Type::Primitive(column)).into();
-        let schema = Arc::new(Schema::builder().with_fields([field]).build().unwrap());
-        EntryTypes {
-            table: schema.clone(),
-            partitions: schema,
-        }
+        Arc::new(Schema::builder().with_fields([field]).build().unwrap())
     }
 
     fn entries(count: usize) -> Arc<[Entry]> {

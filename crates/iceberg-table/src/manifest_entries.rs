@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use iceberg::spec::{
     DataFile, DataFileBuilder, Datum, Literal, ManifestContentType, ManifestEntryRef, ManifestFile,
-    PartitionSpec, PrimitiveLiteral, PrimitiveType, Schema, SchemaRef, Struct, TableMetadata,
+    NestedField, NestedFieldRef, PartitionSpec, PrimitiveLiteral, PrimitiveType, Schema, SchemaRef, Struct,
+    TableMetadata,
 };
 use model::{Error, ErrorKind, Result};
 
 use crate::catalog::TableHandle;
 use crate::error::iceberg_error;
-use crate::manifest_cache::EntryTypes;
 
 /// A live file as a manifest tells of it.
 #[derive(Debug, Clone)]
@@ -35,19 +35,16 @@ pub(crate) struct Entry {
 pub(crate) async fn live_entries(table: &TableHandle, manifest: &ManifestFile) -> Result<Arc<[Entry]>> {
     let metadata = table.metadata();
     let spec = spec_by_id(metadata, manifest.partition_spec_id)?;
-    let schemas = EntryTypes {
-        table: metadata.current_schema().clone(),
-        partitions: schema_of_spec(metadata, spec)?,
-    };
+    let schema = schema_of_spec(metadata, spec)?;
     let cache = table.storage().manifests();
-    if let Some(known) = cache.get(metadata.uuid(), manifest, &schemas).await {
+    if let Some(known) = cache.get(metadata.uuid(), manifest, &schema).await {
         return Ok(known);
     }
     let failed = |e| iceberg_error("cannot read a manifest")(e).with("file", &manifest.manifest_path);
     let file_io = table.table().file_io();
     let loaded = manifest.load_manifest(file_io).await.map_err(failed)?;
     let (entries, about) = loaded.into_parts();
-    let types = Types::of(spec, &schemas, about.schema())?;
+    let types = Types::of(spec, &schema, about.schema())?;
     let mut next_row = match manifest.content {
         ManifestContentType::Data => manifest.first_row_id,
         ManifestContentType::Deletes => None,
@@ -58,7 +55,7 @@ pub(crate) async fn live_entries(table: &TableHandle, manifest: &ManifestFile) -
         .collect();
     let entries = entries?;
     cache
-        .insert(metadata.uuid(), manifest, schemas, entries.clone())
+        .insert(metadata.uuid(), manifest, schema, entries.clone())
         .await;
     Ok(entries)
 }
@@ -98,28 +95,66 @@ fn live_entry(
     })
 }
 
-/// A schema that has the source columns of a partition spec: the current one, or the newest that does.
+/// The current schema, and after its columns those that the partition spec is made of and that were dropped, as they last were. Everything
+/// that a manifest tells of its files has these types.
 ///
 /// # Errors
 ///
-/// `Corrupt` if no schema of the table has them.
+/// `Corrupt` if no schema of the table has a column of the spec.
 pub(crate) fn schema_of_spec(metadata: &TableMetadata, spec: &PartitionSpec) -> Result<SchemaRef> {
-    let mut schemas: Vec<_> = metadata.schemas_iter().collect();
-    schemas.sort_by_key(|schema| {
-        let is_current = schema.schema_id() == metadata.current_schema_id();
-        std::cmp::Reverse((is_current, schema.schema_id()))
-    });
-    schemas
-        .into_iter()
-        .find(|schema| spec.partition_type(schema).is_ok())
-        .cloned()
-        .ok_or_else(|| {
-            Error::new(
-                ErrorKind::Corrupt,
-                "no schema of the table has the columns that it is partitioned by",
-            )
-            .with("partition spec", spec.spec_id())
-        })
+    let current = metadata.current_schema();
+    let sources = spec.fields().iter().map(|field| field.source_id);
+    let dropped: Vec<i32> = sources.filter(|id| current.field_by_id(*id).is_none()).collect();
+    if dropped.is_empty() {
+        return Ok(current.clone());
+    }
+    let mut fields = current.as_struct().fields().to_vec();
+    for id in dropped {
+        let field = column_as_it_was(metadata, id).ok_or_else(|| {
+            let message = "no schema of the table has a column that it is partitioned by";
+            Error::new(ErrorKind::Corrupt, message).with("partition spec", spec.spec_id())
+        })?;
+        match fields.iter().position(|present| present.id == field.id) {
+            // A part of it was dropped.
+            Some(place) => fields[place] = field,
+            None => fields.push(under_a_free_name(field, &fields)),
+        }
+    }
+    let schema = Schema::builder()
+        .with_schema_id(current.schema_id())
+        .with_identifier_field_ids(current.identifier_field_ids())
+        .with_fields(fields)
+        .build()
+        .map_err(iceberg_error("cannot tell the columns of a partition spec"))?;
+    Ok(schema.into())
+}
+
+/// The column with this id, or the one that it is a part of, in the newest schema that has it.
+fn column_as_it_was(metadata: &TableMetadata, id: i32) -> Option<NestedFieldRef> {
+    let schemas = metadata.schemas_iter();
+    let newest = schemas
+        .filter(|schema| schema.field_by_id(id).is_some())
+        .max_by_key(|schema| schema.schema_id())?;
+    let name = newest.name_by_field_id(id)?;
+    let fields = newest.as_struct().fields();
+    let has_it = |field: &&NestedFieldRef| {
+        let part = name.strip_prefix(field.name.as_str());
+        part.is_some_and(|part| part.starts_with('.'))
+    };
+    let itself = fields.iter().find(|field| field.id == id);
+    itself.or_else(|| fields.iter().find(has_it)).cloned()
+}
+
+/// Another column may have got the name since.
+fn under_a_free_name(field: NestedFieldRef, fields: &[NestedFieldRef]) -> NestedFieldRef {
+    let is_taken = |name: &str| fields.iter().any(|present| present.name == name);
+    let mut name = field.name.clone();
+    while is_taken(&name) {
+        name = format!("{name}_{}", field.id);
+    }
+    let mut field = NestedField::clone(&field);
+    field.name = name;
+    field.into()
 }
 
 /// The partition spec with this id.
@@ -147,27 +182,22 @@ struct Types {
 }
 
 impl Types {
-    fn of(spec: &PartitionSpec, now: &EntryTypes, written_with: &Schema) -> Result<Self> {
-        let EntryTypes {
-            table: schema,
-            partitions: partition_schema,
-        } = now;
+    fn of(spec: &PartitionSpec, schema: &SchemaRef, written_with: &Schema) -> Result<Self> {
         let partition = spec
-            .partition_type(partition_schema)
+            .partition_type(schema)
             .map_err(iceberg_error("cannot tell the types of a partition"))?;
-        let differs = |now: &Schema| {
-            written_with.as_struct().fields().iter().any(|then| {
-                now.field_by_id(then.id)
-                    .is_some_and(|now| now.field_type != then.field_type)
-            })
-        };
+        let changed = written_with.as_struct().fields().iter().any(|then| {
+            schema
+                .field_by_id(then.id)
+                .is_some_and(|now| now.field_type != then.field_type)
+        });
         Ok(Self {
             partition: partition
                 .fields()
                 .iter()
                 .map(|field| field.field_type.as_primitive_type().cloned())
                 .collect(),
-            changed: differs(schema) || differs(partition_schema),
+            changed,
             schema: schema.clone(),
         })
     }

@@ -25,7 +25,7 @@ const KEYS: i64 = 60;
 /// What a snapshot holds.
 #[derive(Debug, Clone)]
 pub(crate) struct State {
-    columns: Vec<Column>,
+    pub(crate) columns: Vec<Column>,
     pub(crate) rows: BTreeMap<i64, Row>,
 }
 
@@ -219,7 +219,8 @@ impl History {
 
     /// The source's columns change, and the table follows.
     async fn change_columns(&mut self) {
-        let in_use: Vec<_> = self.lake.layout.partition.iter().flatten().cloned().collect();
+        let mut in_use: Vec<_> = self.lake.layout.partition.iter().flatten().cloned().collect();
+        in_use.extend(self.lake.kind.column().map(String::from));
         let is_used = |column: &Column| in_use.iter().any(|field| field.contains(&column.name));
         let others: Vec<usize> = (0..self.now.columns.len())
             .filter(|index| self.now.columns[*index].identity > 0 && !is_used(&self.now.columns[*index]))
@@ -270,7 +271,12 @@ impl History {
                 };
             }
         }
-        let columns = self.now.columns.clone();
+        self.follow_columns().await;
+    }
+
+    /// The table gets the columns of the model, and its rows are looked at.
+    pub(crate) async fn follow_columns(&mut self) {
+        let columns = &self.now.columns;
         for row in self.now.rows.values_mut() {
             row.retain(|identity, _| columns.iter().any(|column| column.identity == *identity));
         }
@@ -278,20 +284,20 @@ impl History {
         self.check(None).await;
     }
 
+    /// Every other time to the table's own kind.
     async fn change_partitions(&mut self) {
         let has = |name: &str| self.now.columns.iter().any(|column| column.name == name);
-        let mut choices = vec![
-            "",
-            "bucket(4, id)",
-            "bucket(3, id)",
-            "truncate(20, id)",
-            "void(id)",
-        ];
-        choices.extend(Some("day(at)").filter(|_| has("at")));
-        choices.extend(Some("month(at)").filter(|_| has("at")));
-        choices.extend(Some("truncate(1, name)").filter(|_| has("name")));
-        choices.extend(Some("name").filter(|_| has("name")));
+        let mut choices = self.lake.kind.variants().to_vec();
+        if self.random.random_bool(0.5) {
+            choices = vec!["", "bucket(4, id)", "truncate(20, id)", "void(id)"];
+            choices.extend(["day(at)", "month(at)"].into_iter().filter(|_| has("at")));
+            choices.extend(["truncate(1, name)", "name"].into_iter().filter(|_| has("name")));
+        }
         let field = *choices.choose(&mut self.random).unwrap();
+        self.partition(field).await;
+    }
+
+    pub(crate) async fn partition(&mut self, field: &str) {
         self.lake.layout.partition = Some(fields(field));
         self.prepare().await;
     }

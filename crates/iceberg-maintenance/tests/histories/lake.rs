@@ -18,6 +18,27 @@ pub(crate) struct TableKind {
     pub(crate) label: &'static str,
 }
 
+impl TableKind {
+    /// The column that it is partitioned by, if by one that may go.
+    pub(crate) fn column(self) -> Option<&'static str> {
+        match self.label {
+            "day" => Some("at"),
+            "truncate" => Some("name"),
+            _ => None,
+        }
+    }
+
+    /// Partition fields of the same kind.
+    pub(crate) fn variants(self) -> &'static [&'static str] {
+        match self.label {
+            "day" => &["day(at)"],
+            "bucket" => &["bucket(4, id)", "bucket(3, id)"],
+            "truncate" => &["truncate(1, name)", "truncate(2, name)", "truncate(20, id)"],
+            _ => &[""],
+        }
+    }
+}
+
 const fn kind(format: u8, partition: &'static str, label: &'static str) -> TableKind {
     TableKind {
         format,
@@ -43,6 +64,7 @@ pub(crate) struct Lake {
     /// The iceberg library stamps metadata with the real time, and snapshots are never older than that. By this clock they all are old.
     pub(crate) later: SimClock,
     pub(crate) ids: Arc<SeededIds>,
+    pub(crate) kind: TableKind,
     pub(crate) name: TableName,
     pub(crate) sync: SyncId,
     pub(crate) options: WriterOptions,
@@ -66,6 +88,7 @@ impl Lake {
             catalog: Arc::new(catalog.unwrap()),
             clock,
             ids,
+            kind,
             name: TableName::new("interop", &name),
             sync: SyncId::new("interop"),
             options: WriterOptions {

@@ -31,6 +31,7 @@ use test_support::SimClock;
 
 use crate::history::History;
 use crate::lake::{CENTURY_MS, KINDS, Lake};
+use crate::rows::{Column, Kind};
 
 pub(crate) struct Table {
     directory: TempDir,
@@ -379,6 +380,38 @@ async fn compaction_keeps_the_ids_of_rows() {
         assert_eq!(row_ids(&lake.table().await).await, before);
     }
     table.history.check_all().await;
+}
+
+/// Manifests speak of their files in the types that the table has now, and of a column that it has not.
+#[tokio::test]
+async fn files_that_are_partitioned_by_a_column_that_is_gone_are_rewritten() {
+    for kind in [6, 7] {
+        let mut table = Table::new(kind, 4).await;
+        let history = &mut table.history;
+        history.partition("").await;
+        history.now.columns.retain(|column| column.name != "name");
+        history.now.columns[0].kind = Kind::Long;
+        history.follow_columns().await;
+        // Another column of the name.
+        history.now.columns.push(Column {
+            identity: 9,
+            name: "name".into(),
+            kind: Kind::Int,
+            nullable: true,
+        });
+        history.follow_columns().await;
+        for round in 0..2 {
+            table.history.change(&format!("round {round}")).await;
+            let lake = table.lake();
+            let (catalog, clock) = (lake.catalog.as_ref(), lake.clock.as_ref());
+            let done = compact(catalog, &lake.name, &whole(lake), clock, lake.ids.clone()).await;
+            assert!(done.unwrap().snapshot.is_some());
+            table.history.check_all().await;
+            let expired = table.expire(everything_old()).await.unwrap().snapshots;
+            table.history.snapshots.retain(|id, _| !expired.contains(id));
+            table.history.check_all().await;
+        }
+    }
 }
 
 /// Else files of a size that a table asks for would be rewritten each time.
