@@ -86,7 +86,10 @@ TABLES = [
     for label, first, then in (
         ("whole", "", "SELECT 1"),
         ("parts", "PARTITIONED BY (days(at))", "ALTER TABLE {t} REPLACE PARTITION FIELD days(at) WITH bucket(4, id)"),
+        # The story drops the column, after which Spark's own merge-on-read fails.
+        ("gone", "PARTITIONED BY (truncate(2, b))", "ALTER TABLE {t} DROP PARTITION FIELD truncate(2, b)"),
     )
+    if (mode, label) != ("merge-on-read", "gone")
 ]
 
 
@@ -205,6 +208,10 @@ def check(warehouse, spark):
         table = warehouse / "foreign" / name
         readers = {"PyIceberg": PyIceberg(table), "DuckDB": DuckDb(table), "Spark": None}
         cells = []
+        if name.endswith("_gone"):
+            # Its process is aborted ("Can't change source type"), also by the table as Spark left it.
+            del readers["DuckDB"]
+            cells.append("DuckDB not asked")
         for engine, reader in readers.items():
             try:
                 if reader is None:
@@ -220,6 +227,7 @@ def check(warehouse, spark):
             cells.append(f"{engine} {'ok' if same else 'WRONG'}")
         print(f"{name:<34} {len(state['rows']):>4} rows  " + "  ".join(cells), flush=True)
     print(f"{len(written)} tables of others, written into, {wrong} readings differ")
+    print("PyIceberg does not write v3; DuckDB does not read tables that are partitioned by a column that is gone")
     sys.exit(min(wrong, 100))
 
 

@@ -23,6 +23,9 @@ const KEYS: u64 = 200;
 /// After so long there must have been conflicts.
 const FULL_MINUTES: u64 = 10;
 
+/// And each writer must have been first so many times.
+const LEAST_OF_EACH: u64 = 10;
+
 /// Starts everybody, waits, and compares.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let directory = tempdir()?;
@@ -100,9 +103,13 @@ fn compare(results: &[Value], totals: &Value, options: &Options) -> Result<()> {
         println!("{engine}: {KEYS} rows, {KEYS} keys, and their counters amount to {acknowledged}");
     }
     if options.minutes >= FULL_MINUTES {
+        let each = results
+            .iter()
+            .filter_map(|result| result["acknowledged"].as_u64());
         ensure!(
-            conflicts >= 50 && met >= 5,
-            "there was too little company for the result to mean much"
+            conflicts >= 50 && met >= 5 && each.min().is_some_and(|least| least >= LEAST_OF_EACH),
+            "there was too little company for the result to mean much: 50 conflicts, 5 compactions that met a delete and \
+             {LEAST_OF_EACH} acknowledged increments of each writer are asked for"
         );
     }
     Ok(())

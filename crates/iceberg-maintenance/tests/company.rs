@@ -32,7 +32,9 @@ const KEYS: i32 = 200;
 const SHARED: i32 = KEYS / 5;
 const WRITERS: i32 = 4;
 
-const BETWEEN_COMPACTIONS: Duration = Duration::from_secs(1);
+const BETWEEN_COMPACTIONS: Duration = Duration::from_secs(2);
+/// Our writers rest for up to so long after each increment: others take a second for one, in which nobody else may commit.
+const LONGEST_REST_MS: u64 = 2_000;
 
 struct Company {
     catalog: Arc<dyn Catalog>,
@@ -225,6 +227,8 @@ async fn increments_counters() {
             })
             .await;
         acknowledged += 1;
+        let rest = (random >> 96) as u64 % LONGEST_REST_MS;
+        tokio::time::sleep(Duration::from_millis(rest)).await;
     }
     let (conflicts, unknown) = (company.conflicts, company.unknown);
     assert!(acknowledged > 0);

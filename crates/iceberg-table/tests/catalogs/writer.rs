@@ -8,6 +8,7 @@ use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use iceberg::arrow::schema_to_arrow_schema;
 use iceberg::spec::{DataFile, Struct};
 use iceberg::writer::file_writer::{FileWriter, FileWriterBuilder, ParquetWriterBuilder};
+use iceberg_maintenance::{CompactOptions, ExpireOptions, compact, expire, merge_manifests};
 use iceberg_table::{
     Catalog, RowCounts, SnapshotCommit, Stamp, TableHandle, TableLayout, commit_snapshot, committed,
     live_files,
@@ -18,8 +19,18 @@ use model::{
 use parquet::file::properties::WriterProperties;
 use test_support::{SeededIds, SimClock};
 
+use crate::place::late_clock;
+
 /// Sendings of one commit before the test gives up.
 const SENDINGS: usize = 50;
+
+/// What changes no row.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Task {
+    Merge,
+    Compact,
+    Expire,
+}
 
 /// One owner of one sync.
 #[derive(Debug)]
@@ -112,6 +123,48 @@ impl Writer {
         panic!("{SENDINGS} sendings, and it is not known: {said:?}");
     }
 
+    /// Does something that changes no row, again until its end is known.
+    pub(crate) async fn maintain_until_known(&self, task: Task) {
+        let mut said = Vec::new();
+        for _ in 0..SENDINGS {
+            match self.maintain(task).await {
+                Ok(()) => return,
+                Err(error) => {
+                    let passing = matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Transient);
+                    assert!(passing, "{task:?}: {error}");
+                    said.push(error.to_string());
+                }
+            }
+        }
+        panic!("{task:?}: {SENDINGS} times, and it is not known: {said:?}");
+    }
+
+    async fn maintain(&self, task: Task) -> Result<()> {
+        let (catalog, table) = (self.catalog.as_ref(), &self.table);
+        match task {
+            Task::Merge => merge_manifests(catalog, table, self.clock.as_ref(), &self.ids)
+                .await
+                .map(drop),
+            Task::Compact => {
+                let options = CompactOptions {
+                    files_at_least: 2,
+                    ..CompactOptions::default()
+                };
+                let ids = Arc::new(SeededIds::new(self.ids.random() as u64));
+                let compacted = compact(catalog, table, &options, self.clock.as_ref(), ids).await;
+                compacted.map(drop)
+            }
+            Task::Expire => {
+                let options = ExpireOptions {
+                    older_than_ms: Some(0),
+                    ..ExpireOptions::default()
+                };
+                let expired = expire(catalog, table, &options, late_clock().as_ref()).await;
+                expired.map(drop)
+            }
+        }
+    }
+
     async fn data_file(&self, table: &TableHandle) -> DataFile {
         let schema = table.iceberg_schema().clone();
         let columns: Vec<ArrayRef> = vec![
@@ -164,11 +217,25 @@ pub(crate) async fn assert_files(catalog: &dyn Catalog, table: &TableName, ackno
     let expect: BTreeMap<String, usize> = acknowledged.iter().map(|path| (path.clone(), 1)).collect();
     assert_eq!(expect.len(), acknowledged.len(), "a file was acknowledged twice");
     assert_eq!(live, expect);
+    assert_whole(&table).await;
+}
+
+/// Asserts that the table has so many rows, and that all that its snapshots refer to is there.
+pub(crate) async fn assert_rows(catalog: &dyn Catalog, table: &TableName, rows: usize) {
+    let table = catalog.load(table).await.unwrap().unwrap();
+    let live = live_files(&table, table.head().unwrap()).await.unwrap();
+    let live: u64 = live.iter().map(|file| file.data_file.record_count()).sum();
+    assert_eq!(live, rows as u64);
+    assert_whole(&table).await;
+}
+
+async fn assert_whole(table: &TableHandle) {
     let file_io = table.table().file_io();
-    for path in live.keys() {
-        assert!(file_io.exists(path).await.unwrap(), "{path} is live and gone");
-    }
     for snapshot in table.metadata().snapshots() {
+        for file in live_files(table, snapshot).await.unwrap() {
+            let path = &file.path;
+            assert!(file_io.exists(path).await.unwrap(), "{path} is live and gone");
+        }
         let list = table.table().manifest_list_reader(snapshot).load().await;
         for manifest in list.expect("a snapshot's manifest list is there").entries() {
             let path = &manifest.manifest_path;
