@@ -1,10 +1,11 @@
-"""Compacts a table by Spark, in a session that has compacted another one before, and says how long that took.
+"""Compacts a table by Spark, in a session that has compacted another one before, and says how long that took, and how long it took us.
 
     compact_by_spark.py WAREHOUSE RUNTIME_JAR
 
-The tables are `warm` and `twin` of the namespace `bench`, as `cargo xtask bench iceberg` leaves them.
+The tables are `warm` and `twin` of the namespace `bench`, and our cost is in `ours.json`, as `cargo xtask bench iceberg` leaves them.
 """
 
+import json
 import os
 import pathlib
 import sys
@@ -30,6 +31,8 @@ def main():
     seconds, cpu = time.monotonic() - started, cpu_seconds(session) - cpu
     what = f"Spark, warm: {done.rewritten_data_files_count} files into {done.added_data_files_count}"
     print(f"{what:<44} {seconds:>8.2f} s {cpu:>8.2f} CPU s")
+    ours = json.loads((pathlib.Path(sys.argv[1]) / "ours.json").read_text())
+    print(f"Spark against ours: {seconds / ours['seconds']:.1f} x the time, {cpu / ours['cpu_seconds']:.1f} x the CPU time")
     spark.stop()
 
 

@@ -1,11 +1,11 @@
-//! Many small commits on one table. Snapshots expire as after the runs of the program, where that is due, and files are compacted every
-//! hundred commits.
+//! Many small commits on one table, one every ten seconds by its clock. Snapshots expire as after the runs of the program, where that is
+//! due, and files are compacted every hundred commits.
 //!
 //! What grows with the number of commits shows in the last lines: metadata, manifests, files, and what a commit costs.
 
 use iceberg_maintenance::{CompactOptions, ExpireOptions, compact, expire, expiry_is_due, merge_manifests};
 use iceberg_table::live_files;
-use model::{Op, Presence};
+use model::{Clock, Op, Presence, SystemClock};
 
 use crate::lake::Lake;
 use crate::measure::{Cost, measured};
@@ -14,19 +14,24 @@ use crate::rows::{Key, batch, mixed};
 const ROWS_OF_A_COMMIT: u64 = 10;
 const KEYS: u64 = 50_000;
 const COMPACTED_EVERY: u64 = 100;
-/// Snapshots that stay at most: the program's own setting.
+/// Snapshots that stay at most, and how long each stays after it was followed: the program's own settings.
 const KEPT: usize = 500;
+const GRACE_MS: i64 = 3_600_000;
+const PACE_MS: i64 = 10_000;
 
 pub(crate) async fn run(commits: u64) {
     println!(
-        "commits: {commits} of {ROWS_OF_A_COMMIT} rows among {KEYS} keys; compacted every {COMPACTED_EVERY}, at most {KEPT} snapshots stay"
+        "commits: {commits} of {ROWS_OF_A_COMMIT} rows among {KEYS} keys; compacted every {COMPACTED_EVERY}, at most {KEPT} snapshots stay, an hour at least"
     );
     let lake = Lake::new(Key::Number, 2).await;
+    // From the real time on: no snapshot is older than that.
+    lake.clock.advance(SystemClock.now().0 - lake.clock.now().0);
     let numbers: Vec<u64> = (0..KEYS).collect();
     let rows = std::iter::once(batch(Key::Number, &numbers, 0));
     lake.apply(rows, Op::Insert, Presence::Absent).await;
     let [mut committing, mut expiring] = [Cost::default(); 2];
     for number in 1..=commits {
+        lake.clock.advance(PACE_MS);
         committing = sum(committing, measured(commit(&lake, number)).await.1);
         expiring = sum(expiring, measured(expire_if_due(&lake)).await.1);
         if number % COMPACTED_EVERY != 0 {
@@ -61,9 +66,9 @@ async fn commit(lake: &Lake, number: u64) {
 async fn expire_if_due(lake: &Lake) {
     let options = ExpireOptions {
         keep_at_most: Some(KEPT),
+        grace_ms: Some(GRACE_MS),
         ..ExpireOptions::default()
     };
-    // By the commits' own clock: none is old.
     let clock = lake.clock.as_ref();
     if expiry_is_due(&lake.table().await, &options, clock).unwrap() {
         expire(lake.catalog.as_ref(), &lake.name, &options, clock)

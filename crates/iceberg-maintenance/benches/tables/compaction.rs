@@ -1,6 +1,6 @@
 //! A thousand small files made into one, here; Spark does the same with a twin of the table (`tests/readers/compact_by_spark.py`).
 //!
-//! The tables are in `BENCH_WAREHOUSE`, or in a temporary directory if nobody else takes part.
+//! The tables are in `BENCH_WAREHOUSE`, with what ours cost in `ours.json`, or in a temporary directory if nobody else takes part.
 
 use iceberg_maintenance::{CompactOptions, compact};
 use model::{Op, Presence};
@@ -30,6 +30,10 @@ pub(crate) async fn run(files: u64) {
     let done = done.unwrap();
     assert_eq!(done.files_before as u64, files);
     cost.print(&format!("compacted into {}", done.files_after));
+    if let Some(warehouse) = warehouse {
+        let ours = serde_json::json!({ "seconds": cost.seconds, "cpu_seconds": cost.cpu });
+        std::fs::write(format!("{warehouse}/ours.json"), ours.to_string()).unwrap();
+    }
 }
 
 async fn filled(lake: Lake, files: u64) -> Lake {
