@@ -106,24 +106,24 @@ pub async fn expire(
             expired,
             files,
         };
-        match catalog.commit(&removal.before, removal.change()?).await? {
-            CatalogCommit::Done(now) => return removal.finish(&now).await,
-            CatalogCommit::Conflict { why } => {
+        match catalog.commit(&removal.before, removal.change()?).await {
+            Ok(CatalogCommit::Done(now)) => return removal.finish(&now).await,
+            Ok(CatalogCommit::Conflict { why }) => {
                 tracing::debug!(table = %name, why, "expiry lost a race and is tried again");
                 lost = Some(removal);
             }
-            CatalogCommit::Unknown { why } => {
-                return match load(catalog, name).await {
-                    Ok(now) if removal.has_happened(&now) => removal.finish(&now).await,
-                    _ => Err(Error::new(
-                        ErrorKind::Unavailable,
-                        "it is not known whether snapshots have expired",
-                    )
-                    .with("table", name)
-                    .with("cause", why)
-                    .hint("no file was removed; run it again, and `maintain orphans` later")),
-                };
+            Ok(CatalogCommit::Unknown { why }) => {
+                let unknown = Error::new(
+                    ErrorKind::Unavailable,
+                    "it is not known whether snapshots have expired",
+                )
+                .with("table", name)
+                .with("cause", why)
+                .hint("no file was removed; run it again, and `maintain orphans` later");
+                return removal.look_again(catalog, name, unknown).await;
             }
+            // A REST server that gets the request twice refuses it the second time.
+            Err(error) => return removal.look_again(catalog, name, error).await,
         }
     }
     Err(Error::new(
@@ -184,6 +184,14 @@ impl Removal {
     fn has_happened(&self, now: &TableHandle) -> bool {
         let is_gone = |id: &i64| now.metadata().snapshot_by_id(*id).is_none();
         now.metadata().uuid() == self.before.metadata().uuid() && self.expired.snapshots.iter().all(is_gone)
+    }
+
+    /// Ends as done if the table shows that it is, and otherwise as it seemed.
+    async fn look_again(self, catalog: &dyn Catalog, name: &TableName, otherwise: Error) -> Result<Expired> {
+        match load(catalog, name).await {
+            Ok(now) if self.has_happened(&now) => self.finish(&now).await,
+            _ => Err(otherwise),
+        }
     }
 
     /// Removes the files that nothing in the table refers to now.

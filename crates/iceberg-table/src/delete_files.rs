@@ -13,6 +13,7 @@ use roaring::RoaringTreemap;
 use uuid::Uuid;
 
 use crate::catalog::TableHandle;
+use crate::layout::data_directory;
 use crate::manifests::{FileKey, remove_files};
 use crate::read::{DeletedRows, LiveFile, live_files};
 use crate::{deletion_vector, position_delete};
@@ -120,9 +121,9 @@ async fn live_by_path(table: &TableHandle) -> Result<HashMap<Arc<str>, Arc<LiveF
 }
 
 fn new_path(table: &TableHandle, ids: &dyn Ids, extension: &str) -> String {
-    let location = table.metadata().location();
+    let directory = data_directory(table.metadata());
     format!(
-        "{location}/data/{}-deletes.{extension}",
+        "{directory}/{}-deletes.{extension}",
         Uuid::from_u128(ids.random())
     )
 }

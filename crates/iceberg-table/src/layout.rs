@@ -10,6 +10,17 @@ use crate::catalog::TableHandle;
 const ENCRYPTION: &str = "encryption.key-id";
 const WRITE_AUDIT_PUBLISH: &str = "write.wap.enabled";
 
+const DATA_PATH: &str = "write.data.path";
+
+/// The directory that data files and delete files are written into: what the table's property `write.data.path` says, or `data` in
+/// its location.
+pub fn data_directory(metadata: &TableMetadata) -> String {
+    match metadata.properties().get(DATA_PATH) {
+        Some(path) => path.trim_end_matches('/').to_owned(),
+        None => format!("{}/data", metadata.location()),
+    }
+}
+
 /// What data files of a table are written for. Files for one layout do not go into another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableLayout {

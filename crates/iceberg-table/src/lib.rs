@@ -50,7 +50,7 @@ pub use error::{iceberg_error, io_error};
 pub use filesystem::FileSystemCatalog;
 pub use key::{KeyFold, KeyHash};
 pub use key_bounds::may_hold;
-pub use layout::{TableLayout, refuse_what_is_not_understood};
+pub use layout::{TableLayout, data_directory, refuse_what_is_not_understood};
 pub use locate::{LocatedRows, RowLocation, locate, locate_and_compare, locate_in};
 pub use manifests::remove_files;
 pub use marks::{

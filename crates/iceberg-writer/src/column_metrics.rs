@@ -9,20 +9,34 @@ use iceberg::spec::{DataFileBuilder, Datum, PrimitiveType, Schema};
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use parquet::file::statistics::Statistics;
 
+use crate::metrics_mode::MetricsMode;
+
 #[derive(Debug, Default)]
 pub(crate) struct ColumnMetrics {
     sizes: HashMap<i32, u64>,
     values: HashMap<i32, u64>,
     nulls: HashMap<i32, u64>,
+    nans: HashMap<i32, u64>,
     lower: HashMap<i32, Datum>,
     upper: HashMap<i32, Datum>,
 }
 
 impl ColumnMetrics {
-    /// The metrics of a flat file whose columns have these field ids, in order.
-    pub(crate) fn of(file: &ParquetMetaData, ids: &[i32], schema: &Schema) -> Self {
+    /// The metrics of a flat file whose columns have these field ids, in order, as far as they are told; `nans` are those of its rows.
+    pub(crate) fn of(
+        file: &ParquetMetaData,
+        ids: &[i32],
+        modes: &[MetricsMode],
+        nans: HashMap<i32, u64>,
+        schema: &Schema,
+    ) -> Self {
         let mut metrics = Self::default();
-        for (index, &id) in ids.iter().enumerate() {
+        for (index, (&id, mode)) in ids
+            .iter()
+            .zip(modes)
+            .enumerate()
+            .filter(|(_, (_, mode))| mode.has_counts())
+        {
             let chunks: Vec<_> = file
                 .row_groups()
                 .iter()
@@ -45,9 +59,10 @@ impl ColumnMetrics {
                 .field_by_id(id)
                 .and_then(|field| field.field_type.as_primitive_type());
             if let Some((lower, upper)) = field_type.and_then(|field_type| bounds(&chunks, field_type)) {
-                metrics.lower.insert(id, lower);
-                metrics.upper.insert(id, upper);
+                metrics.lower.extend(mode.lower(lower).map(|lower| (id, lower)));
+                metrics.upper.extend(mode.upper(upper).map(|upper| (id, upper)));
             }
+            metrics.nans.extend(nans.get(&id).map(|nans| (id, *nans)));
         }
         metrics
     }
@@ -56,6 +71,7 @@ impl ColumnMetrics {
         file.column_sizes(self.sizes)
             .value_counts(self.values)
             .null_value_counts(self.nulls)
+            .nan_value_counts(self.nans)
             .lower_bounds(self.lower)
             .upper_bounds(self.upper);
     }

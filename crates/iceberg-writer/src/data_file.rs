@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use iceberg::io::{FileIO, FileWrite};
 use iceberg::spec::{DataContentType, DataFile, DataFileBuilder, DataFileFormat, Struct};
-use iceberg_table::{ROW_IDS, TableHandle, field_ids, iceberg_error};
+use iceberg_table::{ROW_IDS, TableHandle, data_directory, field_ids, iceberg_error};
 use model::{Error, ErrorKind, Ids, Result, TableSchema};
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
@@ -24,6 +24,7 @@ use uuid::Uuid;
 use crate::column_metrics::ColumnMetrics;
 use crate::dictionary;
 use crate::file_properties::writer_properties;
+use crate::metrics_mode::MetricsMode;
 use crate::options::WriterOptions;
 
 /// How rows of one schema lie in a table's files.
@@ -133,6 +134,8 @@ pub(crate) struct DataFileWriter {
     spec_id: i32,
     partition: Struct,
     properties: WriterProperties,
+    /// What is told of each column.
+    modes: Arc<[MetricsMode]>,
     target_bytes: u64,
     ids: Arc<dyn Ids>,
     /// The path of every file that was begun.
@@ -170,13 +173,17 @@ impl DataFileWriter {
         options.validate()?;
         let metadata = table.metadata();
         let properties = writer_properties(metadata, &shape.iceberg, options)?;
+        let columns = shape.schema.fields().iter();
+        let modes = columns.map(|column| MetricsMode::of(metadata, column.name()));
+        let modes = modes.collect::<Result<_>>()?;
         Ok(Self {
             shape,
             file_io: table.table().file_io().clone(),
-            directory: format!("{}/data", metadata.location()),
+            directory: data_directory(metadata),
             spec_id: metadata.default_partition_spec_id(),
             partition: Struct::empty(),
             properties,
+            modes,
             target_bytes: options.target_file_bytes_of(metadata),
             ids,
             begun: Vec::new(),
@@ -194,6 +201,7 @@ impl DataFileWriter {
             spec_id: self.spec_id,
             partition,
             properties: self.properties.clone(),
+            modes: self.modes.clone(),
             target_bytes: self.target_bytes,
             ids: self.ids.clone(),
             begun: Vec::new(),
@@ -291,9 +299,9 @@ impl DataFileWriter {
         let mut file = describe(&metadata, &open.path, size);
         file.partition(self.partition.clone())
             .partition_spec_id(self.spec_id);
-        ColumnMetrics::of(&metadata, &self.shape.ids, &self.shape.iceberg).describe(&mut file);
-        file.content(DataContentType::Data)
-            .nan_value_counts(open.nan_counts);
+        let (ids, nans) = (&self.shape.ids, open.nan_counts);
+        ColumnMetrics::of(&metadata, ids, &self.modes, nans, &self.shape.iceberg).describe(&mut file);
+        file.content(DataContentType::Data);
         self.closed.push(built(&file)?);
         Ok(())
     }

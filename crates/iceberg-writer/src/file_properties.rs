@@ -6,17 +6,16 @@
 use iceberg::spec::{NestedField, PrimitiveType, Schema, TableMetadata};
 use model::{Error, ErrorKind, Result};
 use parquet::basic::{Compression, GzipLevel, ZstdLevel};
-use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 use parquet::schema::types::ColumnPath;
 
+use crate::metrics_mode::MetricsMode;
 use crate::options::WriterOptions;
 
 /// A page of a key column has about this many bytes, and at least the thousand rows that the writer takes at a time.
 const KEY_PAGE_BYTES: usize = 8 << 10;
 /// How often a bloom filter takes a value for one that it has.
 const FALSE_POSITIVES: f64 = 0.05;
-/// Bits that a bloom filter spends on a value at that rate.
-const BITS_PER_VALUE: f64 = 6.9;
 const BLOOM_BYTES: usize = 1 << 20;
 
 /// The properties of files of a table with the columns of `schema`.
@@ -42,6 +41,7 @@ pub(crate) fn writer_properties(
     if let Some(bytes) = asked.number("dict-size-bytes")? {
         properties = properties.set_dictionary_page_size_limit(bytes);
     }
+    properties = properties.set_statistics_truncate_length(statistics_bytes(table, schema)?);
     let key: Vec<i32> = schema.identifier_field_ids().collect();
     for field in schema.as_struct().fields() {
         let column = ColumnPath::new(vec![field.name.clone()]);
@@ -53,17 +53,25 @@ pub(crate) fn writer_properties(
         if is_key && key.len() == 1 {
             properties = properties.set_column_dictionary_enabled(column.clone(), false);
         }
+        if asked.text(&format!("stats-enabled.column.{}", field.name)) == Some("false") {
+            properties = properties.set_column_statistics_enabled(column.clone(), EnabledStatistics::None);
+        }
         let wanted = asked.text(&format!("bloom-filter-enabled.column.{}", field.name));
         if wanted.map_or(is_key && has_no_order(field), |wanted| wanted == "true") {
-            properties = with_bloom(
-                properties,
-                column,
-                asked.number("bloom-filter-max-bytes")?,
-                options,
-            );
+            properties = with_bloom(properties, column, asked.bloom(&field.name)?, options);
         }
     }
     Ok(properties.build())
+}
+
+/// Bytes that bounds have in the files, so that all columns can be told of as the table asks; `None` for whole ones.
+fn statistics_bytes(table: &TableMetadata, schema: &Schema) -> Result<Option<usize>> {
+    let mut most = Some(0);
+    for field in schema.as_struct().fields() {
+        let wanted = MetricsMode::of(table, &field.name)?.statistics_bytes();
+        most = most.zip(wanted).map(|(most, wanted)| most.max(wanted));
+    }
+    Ok(most)
 }
 
 /// Whether values of this type seldom grow with time, so that bounds say little.
@@ -74,20 +82,29 @@ fn has_no_order(field: &NestedField) -> bool {
     )
 }
 
+/// What a bloom filter is made for.
+struct Bloom {
+    at_most_bytes: usize,
+    false_positives: f64,
+    /// Distinct values of a row group, if the table says how many.
+    values: Option<usize>,
+}
+
 /// The filter is made for a full row group and shrinks to what it holds.
 fn with_bloom(
     properties: WriterPropertiesBuilder,
     column: ColumnPath,
-    at_most: Option<usize>,
+    bloom: Bloom,
     options: &WriterOptions,
 ) -> WriterPropertiesBuilder {
     // It has a power of two of bytes.
-    let bytes = at_most.unwrap_or(BLOOM_BYTES).max(1);
-    let bytes = 1_usize << bytes.ilog2();
-    let values = (bytes as f64 * 8.0 / BITS_PER_VALUE) as u64;
+    let bytes = 1_usize << bloom.at_most_bytes.ilog2();
+    let bits_per_value = -8.0 / (1.0 - bloom.false_positives.powf(1.0 / 8.0)).ln();
+    let fits = (bytes as f64 * 8.0 / bits_per_value) as u64;
+    let values = bloom.values.unwrap_or(options.row_group_rows) as u64;
     properties
-        .set_column_bloom_filter_fpp(column.clone(), FALSE_POSITIVES)
-        .set_column_bloom_filter_ndv(column, values.clamp(1, options.row_group_rows as u64))
+        .set_column_bloom_filter_fpp(column.clone(), bloom.false_positives)
+        .set_column_bloom_filter_ndv(column, fits.clamp(1, values))
 }
 
 /// What a table's properties ask for.
@@ -109,6 +126,20 @@ impl Asked<'_> {
             Ok(number) if number > 0 => Ok(Some(number)),
             _ => Err(self.refused(name, value, "a number above 0")),
         }
+    }
+
+    fn bloom(&self, column: &str) -> Result<Bloom> {
+        let name = format!("bloom-filter-fpp.column.{column}");
+        let rate = |value: &str| {
+            let rate: Option<f64> = value.parse().ok();
+            rate.filter(|rate| *rate > 0.0 && *rate < 1.0)
+                .ok_or_else(|| self.refused(&name, value, "a number between 0 and 1"))
+        };
+        Ok(Bloom {
+            at_most_bytes: self.number("bloom-filter-max-bytes")?.unwrap_or(BLOOM_BYTES),
+            false_positives: self.text(&name).map_or(Ok(FALSE_POSITIVES), rate)?,
+            values: self.number(&format!("bloom-filter-ndv.column.{column}"))?,
+        })
     }
 
     /// The table's codec, by default zstd with the level of the options.
@@ -227,6 +258,49 @@ mod tests {
         assert!(asked.bloom_filter_properties(&column("guid")).is_none());
         let ndv = asked.bloom_filter_properties(&column("note")).unwrap().ndv;
         assert!((70_000..80_000).contains(&ndv), "{ndv}");
+        let asked = of(&[
+            ("bloom-filter-fpp.column.guid", "0.01"),
+            ("bloom-filter-ndv.column.guid", "1000"),
+            ("stats-enabled.column.note", "false"),
+        ]);
+        let asked = asked.unwrap();
+        let bloom = asked.bloom_filter_properties(&column("guid")).unwrap();
+        assert_eq!((bloom.fpp, bloom.ndv), (0.01, 1_000));
+        assert_eq!(asked.statistics_enabled(&column("note")), EnabledStatistics::None);
+        assert_eq!(asked.statistics_enabled(&column("guid")), EnabledStatistics::Page);
+    }
+
+    #[test]
+    fn bounds_in_files_are_as_long_as_the_table_asks() {
+        let with = |name: &str, mode: &str| {
+            let mut table = table(&[]);
+            let name = format!("write.metadata.metrics.{name}");
+            table = table
+                .into_builder(None)
+                .set_properties([(name, mode.to_owned())].into())
+                .and_then(TableMetadataBuilder::build)
+                .unwrap()
+                .metadata;
+            writer_properties(&table, table.current_schema(), &WriterOptions::default())
+        };
+        for (name, mode, length) in [
+            ("default", "truncate(16)", Some(64)),
+            ("default", "truncate(100)", Some(400)),
+            ("column.note", "truncate(100)", Some(400)),
+            ("column.note", "counts", Some(64)),
+            ("column.note", "full", None),
+        ] {
+            assert_eq!(
+                with(name, mode).unwrap().statistics_truncate_length(),
+                length,
+                "{name} {mode}"
+            );
+        }
+        let refused = with("column.note", "half").unwrap_err();
+        assert!(
+            refused.message().contains("write.metadata.metrics.column.note"),
+            "{refused}"
+        );
     }
 
     #[test]
@@ -263,6 +337,8 @@ mod tests {
             ("compression-level", "99"),
             ("page-row-limit", "0"),
             ("row-group-size-bytes", "64 MB"),
+            ("bloom-filter-fpp.column.guid", "1"),
+            ("bloom-filter-ndv.column.guid", "many"),
         ] {
             let error = of(&[refused]).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Config);

@@ -67,6 +67,7 @@ mod dictionary;
 mod file_properties;
 mod fit;
 mod key_batch;
+mod metrics_mode;
 mod options;
 mod partitioned_writer;
 mod partitioning;

@@ -1,11 +1,13 @@
 //! What lies in the files: sizes, compression, bounds, and rows that cannot be written.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Decimal128Array, Float64Array, Int32Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema};
+use iceberg::TableUpdate;
 use iceberg::spec::{DataContentType, Datum};
-use iceberg_table::{LiveFile, live_files};
+use iceberg_table::{Catalog, CatalogCommit, LiveFile, MetadataChange, live_files};
 use model::{ChangeBatch, ChangeSink, ErrorKind, Op, Presence, TableSchema};
 use test_support::sample_schema;
 
@@ -258,5 +260,62 @@ async fn without_a_key_only_new_rows_are_taken() {
             ChangeBatch::uniform(target.name.clone(), target.schema.clone(), rows, op, presence).unwrap();
         let error = target.stage_batches(vec![batch]).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported, "{op:?} {presence:?}");
+    }
+}
+
+#[tokio::test]
+async fn columns_are_told_of_and_files_put_as_the_table_asks() {
+    let warehouse = Warehouse::new(4);
+    let columns = ["nothing", "counts", "short", "whole", "usual"];
+    let mut fields = vec![Field::new("id", DataType::Int32, false)];
+    fields.extend(columns.map(|name| Field::new(name, DataType::Utf8, true)));
+    let schema = TableSchema::new(Arc::new(Schema::new(fields)), vec![0], vec![None; 6]).unwrap();
+    let target = Target::with_schema(&warehouse, schema).await;
+    let elsewhere = warehouse.directory.path().join("elsewhere");
+    let elsewhere = format!("file://{}", elsewhere.display());
+    let metrics = [
+        ("default", "truncate(20)"),
+        ("column.nothing", "none"),
+        ("column.counts", "counts"),
+        ("column.short", "truncate(3)"),
+        ("column.whole", "full"),
+    ];
+    let mut updates: HashMap<_, _> = metrics
+        .map(|(name, mode)| (format!("write.metadata.metrics.{name}"), mode.to_owned()))
+        .into();
+    updates.insert("write.data.path".into(), format!("{elsewhere}/"));
+    let change = MetadataChange {
+        requirements: vec![],
+        updates: vec![TableUpdate::SetProperties { updates }],
+    };
+    let table = warehouse.table(&target.name).await;
+    let ended = warehouse.catalog().commit(&table, change).await.unwrap();
+    assert!(matches!(ended, CatalogCommit::Done(_)), "{ended:?}");
+
+    let text = |letter: &str| Some(letter.repeat(100));
+    let texts = || Arc::new(StringArray::from(vec![text("a"), None, text("z")])) as ArrayRef;
+    let ids = Arc::new(Int32Array::from_iter_values(0..3)) as ArrayRef;
+    let rows = std::iter::once(ids).chain(columns.map(|_| texts())).collect();
+    let rows = batch(&target, rows);
+    let staged = target.stage_batches(vec![rows]).await.unwrap().staged;
+    target.commit(&target.next("a", staged).await).await;
+
+    let file = files(&target).await.remove(0);
+    assert!(file.path.starts_with(&format!("{elsewhere}/")), "{}", file.path);
+    assert!(!file.path.starts_with(&format!("{elsewhere}//")), "{}", file.path);
+    let file = &file.data_file;
+    let bound = |letter: &str, length| Datum::string(letter.repeat(length));
+    let above = |length: usize| Datum::string(format!("{}{{", "z".repeat(length - 1)));
+    for (id, counts, lower, upper) in [
+        (2, None, None, None),
+        (3, Some(1), None, None),
+        (4, Some(1), Some(bound("a", 3)), Some(above(3))),
+        (5, Some(1), Some(bound("a", 100)), Some(bound("z", 100))),
+        (6, Some(1), Some(bound("a", 20)), Some(above(20))),
+    ] {
+        assert_eq!(file.null_value_counts().get(&id).copied(), counts, "{id}");
+        assert_eq!(file.column_sizes().contains_key(&id), counts.is_some(), "{id}");
+        assert_eq!(file.lower_bounds().get(&id), lower.as_ref(), "{id}");
+        assert_eq!(file.upper_bounds().get(&id), upper.as_ref(), "{id}");
     }
 }
