@@ -110,8 +110,13 @@ fn decode_and_locate(criterion: &mut Criterion) {
             runtime.block_on(async {
                 for file in &files {
                     let rows = DeletedRows::new(table.table()).live_rows(file).await.unwrap();
-                    let reader =
-                        DataFileReader::of(table.table().file_io(), &file.path, &file.data_file).await;
+                    let reader = DataFileReader::of(
+                        table.table().file_io(),
+                        &file.path,
+                        file.spec_id,
+                        &file.data_file,
+                    )
+                    .await;
                     let batches = reader.unwrap().read(&projection, rows).await.unwrap();
                     let read =
                         batches.try_fold(0, |sum, batch| async move { Ok(sum + batch.rows.num_rows()) });

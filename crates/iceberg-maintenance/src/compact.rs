@@ -236,7 +236,8 @@ async fn move_rows(
     writer: &mut PartitionedWriter,
 ) -> Result<()> {
     let rows = deletes.live_rows(file).await?;
-    let reader = DataFileReader::of(table.table().file_io(), &file.path, &file.data_file).await?;
+    let reader =
+        DataFileReader::of(table.table().file_io(), &file.path, file.spec_id, &file.data_file).await?;
     let mut batches = reader.read(projection, rows).await?;
     while let Some(batch) = batches.try_next().await? {
         let rows = if has_row_ids {

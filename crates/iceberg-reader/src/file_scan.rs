@@ -121,7 +121,8 @@ impl FileScan {
             return Ok(Vec::new());
         }
         let file_io = self.handle.table().file_io();
-        let reader = DataFileReader::of(file_io, &part.file.path, &part.file.data_file).await?;
+        let reader =
+            DataFileReader::of(file_io, &part.file.path, part.file.spec_id, &part.file.data_file).await?;
         let reader = Arc::new(reader);
         let groups = reader.by_row_group(&rows).into_iter();
         let groups = groups.map(|(rows, bytes)| RowGroup {

@@ -77,40 +77,37 @@ async fn try_to_commit(
 ) -> Result<CommitOutcome> {
     for attempt in 0..ATTEMPTS {
         let table = load(catalog, name).await?;
-        remove_lost(&table, lost).await;
         if let Some(snapshot) = snapshot_of_batch(table.metadata(), &commit.stamp.sync, &commit.stamp.batch) {
             return Ok(CommitOutcome::Committed(receipt(snapshot)));
         }
+        remove_lost(&table, lost).await;
         refuse_what_is_not_understood(&table)?;
         if let Some(why) = obstacle(&table, commit)? {
             tracing::info!(table = %name, batch = %commit.stamp.batch, why, "commit refused");
-            return conflict(&table, commit);
+            return conflict(&table, commit, lost);
         }
         let deletes = match DeleteFiles::write(&table, &commit.deletes, ids).await? {
             Ok(deletes) => deletes,
             Err(MissingFile(file)) => {
                 tracing::info!(table = %name, batch = %commit.stamp.batch, file, "a file with rows to delete is gone");
-                return conflict(&table, commit);
+                return conflict(&table, commit, lost);
             }
         };
         let produced = build(&table, commit, deletes, clock, ids, attempt).await?;
-        let answer = async {
-            catalog.persist(&files_of(commit, &produced)).await?;
-            catalog.commit(&table, produced.change.clone()).await
-        };
-        match answer.await {
-            Ok(CatalogCommit::Done(table)) => {
+        if let Err(error) = catalog.persist(&files_of(commit, &produced)).await {
+            remove_files(&table, produced.written).await;
+            return Err(error);
+        }
+        let answer = catalog.commit(&table, produced.change.clone()).await;
+        match produced.outcome(catalog, &table, answer).await? {
+            CatalogCommit::Done(table) => {
                 remove_lost(&table, lost).await;
                 return done(&table, commit);
             }
-            Ok(CatalogCommit::Unknown { why }) => return look_again(catalog, name, commit, why).await,
-            Ok(CatalogCommit::Conflict { why }) => {
+            CatalogCommit::Unknown { why } => return Ok(CommitOutcome::Unknown { why }),
+            CatalogCommit::Conflict { why } => {
                 tracing::debug!(table = %name, attempt, why, "commit lost a race and is built again");
                 lost.push(produced);
-            }
-            Err(error) => {
-                remove_files(&table, produced.written).await;
-                return Err(error);
             }
         }
     }
@@ -118,7 +115,7 @@ async fn try_to_commit(
     remove_lost(&table, lost).await;
     match snapshot_of_batch(table.metadata(), &commit.stamp.sync, &commit.stamp.batch) {
         Some(snapshot) => Ok(CommitOutcome::Committed(receipt(snapshot))),
-        None => conflict(&table, commit),
+        None => conflict(&table, commit, lost),
     }
 }
 
@@ -174,9 +171,15 @@ async fn load(catalog: &dyn Catalog, name: &TableName) -> Result<TableHandle> {
     })
 }
 
-fn conflict(table: &TableHandle, commit: &SnapshotCommit) -> Result<CommitOutcome> {
-    Ok(CommitOutcome::Conflict {
-        newest: committed(table.metadata(), &commit.stamp.sync)?,
+/// As long as an attempt may still win, nobody may take the commit for lost.
+fn conflict(table: &TableHandle, commit: &SnapshotCommit, lost: &[Produced]) -> Result<CommitOutcome> {
+    Ok(match lost.is_empty() {
+        true => CommitOutcome::Conflict {
+            newest: committed(table.metadata(), &commit.stamp.sync)?,
+        },
+        false => CommitOutcome::Unknown {
+            why: "a race was lost, perhaps against an earlier sending of the same commit".into(),
+        },
     })
 }
 
@@ -189,22 +192,6 @@ fn done(table: &TableHandle, commit: &SnapshotCommit) -> Result<CommitOutcome> {
             },
         },
     )
-}
-
-/// After an uncertain answer the table itself says whether the commit is there. Its absence proves nothing.
-async fn look_again(
-    catalog: &dyn Catalog,
-    name: &TableName,
-    commit: &SnapshotCommit,
-    why: String,
-) -> Result<CommitOutcome> {
-    Ok(match catalog.load(name).await {
-        Ok(Some(table)) => match done(&table, commit)? {
-            CommitOutcome::Committed(receipt) => CommitOutcome::Committed(receipt),
-            _ => CommitOutcome::Unknown { why },
-        },
-        _ => CommitOutcome::Unknown { why },
-    })
 }
 
 /// Why the commit must not happen on this metadata, if there is a reason.

@@ -322,7 +322,7 @@ impl Search {
     }
 
     async fn search(&self, file: &LiveFile) -> Result<Vec<Match>> {
-        let reader = DataFileReader::of(&self.file_io, &file.path, &file.data_file).await?;
+        let reader = DataFileReader::of(&self.file_io, &file.path, file.spec_id, &file.data_file).await?;
         let candidates = self.bounds.may_be_at(reader.metadata());
         if candidates.is_empty() {
             return Ok(Vec::new());

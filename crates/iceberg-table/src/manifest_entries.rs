@@ -7,14 +7,15 @@
 use std::sync::Arc;
 
 use iceberg::spec::{
-    DataFile, DataFileBuilder, Datum, Literal, ManifestContentType, ManifestEntryRef, ManifestFile,
+    DataFile, DataFileBuilder, Datum, Literal, Manifest, ManifestContentType, ManifestEntryRef, ManifestFile,
     NestedField, NestedFieldRef, PartitionSpec, PrimitiveLiteral, PrimitiveType, Schema, SchemaRef, Struct,
-    TableMetadata,
+    TableMetadata, Transform,
 };
 use model::{Error, ErrorKind, Result};
 
 use crate::catalog::TableHandle;
 use crate::error::iceberg_error;
+use crate::manifests;
 
 /// A live file as a manifest tells of it.
 #[derive(Debug, Clone)]
@@ -35,15 +36,14 @@ pub(crate) struct Entry {
 pub(crate) async fn live_entries(table: &TableHandle, manifest: &ManifestFile) -> Result<Arc<[Entry]>> {
     let metadata = table.metadata();
     let spec = spec_by_id(metadata, manifest.partition_spec_id)?;
-    let schema = schema_of_spec(metadata, spec)?;
+    let current = metadata.current_schema();
     let cache = table.storage().manifests();
-    if let Some(known) = cache.get(metadata.uuid(), manifest, &schema).await {
+    if let Some(known) = cache.get(metadata.uuid(), manifest, current).await {
         return Ok(known);
     }
-    let failed = |e| iceberg_error("cannot read a manifest")(e).with("file", &manifest.manifest_path);
-    let file_io = table.table().file_io();
-    let loaded = manifest.load_manifest(file_io).await.map_err(failed)?;
+    let loaded = load(table, manifest).await?;
     let (entries, about) = loaded.into_parts();
+    let schema = schema_of_spec(metadata, spec, Some(about.schema()))?;
     let types = Types::of(spec, &schema, about.schema())?;
     let mut next_row = match manifest.content {
         ManifestContentType::Data => manifest.first_row_id,
@@ -55,9 +55,15 @@ pub(crate) async fn live_entries(table: &TableHandle, manifest: &ManifestFile) -
         .collect();
     let entries = entries?;
     cache
-        .insert(metadata.uuid(), manifest, schema, entries.clone())
+        .insert(metadata.uuid(), manifest, current.clone(), entries.clone())
         .await;
     Ok(entries)
+}
+
+async fn load(table: &TableHandle, manifest: &ManifestFile) -> Result<Manifest> {
+    let failed = |e| iceberg_error("cannot read a manifest")(e).with("file", &manifest.manifest_path);
+    let file_io = table.table().file_io();
+    manifest.load_manifest(file_io).await.map_err(failed)
 }
 
 fn live_entry(
@@ -95,48 +101,75 @@ fn live_entry(
     })
 }
 
-/// The current schema, and after its columns those that the partition spec is made of and that were dropped, as they last were. Everything
-/// that a manifest tells of its files has these types.
+/// The current schema, and after its columns those that the partition spec is made of and that were dropped, as they last were: everything
+/// that a manifest tells of its files has these types. A schema that somebody has removed from the table is still in `manifest`, the one
+/// of a manifest of the spec.
+///
+/// Ids count, names do not: a column gets another one where a field of the spec has it, which would be taken for made of that column.
 ///
 /// # Errors
 ///
-/// `Corrupt` if no schema of the table has a column of the spec.
-pub(crate) fn schema_of_spec(metadata: &TableMetadata, spec: &PartitionSpec) -> Result<SchemaRef> {
+/// `Corrupt` if no schema has a column of the spec.
+pub(crate) fn schema_of_spec(
+    metadata: &TableMetadata,
+    spec: &PartitionSpec,
+    manifest: Option<&Schema>,
+) -> Result<SchemaRef> {
     let current = metadata.current_schema();
-    let sources = spec.fields().iter().map(|field| field.source_id);
-    let dropped: Vec<i32> = sources.filter(|id| current.field_by_id(*id).is_none()).collect();
-    if dropped.is_empty() {
-        return Ok(current.clone());
-    }
     let mut fields = current.as_struct().fields().to_vec();
-    for id in dropped {
-        let field = column_as_it_was(metadata, id).ok_or_else(|| {
+    let sources = spec.fields().iter().map(|field| field.source_id);
+    for id in sources.filter(|id| current.field_by_id(*id).is_none()) {
+        let field = column_as_it_was(metadata, id, manifest).ok_or_else(|| {
             let message = "no schema of the table has a column that it is partitioned by";
             Error::new(ErrorKind::Corrupt, message).with("partition spec", spec.spec_id())
         })?;
         match fields.iter().position(|present| present.id == field.id) {
             // A part of it was dropped.
             Some(place) => fields[place] = field,
-            None => fields.push(under_a_free_name(field, &fields)),
+            None => fields.push(field),
         }
+    }
+    if fields == current.as_struct().fields() && !fields.iter().any(|field| is_taken(spec, field)) {
+        return Ok(current.clone());
     }
     let schema = Schema::builder()
         .with_schema_id(current.schema_id())
         .with_identifier_field_ids(current.identifier_field_ids())
-        .with_fields(fields)
+        .with_fields(named_apart(spec, &fields))
         .build()
         .map_err(iceberg_error("cannot tell the columns of a partition spec"))?;
     Ok(schema.into())
 }
 
+/// [`schema_of_spec`] for new manifests: what the table's schemas lack is looked up in one of the head's.
+///
+/// # Errors
+///
+/// As [`schema_of_spec`], and as the storage says.
+pub(crate) async fn schema_to_write(table: &TableHandle, spec: &PartitionSpec) -> Result<SchemaRef> {
+    let metadata = table.metadata();
+    let error = match schema_of_spec(metadata, spec, None) {
+        Ok(schema) => return Ok(schema),
+        Err(error) => error,
+    };
+    let present = manifests::of_head(table).await?;
+    let mut of_spec = present
+        .into_iter()
+        .filter(|manifest| manifest.partition_spec_id == spec.spec_id());
+    let manifest = of_spec.next().ok_or(error)?;
+    let loaded = load(table, &manifest).await?;
+    schema_of_spec(metadata, spec, Some(loaded.metadata().schema()))
+}
+
 /// The column with this id, or the one that it is a part of, in the newest schema that has it.
-fn column_as_it_was(metadata: &TableMetadata, id: i32) -> Option<NestedFieldRef> {
-    let schemas = metadata.schemas_iter();
+fn column_as_it_was(metadata: &TableMetadata, id: i32, manifest: Option<&Schema>) -> Option<NestedFieldRef> {
+    let schemas = metadata.schemas_iter().map(Arc::as_ref);
     let newest = schemas
         .filter(|schema| schema.field_by_id(id).is_some())
-        .max_by_key(|schema| schema.schema_id())?;
-    let name = newest.name_by_field_id(id)?;
-    let fields = newest.as_struct().fields();
+        .max_by_key(|schema| schema.schema_id());
+    let schema = newest.or(manifest)?;
+    let name = schema.name_by_field_id(id)?;
+    let fields = schema.as_struct().fields();
     let has_it = |field: &&NestedFieldRef| {
         let part = name.strip_prefix(field.name.as_str());
         part.is_some_and(|part| part.starts_with('.'))
@@ -145,16 +178,31 @@ fn column_as_it_was(metadata: &TableMetadata, id: i32) -> Option<NestedFieldRef>
     itself.or_else(|| fields.iter().find(has_it)).cloned()
 }
 
-/// Another column may have got the name since.
-fn under_a_free_name(field: NestedFieldRef, fields: &[NestedFieldRef]) -> NestedFieldRef {
-    let is_taken = |name: &str| fields.iter().any(|present| present.name == name);
-    let mut name = field.name.clone();
-    while is_taken(&name) {
-        name = format!("{name}_{}", field.id);
+/// Whether a field of the spec has the name of a column that it is not made of, or not just that.
+fn is_taken(spec: &PartitionSpec, column: &NestedField) -> bool {
+    spec.fields().iter().any(|field| {
+        let is_its_own = field.transform == Transform::Identity && field.source_id == column.id;
+        field.name == column.name && !is_its_own
+    })
+}
+
+/// The columns, under other names where one before them has theirs, or the spec has taken it.
+fn named_apart(spec: &PartitionSpec, columns: &[NestedFieldRef]) -> Vec<NestedFieldRef> {
+    let mut apart: Vec<NestedFieldRef> = Vec::with_capacity(columns.len());
+    for own in columns {
+        let is_free = |column: &NestedField| {
+            let others = apart
+                .iter()
+                .chain(columns.iter().filter(|_| column.name != own.name));
+            !is_taken(spec, column) && others.into_iter().all(|other| other.name != column.name)
+        };
+        let mut column = NestedField::clone(own);
+        while !is_free(&column) {
+            column.name = format!("{}_{}", column.name, column.id);
+        }
+        apart.push(column.into());
     }
-    let mut field = NestedField::clone(&field);
-    field.name = name;
-    field.into()
+    apart
 }
 
 /// The partition spec with this id.

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, HashSet};
 
 use iceberg::spec::{
     DataFile, FormatVersion, ManifestContentType, ManifestFile, ManifestWriter, ManifestWriterBuilder,
+    SnapshotRef,
 };
 use model::{Error, Result};
 
 use crate::catalog::TableHandle;
 use crate::error::iceberg_error;
-use crate::manifest_entries::{Entry, live_entries, schema_of_spec, spec_by_id};
+use crate::manifest_entries::{Entry, live_entries, schema_to_write, spec_by_id};
 
 /// So many small manifests of one kind are merged. Looking rows up reads them all, so they are kept few.
 pub(crate) const MERGE_AT: usize = 20;
@@ -75,7 +76,7 @@ impl<'a> ManifestFiles<'a> {
         }
         let mut manifests = Vec::with_capacity(by_spec.len());
         for (spec_id, files) in by_spec {
-            let mut writer = self.writer(content, spec_id)?;
+            let mut writer = self.writer(content, spec_id).await?;
             for file in files {
                 writer
                     .add_file(file.clone(), sequence_number.unwrap_or(INHERITED))
@@ -97,7 +98,7 @@ impl<'a> ManifestFiles<'a> {
         if removed.is_empty() {
             return Ok((Some(manifest).filter(|_| !kept.is_empty()), Vec::new()));
         }
-        let mut writer = self.writer(manifest.content, manifest.partition_spec_id)?;
+        let mut writer = self.writer(manifest.content, manifest.partition_spec_id).await?;
         for entry in kept {
             keep(&mut writer, entry)?;
         }
@@ -144,7 +145,7 @@ impl<'a> ManifestFiles<'a> {
         let Some(first) = bin.first() else {
             return Ok(None);
         };
-        let mut writer = self.writer(first.content, first.partition_spec_id)?;
+        let mut writer = self.writer(first.content, first.partition_spec_id).await?;
         let mut any = false;
         for manifest in &bin {
             for entry in live_entries(self.table, manifest).await?.iter() {
@@ -159,7 +160,7 @@ impl<'a> ManifestFiles<'a> {
         }
     }
 
-    fn writer(&mut self, content: ManifestContentType, spec_id: i32) -> Result<ManifestWriter> {
+    async fn writer(&mut self, content: ManifestContentType, spec_id: i32) -> Result<ManifestWriter> {
         let metadata = self.table.metadata();
         let spec = spec_by_id(metadata, spec_id)?;
         let path = format!(
@@ -168,9 +169,9 @@ impl<'a> ManifestFiles<'a> {
             self.prefix,
             self.written.len()
         );
+        let schema = schema_to_write(self.table, spec).await?;
         let output = self.table.table().file_io().new_output(&path).map_err(writing)?;
         self.written.push(path);
-        let schema = schema_of_spec(metadata, spec)?;
         let builder = ManifestWriterBuilder::new(output, Some(self.snapshot_id), schema, spec.clone());
         Ok(match (content, metadata.format_version()) {
             (ManifestContentType::Data, FormatVersion::V3) => builder.build_v3_data(),
@@ -198,12 +199,18 @@ fn mergeable_kind(manifest: &ManifestFile) -> Option<(i32, i32)> {
 
 /// The manifests of the head that have live files.
 pub(crate) async fn of_head(table: &TableHandle) -> Result<Vec<ManifestFile>> {
-    let Some(head) = table.head() else {
-        return Ok(Vec::new());
-    };
+    match table.head() {
+        Some(head) => of(table, head).await,
+        None => Ok(Vec::new()),
+    }
+}
+
+/// The manifests of a snapshot that have live files.
+pub(crate) async fn of(table: &TableHandle, snapshot: &SnapshotRef) -> Result<Vec<ManifestFile>> {
+    let reading = |e| iceberg_error("cannot read a manifest list")(e).with("file", snapshot.manifest_list());
     let list = table
         .table()
-        .manifest_list_reader(head)
+        .manifest_list_reader(snapshot)
         .load()
         .await
         .map_err(reading)?;
@@ -256,8 +263,4 @@ fn bins(manifests: Vec<ManifestFile>) -> Vec<Vec<ManifestFile>> {
 
 fn writing(error: iceberg::Error) -> Error {
     iceberg_error("cannot write a manifest")(error)
-}
-
-fn reading(error: iceberg::Error) -> Error {
-    iceberg_error("cannot read the table's manifests")(error)
 }

@@ -9,7 +9,9 @@ use arrow_cast::cast;
 use arrow_schema::{ArrowError, DataType, TimeUnit};
 use arrow_select::take::take_record_batch;
 use iceberg::arrow::{arrow_primitive_to_literal, type_to_arrow_type};
-use iceberg::spec::{Literal, PartitionSpec, Schema, Struct, TableMetadata, Transform, Type};
+use iceberg::spec::{
+    Literal, PartitionSpec, PartitionSpecRef, Schema, Struct, TableMetadata, Transform, Type,
+};
 use iceberg::transform::{BoxedTransformFunction, create_transform_function};
 use model::{Error, Result};
 
@@ -99,11 +101,16 @@ impl KeyPartitions {
         fold: &KeyFold,
     ) -> Result<Self> {
         let mut by_spec = HashMap::new();
-        for spec in metadata
-            .partition_specs_iter()
-            .filter(|spec| !spec.is_unpartitioned())
-        {
-            let schema = schema_of_spec(metadata, spec)?;
+        let is_of_key = |spec: &&PartitionSpecRef| {
+            spec.fields()
+                .iter()
+                .any(|field| columns.contains(&field.source_id))
+        };
+        for spec in metadata.partition_specs_iter().filter(is_of_key) {
+            // Another column of the spec is gone for good: then its partitions say nothing.
+            let Ok(schema) = schema_of_spec(metadata, spec, None) else {
+                continue;
+            };
             let mut allowed = Vec::new();
             for (index, field) in PartitionField::of_spec(spec, &schema)?.into_iter().enumerate() {
                 let column = columns.iter().position(|id| *id == field.source);

@@ -14,7 +14,7 @@ use crate::catalog::{Catalog, CatalogCommit, TableHandle};
 use crate::layout::{TableLayout, refuse_what_is_not_understood};
 use crate::manifests::{self, FileKey, MERGE_AT, remove_files};
 use crate::marks::ancestors;
-use crate::read::{LiveFile, live_files};
+use crate::read::{LiveFile, has_equality_deletes_since, live_files};
 use crate::snapshot::{FileChanges, Produced, RemovedFiles, produce};
 
 /// Races that are lost before a commit gives up.
@@ -209,28 +209,20 @@ async fn try_to_land(
                 },
             });
         };
-        let answer = async {
-            catalog.persist(&files_of(moved, &attempt)).await?;
-            catalog.commit(&table, attempt.produced.change.clone()).await
-        };
-        match answer.await {
-            Ok(CatalogCommit::Done(table)) => {
+        if let Err(error) = catalog.persist(&files_of(moved, &attempt)).await {
+            remove_files(&table, attempt.produced.written).await;
+            return Err(error);
+        }
+        let answer = catalog.commit(&table, attempt.produced.change.clone()).await;
+        match attempt.produced.outcome(catalog, &table, answer).await? {
+            CatalogCommit::Done(table) => {
                 remove_lost(&table, lost).await;
                 return Ok(attempt.landed(table));
             }
-            Ok(CatalogCommit::Unknown { why }) => {
-                return Ok(match catalog.load(name).await {
-                    Ok(Some(table)) if attempt.produced.is_in(&table) => attempt.landed(table.into()),
-                    _ => Landed::Unknown { why },
-                });
-            }
-            Ok(CatalogCommit::Conflict { why }) => {
+            CatalogCommit::Unknown { why } => return Ok(Landed::Unknown { why }),
+            CatalogCommit::Conflict { why } => {
                 tracing::debug!(table = %name, number, why, "a rewrite lost a race and is built again");
                 lost.push(attempt);
-            }
-            Err(error) => {
-                remove_files(&table, attempt.produced.written).await;
-                return Err(error);
             }
         }
     }
@@ -289,9 +281,12 @@ async fn build_rewrite(
         return Ok(None);
     };
     let live = live_files(table, head).await?;
+    let spec_id = rewrite.layout.spec_id;
+    // Deletes by value go by partition. Those that others have committed since would miss rows that move to another spec, or meet them there.
+    let since = rewrite.sequence_number;
+    let may_change_spec = !has_equality_deletes_since(table, head, since).await?;
     let unchanged = |file: &Arc<LiveFile>| {
-        live.iter()
-            .any(|now| now.path == file.path && now.has_same_position_deletes(file))
+        (may_change_spec || file.spec_id == spec_id) && live.iter().any(|now| now.is_as(file))
     };
     let groups: Vec<usize> = (0..rewrite.groups.len())
         .filter(|index| rewrite.groups[*index].replaced.iter().all(unchanged))
@@ -300,7 +295,6 @@ async fn build_rewrite(
         return Ok(None);
     }
     let chosen = || groups.iter().map(|index| &rewrite.groups[*index]);
-    let spec_id = rewrite.layout.spec_id;
     let data_files: Vec<_> = chosen()
         .flat_map(|group| &group.written)
         .map(|file| (spec_id, file.clone()))

@@ -5,14 +5,15 @@ use std::collections::{HashMap, HashSet};
 use iceberg::TableRequirement;
 use iceberg::spec::{
     DataFile, FormatVersion, MAIN_BRANCH, ManifestContentType, ManifestFile, ManifestListWriter, Operation,
-    Snapshot, Summary,
+    Snapshot, SnapshotRef, Summary,
 };
 use model::{Error, Ids, Result, Timestamp};
 use uuid::Uuid;
 
-use crate::catalog::{MetadataChange, TableHandle};
+use crate::catalog::{Catalog, CatalogCommit, MetadataChange, TableHandle};
 use crate::error::iceberg_error;
-use crate::manifests::{self, FileKey, ManifestFiles};
+use crate::layout::TableLayout;
+use crate::manifests::{self, FileKey, ManifestFiles, remove_files};
 use crate::marks::{RowCounts, Stamp};
 use crate::summary::Tally;
 
@@ -57,8 +58,9 @@ pub(crate) type Signature<'a> = Option<(&'a Stamp, &'a RowCounts)>;
 pub(crate) struct Produced {
     pub(crate) change: MetadataChange,
     pub(crate) snapshot_id: i64,
-    /// The head that it was built on.
-    pub(crate) parent: Option<i64>,
+    sequence_number: i64,
+    /// What it was built for.
+    layout: TableLayout,
     /// The manifests and the manifest list.
     pub(crate) written: Vec<String>,
 }
@@ -68,10 +70,47 @@ impl Produced {
         table.metadata().snapshot_by_id(self.snapshot_id).is_some()
     }
 
-    /// Whether the table will never have it, after an answer that it lost a race. As long as the table has not moved off what this was
-    /// built on, a request that was repeated on its way may still win it.
+    /// What a catalog's answer to its commit turns out to mean, when the table is looked at again: `Done` if it has it, whatever was said.
+    ///
+    /// # Errors
+    ///
+    /// The catalog's own, if nothing has happened to the table since. What was written is removed then.
+    pub(crate) async fn outcome(
+        &self,
+        catalog: &dyn Catalog,
+        base: &TableHandle,
+        answer: Result<CatalogCommit>,
+    ) -> Result<CatalogCommit> {
+        let (why, error) = match answer {
+            Ok(CatalogCommit::Done(table)) if self.is_in(&table) => return Ok(CatalogCommit::Done(table)),
+            Ok(CatalogCommit::Done(_)) => {
+                ("the catalog reported a commit that it does not show".into(), None)
+            }
+            Ok(CatalogCommit::Unknown { why }) => (why, None),
+            Ok(conflict) => return Ok(conflict),
+            // A link in between may have sent the request twice, and this is what the second sending was told.
+            Err(error) => (error.to_string(), Some(error)),
+        };
+        let is_unmoved =
+            |now: &TableHandle| now.table().metadata_location() == base.table().metadata_location();
+        match (catalog.load(base.name()).await, error) {
+            (Ok(Some(now)), _) if self.is_in(&now) => Ok(CatalogCommit::Done(Box::new(now))),
+            (Ok(Some(now)), Some(error)) if is_unmoved(&now) => {
+                remove_files(base, self.written.clone()).await;
+                Err(error)
+            }
+            _ => Ok(CatalogCommit::Unknown { why }),
+        }
+    }
+
+    /// Whether the table will never have it, after an answer that it lost a race: another snapshot has its sequence number, which no two
+    /// have, or the table is not what it was built for. Until then a request that was repeated on its way may still win it; and that the
+    /// head is another one proves nothing, for the newer one may be built on this.
     pub(crate) fn has_lost(&self, table: &TableHandle) -> bool {
-        self.parent != table.metadata().current_snapshot_id() && !self.is_in(table)
+        let metadata = table.metadata();
+        let has_its_number = |snapshot: &SnapshotRef| snapshot.sequence_number() == self.sequence_number;
+        let is_overtaken = metadata.snapshots().any(has_its_number);
+        !self.is_in(table) && (is_overtaken || TableLayout::of(metadata) != self.layout)
     }
 }
 
@@ -107,7 +146,8 @@ pub(crate) async fn produce(
     Ok(Produced {
         change: metadata_change(table, signature, snapshot)?,
         snapshot_id,
-        parent: table.metadata().current_snapshot_id(),
+        sequence_number: table.metadata().next_sequence_number(),
+        layout: TableLayout::of(table.metadata()),
         written,
     })
 }

@@ -156,7 +156,7 @@ impl Catalog for SqlCatalog {
             }
             Ok(Swap::Unknown(why)) => Ok(CatalogCommit::Unknown { why }),
             Err(error) => {
-                self.remove(&file).await;
+                self.remove_lost(name, &file).await;
                 Err(error.with("table", name))
             }
         }

@@ -45,19 +45,29 @@ impl<'a> Present<'a> {
         let projection = Projection::of_table(self.table.metadata(), schema)?;
         let mut present = 0u128;
         for (file, rows) in &self.files {
-            present = present.wrapping_add(self.hash_sum(&file.data_file, rows.clone(), &projection).await?);
+            present = present.wrapping_add(
+                self.hash_sum(file.spec_id, &file.data_file, rows.clone(), &projection)
+                    .await?,
+            );
         }
+        let spec_id = self.table.metadata().default_partition_spec_id();
         let mut new = 0u128;
         for file in staged {
             let rows = RowRanges::all(file.record_count());
-            new = new.wrapping_add(self.hash_sum(file, rows, &projection).await?);
+            new = new.wrapping_add(self.hash_sum(spec_id, file, rows, &projection).await?);
         }
         Ok(new == present)
     }
 
-    async fn hash_sum(&self, file: &DataFile, rows: RowRanges, projection: &Projection) -> Result<u128> {
+    async fn hash_sum(
+        &self,
+        spec_id: i32,
+        file: &DataFile,
+        rows: RowRanges,
+        projection: &Projection,
+    ) -> Result<u128> {
         let path: Arc<str> = file.file_path().into();
-        let reader = DataFileReader::of(self.table.table().file_io(), &path, file).await?;
+        let reader = DataFileReader::of(self.table.table().file_io(), &path, spec_id, file).await?;
         let mut batches = reader.read(projection, rows).await?;
         let mut sum = 0u128;
         while let Some(batch) = batches.try_next().await? {

@@ -230,9 +230,16 @@ impl History {
         match (self.random.random_range(0..5), chosen) {
             (0, _) | (_, None) => {
                 let kinds = [Kind::Int, Kind::Text, Kind::Money { precision: 5 }];
+                let is_free = |name: &&str| self.now.columns.iter().all(|column| column.name != *name);
+                // The name of one that is gone, or a new one.
+                let free = ["name", "at", "price"].into_iter().find(is_free);
+                let new = format!("c{}", self.identities);
+                let name = free
+                    .filter(|_| self.random.random_bool(0.3))
+                    .map_or(new, String::from);
                 self.now.columns.push(Column {
                     identity: self.identities,
-                    name: format!("c{}", self.identities),
+                    name,
                     kind: *kinds.choose(&mut self.random).unwrap(),
                     nullable: true,
                 });
@@ -295,6 +302,14 @@ impl History {
         }
         let field = *choices.choose(&mut self.random).unwrap();
         self.partition(field).await;
+    }
+
+    pub(crate) async fn rename(&mut self, old: &str, new: &str) {
+        let column = self.now.columns.iter_mut().find(|column| column.name == old);
+        column.unwrap().name = new.into();
+        self.lake.layout.renames.insert(old.into(), new.into());
+        self.follow_columns().await;
+        self.lake.layout.renames.clear();
     }
 
     pub(crate) async fn partition(&mut self, field: &str) {

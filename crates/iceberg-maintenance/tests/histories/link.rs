@@ -2,23 +2,26 @@
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use iceberg::spec::Operation;
+use iceberg::spec::{DataContentType, DataFileBuilder, Operation};
 use iceberg_maintenance::{compact, expire, merge_manifests};
 use iceberg_table::{Catalog, CatalogCommit, FileSystemCatalog, MetadataChange, NewTable, TableHandle};
 use model::{ErrorKind, Result, TableName};
 
 use crate::faults::{Fault, FaultyCatalog};
-use crate::maintenance::{Table, everything_old, whole};
+use crate::maintenance::{Table, commit_keys, everything_old, whole};
+use crate::rows::{Row, Value};
 
 /// Late ones land before or after the table is looked at again.
-const FAULTS: [Fault; 5] = [
+const FAULTS: [Fault; 6] = [
     Fault::RequestLost,
     Fault::AnswerLost,
     Fault::Late(1),
     Fault::Late(5),
     Fault::ConflictWithItself,
+    Fault::RefusedTheSecondTime,
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,7 +108,10 @@ async fn a_fault_at_any_call_harms_nothing() {
             // What is overtaken comes too late.
             let (found, late) = match fault {
                 Fault::RequestLost => (0, 0),
-                Fault::AnswerLost | Fault::ConflictWithItself | Fault::Late(1) => (2, 0),
+                Fault::AnswerLost
+                | Fault::ConflictWithItself
+                | Fault::RefusedTheSecondTime
+                | Fault::Late(1) => (2, 0),
                 Fault::Late(_) => (0, 1),
             };
             assert_eq!((ends.found, ends.late), (found, late), "{task:?} {fault:?}");
@@ -213,5 +219,85 @@ async fn what_was_answered_as_lost_may_come_when_all_attempts_are_over() {
             assert!(task.is_done(&table, &before).await);
             check(&mut table).await;
         }
+    }
+}
+
+/// A catalog whose first commit wins; then somebody commits on top of it and lets its snapshot expire, and the link sends the request
+/// again and is told that the race was lost.
+struct WonAndGone<'a> {
+    table: &'a Table,
+    is_first: AtomicBool,
+}
+
+impl std::fmt::Debug for WonAndGone<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("WonAndGone")
+    }
+}
+
+#[async_trait]
+impl Catalog for WonAndGone<'_> {
+    async fn load(&self, table: &TableName) -> Result<Option<TableHandle>> {
+        self.table.lake().catalog.load(table).await
+    }
+
+    async fn create(&self, table: &TableName, new: NewTable) -> Result<Option<TableHandle>> {
+        self.table.lake().catalog.create(table, new).await
+    }
+
+    async fn commit(&self, base: &TableHandle, change: MetadataChange) -> Result<CatalogCommit> {
+        let lake = self.table.lake();
+        let ended = lake.catalog.commit(base, change.clone()).await?;
+        if !self.is_first.swap(false, Ordering::SeqCst) {
+            return Ok(ended);
+        }
+        let mut file = DataFileBuilder::default();
+        file.content(DataContentType::Data).record_count(1);
+        commit_keys(lake, &[ADDED_KEY], &mut file).await;
+        let ours = lake
+            .table()
+            .await
+            .metadata()
+            .current_snapshot()
+            .unwrap()
+            .parent_snapshot_id();
+        let expired = self.table.expire(everything_old()).await?.snapshots;
+        assert!(expired.contains(&ours.unwrap()), "{expired:?}");
+        lake.catalog.commit(base, change).await
+    }
+
+    async fn persist(&self, files: &[String]) -> Result<()> {
+        self.table.lake().catalog.persist(files).await
+    }
+
+    async fn list(&self) -> Result<Vec<TableName>> {
+        self.table.lake().catalog.list().await
+    }
+
+    async fn check_writable(&self) -> Result<()> {
+        self.table.lake().catalog.check_writable().await
+    }
+}
+
+/// No key of the model's.
+const ADDED_KEY: i64 = 1_000;
+
+#[tokio::test]
+async fn what_won_and_has_expired_keeps_its_files() {
+    for task in [Task::Compact, Task::Merge] {
+        let mut table = Table::new(0, 6).await;
+        let catalog = WonAndGone {
+            table: &table,
+            is_first: AtomicBool::new(true),
+        };
+        // Manifests are merged once more; what a compaction has replaced cannot be replaced again.
+        let ended = task.run(&table, &catalog).await;
+        let is_unknown = ended
+            .as_ref()
+            .is_err_and(|error| error.kind() == ErrorKind::Unavailable);
+        assert_eq!(is_unknown, task == Task::Compact, "{task:?}: {ended:?}");
+        let added = Row::from([(0, Value::Number(ADDED_KEY))]);
+        table.history.now.rows.insert(ADDED_KEY, added);
+        check(&mut table).await;
     }
 }

@@ -6,7 +6,7 @@ use arrow_array::RecordBatch;
 use futures::stream::{self, BoxStream, Stream, StreamExt, TryStreamExt};
 use iceberg::arrow::ArrowFileReader;
 use iceberg::io::{FileIO, FileMetadata};
-use iceberg::spec::DataFile;
+use iceberg::spec::{DataFile, Struct};
 use model::{Error, ErrorKind, Result};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
@@ -51,6 +51,8 @@ pub struct DataFileReader {
     path: Arc<str>,
     size: u64,
     metadata: ArrowReaderMetadata,
+    /// The partition spec that it was written under, and its partition.
+    partition: Option<(i32, Struct)>,
 }
 
 impl std::fmt::Debug for DataFileReader {
@@ -79,17 +81,19 @@ impl DataFileReader {
             path: path.clone(),
             size,
             metadata,
+            partition: None,
         })
     }
 
-    /// Opens the data file at `path` that a manifest describes as `data_file`.
+    /// Opens the data file at `path` that a manifest of the partition spec `spec_id` describes as `data_file`. Columns that it lacks because
+    /// every row of it has the value of its partition have that.
     ///
     /// # Errors
     ///
     /// As [`DataFileReader::open`]; `Corrupt` if it does not hold as many rows as the manifest says: rows are told by their positions,
     /// and those beyond that number would be passed over.
-    pub async fn of(file_io: &FileIO, path: &Arc<str>, data_file: &DataFile) -> Result<Self> {
-        let reader = Self::open(file_io, path, data_file.file_size_in_bytes()).await?;
+    pub async fn of(file_io: &FileIO, path: &Arc<str>, spec_id: i32, data_file: &DataFile) -> Result<Self> {
+        let mut reader = Self::open(file_io, path, data_file.file_size_in_bytes()).await?;
         if reader.row_count() != data_file.record_count() {
             return Err(Error::new(
                 ErrorKind::Corrupt,
@@ -99,6 +103,7 @@ impl DataFileReader {
             .with("rows", reader.row_count())
             .with("in the manifest", data_file.record_count()));
         }
+        reader.partition = Some((spec_id, data_file.partition().clone()));
         Ok(reader)
     }
 
@@ -155,7 +160,7 @@ impl DataFileReader {
             return Ok(stream::empty().boxed());
         }
         let columns = projection
-            .in_file(self.metadata.parquet_schema())
+            .in_file(self.metadata.parquet_schema(), self.partition.as_ref())
             .map_err(|error| error.with("file", &self.path))?;
         let groups: Vec<_> = rows.by_row_group(self.metadata()).collect();
         let beyond = rows.beyond(self.metadata());

@@ -52,8 +52,7 @@ impl EqualityDeletes {
         let mut deleted = Vec::new();
         for (columns, sets) in by_columns {
             let projection = Projection::of_fields(metadata, &columns)?;
-            let size = file.data_file.file_size_in_bytes();
-            let reader = DataFileReader::open(file_io, &file.path, size).await?;
+            let reader = DataFileReader::of(file_io, &file.path, file.spec_id, &file.data_file).await?;
             let all = RowRanges::all(reader.row_count());
             let mut batches = reader.read(&projection, all).await?;
             while let Some(batch) = batches.try_next().await? {

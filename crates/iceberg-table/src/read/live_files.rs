@@ -6,14 +6,14 @@ use std::sync::Arc;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use iceberg::metadata_columns::RESERVED_FIELD_ID_DELETE_FILE_PATH;
 use iceberg::spec::{
-    DataContentType, DataFile, DataFileFormat, Datum, ManifestFile, PrimitiveLiteral, SnapshotRef, Struct,
+    DataContentType, DataFile, DataFileFormat, Datum, ManifestContentType, PrimitiveLiteral, SnapshotRef,
+    Struct,
 };
 use model::{Error, ErrorKind, Result};
 
 use crate::catalog::TableHandle;
-use crate::error::iceberg_error;
 use crate::manifest_entries::{Entry, live_entries};
-use crate::manifests::FileKey;
+use crate::manifests::{self, FileKey};
 
 /// Manifests that are fetched at the same time.
 const MANIFESTS_AT_ONCE: usize = 8;
@@ -34,8 +34,14 @@ pub struct LiveFile {
 }
 
 impl LiveFile {
-    /// Whether the same rows are deleted by position as in `other`, which is the same file in another snapshot.
-    pub(crate) fn has_same_position_deletes(&self, other: &Self) -> bool {
+    /// Whether it is `other` in another snapshot, and the same rows are deleted by position: a file that was removed and added again is
+    /// another one.
+    pub(crate) fn is_as(&self, other: &Self) -> bool {
+        let place = |file: &Self| (file.sequence_number, file.data_file.first_row_id());
+        self.path == other.path && place(self) == place(other) && self.has_same_position_deletes(other)
+    }
+
+    fn has_same_position_deletes(&self, other: &Self) -> bool {
         let by_position = |file: &Self| {
             let deletes = file.deletes.iter();
             let by_position = deletes.filter(|delete| !matches!(delete.form, DeleteForm::Equality { .. }));
@@ -188,20 +194,7 @@ impl DeleteForm {
 ///
 /// Dropping the future gives up the reads.
 pub async fn live_files(table: &TableHandle, snapshot: &SnapshotRef) -> Result<Vec<Arc<LiveFile>>> {
-    let list = table
-        .table()
-        .manifest_list_reader(snapshot)
-        .load()
-        .await
-        .map_err(|error| {
-            iceberg_error("cannot read a manifest list")(error).with("file", snapshot.manifest_list())
-        })?;
-    let live: Vec<ManifestFile> = list
-        .consume_entries()
-        .into_iter()
-        .filter(|manifest| manifest.added_files_count != Some(0) || manifest.existing_files_count != Some(0))
-        .collect();
-    let manifests: Vec<Arc<[Entry]>> = stream::iter(live)
+    let manifests: Vec<Arc<[Entry]>> = stream::iter(manifests::of(table, snapshot).await?)
         .map(|manifest| async move { live_entries(table, &manifest).await })
         .buffered(MANIFESTS_AT_ONCE)
         .try_collect()
@@ -234,6 +227,33 @@ pub async fn live_files(table: &TableHandle, snapshot: &SnapshotRef) -> Result<V
         Arc::new(LiveFile { deletes, ..file })
     });
     Ok(with_deletes.collect())
+}
+
+/// Whether a snapshot has deletes by value that are younger than this sequence number.
+///
+/// # Errors
+///
+/// As the storage says.
+pub(crate) async fn has_equality_deletes_since(
+    table: &TableHandle,
+    snapshot: &SnapshotRef,
+    sequence_number: i64,
+) -> Result<bool> {
+    let manifests = manifests::of(table, snapshot).await?;
+    let of_deletes = manifests
+        .iter()
+        .filter(|manifest| manifest.content == ManifestContentType::Deletes);
+    for manifest in of_deletes {
+        let entries = live_entries(table, manifest).await?;
+        let is_younger = |entry: &Entry| {
+            entry.file.content_type() == DataContentType::EqualityDeletes
+                && entry.sequence_number > sequence_number
+        };
+        if entries.iter().any(is_younger) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn refuse_unreadable(file: &DataFile) -> Result<()> {

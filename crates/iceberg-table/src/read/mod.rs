@@ -19,6 +19,7 @@ mod row_ranges;
 
 pub use data_file::{DataFileReader, FileRows, FileRowsStream};
 pub use deleted_rows::DeletedRows;
+pub(crate) use live_files::has_equality_deletes_since;
 pub use live_files::{DeleteFile, LiveFile, live_files};
 pub use projection::{NAME_MAPPING, Projection, ROW_IDS};
 pub use row_ranges::RowRanges;

@@ -1,5 +1,6 @@
 //! Which columns of a data file make up a row of the table, and how their values get the table's types.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_array::{
@@ -13,7 +14,7 @@ use iceberg::metadata_columns::{
     RESERVED_COL_NAME_LAST_UPDATED_SEQUENCE_NUMBER, RESERVED_COL_NAME_ROW_ID,
     RESERVED_FIELD_ID_LAST_UPDATED_SEQUENCE_NUMBER, RESERVED_FIELD_ID_ROW_ID,
 };
-use iceberg::spec::{Literal, NameMapping, NestedField, PrimitiveLiteral, TableMetadata};
+use iceberg::spec::{Literal, NameMapping, NestedField, PrimitiveLiteral, Struct, TableMetadata, Transform};
 use model::{Error, ErrorKind, Result, TableSchema};
 use parquet::arrow::ProjectionMask;
 use parquet::schema::types::SchemaDescriptor;
@@ -38,6 +39,8 @@ pub struct Projection {
     columns: Vec<Column>,
     schema: SchemaRef,
     name_mapping: Option<Arc<NameMapping>>,
+    /// The columns by whose values files are partitioned, with their place in the partition, by partition spec.
+    identities: Arc<HashMap<i32, Vec<(i32, usize)>>>,
 }
 
 #[derive(Debug, Clone)]
@@ -72,6 +75,7 @@ impl Projection {
             columns: columns.collect::<Result<_>>()?,
             schema: schema.arrow().clone(),
             name_mapping: name_mapping(metadata)?,
+            identities: identities(metadata),
         })
     }
 
@@ -109,6 +113,7 @@ impl Projection {
             columns,
             schema: Arc::new(Schema::new(fields)),
             name_mapping: name_mapping(metadata)?,
+            identities: identities(metadata),
         })
     }
 
@@ -122,6 +127,7 @@ impl Projection {
             columns,
             schema: Arc::new(Schema::new(fields)),
             name_mapping: None,
+            identities: Arc::default(),
         }
     }
 
@@ -138,6 +144,7 @@ impl Projection {
             columns,
             schema: Arc::new(Schema::new(fields)),
             name_mapping: self.name_mapping.clone(),
+            identities: self.identities.clone(),
         }
     }
 
@@ -154,6 +161,7 @@ impl Projection {
             columns: indexes.iter().map(|&i| self.columns[i].clone()).collect(),
             schema: Arc::new(schema),
             name_mapping: self.name_mapping.clone(),
+            identities: self.identities.clone(),
         })
     }
 
@@ -167,8 +175,13 @@ impl Projection {
         self.columns.iter().map(|column| column.id)
     }
 
-    /// Finds the columns in one file.
-    pub(super) fn in_file(&self, file: &SchemaDescriptor) -> Result<FileProjection> {
+    /// Finds the columns in one file. What it lacks has the value of its partition, or else a default, or else NULL (Iceberg's
+    /// specification, "Column Projection").
+    pub(super) fn in_file(
+        &self,
+        file: &SchemaDescriptor,
+        partition: Option<&(i32, Struct)>,
+    ) -> Result<FileProjection> {
         let roots = self.roots(file)?;
         let mut wanted: Vec<usize> = roots.iter().flatten().copied().collect();
         wanted.sort_unstable();
@@ -182,14 +195,18 @@ impl Projection {
                 )
                 .with("column", field.name())
             };
-            match (
-                root.and_then(|root| wanted.iter().position(|w| *w == root)),
-                &column.default,
-            ) {
-                (Some(index), _) => Ok(Source::Column(index)),
-                (None, Some(default)) => Ok(Source::Default(default.clone())),
-                (None, None) if field.is_nullable() => Ok(Source::Null),
-                (None, None) => Err(missing()),
+            if let Some(index) = root.and_then(|root| wanted.iter().position(|w| *w == root)) {
+                return Ok(Source::Column(index));
+            }
+            let value = match partition.and_then(|partition| self.value_of_partition(column, partition)) {
+                Some(Some(value)) => Some(single(value, field.name(), field.data_type())?),
+                Some(None) => None,
+                None => column.default.clone(),
+            };
+            match value {
+                Some(value) => Ok(Source::Constant(value)),
+                None if field.is_nullable() => Ok(Source::Null),
+                None => Err(missing()),
             }
         });
         Ok(FileProjection {
@@ -197,6 +214,17 @@ impl Projection {
             mask: ProjectionMask::roots(file, wanted),
             schema: self.schema.clone(),
         })
+    }
+
+    /// The value of a column that files with this partition have in all rows; `None` if that does not say.
+    fn value_of_partition<'p>(
+        &self,
+        column: &Column,
+        (spec_id, partition): &'p (i32, Struct),
+    ) -> Option<Option<&'p Literal>> {
+        let identities = self.identities.get(spec_id)?;
+        let (_, place) = identities.iter().find(|(id, _)| *id == column.id)?;
+        partition.fields().get(*place).map(Option::as_ref)
     }
 
     /// For each column the index of the file's top-level column that holds it.
@@ -232,6 +260,16 @@ impl Projection {
     }
 }
 
+fn identities(metadata: &TableMetadata) -> Arc<HashMap<i32, Vec<(i32, usize)>>> {
+    let specs = metadata.partition_specs_iter().map(|spec| {
+        let fields = spec.fields().iter().enumerate();
+        let identities = fields.filter(|(_, field)| field.transform == Transform::Identity);
+        let places = identities.map(|(place, field)| (field.source_id, place));
+        (spec.spec_id(), places.collect())
+    });
+    Arc::new(specs.collect())
+}
+
 fn name_mapping(metadata: &TableMetadata) -> Result<Option<Arc<NameMapping>>> {
     let Some(json) = metadata.properties().get(NAME_MAPPING) else {
         return Ok(None);
@@ -254,7 +292,8 @@ pub(super) struct FileProjection {
 
 enum Source {
     Column(usize),
-    Default(ArrayRef),
+    /// One value, of all rows.
+    Constant(ArrayRef),
     Null,
 }
 
@@ -266,10 +305,10 @@ impl FileProjection {
         let columns = columns.map(|(source, field)| match source {
             Source::Column(index) => promote(batch.column(*index), field),
             Source::Null => Ok(new_null_array(field.data_type(), rows)),
-            Source::Default(value) => {
+            Source::Constant(value) => {
                 let repeated = UInt32Array::from(vec![0; rows]);
                 arrow_select::take::take(value, &repeated, None)
-                    .map_err(|error| Error::internal("cannot repeat a default value").caused_by(error))
+                    .map_err(|error| Error::internal("cannot repeat a value").caused_by(error))
             }
         });
         let columns = columns.collect::<Result<Vec<_>>>()?;
@@ -328,8 +367,23 @@ fn may_promote(from: &DataType, to: &DataType) -> bool {
 
 /// The value that rows have which were written before the column was added, as an array of one element.
 fn initial_default(nested: &NestedField, data_type: &DataType) -> Result<Option<ArrayRef>> {
-    let Some(Literal::Primitive(literal)) = &nested.initial_default else {
-        return Ok(None);
+    let default = nested.initial_default.as_ref();
+    default
+        .map(|value| single(value, &nested.name, data_type))
+        .transpose()
+}
+
+/// A value of a column as an array of one element.
+fn single(value: &Literal, column: &str, data_type: &DataType) -> Result<ArrayRef> {
+    let unreadable = || {
+        Error::new(
+            ErrorKind::Unsupported,
+            format!("the value {value:?} of a whole file cannot be read as {data_type}"),
+        )
+        .with("column", column)
+    };
+    let Literal::Primitive(literal) = value else {
+        return Err(unreadable());
     };
     let value: ArrayRef = match (literal, data_type) {
         (PrimitiveLiteral::Boolean(v), _) => Arc::new(BooleanArray::from(vec![*v])),
@@ -348,20 +402,14 @@ fn initial_default(nested: &NestedField, data_type: &DataType) -> Result<Option<
             Decimal128Array::from(vec![*v])
                 .with_precision_and_scale(*precision, *scale)
                 .map_err(|error| {
-                    Error::new(ErrorKind::Corrupt, "a default value is not a decimal").caused_by(error)
+                    Error::new(ErrorKind::Corrupt, "a value is not a decimal").caused_by(error)
                 })?,
         ),
         (PrimitiveLiteral::UInt128(v), _) => Arc::new(FixedSizeBinaryArray::from(vec![&v.to_be_bytes()])),
-        (literal, to) => {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                format!("the default value {literal:?} cannot be read as {to}"),
-            )
-            .with("column", &nested.name));
-        }
+        _ => return Err(unreadable()),
     };
-    let field = Arc::new(Field::new(&nested.name, data_type.clone(), true));
-    promote(&value, &field).map(Some)
+    let field = Arc::new(Field::new(column, data_type.clone(), true));
+    promote(&value, &field)
 }
 
 #[cfg(test)]

@@ -57,6 +57,8 @@ impl Service {
             .default_headers(extra_headers(options)?)
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(ANSWER_TIMEOUT)
+            // A commit that is redirected would be sent again as a question, whose answer looks like success.
+            .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|e| {
                 Error::new(ErrorKind::Config, "cannot make a client for the REST catalog").caused_by(e)
@@ -160,9 +162,22 @@ impl Service {
             Err(error) => return Ok(Answer::Lost(chain(&error))),
         };
         let status = answer.status();
-        // The specification's 500, 502, 503 and 504, and what proxies add to them.
-        if status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED {
+        // The specification's 408, 500, 502, 503 and 504, and what proxies add to them.
+        let is_timeout = status == StatusCode::REQUEST_TIMEOUT;
+        if is_timeout || (status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED) {
             return Ok(Answer::Lost(format!("the service answered {status}")));
+        }
+        if status.is_redirection() {
+            let location = answer.headers().get(reqwest::header::LOCATION);
+            let location = location
+                .and_then(|location| location.to_str().ok())
+                .unwrap_or_default();
+            return Err(Error::new(
+                ErrorKind::Config,
+                "the REST catalog is at another URL than the one it was asked at",
+            )
+            .with("location", location)
+            .hint("give the URL that it redirects to as `iceberg.rest.uri`"));
         }
         let body = match answer.bytes().await {
             Ok(body) => body,

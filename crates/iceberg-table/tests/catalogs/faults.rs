@@ -19,6 +19,8 @@ pub(crate) enum Fault {
     Late(usize),
     /// A commit is carried out, sent again by a link in between, and that is answered as a lost race.
     ConflictWithItself,
+    /// A commit is carried out, sent again by a link in between, and that is refused for another reason.
+    RefusedTheSecondTime,
 }
 
 /// Fails at one call, counted from zero.
@@ -95,6 +97,10 @@ impl Catalog for FaultyCatalog {
             Fault::ConflictWithItself => {
                 self.inner.commit(base, change.clone()).await?;
                 self.inner.commit(base, change).await
+            }
+            Fault::RefusedTheSecondTime => {
+                self.inner.commit(base, change).await?;
+                Err(Error::new(ErrorKind::Unavailable, "too many requests"))
             }
         }
     }

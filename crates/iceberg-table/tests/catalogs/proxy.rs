@@ -125,7 +125,7 @@ impl Link {
                 *self.late.lock().unwrap() = Some((number + requests, server, request));
                 None
             }
-            Fault::ConflictWithItself => {
+            Fault::ConflictWithItself | Fault::RefusedTheSecondTime => {
                 self.carry_out_twice(&mut server, &request).await?;
                 Some(server)
             }

@@ -252,13 +252,14 @@ async fn tags_are_set_beside_writers(place: &dyn Place) {
     assert_files(place.catalog().as_ref(), &name, &acknowledged).await;
 }
 
-const FAULTS: [Fault; 6] = [
+const FAULTS: [Fault; 7] = [
     Fault::RequestLost,
     Fault::AnswerLost,
     Fault::Late(1),
     Fault::Late(2),
     Fault::Late(3),
     Fault::ConflictWithItself,
+    Fault::RefusedTheSecondTime,
 ];
 
 async fn the_files_of_a_table_are_listed(place: &dyn Place) {
@@ -318,7 +319,11 @@ async fn a_fault_at_any_call_loses_nothing(place: &dyn Place) {
 
 /// The same with every request to the server.
 async fn a_fault_at_any_request_loses_nothing(place: &dyn Place) {
-    for fault in FAULTS {
+    // What a service says to a repeated request is its own affair.
+    let of_links = FAULTS
+        .into_iter()
+        .filter(|fault| *fault != Fault::RefusedTheSecondTime);
+    for fault in of_links {
         let mut failed = 0;
         while let Some(faulty) = place.over_a_bad_link(fault, failed).await {
             a_history(place, faulty.catalog).await;

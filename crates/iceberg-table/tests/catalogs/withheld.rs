@@ -63,17 +63,19 @@ impl Catalog for Interceptor {
     }
 }
 
-/// A catalog that answers commits as lost races and carries none out, and whose disk fails at the second attempt.
+/// A catalog that answers commits as lost races and carries none out, and whose disk fails after so many attempts.
 #[derive(Debug)]
 pub(crate) struct LostThenBroken {
     inner: Arc<dyn Catalog>,
+    works: usize,
     attempts: AtomicUsize,
 }
 
 impl LostThenBroken {
-    pub(crate) fn new(inner: Arc<dyn Catalog>) -> Self {
+    pub(crate) fn new(inner: Arc<dyn Catalog>, works: usize) -> Self {
         Self {
             inner,
+            works,
             attempts: AtomicUsize::new(0),
         }
     }
@@ -97,7 +99,7 @@ impl Catalog for LostThenBroken {
 
     async fn persist(&self, files: &[String]) -> Result<()> {
         match self.attempts.fetch_add(1, Ordering::SeqCst) {
-            0 => self.inner.persist(files).await,
+            attempt if attempt < self.works => self.inner.persist(files).await,
             _ => Err(Error::new(ErrorKind::Unavailable, "the disk is away")),
         }
     }
