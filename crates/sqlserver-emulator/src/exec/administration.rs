@@ -366,7 +366,7 @@ impl Run<'_> {
     }
 }
 
-/// Options that change nothing here are accepted.
+/// The parser lets nothing else pass but options that change nothing here.
 fn set_database_option(database: &mut Database, option: &str, value: &str) {
     let on = value != "OFF";
     match option {

@@ -228,6 +228,7 @@ impl Run<'_> {
                     outputs: Vec::new(),
                 })
                 .map_err(|error| self.fail(error)),
+            cursor if cursor.starts_with("sp_cursor") => Err(self.fail(SqlError::unsupported("cursors"))),
             other => match self.capture_procedure(other, &given) {
                 Some(done) => done
                     .map(|()| Finished {

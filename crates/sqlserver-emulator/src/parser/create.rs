@@ -48,11 +48,11 @@ impl Parser<'_> {
             "LOGIN" => self.create_login(),
             "USER" => self.create_user(),
             "TYPE" => self.create_type(),
-            "STATISTICS" | "ROLE" => {
+            "STATISTICS" => {
                 self.skip_statement();
                 Ok(StatementKind::NoEffect)
             }
-            other => Err(SqlError::unsupported(format_args!("CREATE {other}")).at_line(self.line())),
+            other => Err(self.unsupported(&format!("CREATE {other}"))),
         }
     }
 
@@ -74,11 +74,7 @@ impl Parser<'_> {
             "TRIGGER" => self.trigger(beginning),
             "PROC" | "PROCEDURE" => self.procedure(beginning),
             "ROLE" | "SERVER" => self.alter_role(),
-            "LOGIN" | "USER" | "AUTHORIZATION" => {
-                self.skip_statement();
-                Ok(StatementKind::NoEffect)
-            }
-            other => Err(SqlError::unsupported(format_args!("ALTER {other}")).at_line(self.line())),
+            other => Err(self.unsupported(&format!("ALTER {other}"))),
         }
     }
 
@@ -213,7 +209,7 @@ impl Parser<'_> {
         let name = self.object_name()?;
         self.expect("ON")?;
         if self.is_word("DATABASE") || self.is_word("ALL") {
-            return Err(SqlError::unsupported("DDL triggers").at_line(self.line()));
+            return Err(self.unsupported("DDL triggers"));
         }
         let table = self.object_name()?;
         self.procedure_options()?;

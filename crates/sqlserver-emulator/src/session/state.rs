@@ -322,6 +322,9 @@ impl SessionState {
         for_update: bool,
     ) -> SqlResult<ReadPlan> {
         let has = |hint: &TableHint| hints.contains(hint);
+        if has(&TableHint::NoWait) {
+            return Err(SqlError::unsupported("the hint NOWAIT"));
+        }
         let update = for_update || has(&TableHint::UpdLock) || has(&TableHint::XLock);
         if table.variable || (table.name.starts_with('#') && !update) {
             return Ok(ReadPlan::As(Read::Committed { lock: None }));

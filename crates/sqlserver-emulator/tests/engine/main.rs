@@ -12,4 +12,5 @@ mod definitions;
 mod model;
 mod queries;
 mod sessions;
+mod unsupported;
 mod values;
