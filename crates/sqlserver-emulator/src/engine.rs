@@ -50,6 +50,9 @@ impl Login {
     }
 }
 
+/// `SERVERPROPERTY('EngineEdition')` of Azure SQL Database.
+pub(crate) const AZURE_SQL_DATABASE: i32 = 5;
+
 /// How an engine is set up. `Default` has one administrator, `sa` with password `Emulator!2022`, and the system databases.
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
@@ -59,6 +62,8 @@ pub struct EngineConfig {
     pub databases: Vec<String>,
     /// `@@SERVERNAME`.
     pub server_name: String,
+    /// `SERVERPROPERTY('EngineEdition')`: 3 is SQL Server, 5 Azure SQL Database, where the jobs of CDC are in `cdc.cdc_jobs`.
+    pub edition: i32,
     /// Decides the order of rows in results without ORDER BY.
     pub seed: u64,
     /// How long after its commit CDC captures a change, at the soonest, on the server's clock.
@@ -75,6 +80,7 @@ impl Default for EngineConfig {
             logins: vec![Login::sysadmin("sa", "Emulator!2022")],
             databases: Vec::new(),
             server_name: "EMULATOR".to_owned(),
+            edition: 3,
             seed: 0,
             capture_delay: Duration::from_millis(100),
             longest_value: i32::MAX as usize,

@@ -405,5 +405,6 @@ fn view_column(id: i32, column: BoundColumn) -> Column {
         default: None,
         rowguid: false,
         sparse: false,
+        masked: None,
     }
 }

@@ -81,6 +81,7 @@ impl Parser<'_> {
             identity: None,
             rowguidcol: false,
             sparse: false,
+            masked: None,
             computed: None,
             default: None,
             constraints: Vec::new(),
@@ -140,7 +141,14 @@ impl Parser<'_> {
             column.rowguidcol = true;
         } else if self.eat("SPARSE") {
             column.sparse = true;
-        } else if self.is_word("GENERATED") || self.is_word("MASKED") || self.is_word("ENCRYPTED") {
+        } else if self.eat("MASKED") {
+            self.expect("WITH")?;
+            self.expect_symbol("(")?;
+            self.expect("FUNCTION")?;
+            self.expect_symbol("=")?;
+            column.masked = Some(self.string()?);
+            self.expect_symbol(")")?;
+        } else if self.is_word("GENERATED") || self.is_word("ENCRYPTED") {
             let what = self.word()?.to_ascii_uppercase();
             return Err(SqlError::unsupported(format_args!("{what} columns")).at_line(self.line()));
         } else if self.eat("INDEX") {
