@@ -10,6 +10,11 @@ CREATE TABLE dbo.kinds (
     u binary(3), w varbinary(max), x uniqueidentifier, y xml, z sql_variant,
     CONSTRAINT kinds_key PRIMARY KEY (k), CONSTRAINT kinds_check CHECK (b < 200)
 );
+CREATE TABLE dbo.rare (
+    k int NOT NULL PRIMARY KEY, a json, b vector(3), c hierarchyid, d geometry, e geography, f text, g ntext, h image
+);
+INSERT dbo.rare (k, a, b, c, f, g, h) VALUES (1, '{"a": [1, "b"]}', '[1, 2.5, -3]', 0x58, 'text', N'ntext', 0x0102);
+CREATE TYPE dbo.sent AS TABLE (id int NOT NULL PRIMARY KEY, v int NULL DEFAULT 0, name nvarchar(20) NULL, CHECK (v < 100));
 CREATE UNIQUE INDEX kinds_p ON dbo.kinds (p) WHERE p IS NOT NULL;
 INSERT dbo.t (v, name) VALUES (1, N'one'), (2, N'two '), (3, NULL);
 INSERT dbo.kinds (k, a, b, d, e, h, i, j, n, o, p, q, s, w, x, z)

@@ -53,7 +53,6 @@ fn record(directory: &Path) -> Result<()> {
     test_recorded(directory)?;
     let mut conformance = Command::new(std::env::current_exe()?);
     conformance.args(["conformance", "--mode", "plain"]);
-    conformance.args(["--client", "tiberius", "--client", "mssql-tds"]);
     succeed(conformance.env("SQLSERVER_EMULATOR_RECORD", directory))
 }
 

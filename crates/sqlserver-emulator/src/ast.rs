@@ -206,6 +206,11 @@ pub(crate) enum StatementKind {
         ty: SqlType,
         nullable: bool,
     },
+    /// `CREATE TYPE name AS TABLE (…)`
+    CreateTableType {
+        name: ObjectName,
+        table: TableDefinition,
+    },
     /// `CREATE SYNONYM`, `CREATE STATISTICS`, `UPDATE STATISTICS` and the like: accepted and without effect
     NoEffect,
     /// `DBCC command [(args)]`
@@ -238,9 +243,17 @@ pub(crate) struct VariableDeclaration {
     /// Name with its `@`.
     pub(crate) name: String,
     /// Declared type.
-    pub(crate) ty: SqlType,
-    /// Initial value.
+    pub(crate) ty: DeclaredType,
+    /// Initial value; none of a table.
     pub(crate) value: Option<Expr>,
+}
+
+/// The type of a variable or a parameter.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum DeclaredType {
+    Scalar(SqlType),
+    /// A table type, found in the catalog.
+    Table(ObjectName),
 }
 
 /// `THROW number, message, state`

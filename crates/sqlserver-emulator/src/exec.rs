@@ -43,6 +43,7 @@ mod scope;
 mod sent_join;
 mod settings;
 mod statement;
+mod table_types;
 mod transactions;
 mod triggers;
 mod variables;

@@ -30,7 +30,7 @@ pub use engine::{Engine, EngineConfig, Login};
 pub use error::{SqlError, SqlResult};
 pub use faults::{CommitFault, Fault, Faults};
 pub use outcome::{Command, Discard, Done, EnvChange, Flow, Output, ResultColumn, ReturnValue};
-pub use session::{BulkTarget, Isolation, LoginInfo, Param, Session};
+pub use session::{BulkTarget, Isolation, LoginInfo, Param, Session, TableValue};
 pub use store::Packed;
 pub use types::{Length, SqlType, TypeInfo};
 pub use value::{Decimal, Value};

@@ -17,7 +17,8 @@ use crate::engine::Engine;
 use crate::error::{SqlError, SqlResult};
 use crate::exec::{Failure, Run};
 use crate::outcome::{Command, Done, EnvChange, Output, ResultColumn};
-use crate::types::SqlType;
+use crate::store::Packed;
+use crate::types::{SqlType, TypeInfo};
 use crate::value::Value;
 
 /// What a client said when it logged in.
@@ -54,6 +55,24 @@ pub struct Param {
     pub value: Value,
     /// Whether the client wants the final value back.
     pub output: bool,
+    /// A table instead of a value.
+    pub table: Option<TableValue>,
+}
+
+/// The rows of a table-valued parameter.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TableValue {
+    /// By column of the table type, as the client declared it; none where the type's own default is wanted.
+    pub(crate) columns: Vec<Option<TypeInfo>>,
+    pub(crate) rows: Vec<Packed>,
+}
+
+impl TableValue {
+    /// Rows with a value for each column that is not none.
+    pub fn new(columns: Vec<Option<TypeInfo>>, rows: &[Vec<Value>]) -> Self {
+        let rows = rows.iter().map(|row| Packed::of(row, &[])).collect();
+        Self { columns, rows }
+    }
 }
 
 /// The isolation level of a transaction.

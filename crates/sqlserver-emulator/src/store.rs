@@ -29,7 +29,7 @@ pub(crate) use capture::{
     DdlChange, captured_type,
 };
 pub(crate) use content::Store;
-pub(crate) use database::{Database, Module, ModuleKind, Permission, Schema};
+pub(crate) use database::{Database, Module, ModuleKind, Permission, Schema, TableType};
 pub(crate) use filter::IndexFilter;
 pub(crate) use index_key::Key;
 pub(crate) use lsn::Lsn;

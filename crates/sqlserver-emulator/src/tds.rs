@@ -15,6 +15,7 @@ mod request;
 mod response;
 mod rpc;
 mod session_thread;
+mod table_value;
 mod tls;
 mod token;
 mod transaction;

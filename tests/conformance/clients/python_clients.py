@@ -325,11 +325,6 @@ class MssqlPython(Client):
         )
         return {"counts": [result["rows_copied"]]}
 
-    def columns(self, connection, step):
-        cursor = connection.cursor()
-        rows = cursor.columns(table=step["table"])
-        return {"results": [[[row.column_name, row.type_name, text(row.column_size)] for row in rows]]}
-
 
 CLIENTS = {"pymssql": Pymssql, "python-tds": PythonTds, "mssql-python": MssqlPython}
 
@@ -385,8 +380,6 @@ class Case:
             return client.bulk(connection, step)
         elif act == "table":
             return client.table(connection, step)
-        elif act == "columns":
-            return client.columns(connection, step)
         return {}
 
     def run(self, steps):

@@ -60,9 +60,7 @@ pub(crate) enum Do {
     Start,
     /// Waits for what `Start` began.
     Finish,
-    /// The client's own question for a table's columns.
-    Columns,
-    /// A call of a procedure with a table-valued parameter.
+    /// A batch with a table-valued parameter, `@p1`.
     Table,
 }
 

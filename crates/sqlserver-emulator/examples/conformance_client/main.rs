@@ -130,6 +130,16 @@ trait Client: Sized + Send + 'static {
         columns: &[String],
         rows: Vec<Vec<Parameter>>,
     ) -> impl Future<Output = Outcome> + Send;
+    /// A batch with rows of a table type, `@p1`.
+    fn table(
+        &mut self,
+        _sql: &str,
+        _ty: &str,
+        _columns: Vec<Parameter>,
+        _rows: Vec<Vec<Parameter>>,
+    ) -> impl Future<Output = Outcome> + Send {
+        std::future::ready(Outcome::failed(None, "it has no tables as parameters"))
+    }
     /// Runs a long statement and cancels it; an error if that fails.
     fn cancel(&mut self, sql: &str) -> impl Future<Output = Outcome> + Send;
 }
@@ -183,6 +193,11 @@ impl<C: Client> Case<'_, C> {
             "bulk" => {
                 let (columns, rows) = text::rows(step);
                 client.bulk(step["table"].as_str().unwrap(), &columns, rows).await
+            }
+            "table" => {
+                let (_, rows) = text::rows(step);
+                let ty = step["table"].as_str().unwrap();
+                client.table(sql, ty, text::columns(step), rows).await
             }
             "cancel" => match client.cancel(sql).await {
                 Outcome { error: None, .. } => client.batch("SELECT 'alive'", false).await,

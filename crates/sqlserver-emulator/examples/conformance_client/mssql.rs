@@ -14,6 +14,7 @@ use mssql_tds::datatypes::column_values::{
 };
 use mssql_tds::datatypes::decoder::DecimalParts;
 use mssql_tds::datatypes::sql_string::SqlString;
+use mssql_tds::datatypes::sql_tvp::{TvpColumnDef, TvpTableData, TvpTypeName};
 use mssql_tds::datatypes::sqltypes::SqlType;
 use mssql_tds::error::Error;
 use mssql_tds::message::bulk_load::StreamingBulkLoadWriter;
@@ -78,6 +79,31 @@ impl Client for MssqlTds {
             all.extend(failed(error));
         }
         all
+    }
+
+    async fn table(
+        &mut self,
+        sql: &str,
+        ty: &str,
+        columns: Vec<Parameter>,
+        rows: Vec<Vec<Parameter>>,
+    ) -> Outcome {
+        let (schema, name) = ty.split_once('.').unwrap();
+        let columns = columns.iter().map(|column| TvpColumnDef {
+            precision: column.numbers.first().map(|number| *number as u8),
+            scale: column.numbers.last().map(|number| *number as u8),
+            ..TvpColumnDef::new(native(column))
+        });
+        let rows = rows.iter().map(|row| row.iter().map(native).collect());
+        let table = TvpTableData::new(columns.collect(), rows.collect());
+        let ty = TvpTypeName::new(Some(schema.to_owned()), name.to_owned());
+        let value = SqlType::Table(ty, Some(table));
+        let parameter = RpcParameter::new(Some("@p1".to_owned()), StatusFlags::NONE, value);
+        let first = self
+            .0
+            .execute_sp_executesql(sql.to_owned(), vec![parameter], ())
+            .await;
+        self.drain(first).await
     }
 
     async fn begin(&mut self, isolation: Option<&str>) -> Outcome {

@@ -90,6 +90,14 @@ pub(crate) fn rows(step: &Value) -> (Vec<String>, Vec<Vec<Parameter>>) {
     (names, step["load"].as_array().unwrap().iter().map(row).collect())
 }
 
+/// The types of a load's columns, as NULLs.
+pub(crate) fn columns(step: &Value) -> Vec<Parameter> {
+    let columns = step["columns"].as_array().unwrap().iter();
+    columns
+        .map(|column| Parameter::new(column["type"].as_str().unwrap(), None))
+        .collect()
+}
+
 fn time(text: &str) -> u64 {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let seconds = whole

@@ -1,6 +1,6 @@
 //! Statements that define objects.
 
-use super::{Expr, ObjectName, Query};
+use super::{DeclaredType, Expr, ObjectName, Query};
 use crate::types::SqlType;
 
 /// Columns and constraints of a table.
@@ -340,9 +340,11 @@ pub(crate) struct ParameterDefinition {
     /// Name with its `@`.
     pub(crate) name: String,
     /// Type.
-    pub(crate) ty: SqlType,
+    pub(crate) ty: DeclaredType,
     /// Default.
     pub(crate) default: Option<Expr>,
     /// `OUTPUT`
     pub(crate) output: bool,
+    /// `READONLY`
+    pub(crate) read_only: bool,
 }

@@ -13,7 +13,8 @@ pub(super) fn view(viewer: &Viewer<'_>, name: &str) -> Option<View> {
         "identity_columns" => identity_columns(viewer),
         "computed_columns" => computed_columns(viewer),
         "masked_columns" => masked_columns(viewer),
-        "types" => types(),
+        "types" => types(viewer),
+        "table_types" => table_types(viewer),
         "default_constraints" => default_constraints(viewer),
         _ => return None,
     })
@@ -272,7 +273,25 @@ pub(super) fn system_types() -> Vec<SqlType> {
     ]
 }
 
-fn types() -> View {
+const TYPES: [(&str, Kind); 15] = [
+    ("name", Kind::Name),
+    ("system_type_id", Kind::TinyInt),
+    ("user_type_id", Kind::Int),
+    ("schema_id", Kind::Int),
+    ("principal_id", Kind::Int),
+    ("max_length", Kind::SmallInt),
+    ("precision", Kind::TinyInt),
+    ("scale", Kind::TinyInt),
+    ("collation_name", Kind::Name),
+    ("is_nullable", Kind::Bit),
+    ("is_user_defined", Kind::Bit),
+    ("is_assembly_type", Kind::Bit),
+    ("default_object_id", Kind::Int),
+    ("rule_object_id", Kind::Int),
+    ("is_table_type", Kind::Bit),
+];
+
+fn types(viewer: &Viewer<'_>) -> View {
     let mut rows: Vec<_> = system_types()
         .into_iter()
         .map(|ty| type_values(ty, None))
@@ -290,26 +309,48 @@ fn types() -> View {
         }
         rows.push(values);
     }
-    View::new(
-        &[
-            ("name", Kind::Name),
-            ("system_type_id", Kind::TinyInt),
-            ("user_type_id", Kind::Int),
-            ("schema_id", Kind::Int),
-            ("principal_id", Kind::Int),
-            ("max_length", Kind::SmallInt),
-            ("precision", Kind::TinyInt),
-            ("scale", Kind::TinyInt),
-            ("collation_name", Kind::Name),
-            ("is_nullable", Kind::Bit),
-            ("is_user_defined", Kind::Bit),
-            ("is_assembly_type", Kind::Bit),
-            ("default_object_id", Kind::Int),
-            ("rule_object_id", Kind::Int),
-            ("is_table_type", Kind::Bit),
-        ],
-        rows,
-    )
+    rows.extend(table_type_values(viewer).map(|(_, values)| values));
+    View::new(&TYPES, rows)
+}
+
+/// What `sys.types` has, and the table that stands for each type.
+fn table_types(viewer: &Viewer<'_>) -> View {
+    let more = [
+        ("type_table_object_id", Kind::Int),
+        ("is_memory_optimized", Kind::Bit),
+    ];
+    let columns: Vec<_> = TYPES.into_iter().chain(more).collect();
+    let rows = table_type_values(viewer).map(|(table, mut values)| {
+        values.extend([int(table), bit(false)]);
+        values
+    });
+    View::new(&columns, rows)
+}
+
+fn table_type_values(viewer: &Viewer<'_>) -> impl Iterator<Item = (i32, Vec<Value>)> {
+    /// `sys.types.system_type_id` of each table type.
+    const TABLE: u8 = 243;
+    viewer.database.table_types.iter().map(|ty| {
+        let schema = viewer.database.schema(&ty.schema);
+        let values = vec![
+            text(&ty.name),
+            Value::TinyInt(TABLE),
+            int(ty.id),
+            schema.map_or(Value::Null, |schema| int(schema.id)),
+            Value::Null,
+            Value::SmallInt(-1),
+            Value::TinyInt(0),
+            Value::TinyInt(0),
+            Value::Null,
+            bit(false),
+            bit(true),
+            bit(false),
+            int(0),
+            int(0),
+            bit(true),
+        ];
+        (ty.object_id, values)
+    })
 }
 
 fn type_values(ty: SqlType, alias: Option<(&str, i32)>) -> Vec<Value> {

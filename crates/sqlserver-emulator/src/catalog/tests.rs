@@ -42,6 +42,7 @@ fn every_row_is_as_wide_as_its_view() {
         "sql_modules",
         "columns",
         "types",
+        "table_types",
         "identity_columns",
         "computed_columns",
         "default_constraints",

@@ -51,11 +51,14 @@ impl Run<'_> {
                 };
                 self.create_module(&view.name, view.mode, kind)
             }
-            StatementKind::CreateProcedure(procedure) => self.create_module(
-                &procedure.name,
-                procedure.mode,
-                ModuleKind::Procedure(procedure.clone()),
-            ),
+            StatementKind::CreateProcedure(procedure) => {
+                self.check_table_parameters(&procedure.parameters)?;
+                self.create_module(
+                    &procedure.name,
+                    procedure.mode,
+                    ModuleKind::Procedure(procedure.clone()),
+                )
+            }
             StatementKind::CreateTrigger(trigger) => {
                 let table = self.trigger_table(&trigger.table)?;
                 let definition = trigger.clone();
@@ -92,7 +95,8 @@ impl Run<'_> {
                 }
             }),
             StatementKind::Permission(change) => self.change_permission(change),
-            StatementKind::CreateType { .. } => Err(SqlError::unsupported("CREATE TYPE")),
+            StatementKind::CreateType { .. } => Err(SqlError::unsupported("alias types")),
+            StatementKind::CreateTableType { name, table } => self.create_table_type(name, table),
             StatementKind::Kill(_) => Err(SqlError::unsupported("KILL")),
             _ => Err(SqlError::unsupported("this statement here")),
         }

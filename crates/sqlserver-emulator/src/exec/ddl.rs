@@ -113,7 +113,7 @@ impl Run<'_> {
         Ok(id)
     }
 
-    fn tempdb(&self) -> SqlResult<Arc<Database>> {
+    pub(super) fn tempdb(&self) -> SqlResult<Arc<Database>> {
         let store = self.session.engine.store().lock();
         let database = store.database_named("tempdb").cloned();
         database.ok_or_else(|| SqlError::unsupported("a server without tempdb"))
@@ -161,7 +161,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn empty(&mut self, database: &Database, schema: &str, name: &str) -> Table {
+    pub(super) fn empty(&mut self, database: &Database, schema: &str, name: &str) -> Table {
         let id = self.new_object_id(database.id);
         empty_table(id, database.id, schema, name, self.statement.now)
     }
@@ -347,7 +347,8 @@ impl Run<'_> {
                 true
             }
             ObjectKind::User => self.drop_user(&name.name)?,
-            ObjectKind::Function | ObjectKind::Type | ObjectKind::Other => false,
+            ObjectKind::Type => return self.drop_table_type(name, if_exists),
+            ObjectKind::Function | ObjectKind::Other => false,
         };
         if dropped || if_exists {
             return Ok(());

@@ -3,7 +3,10 @@
 use super::change::combined;
 use super::run::Run;
 use super::scope::same;
-use crate::ast::{BinaryOp, Expr, RaisError, TableDefinition, ThrowArguments, VariableDeclaration};
+use super::variables::TableVariable;
+use crate::ast::{
+    BinaryOp, DeclaredType, Expr, RaisError, TableDefinition, ThrowArguments, VariableDeclaration,
+};
 use crate::error::{SqlError, SqlResult};
 use crate::outcome::Command;
 use crate::session::Isolation;
@@ -111,8 +114,15 @@ impl Run<'_> {
     }
 
     pub(crate) fn declare(&mut self, variables: &[VariableDeclaration]) -> SqlResult<()> {
-        for variable in variables {
-            let info = self.session.in_database(variable.ty);
+        for (variable, number) in variables.iter().zip(1..) {
+            let ty = match &variable.ty {
+                DeclaredType::Scalar(ty) => *ty,
+                DeclaredType::Table(ty) => {
+                    self.declare_typed_table(&variable.name, number, ty)?;
+                    continue;
+                }
+            };
+            let info = self.session.in_database(ty);
             if !self.redeclares(&variable.name) {
                 self.variables.declare(&variable.name, info)?;
             }
@@ -136,7 +146,13 @@ impl Run<'_> {
         }
         self.in_transaction("DECLARE", |run| {
             let id = run.create_variable_table(name, table)?;
-            run.variables.declare_table(name, id);
+            let variable = TableVariable {
+                id,
+                ty: None,
+                read_only: false,
+                borrowed: false,
+            };
+            run.variables.declare_table(name, variable);
             Ok(())
         })
     }

@@ -181,7 +181,7 @@ pub(crate) struct OutputRow<'r> {
 /// The table that a target means. Error 208.
 pub(crate) fn target_table(binder: &Binder<'_>, target: &Target) -> SqlResult<TableId> {
     let name = match target {
-        Target::Variable(name) => return binder.variables.table(name),
+        Target::Variable(name) => return binder.variables.writable_table(name),
         Target::Table(name) => name,
     };
     if name.schema.is_none()

@@ -5,7 +5,10 @@ use super::named::unknown_procedure;
 use super::output::spelled;
 use super::run::{MOST_NESTED, Run};
 use super::statement::{Failure, Step};
-use crate::ast::{Argument, CreateProcedure, Execute, Expr, ObjectName, ParameterDefinition, ProcedureName};
+use super::table_types::{TableArgument, clash};
+use crate::ast::{
+    Argument, CreateProcedure, DeclaredType, Execute, Expr, ObjectName, ParameterDefinition, ProcedureName,
+};
 use crate::error::{SqlError, SqlResult};
 use crate::eval::convert_value;
 use crate::outcome::{Command, ReturnValue};
@@ -24,6 +27,8 @@ pub(crate) struct Given {
     pub(crate) value: Option<Value>,
     pub(crate) info: TypeInfo,
     pub(crate) output: bool,
+    /// A table instead of a value.
+    pub(crate) table: Option<TableArgument>,
 }
 
 impl Given {
@@ -34,6 +39,7 @@ impl Given {
             value: Some(Value::Null),
             info: TypeInfo::new(SqlType::NVarChar { len: Length::Max }),
             output: false,
+            table: None,
         }
     }
 }
@@ -50,6 +56,7 @@ impl From<Param> for Given {
             value: Some(param.value),
             info,
             output: param.output,
+            table: param.table.map(TableArgument::Sent),
         }
     }
 }
@@ -118,7 +125,12 @@ impl Run<'_> {
     fn given(&mut self, arguments: &[Argument]) -> SqlResult<Vec<Given>> {
         let mut given = Vec::with_capacity(arguments.len());
         for argument in arguments {
+            let table = match &argument.value {
+                Some(Expr::Variable(variable)) => self.variables.table_variable(variable).cloned(),
+                _ => None,
+            };
             let (value, info) = match &argument.value {
+                _ if table.is_some() => (None, TypeInfo::new(SqlType::Int)),
                 None => (None, TypeInfo::new(SqlType::Int)),
                 // A bare word is text: EXEC sp_help t.
                 Some(Expr::Column(word)) => (
@@ -137,6 +149,7 @@ impl Run<'_> {
                 value,
                 info,
                 output: argument.output,
+                table: table.map(TableArgument::Variable),
             });
         }
         Ok(given)
@@ -388,6 +401,9 @@ impl Run<'_> {
     }
 
     fn declare_argument(&mut self, argument: &Bound) -> SqlResult<()> {
+        if let Some(ty) = &argument.table_type {
+            return self.declare_table_argument(argument, ty);
+        }
         let info = if argument.info.ty.is_character() {
             self.session.in_database(argument.info.ty)
         } else {
@@ -408,7 +424,7 @@ impl Run<'_> {
     /// Table variables end with their scope.
     pub(crate) fn drop_table_variables(&mut self) {
         let mut store = self.session.engine.store().lock();
-        for id in self.variables.tables() {
+        for id in self.variables.own_tables() {
             store.tables.remove(&id);
         }
     }
@@ -446,11 +462,16 @@ impl Run<'_> {
 pub(crate) struct Bound {
     pub(crate) name: String,
     pub(crate) info: TypeInfo,
-    value: Option<(Value, TypeInfo)>,
+    pub(super) value: Option<(Value, TypeInfo)>,
     default: Option<Expr>,
     output: bool,
     /// The argument's position in the call.
     place: usize,
+    /// The parameter's, from 1.
+    pub(super) number: usize,
+    /// Of a table-valued parameter, with whether it is READONLY.
+    table_type: Option<(ObjectName, bool)>,
+    pub(super) table: Option<TableArgument>,
 }
 
 fn handle_output(handle: i32) -> (usize, String, TypeInfo, Value) {
@@ -505,12 +526,23 @@ fn bound(parameters: &[ParameterDefinition], given: Vec<Given>, before: usize) -
         }
     }
     let mut bound = Vec::with_capacity(parameters.len());
-    for (parameter, slot) in parameters.iter().zip(slots) {
-        let (place, value, output) = match slot {
-            Some((place, given)) => (place, given.value.map(|value| (value, given.info)), given.output),
-            None => (0, None, false),
+    for ((parameter, slot), number) in parameters.iter().zip(slots).zip(1..) {
+        let (place, value, output, table) = match slot {
+            Some((place, given)) => {
+                let value = given.value.map(|value| (value, given.info));
+                (place, value, given.output, given.table)
+            }
+            None => (0, None, false, None),
         };
-        if value.is_none() && parameter.default.is_none() {
+        let (ty, table_type) = match &parameter.ty {
+            DeclaredType::Scalar(ty) => (*ty, None),
+            DeclaredType::Table(name) => (SqlType::Int, Some((name.clone(), parameter.read_only))),
+        };
+        if table.is_some() && table_type.is_none() {
+            return Err(clash("table", ty.name()));
+        }
+        // A table that is not given is empty.
+        if value.is_none() && parameter.default.is_none() && table_type.is_none() {
             return Err(SqlError::user(
                 8178,
                 format!(
@@ -521,11 +553,14 @@ fn bound(parameters: &[ParameterDefinition], given: Vec<Given>, before: usize) -
         }
         bound.push(Bound {
             name: parameter.name.clone(),
-            info: TypeInfo::new(parameter.ty),
+            info: TypeInfo::new(ty),
             value,
             default: parameter.default.clone(),
             output: output && parameter.output,
             place,
+            number,
+            table_type,
+            table,
         });
     }
     Ok(bound)

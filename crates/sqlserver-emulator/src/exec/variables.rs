@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::ast::ObjectName;
 use crate::error::{SqlError, SqlResult};
 use crate::store::TableId;
 use crate::types::TypeInfo;
@@ -11,7 +12,19 @@ use crate::value::Value;
 #[derive(Debug, Default)]
 pub(crate) struct Variables {
     scalars: HashMap<String, (TypeInfo, Value)>,
-    tables: HashMap<String, TableId>,
+    tables: HashMap<String, TableVariable>,
+}
+
+/// A table variable, or a table that is an argument.
+#[derive(Clone, Debug)]
+pub(crate) struct TableVariable {
+    pub(crate) id: TableId,
+    /// The table type that it was declared with.
+    pub(crate) ty: Option<ObjectName>,
+    /// An argument is never written to.
+    pub(crate) read_only: bool,
+    /// It belongs to the caller, and outlives this scope.
+    pub(crate) borrowed: bool,
 }
 
 impl Variables {
@@ -37,12 +50,27 @@ impl Variables {
         self.scalars.contains_key(&name.to_lowercase())
     }
 
-    pub(crate) fn declare_table(&mut self, name: &str, table: TableId) {
+    pub(crate) fn declare_table(&mut self, name: &str, table: TableVariable) {
         self.tables.insert(name.to_lowercase(), table);
     }
 
+    pub(crate) fn table_variable(&self, name: &str) -> Option<&TableVariable> {
+        self.tables.get(&name.to_lowercase())
+    }
+
+    /// A table to write to. Error 10700 if it is an argument.
+    pub(crate) fn writable_table(&self, name: &str) -> SqlResult<TableId> {
+        if self.table_variable(name).is_some_and(|table| table.read_only) {
+            let message =
+                format!("The table-valued parameter \"{name}\" is READONLY and cannot be modified.");
+            return Err(SqlError::user(10700, message));
+        }
+        self.table(name)
+    }
+
     pub(crate) fn table(&self, name: &str) -> SqlResult<TableId> {
-        self.tables.get(&name.to_lowercase()).copied().ok_or_else(|| {
+        let found = self.table_variable(name).map(|table| table.id);
+        found.ok_or_else(|| {
             SqlError::new(
                 1087,
                 15,
@@ -52,8 +80,12 @@ impl Variables {
         })
     }
 
-    pub(crate) fn tables(&self) -> impl Iterator<Item = TableId> + '_ {
-        self.tables.values().copied()
+    /// The tables that end with this scope.
+    pub(crate) fn own_tables(&self) -> impl Iterator<Item = TableId> + '_ {
+        self.tables
+            .values()
+            .filter(|table| !table.borrowed)
+            .map(|table| table.id)
     }
 
     pub(crate) fn info(&self, name: &str) -> SqlResult<TypeInfo> {

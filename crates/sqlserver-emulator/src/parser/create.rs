@@ -3,8 +3,8 @@
 use super::Parser;
 use super::types::DECLARED_LENGTH;
 use crate::ast::{
-    AlterIndexAction, CreateIndex, CreateMode, CreateProcedure, CreateTrigger, CreateView, ObjectKind,
-    ObjectName, ParameterDefinition, StatementKind,
+    AlterIndexAction, CreateIndex, CreateMode, CreateProcedure, CreateTrigger, CreateView, DeclaredType,
+    ObjectKind, ObjectName, ParameterDefinition, StatementKind,
 };
 use crate::error::{SqlError, SqlResult};
 use crate::lexer::TokenKind;
@@ -170,8 +170,10 @@ impl Parser<'_> {
     fn create_type(&mut self) -> SqlResult<StatementKind> {
         self.advance();
         let name = self.object_name()?;
-        if self.is_word("AS") {
-            return Err(SqlError::unsupported("table types").at_line(self.line()));
+        if self.eat("AS") {
+            self.expect("TABLE")?;
+            let table = self.table_definition()?;
+            return Ok(StatementKind::CreateTableType { name, table });
         }
         self.expect("FROM")?;
         let ty = self.builtin_type(DECLARED_LENGTH)?;
@@ -296,7 +298,7 @@ impl Parser<'_> {
         self.comma_list(|parser| {
             let name = parser.variable()?;
             parser.eat("AS");
-            let ty = parser.builtin_type(DECLARED_LENGTH)?;
+            let ty = parser.declared_type()?;
             parser.nullability()?;
             let default = if parser.eat_symbol("=") {
                 Some(parser.value()?)
@@ -304,12 +306,19 @@ impl Parser<'_> {
                 None
             };
             let output = parser.eat_one_of(&["OUTPUT", "OUT"]).is_some();
-            parser.eat("READONLY");
+            let read_only = parser.eat("READONLY");
+            if read_only && matches!(ty, DeclaredType::Scalar(_)) {
+                let message = format!(
+                    "The parameter \"{name}\" can not be declared READONLY since it is not a table-valued parameter."
+                );
+                return Err(SqlError::new(346, 15, 1, message).at_line(parser.line()));
+            }
             Ok(ParameterDefinition {
                 name,
                 ty,
                 default,
                 output,
+                read_only,
             })
         })
     }

@@ -1,10 +1,9 @@
 //! Statements, their separation, and control of flow.
 
 use super::Parser;
-use super::types::DECLARED_LENGTH;
 use crate::ast::{
-    Batch, Cte, Expr, Literal, RaisError, Statement, StatementKind, ThrowArguments, TransactionName,
-    VariableDeclaration, WaitKind,
+    Batch, Cte, DeclaredType, Expr, Literal, RaisError, Statement, StatementKind, ThrowArguments,
+    TransactionName, VariableDeclaration, WaitKind,
 };
 use crate::error::{SqlError, SqlResult};
 use crate::lexer::TokenKind;
@@ -185,8 +184,9 @@ impl Parser<'_> {
             if parser.is_word("CURSOR") {
                 return Err(parser.unsupported("cursors"));
             }
-            let ty = parser.builtin_type(DECLARED_LENGTH)?;
-            let value = if parser.eat_symbol("=") {
+            let ty = parser.declared_type()?;
+            let is_scalar = matches!(ty, DeclaredType::Scalar(_));
+            let value = if is_scalar && parser.eat_symbol("=") {
                 Some(parser.value()?)
             } else {
                 None

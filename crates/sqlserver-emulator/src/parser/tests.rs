@@ -130,7 +130,7 @@ fn errors_carry_number_text_and_line() {
             "The size (8001) given to the type 'varchar' exceeds the maximum allowed for any data type (8000).",
         ),
         (
-            "DECLARE @a nonsense",
+            "SELECT CAST(1 AS nonsense)",
             243,
             1,
             "Type nonsense is not a defined system type.",
@@ -215,7 +215,11 @@ fn types_take_their_documented_defaults() {
         ),
         ("@a timestamp", SqlType::RowVersion),
     ] {
-        assert_eq!(parse_parameters(sql).unwrap()[0].ty, expected, "{sql}");
+        assert_eq!(
+            parse_parameters(sql).unwrap()[0].ty,
+            DeclaredType::Scalar(expected),
+            "{sql}"
+        );
     }
     let Expr::Cast { ty, .. } = expr("CAST(a AS varchar)") else {
         panic!()

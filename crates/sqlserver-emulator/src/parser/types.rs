@@ -1,7 +1,7 @@
 //! Type names.
 
 use super::Parser;
-use crate::ast::{ColumnType, ObjectName};
+use crate::ast::{ColumnType, DeclaredType, ObjectName};
 use crate::error::{SqlError, SqlResult};
 use crate::lexer::TokenKind;
 use crate::types::{ClrType, Length, SqlType};
@@ -21,7 +21,7 @@ enum Arguments {
 }
 
 impl Parser<'_> {
-    /// A built-in type, for variables, parameters and CAST.
+    /// A built-in type, for CAST and the like.
     pub(super) fn builtin_type(&mut self, default_length: u16) -> SqlResult<SqlType> {
         let line = self.line();
         match self.column_type(default_length)? {
@@ -33,6 +33,18 @@ impl Parser<'_> {
                 let message = format!("Type {} is not a defined system type.", name.name);
                 Err(SqlError::new(243, 16, 1, message).at_line(line))
             }
+        }
+    }
+
+    /// The type of a variable or a parameter.
+    pub(super) fn declared_type(&mut self) -> SqlResult<DeclaredType> {
+        match self.column_type(DECLARED_LENGTH)? {
+            ColumnType::Builtin(ty) => Ok(DeclaredType::Scalar(ty)),
+            ColumnType::Alias(name) if name.name.eq_ignore_ascii_case("sysname") => {
+                let len = Length::Chars(128);
+                Ok(DeclaredType::Scalar(SqlType::NVarChar { len }))
+            }
+            ColumnType::Alias(name) => Ok(DeclaredType::Table(name)),
         }
     }
 

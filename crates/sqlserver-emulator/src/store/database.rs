@@ -1,11 +1,13 @@
 //! A database: options, schemas, modules, and the names of its tables.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::TableId;
 use super::capture::Capturing;
 use super::schema::{Column, same_name};
 use super::tracking::TrackingOptions;
+use crate::ast::TableDefinition;
 use crate::clock::Instant;
 use crate::collation::Collation;
 
@@ -82,6 +84,18 @@ pub(crate) struct Permission {
     pub(crate) denied: bool,
 }
 
+/// A table type.
+#[derive(Clone, Debug)]
+pub(crate) struct TableType {
+    /// `sys.types.user_type_id`.
+    pub(crate) id: i32,
+    /// Of the table that stands for it in the catalog.
+    pub(crate) object_id: ObjectId,
+    pub(crate) schema: String,
+    pub(crate) name: String,
+    pub(crate) definition: Arc<TableDefinition>,
+}
+
 /// A database's catalog. Cloned before a change, so that a rollback can put it back.
 #[derive(Clone, Debug)]
 pub(crate) struct Database {
@@ -93,6 +107,7 @@ pub(crate) struct Database {
     pub(crate) schemas: Vec<Schema>,
     pub(crate) tables: BTreeMap<(String, String), TableId>,
     pub(crate) modules: Vec<Module>,
+    pub(crate) table_types: Vec<TableType>,
     pub(crate) permissions: Vec<Permission>,
     /// Roles with their members.
     pub(crate) members: Vec<(String, String)>,
@@ -127,6 +142,7 @@ impl Database {
             ],
             tables: BTreeMap::new(),
             modules: Vec::new(),
+            table_types: Vec::new(),
             permissions: Vec::new(),
             members: Vec::new(),
             capturing: None,
@@ -156,6 +172,12 @@ impl Database {
         self.modules
             .iter()
             .find(|m| same_name(&m.schema, schema) && same_name(&m.name, name))
+    }
+
+    pub(crate) fn table_type(&self, schema: &str, name: &str) -> Option<&TableType> {
+        self.table_types
+            .iter()
+            .find(|ty| same_name(&ty.schema, schema) && same_name(&ty.name, name))
     }
 
     /// How table names are looked up: without case.

@@ -3,8 +3,10 @@
 
 use crate::session::Param;
 use crate::tds::reader::{PacketSource, WireError, WireReader, WireResult};
+use crate::tds::table_value;
 use crate::tds::type_info::WireType;
 use crate::tds::value_decode::{Place, decode};
+use crate::types::SqlType;
 use crate::value::Value;
 
 /// The name length that says a number follows.
@@ -49,6 +51,17 @@ pub(crate) fn next_call<S: PacketSource>(reader: &mut WireReader<S>) -> WireResu
 fn parameter<S: PacketSource>(reader: &mut WireReader<S>) -> WireResult<Param> {
     let name = reader.b_varchar()?;
     let flags = reader.u8()?;
+    if reader.peek_u8()? == Some(table_value::TABLE) {
+        let table = table_value::read(reader)?;
+        return Ok(Param {
+            name,
+            ty: SqlType::Null,
+            collation: None,
+            value: Value::Null,
+            output: false,
+            table: Some(table),
+        });
+    }
     let wire = WireType::read(reader)?;
     let value = decode(reader, &wire, Place::Parameter)?;
     Ok(Param {
@@ -61,6 +74,7 @@ fn parameter<S: PacketSource>(reader: &mut WireReader<S>) -> WireResult<Param> {
             Value::Null
         },
         output: flags & BY_REFERENCE != 0,
+        table: None,
     })
 }
 
@@ -94,7 +108,6 @@ mod tests {
     use super::*;
     use crate::tds::token;
     use crate::tds::type_info::token::{INT_N, NULL};
-    use crate::types::SqlType;
 
     fn int(out: &mut Vec<u8>, name: &str, flags: u8, value: i32) {
         token::b_varchar(out, name);

@@ -12,5 +12,6 @@ mod definitions;
 mod model;
 mod queries;
 mod sessions;
+mod table_types;
 mod unsupported;
 mod values;

@@ -17,6 +17,7 @@ fn text(name: &str, value: &str) -> Param {
         collation: info.collation,
         value: Value::text(value),
         output: false,
+        table: None,
     }
 }
 
@@ -27,6 +28,7 @@ fn int(name: &str, value: Value, output: bool) -> Param {
         collation: None,
         value,
         output,
+        table: None,
     }
 }
 

@@ -40,6 +40,7 @@ const REFUSED: &[&str] = &[
     "CREATE TABLE dbo.h (id int PRIMARY KEY NONCLUSTERED) WITH (MEMORY_OPTIMIZED = ON)",
     "CREATE LOGIN [d\\u] FROM WINDOWS",
     "GRANT SELECT (id) ON dbo.t TO u",
+    "CREATE TYPE dbo.code FROM char(3) NOT NULL",
     "CREATE FUNCTION dbo.f() RETURNS int AS BEGIN RETURN 1 END",
     "CREATE SEQUENCE dbo.s",
     "CREATE SYNONYM dbo.s FOR dbo.t",

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"reflect"
 	"strconv"
 	"strings"
 	"time"
@@ -325,6 +326,32 @@ func bulk(conn *sql.Conn, s *step) outcome {
 	return outcome{Results: [][][]*string{}, Counts: []*int64{&count}}
 }
 
+// table gives the rows as structs, from whose types the client takes the columns'.
+func table(conn *sql.Conn, s *step) outcome {
+	fields := make([]reflect.StructField, len(s.Columns))
+	for at, column := range s.Columns {
+		kind := reflect.TypeOf(sql.NullString{})
+		if column.Type == "int" {
+			kind = reflect.TypeOf(sql.NullInt64{})
+		}
+		fields[at] = reflect.StructField{Name: fmt.Sprintf("Column%d", at), Type: kind}
+	}
+	rows := reflect.MakeSlice(reflect.SliceOf(reflect.StructOf(fields)), len(s.Load), len(s.Load))
+	for number, row := range s.Load {
+		for at, cell := range row {
+			if cell == nil {
+				continue
+			}
+			target := rows.Index(number).Field(at).Addr().Interface().(sql.Scanner)
+			if err := target.Scan(*cell); err != nil {
+				return failed(err)
+			}
+		}
+	}
+	value := mssql.TVP{TypeName: s.Table, Value: rows.Interface()}
+	return run(context.Background(), conn, s.Sql, []any{sql.Named("p1", value)})
+}
+
 func cancel(conn *sql.Conn, text string) outcome {
 	// Not a deadline: go-mssqldb takes its error for one of the network, and the connection for lost.
 	ctx, stop := context.WithCancel(context.Background())
@@ -366,6 +393,8 @@ func (s *session) step(st *step) outcome {
 		return prepared(s.conn, st)
 	case "bulk":
 		return bulk(s.conn, st)
+	case "table":
+		return table(s.conn, st)
 	case "cancel":
 		return cancel(s.conn, st.Sql)
 	case "commit":

@@ -150,20 +150,6 @@ public final class JdbcClient {
                 return cancel(connection, sql);
             case "table":
                 return table(connection, step);
-            case "columns":
-                JsonObject outcome = empty();
-                try (ResultSet rows = connection.getMetaData().getColumns(null, null, text(step, "table"), null)) {
-                    JsonArray result = new JsonArray();
-                    while (rows.next()) {
-                        JsonArray row = new JsonArray();
-                        row.add(rows.getString("COLUMN_NAME"));
-                        row.add(rows.getString("TYPE_NAME"));
-                        row.add(rows.getString("COLUMN_SIZE"));
-                        result.add(row);
-                    }
-                    outcome.getAsJsonArray("results").add(result);
-                }
-                return outcome;
             case "start":
                 running.put(on, CompletableFuture.supplyAsync(() -> batch(connection, sql)));
                 return empty();
