@@ -165,23 +165,3 @@ fn parse(statements: &[String]) -> Result<()> {
     );
     Ok(())
 }
-
-#[cfg(test)]
-mod temporary {
-    use super::*;
-    #[test]
-    fn write_page() {
-        let page = root().join("docs/tsql-surface.md");
-        let mut statements = listed_statements(&page).unwrap();
-        for new in [
-            "SELECT HAS_PERMS_BY_NAME(DB_NAME(), N'DATABASE', N'UNMASK') AS unmask",
-            "SELECT job_type AS job_type, continuous AS is_continuous, retention AS retention_minutes \
-FROM cdc.cdc_jobs WHERE database_id = DB_ID()",
-        ] {
-            if !statements.iter().any(|known| template(known) == template(new)) {
-                statements.push(new.to_owned());
-            }
-        }
-        std::fs::write(&page, rendered(statements.iter())).unwrap();
-    }
-}

@@ -175,6 +175,9 @@ impl Parser<'_> {
             let table = self.table_definition()?;
             return Ok(StatementKind::CreateTableType { name, table });
         }
+        if self.is_word("EXTERNAL") {
+            return Err(self.unsupported("CLR types of users"));
+        }
         self.expect("FROM")?;
         let ty = self.builtin_type(DECLARED_LENGTH)?;
         let nullable = self.nullability()?.unwrap_or(true);

@@ -22,6 +22,8 @@ use crate::value::Value;
 #[derive(Clone, Debug)]
 pub(crate) struct Prepared {
     pub(crate) sql: String,
+    /// The parameters as the client declared them.
+    pub(crate) declarations: String,
     pub(crate) parameters: Vec<ParameterDefinition>,
 }
 

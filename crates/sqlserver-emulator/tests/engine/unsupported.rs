@@ -41,6 +41,7 @@ const REFUSED: &[&str] = &[
     "CREATE LOGIN [d\\u] FROM WINDOWS",
     "GRANT SELECT (id) ON dbo.t TO u",
     "CREATE TYPE dbo.code FROM char(3) NOT NULL",
+    "CREATE TYPE dbo.point EXTERNAL NAME geometry.[Point]",
     "CREATE FUNCTION dbo.f() RETURNS int AS BEGIN RETURN 1 END",
     "CREATE SEQUENCE dbo.s",
     "CREATE SYNONYM dbo.s FOR dbo.t",
