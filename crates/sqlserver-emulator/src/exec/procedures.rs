@@ -297,8 +297,7 @@ impl Run<'_> {
             declarations: &declarations,
             sql: &sql,
         };
-        let arguments =
-            bound(&parameters, given.collect(), 2, called).map_err(|error| self.fail(error))?;
+        let arguments = bound(&parameters, given.collect(), 2, called).map_err(|error| self.fail(error))?;
         self.body(&sql, arguments, String::new())
     }
 
@@ -566,7 +565,11 @@ fn bound(
                         8145,
                         16,
                         2,
-                        format!("{} is not a parameter for procedure {}.", given.name, called.name()),
+                        format!(
+                            "{} is not a parameter for procedure {}.",
+                            given.name,
+                            called.name()
+                        ),
                     )
                 })?
         };

@@ -7,6 +7,7 @@ use super::scope::Binder;
 use super::{draft::table_columns, rows::refused};
 use crate::error::{SqlError, SqlResult};
 use crate::eval::{BoundExpr, bind, bind_predicate, convert_to};
+use crate::session::Isolation;
 use crate::store::{Check, Column, Index, NewRow, Packed, Refusal, Row, RowId, Store, Table, TableId, TxId};
 use crate::types::{Length, SqlType, TypeInfo};
 use crate::value::Value;
@@ -323,8 +324,12 @@ impl TableWriter {
         Ok(())
     }
 
-    /// Tells the store that this table is written from now on.
-    fn begin(&self, run: &Run<'_>) {
+    /// Tells the store that this table is written from now on. Where nothing was read yet, that is when SNAPSHOT takes its snapshot.
+    fn begin(&self, run: &mut Run<'_>) {
+        let temporary = self.table.variable || self.table.name.starts_with('#');
+        if run.session.isolation == Isolation::Snapshot && !temporary {
+            run.snapshot();
+        }
         let engine = &run.session.engine;
         let mut store = engine.store().lock();
         store.touch(run.statement.tx, self.table.database, engine.clock().now());

@@ -51,7 +51,8 @@ const REFUSED: &[&str] = &[
     "ALTER LOGIN sa WITH PASSWORD = 'x'",
     "ALTER USER u WITH DEFAULT_SCHEMA = dbo",
     "ALTER AUTHORIZATION ON dbo.t TO u",
-    "EXEC sp_rename 'dbo.other', 'another'",
+    "EXEC sp_rename 'dbo.seen', 'looked_at'",
+    "EXEC sp_rename 'dbo.t.PK', 'key', 'INDEX'",
     // databases
     "ALTER DATABASE db SET SINGLE_USER WITH ROLLBACK IMMEDIATE",
     "ALTER DATABASE db SET ANSI_NULLS ON",

@@ -208,12 +208,14 @@ pub(crate) fn changes(table: &str, after: i64) -> String {
     )
 }
 
-/// The last change of each row that is asked for.
+/// The last change of each row that is asked for, by a snapshot: the rows are looked for, which waits for writers under locks.
 pub(crate) fn last_changes(table: &str, keys: &[i64]) -> String {
     let keys: Vec<String> = keys.iter().map(|key| format!("({key})")).collect();
     format!(
-        "SELECT asked.k, ct.SYS_CHANGE_VERSION, ct.SYS_CHANGE_CONTEXT FROM (VALUES {}) AS asked (k)
-         CROSS APPLY CHANGETABLE(VERSION {table}, (k), (asked.k)) AS ct ORDER BY asked.k",
+        "SET TRANSACTION ISOLATION LEVEL SNAPSHOT;
+         SELECT asked.k, ct.SYS_CHANGE_VERSION, ct.SYS_CHANGE_CONTEXT FROM (VALUES {}) AS asked (k)
+         CROSS APPLY CHANGETABLE(VERSION {table}, (k), (asked.k)) AS ct ORDER BY asked.k;
+         SET TRANSACTION ISOLATION LEVEL READ COMMITTED",
         keys.join(", ")
     )
 }
