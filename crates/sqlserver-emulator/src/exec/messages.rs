@@ -105,6 +105,7 @@ impl Run<'_> {
         let error = SqlError::new(number, severity, state, filled(&format, &values));
         if error.is_info() {
             self.out.message(&error.at_line(self.line));
+            self.session.row_count = 0;
             if arguments.seterror {
                 self.session.last_error = number;
             }

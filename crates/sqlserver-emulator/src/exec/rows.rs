@@ -385,7 +385,7 @@ impl Run<'_> {
         index: usize,
         ranges: Vec<KeyRange>,
     ) -> SqlResult<Vec<(usize, RowId, Packed)>> {
-        let (read, range_lock) = self.read(scan.read);
+        let (read, range_lock) = self.read(scan)?;
         let (tx, patience) = (self.statement.tx, self.patience());
         if let Some(mode) = range_lock {
             for range in &ranges {
@@ -475,7 +475,7 @@ impl Run<'_> {
 
     /// Locks what a scan wants locked as a whole, and begins it.
     fn pages(&mut self, scan: &ScanPlan, access: Access) -> SqlResult<Pages> {
-        let (read, range_lock) = self.read(scan.read);
+        let (read, range_lock) = self.read(scan)?;
         let tx = self.statement.tx;
         let patience = self.patience();
         if let Some(mode) = range_lock {

@@ -77,7 +77,7 @@ fn reach(error: &SqlError, xact_abort: bool) -> Reach {
     match error.number {
         _ if error.is_fatal() => Reach::Transaction,
         // Conversions, deadlocks and snapshot conflicts take the transaction with them.
-        241 | 242 | 245 | 295 | 1205 | 3960 | 8114 | 8169 | 9420 => Reach::Transaction,
+        241 | 242 | 245 | 295 | 1205 | 3951 | 3960 | 3961 | 8114 | 8169 | 9420 => Reach::Transaction,
         // RAISERROR does not heed XACT_ABORT.
         50_000 => Reach::Statement,
         _ if xact_abort => Reach::Transaction,

@@ -273,7 +273,7 @@ impl TableWriter {
         let engine = Arc::clone(&run.session.engine);
         let mut stored = Vec::with_capacity(changes.len());
         let mut unchecked = Vec::new();
-        self.begin(run);
+        self.begin(run)?;
         while stored.len() < changes.len() {
             run.check_cancelled()?;
             let result = engine.store().when_free(tx, &patience, |store| {
@@ -303,7 +303,7 @@ impl TableWriter {
         let tx = run.statement.tx;
         let patience = run.patience();
         let engine = Arc::clone(&run.session.engine);
-        self.begin(run);
+        self.begin(run)?;
         let mut written = 0;
         while written < rows.len() {
             run.check_cancelled()?;
@@ -325,15 +325,17 @@ impl TableWriter {
     }
 
     /// Tells the store that this table is written from now on. Where nothing was read yet, that is when SNAPSHOT takes its snapshot.
-    fn begin(&self, run: &mut Run<'_>) {
+    fn begin(&self, run: &mut Run<'_>) -> SqlResult<()> {
+        run.session.note_access();
         let temporary = self.table.variable || self.table.name.starts_with('#');
         if run.session.isolation == Isolation::Snapshot && !temporary {
-            run.snapshot();
+            run.snapshot_of(self.id)?;
         }
         let engine = &run.session.engine;
         let mut store = engine.store().lock();
         store.touch(run.statement.tx, self.table.database, engine.clock().now());
         store.begin_writing(run.statement.tx, self.id, run.change_context.clone());
+        Ok(())
     }
 
     fn write_one(

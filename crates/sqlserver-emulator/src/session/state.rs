@@ -73,6 +73,8 @@ pub(crate) struct SessionState {
     pub(crate) nest_level: u32,
     /// The triggers that run, outermost first: their tables and names.
     pub(crate) running_triggers: Vec<(TableId, String)>,
+    /// The level under which the open transaction first accessed data.
+    began_under: Option<Isolation>,
     /// An INSERT BULK that waits for its rows, or takes them.
     pub(crate) bulk: Option<super::BulkLoad>,
     random: Random,
@@ -136,6 +138,7 @@ impl SessionState {
             session_context: HashMap::new(),
             nest_level: 0,
             running_triggers: Vec::new(),
+            began_under: None,
             bulk: None,
             random: Random::new(engine.config().seed ^ (u64::from(id) << 32)),
         }
@@ -396,6 +399,23 @@ impl SessionState {
             timeout: self.options.lock_wait(),
             cancel: Arc::clone(&self.cancel),
         }
+    }
+
+    /// Data is accessed now.
+    pub(crate) fn note_access(&mut self) {
+        if self.transaction.is_some() {
+            self.began_under.get_or_insert(self.isolation);
+        }
+    }
+
+    /// Whether the open transaction first accessed data under another level than SNAPSHOT.
+    pub(crate) fn began_unversioned(&self) -> bool {
+        self.transaction.is_some() && self.began_under.is_some_and(|level| level != Isolation::Snapshot)
+    }
+
+    /// That a new transaction has accessed nothing yet.
+    pub(crate) fn forget_access(&mut self) {
+        self.began_under = None;
     }
 
     pub(crate) fn random(&mut self, bytes: &mut [u8]) {

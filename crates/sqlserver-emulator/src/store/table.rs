@@ -94,6 +94,8 @@ pub(crate) struct TableData {
     pub(crate) tracking: Option<ChangeTracking>,
     /// CDC captures it.
     pub(crate) captured: bool,
+    /// The commit that last changed its definition.
+    pub(crate) redefined: u64,
 }
 
 impl TableData {
@@ -111,6 +113,7 @@ impl TableData {
             identity: None,
             tracking: None,
             captured: false,
+            redefined: 0,
         }
     }
 
