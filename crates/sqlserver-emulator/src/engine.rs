@@ -64,7 +64,8 @@ pub struct EngineConfig {
     pub server_name: String,
     /// `SERVERPROPERTY('EngineEdition')`: 3 is SQL Server, 5 Azure SQL Database, where the jobs of CDC are in `cdc.cdc_jobs`.
     pub edition: i32,
-    /// Decides the order of rows in results without ORDER BY.
+    /// Decides the order of rows in results without ORDER BY. A table's rows come in any order if there are up to 4,096, in blocks of 64 if
+    /// there are more; what an index finds, by ranges in any order, each of them forwards or backwards.
     pub seed: u64,
     /// How long after its commit CDC captures a change, at the soonest, on the server's clock.
     pub capture_delay: Duration,

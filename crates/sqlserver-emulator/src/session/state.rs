@@ -14,6 +14,7 @@ use crate::exec::ReadPlan;
 use crate::outcome::{EnvChange, Output};
 use crate::parser::parse_batch;
 use crate::random::Random;
+use crate::shuffle::Shuffle;
 use crate::store::{Database, LockMode, Patience, Read, Savepoint, Table, TableId, TxId, same_name};
 use crate::types::{SqlType, TypeInfo};
 use crate::value::Value;
@@ -424,6 +425,10 @@ impl SessionState {
 
     pub(crate) fn dice(&mut self) -> u64 {
         self.random.next()
+    }
+
+    pub(crate) fn shuffled<T>(&mut self, things: Vec<T>) -> Vec<T> {
+        Shuffle::new(things.len(), self.dice()).apply(things)
     }
 
     pub(crate) fn coin(&mut self) -> bool {

@@ -175,6 +175,11 @@ impl TableData {
         self.slots.len() - self.free.len()
     }
 
+    /// How many places for rows there are, in use or not.
+    pub(crate) fn slot_count(&self) -> usize {
+        self.slots.len()
+    }
+
     /// Rows in their newest state, uncommitted ones included.
     pub(crate) fn newest_rows(&self) -> impl Iterator<Item = (RowId, Row)> {
         let slots = self.slots.iter().enumerate();
