@@ -174,9 +174,15 @@ fn judge(
     match (outcome, client.defect(mode, case)) {
         (Ok(()), None) => Cell::Passed,
         (Ok(()), Some(defect)) => Cell::Failed(format!(
-            "passes, though clients.yaml says: {defect}; take the line out"
+            "passes, though clients.yaml says: {}; take the line out",
+            defect.reason
         )),
-        (Err(_), Some(defect)) => Cell::Defect(defect.to_owned()),
+        (Err(difference), Some(defect)) if compare::contains(&difference, &defect.gives) => {
+            Cell::Defect(defect.reason.clone())
+        }
+        (Err(difference), Some(defect)) => {
+            Cell::Failed(format!("{difference}, where clients.yaml says: {}", defect.gives))
+        }
         (Err(difference), None) => Cell::Failed(difference),
     }
 }
