@@ -46,6 +46,7 @@ fn a_bulk_load_has_the_options_that_are_given() {
         ("", "5|1"),
         (" WITH (KEEP_NULLS)", "NULL|1"),
         (" WITH (FIRE_TRIGGERS)", "5|0"),
+        (" WITH (KEEP_NULLS, FIRE_TRIGGERS)", "NULL|0"),
         (" WITH (CHECK_CONSTRAINTS)", "547"),
         (
             " WITH (KEEP_NULLS, FIRE_TRIGGERS, CHECK_CONSTRAINTS, TABLOCK)",
