@@ -148,7 +148,7 @@ fn measure(options: &Options) -> Result<()> {
     report.save(&path)?;
     std::fs::write(path.with_extension("svg"), chart::svg(&report))?;
     println!("\nsaved as {}", path.display());
-    Ok(())
+    report.ensure_all_ran()
 }
 
 /// An empty directory.

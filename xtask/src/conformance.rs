@@ -113,24 +113,34 @@ fn hunt(list: &Path, clients: &[Client], messages: &compare::Messages, cases: &[
     for client in clients {
         runners.push((client, toolchains::prepare(&client.name)?));
     }
-    let mut survivors = Vec::new();
-    for mutant in &mutants {
-        let mut killers = Vec::new();
+    let failed = |mutant: Option<&str>| -> Result<Vec<String>> {
         for (client, runner) in &runners {
             let mut command = Command::new(&emulator);
-            command.env(mutants::VARIABLE, &mutant.name);
+            command.env_remove(mutants::VARIABLE);
+            command.envs(mutant.map(|name| (mutants::VARIABLE, name)));
             let answers = job::run(runner, client, Mode::Plain, command, cases)?;
-            killers.extend(answers.into_iter().filter_map(|(case, answer)| {
-                let failed = matches!(
-                    judge(client, Mode::Plain, messages, case, answer),
-                    Cell::Failed(_)
-                );
-                failed.then(|| format!("{} by {}", case.full_name(), client.name))
-            }));
-            if !killers.is_empty() {
-                break;
+            let failed: Vec<_> = answers
+                .into_iter()
+                .filter_map(|(case, answer)| {
+                    let cell = judge(client, Mode::Plain, messages, case, answer);
+                    matches!(cell, Cell::Failed(_))
+                        .then(|| format!("{} by {}", case.full_name(), client.name))
+                })
+                .collect();
+            if !failed.is_empty() {
+                return Ok(failed);
             }
         }
+        Ok(Vec::new())
+    };
+    let innocent = failed(None)?;
+    ensure!(
+        innocent.is_empty(),
+        "without any mistake, these fail: {innocent:?}"
+    );
+    let mut survivors = Vec::new();
+    for mutant in &mutants {
+        let killers = failed(Some(&mutant.name))?;
         match killers.first() {
             Some(first) => println!("killed   {}: {first} and {} more", mutant.name, killers.len() - 1),
             None => {
@@ -164,9 +174,15 @@ fn judge(
     match (outcome, client.defect(mode, case)) {
         (Ok(()), None) => Cell::Passed,
         (Ok(()), Some(defect)) => Cell::Failed(format!(
-            "passes, though clients.yaml says: {defect}; take the line out"
+            "passes, though clients.yaml says: {}; take the line out",
+            defect.reason
         )),
-        (Err(_), Some(defect)) => Cell::Defect(defect.to_owned()),
+        (Err(difference), Some(defect)) if compare::contains(&difference, &defect.gives) => {
+            Cell::Defect(defect.reason.clone())
+        }
+        (Err(difference), Some(defect)) => {
+            Cell::Failed(format!("{difference}, where clients.yaml says: {}", defect.gives))
+        }
         (Err(difference), None) => Cell::Failed(difference),
     }
 }

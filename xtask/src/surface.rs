@@ -5,6 +5,7 @@
 
 pub(crate) mod packets;
 mod template;
+mod version;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -17,6 +18,7 @@ use anyhow::{Context, Result, ensure};
 use crate::cargo::{root, succeed, test_recorded};
 use crate::python::Python;
 use template::template;
+use version::Version;
 
 /// What to do with the list.
 #[derive(Debug, clap::Args)]
@@ -34,9 +36,10 @@ const HEAD: &str = "\
 
 Every statement that this project's crates and the driver below them send to SQL Server, as live and end-to-end tests recorded them.
 Statements that differ only in names, types, numbers and the length of lists are one. `cargo xtask surface` records them, compares them
-with this page, and has Microsoft's parser ScriptDom read each by the grammars of SQL Server 2016, 2017 and 2019, which all accept all of
-them; `--update` writes the page. A grammar does not know whether a version has a function or a view: someone with a real server checks that
-here first. Parameters are `@P1`, `@P2`, …, sent as values. Transactions begin and end by requests of TDS and are not listed.
+with this page, and has Microsoft's parser ScriptDom read each by the grammars of SQL Server 2016, 2017 and 2019; `--update` writes the page.
+A grammar takes any name for a type's and does not know whether a version has a function or a view. So all of them accept even what only a later
+server takes; that has a section of its own, by the types that it names. Functions and views, someone with a real server checks here first.
+Parameters are `@P1`, `@P2`, …, sent as values. Transactions begin and end by requests of TDS and are not listed.
 
 ";
 
@@ -108,12 +111,16 @@ fn listed_statements(page: &Path) -> Result<Vec<String>> {
 }
 
 fn rendered<'a>(statements: impl Iterator<Item = &'a String>) -> String {
-    let mut sorted: Vec<_> = statements.collect();
+    let mut sorted: Vec<_> = statements.map(|sql| (Version::first(sql), sql)).collect();
     sorted.sort();
-    sorted.iter().fold(HEAD.to_owned(), |mut page, sql| {
-        let _ = writeln!(page, "```sql\n{sql}\n```\n");
-        page
-    })
+    let mut page = HEAD.to_owned();
+    for (version, heading) in Version::HEADINGS {
+        let _ = writeln!(page, "## {heading}\n");
+        for (_, sql) in sorted.iter().filter(|(first, _)| *first == version) {
+            let _ = writeln!(page, "```sql\n{sql}\n```\n");
+        }
+    }
+    page
 }
 
 fn compare(recorded: &BTreeMap<String, String>, listed: &BTreeMap<String, String>) -> Result<()> {

@@ -282,6 +282,8 @@ pub(crate) struct RaisError {
     pub(crate) nowait: bool,
     /// `WITH SETERROR`
     pub(crate) seterror: bool,
+    /// `WITH LOG`
+    pub(crate) log: bool,
 }
 
 /// `EXEC [@rc =] procedure arguments`

@@ -50,6 +50,9 @@ impl Login {
     }
 }
 
+/// `SERVERPROPERTY('EngineEdition')` of Azure SQL Database.
+pub(crate) const AZURE_SQL_DATABASE: i32 = 5;
+
 /// How an engine is set up. `Default` has one administrator, `sa` with password `Emulator!2022`, and the system databases.
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
@@ -59,7 +62,10 @@ pub struct EngineConfig {
     pub databases: Vec<String>,
     /// `@@SERVERNAME`.
     pub server_name: String,
-    /// Decides the order of rows in results without ORDER BY.
+    /// `SERVERPROPERTY('EngineEdition')`: 3 is SQL Server, 5 Azure SQL Database, where the jobs of CDC are in `cdc.cdc_jobs`.
+    pub edition: i32,
+    /// Decides the order of rows in results without ORDER BY. A table's rows come in any order if there are up to 4,096, in blocks of 64 if
+    /// there are more; what an index finds, by ranges in any order, each of them forwards or backwards.
     pub seed: u64,
     /// How long after its commit CDC captures a change, at the soonest, on the server's clock.
     pub capture_delay: Duration,
@@ -75,6 +81,7 @@ impl Default for EngineConfig {
             logins: vec![Login::sysadmin("sa", "Emulator!2022")],
             databases: Vec::new(),
             server_name: "EMULATOR".to_owned(),
+            edition: 3,
             seed: 0,
             capture_delay: Duration::from_millis(100),
             longest_value: i32::MAX as usize,

@@ -56,6 +56,11 @@ impl SqlError {
         self.class <= 10
     }
 
+    /// True from class 20 on: the server closes the connection after it.
+    pub fn is_fatal(&self) -> bool {
+        self.class >= 20
+    }
+
     /// The same error at `line`, unless it already has one.
     pub fn at_line(mut self, line: u32) -> Self {
         if self.line == 0 {

@@ -27,7 +27,7 @@ pub enum Fault {
     LoseConnection(CommitFault),
     /// A statement that reads or changes data is a deadlock's victim: error 1205, and its transaction is rolled back.
     Deadlock,
-    /// A statement that reads or changes data is refused with error 40501: the service is busy.
+    /// A statement that reads or changes data is refused with error 40501, the service is busy, and the connection ends: its class is 20.
     Busy,
     /// The same with error 49918: there are not enough resources.
     NotEnoughResources,

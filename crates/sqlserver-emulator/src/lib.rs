@@ -17,6 +17,7 @@ mod outcome;
 mod parser;
 mod random;
 mod session;
+mod shuffle;
 mod store;
 mod sync;
 mod tds;

@@ -235,6 +235,11 @@ impl<'a> Parser<'a> {
         parsed
     }
 
+    /// 48999 at the next token.
+    fn unsupported(&self, what: &str) -> SqlError {
+        SqlError::unsupported(what).at_line(self.line())
+    }
+
     /// 102, or 156 for a keyword, at the next token; at the end of the batch, at the last one.
     fn unexpected(&self) -> SqlError {
         let at_end = *self.kind(0) == TokenKind::End;

@@ -86,7 +86,7 @@ def is_header(lines, at):
 
 def form(cell, declared):
     """The text form of what `tsql` prints."""
-    if declared and re.match("binary|varbinary|image", declared):
+    if declared and re.match("binary|varbinary|image|rowversion", declared):
         return "0x" + cell.upper()
     return cell
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::arena::{Arena, Outcome};
@@ -32,6 +32,9 @@ pub(crate) struct Figures {
     pub(crate) seconds: f64,
     pub(crate) rows_per_second: f64,
     pub(crate) megabytes_per_second: f64,
+    /// What the server sends of a row; 0 in reports of before it was saved.
+    #[serde(default)]
+    pub(crate) bytes_per_row: f64,
     pub(crate) client_cpu_seconds: f64,
     pub(crate) client_cpu_micros_per_row: f64,
     pub(crate) server_cpu_micros_per_row: f64,
@@ -101,6 +104,7 @@ fn figures(
         seconds,
         rows_per_second: per_second(rows as f64),
         megabytes_per_second: per_second(bytes as f64 / 1e6),
+        bytes_per_row: bytes as f64 / rows as f64,
         client_cpu_seconds: cpu,
         client_cpu_micros_per_row: cpu * 1e6 / rows as f64,
         server_cpu_micros_per_row: of(|round| round.server.cpu_seconds) * 1e6 / rows as f64,
@@ -146,6 +150,18 @@ impl Report {
         serde_json::from_str(&text).with_context(|| format!("{} is no report of a benchmark", path.display()))
     }
 
+    /// An error that names everybody who could not run.
+    pub(crate) fn ensure_all_ran(&self) -> Result<()> {
+        let missing: Vec<String> = self
+            .results
+            .iter()
+            .filter(|figures| figures.error.is_some())
+            .map(|figures| format!("{} on {}", figures.contestant, figures.title()))
+            .collect();
+        ensure!(missing.is_empty(), "cannot run: {}", missing.join("; "));
+        Ok(())
+    }
+
     /// Prints the figures as a table in Markdown.
     pub(crate) fn print(&self) {
         println!(
@@ -155,9 +171,9 @@ impl Report {
         for table in self.tables() {
             println!("\n{table}\n");
             println!(
-                "| contestant | rows/s | MB/s | client CPU s | client µs/row | server µs/row | client MB | server MB | of drain |"
+                "| contestant | rows/s | MB/s | bytes/row | client CPU s | client µs/row | server µs/row | client MB | server MB | of drain |"
             );
-            println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
+            println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
             for figures in self.results.iter().filter(|figures| figures.title() == table) {
                 println!("{}", figures.line());
             }
@@ -180,12 +196,13 @@ impl Figures {
 
     fn line(&self) -> String {
         match &self.error {
-            Some(error) => format!("| {} | cannot run: {error} | | | | | | | |", self.contestant),
+            Some(error) => format!("| {} | cannot run: {error} | | | | | | | | |", self.contestant),
             None => format!(
-                "| {} | {:.0} | {:.0} | {:.2} | {:.3} | {:.3} | {:.0} | {:.0} | {:.2} |",
+                "| {} | {:.0} | {:.0} | {:.1} | {:.2} | {:.3} | {:.3} | {:.0} | {:.0} | {:.2} |",
                 self.contestant,
                 self.rows_per_second,
                 self.megabytes_per_second,
+                self.bytes_per_row,
                 self.client_cpu_seconds,
                 self.client_cpu_micros_per_row,
                 self.server_cpu_micros_per_row,
@@ -200,6 +217,29 @@ impl Figures {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_report_without_bytes_is_read_and_whoever_could_not_run_is_named() {
+        let figures = |contestant: &str, error: Option<&str>| {
+            serde_json::json!({
+                "table": "orders", "rows": 10, "contestant": contestant, "does": "", "error": error, "seconds": 0.0,
+                "rows_per_second": 0.0, "megabytes_per_second": 0.0, "client_cpu_seconds": 0.0,
+                "client_cpu_micros_per_row": 0.0, "server_cpu_micros_per_row": 0.0, "client_peak_megabytes": 0.0,
+                "server_peak_megabytes": 0.0, "of_drain": 0.0
+            })
+        };
+        let report = |results: serde_json::Value| -> Report {
+            let json = serde_json::json!({ "cores": 1, "load": 0.0, "rounds": 1, "results": results });
+            serde_json::from_value(json).unwrap()
+        };
+        let whole = report(serde_json::json!([figures("drain", None)]));
+        assert!(whole.ensure_all_ran().is_ok());
+        let missing = figures("freebcp-in", Some("not installed"));
+        let error = report(serde_json::json!([figures("drain", None), missing]))
+            .ensure_all_ran()
+            .unwrap_err();
+        assert_eq!(error.to_string(), "cannot run: freebcp-in on orders, 10 rows");
+    }
 
     #[test]
     fn a_median_is_the_middle_or_the_mean_of_the_two_in_the_middle() {

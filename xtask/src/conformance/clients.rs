@@ -37,9 +37,19 @@ pub(crate) struct Client {
     /// Types whose values it does not show in full, and why.
     #[serde(default)]
     cannot_show: BTreeMap<String, String>,
-    /// Cases that fail by its own doing, with the reason. One `*` stands for anything; a mode before the name limits it to that.
+    /// Cases that fail by its own doing. One `*` stands for anything; a mode before the name limits it to that.
     #[serde(default)]
-    defects: BTreeMap<String, String>,
+    defects: BTreeMap<String, Defect>,
+}
+
+/// A client's own mistake.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Defect {
+    /// What it does wrong.
+    pub(crate) reason: String,
+    /// What the case then gives, with `%` for anything. Whatever else it gives is no defect of the client's.
+    pub(crate) gives: String,
 }
 
 /// Which counts a client gives of a batch with several statements.
@@ -95,7 +105,7 @@ impl Client {
     }
 
     /// The defect of its own that explains why it fails a case.
-    pub(crate) fn defect(&self, mode: Mode, case: &Case) -> Option<&str> {
+    pub(crate) fn defect(&self, mode: Mode, case: &Case) -> Option<&Defect> {
         let name = case.full_name();
         let mode = format!("{mode} ");
         let fits = |pattern: &str| {
@@ -108,7 +118,7 @@ impl Client {
         self.defects
             .iter()
             .find(|(pattern, _)| fits(pattern))
-            .map(|(_, reason)| reason.as_str())
+            .map(|(_, defect)| defect)
     }
 }
 

@@ -37,7 +37,7 @@ impl Messages {
 }
 
 /// Whether `text` has all parts of `template` between its `%` in order.
-fn contains(text: &str, template: &str) -> bool {
+pub(super) fn contains(text: &str, template: &str) -> bool {
     let mut rest = text;
     template.split('%').all(|part| match rest.find(part) {
         Some(at) => {

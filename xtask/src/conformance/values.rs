@@ -39,7 +39,7 @@ fn once() -> usize {
     1
 }
 
-/// The cases of all values, and one of NULL for each type.
+/// The cases of all values, and two of NULL for each type.
 pub(crate) fn expand(text: &str) -> Result<Vec<Case>> {
     let edges: Vec<Edges> = serde_saphyr::from_str(text)?;
     let mut cases = Vec::new();
@@ -82,6 +82,21 @@ pub(crate) fn expand(text: &str) -> Result<Vec<Case>> {
                 ..Step::default()
             },
         ));
+        cases.push(case(
+            declared,
+            "NULL there and back",
+            Step {
+                sql: Some(format!(
+                    "SELECT CAST(@p1 AS {declared}) AS v, CASE WHEN @p1 IS NULL THEN 'same' ELSE 'other' END AS same"
+                )),
+                parameters: vec![vec![Parameter {
+                    declared: sent_as(declared).to_owned(),
+                    value: None,
+                }]],
+                rows: Some("NULL|same".to_owned()),
+                ..Step::default()
+            },
+        ));
     }
     Ok(cases)
 }
@@ -97,11 +112,12 @@ fn case(declared: &str, name: &str, step: Step) -> Case {
     }
 }
 
-/// What clients have parameters of: the bytes of a CLR type, the text of a document.
+/// What clients have parameters of: the bytes of a CLR type and of a rowversion, the text of a document and in a variant.
 fn sent_as(declared: &str) -> &str {
     match family(declared) {
         "hierarchyid" | "geometry" | "geography" => "varbinary(8000)",
-        "json" => "nvarchar(4000)",
+        "json" | "sql_variant" => "nvarchar(4000)",
+        "rowversion" => "binary(8)",
         _ => declared,
     }
 }
@@ -111,7 +127,8 @@ fn same(declared: &str, literal: &str) -> String {
     let comparable = match family(declared) {
         // These types know no `=`.
         "text" | "xml" => "varchar(max)",
-        "ntext" | "json" => "nvarchar(max)",
+        "ntext" | "json" | "sql_variant" => "nvarchar(max)",
+        "rowversion" => "binary(8)",
         "image" | "hierarchyid" | "geometry" | "geography" => "varbinary(max)",
         _ => declared,
     };
@@ -132,10 +149,12 @@ impl Edge {
         let text = self.text.replace('\'', "''");
         let quoted = match family(declared) {
             "char" | "varchar" | "text" => format!("'{text}'"),
-            "nchar" | "nvarchar" | "ntext" | "json" => format!("N'{text}'"),
+            "nchar" | "nvarchar" | "ntext" | "json" | "sql_variant" => format!("N'{text}'"),
             "bit" | "tinyint" | "smallint" | "int" | "bigint" | "decimal" | "numeric" | "float" | "real"
             | "money" | "smallmoney" => text,
-            "binary" | "varbinary" | "image" | "hierarchyid" | "geometry" | "geography" => text,
+            "binary" | "varbinary" | "image" | "rowversion" | "hierarchyid" | "geometry" | "geography" => {
+                text
+            }
             _ => format!("'{text}'"),
         };
         match (self.times, family(declared)) {

@@ -50,7 +50,7 @@ pub(super) fn template(sql: &str) -> String {
 }
 
 /// Words and symbols, with names, texts and numbers replaced.
-fn tokens(sql: &str) -> Vec<String> {
+pub(super) fn tokens(sql: &str) -> Vec<String> {
     let mut tokens = Vec::new();
     let mut rest = sql.trim_start();
     while let Some(first) = rest.chars().next() {

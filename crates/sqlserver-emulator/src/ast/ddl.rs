@@ -40,6 +40,8 @@ pub(crate) struct ColumnDefinition {
     pub(crate) rowguidcol: bool,
     /// `SPARSE`
     pub(crate) sparse: bool,
+    /// `MASKED WITH (FUNCTION = '…')`: the function.
+    pub(crate) masked: Option<String>,
     /// `AS (…) [PERSISTED]`
     pub(crate) computed: Option<ComputedDefinition>,
     /// `DEFAULT …`

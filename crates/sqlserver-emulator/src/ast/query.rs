@@ -403,6 +403,4 @@ pub(crate) struct InsertBulk {
     pub(crate) check_constraints: bool,
     /// `FIRE_TRIGGERS`
     pub(crate) fire_triggers: bool,
-    /// `TABLOCK`
-    pub(crate) tablock: bool,
 }

@@ -1,6 +1,7 @@
 //! What CDC shows of itself: `cdc.change_tables` and its kin, `msdb.dbo.cdc_jobs`, the dynamic views, the procedures that list.
 
 use super::{Kind, View, Viewer, bit, datetime, int, text};
+use crate::engine::AZURE_SQL_DATABASE;
 use crate::error::{SqlError, SqlResult};
 use crate::store::{CaptureInstance, CaptureJobs, Capturing, Database, Table};
 use crate::value::Value;
@@ -13,6 +14,7 @@ pub(super) fn view(viewer: &Viewer<'_>, name: &str) -> Option<View> {
         "captured_columns" => captured_columns(viewer, capturing),
         "index_columns" => index_columns(viewer, capturing),
         "ddl_history" => ddl_history(viewer),
+        "cdc_jobs" if viewer.config.edition == AZURE_SQL_DATABASE => cdc_jobs(viewer, vec![viewer.database]),
         _ => return None,
     })
 }
@@ -52,14 +54,15 @@ pub(crate) fn is_jobs_table(name: &str) -> bool {
         .any(|known| known.eq_ignore_ascii_case(name))
 }
 
-/// `cdc_jobs` and `sysjobactivity` of the schema `dbo` of `msdb`; the first is not there until some database has CDC. Error 229 without
-/// SELECT there.
+/// `cdc_jobs` and `sysjobactivity` of the schema `dbo` of `msdb`, which Azure SQL Database has not; the first is not there until some database
+/// has CDC. Error 229 without SELECT there.
 pub(super) fn jobs_table(viewer: &Viewer<'_>, name: &str) -> SqlResult<Option<View>> {
     let enabled: Vec<&Database> = databases(viewer)
         .filter(|database| database.capturing.is_some())
         .collect();
     let view = match name {
         _ if !viewer.database.name.eq_ignore_ascii_case("msdb") => return Ok(None),
+        _ if viewer.config.edition == AZURE_SQL_DATABASE => return Ok(None),
         "cdc_jobs" if !enabled.is_empty() => cdc_jobs(viewer, enabled),
         "sysjobactivity" => job_activity(viewer, enabled),
         _ => return Ok(None),

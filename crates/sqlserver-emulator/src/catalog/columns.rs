@@ -12,7 +12,7 @@ pub(super) fn view(viewer: &Viewer<'_>, name: &str) -> Option<View> {
         "columns" | "all_columns" => columns(viewer),
         "identity_columns" => identity_columns(viewer),
         "computed_columns" => computed_columns(viewer),
-        "masked_columns" => View::empty(&COLUMNS),
+        "masked_columns" => masked_columns(viewer),
         "types" => types(viewer),
         "table_types" => table_types(viewer),
         "default_constraints" => default_constraints(viewer),
@@ -117,7 +117,8 @@ fn column_values(object_id: i32, column: &Column) -> Vec<Value> {
         text("NOT_APPLICABLE"),
     ]);
     values.extend([const { Value::Null }; 5]);
-    values.extend([bit(false), bit(false), Value::Null, Value::Null, bit(false)]);
+    let masked = bit(column.masked.is_some());
+    values.extend([bit(false), masked, Value::Null, Value::Null, bit(false)]);
     values.extend(match ty {
         SqlType::Vector { dimensions } => [int(i32::from(dimensions)), Value::TinyInt(0), text("float32")],
         _ => [const { Value::Null }; 3],
@@ -198,6 +199,11 @@ fn computed_columns(viewer: &Viewer<'_>) -> View {
         ("is_persisted", Kind::Bit),
     ];
     View::new(&with_own(&own), rows)
+}
+
+fn masked_columns(viewer: &Viewer<'_>) -> View {
+    let rows = column_rows(viewer, |_, column| Some(vec![text(column.masked.as_ref()?)]));
+    View::new(&with_own(&[("masking_function", Kind::Text(4000))]), rows)
 }
 
 fn default_constraints(viewer: &Viewer<'_>) -> View {

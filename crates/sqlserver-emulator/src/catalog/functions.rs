@@ -385,7 +385,7 @@ fn server_property(viewer: &Viewer<'_>, property: &str) -> Option<Value> {
         "PRODUCTBUILD" => text(version.nth(2)?),
         "PRODUCTLEVEL" => text("RTM"),
         "EDITION" => text("Developer Edition (64-bit)"),
-        "ENGINEEDITION" => int(3),
+        "ENGINEEDITION" => int(viewer.config.edition),
         "SERVERNAME" | "MACHINENAME" | "COMPUTERNAMEPHYSICALNETBIOS" => text(&viewer.config.server_name),
         "COLLATION" => text(Collation::server_default().name),
         "LCID" => int(1033),

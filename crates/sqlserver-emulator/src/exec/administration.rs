@@ -370,7 +370,7 @@ impl Run<'_> {
     }
 }
 
-/// Options that change nothing here are accepted.
+/// The parser lets nothing else pass but options that change nothing here.
 fn set_database_option(database: &mut Database, option: &str, value: &str) {
     let on = value != "OFF";
     match option {
@@ -409,5 +409,6 @@ fn view_column(id: i32, column: BoundColumn) -> Column {
         default: None,
         rowguid: false,
         sparse: false,
+        masked: None,
     }
 }

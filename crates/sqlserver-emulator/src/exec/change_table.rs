@@ -194,17 +194,13 @@ impl Run<'_> {
             RowFunction::Changes { table, read, last } => {
                 let last = self.value(last)?.as_integer();
                 let upto = self.as_of(*read);
-                let mut rows: Vec<Row> = {
+                let rows: Vec<Row> = {
                     let store = self.session.engine.store().lock();
                     let tracking = store.tables.get(table).and_then(|data| data.tracking.as_ref());
                     let changes = tracking.map(|tracking| tracking.net_changes(last, upto));
                     changes.into_iter().flatten().map(change_row).collect()
                 };
-                if !rows.is_empty() {
-                    let start = self.session.dice() % rows.len() as u64;
-                    rows.rotate_left(start as usize);
-                }
-                rows
+                self.session.shuffled(rows)
             }
             RowFunction::Version { table, read, key } => self.row_version(*table, *read, key)?,
             RowFunction::Captured(range) => return self.captured_changes(range, each),

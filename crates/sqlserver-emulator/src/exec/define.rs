@@ -122,6 +122,7 @@ impl Definer<'_> {
             default,
             rowguid: definition.rowguidcol,
             sparse: definition.sparse,
+            masked: definition.masked.clone(),
         });
         Ok(())
     }

@@ -245,10 +245,7 @@ impl Run<'_> {
             }
         }
         keyed.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-        if !keyed.is_empty() {
-            let start = self.session.dice() % keyed.len() as u64;
-            keyed.rotate_left(start as usize);
-        }
+        let keyed = self.session.shuffled(keyed);
         let (mut rest, mut most) = (keyed.as_slice(), FIRST_PAGE);
         while !rest.is_empty() {
             let (page, behind) = rest.split_at(rest.len().min(std::mem::replace(&mut most, PAGE)));

@@ -78,8 +78,15 @@ impl Run<'_> {
         Err(SqlError::new(number as i32, 16, state as u8, message))
     }
 
+    /// Error 2754 for a grave error without LOG.
     pub(crate) fn raise_error(&mut self, arguments: &RaisError) -> SqlResult<()> {
         let severity = self.number_of(&arguments.severity)?.clamp(0, 25) as u8;
+        if severity > 18 && !arguments.log {
+            return Err(SqlError::user(
+                2754,
+                "Error severity levels greater than 18 can only be specified by members of the sysadmin role, using the WITH LOG option.",
+            ));
+        }
         let state = self.number_of(&arguments.state)?.clamp(0, 255) as u8;
         let message = self.scalar(&arguments.message, None)?;
         let (number, format) = match message.as_integer() {
@@ -98,6 +105,7 @@ impl Run<'_> {
         let error = SqlError::new(number, severity, state, filled(&format, &values));
         if error.is_info() {
             self.out.message(&error.at_line(self.line));
+            self.session.row_count = 0;
             if arguments.seterror {
                 self.session.last_error = number;
             }
@@ -163,19 +171,12 @@ impl Run<'_> {
         match command.to_uppercase().as_str() {
             "USEROPTIONS" => self.user_options(),
             "CHECKIDENT" => self.check_identity(arguments),
-            "TRACEON" | "TRACEOFF" | "DROPCLEANBUFFERS" | "FREEPROCCACHE" | "OPENTRAN" => {
+            "TRACEON" | "TRACEOFF" | "DROPCLEANBUFFERS" | "FREEPROCCACHE" => {
                 self.out.message(&SqlError { number: 2528, ..SqlError::info("DBCC execution completed. If DBCC printed error messages, contact your system administrator.") });
                 self.done(Command::Other, None);
                 Ok(())
             }
-            other => Err(SqlError::new(
-                2526,
-                16,
-                3,
-                format!(
-                    "Incorrect DBCC statement. Check the documentation for the correct DBCC syntax and options: {other}."
-                ),
-            )),
+            other => Err(SqlError::unsupported(format_args!("DBCC {other}"))),
         }
     }
 

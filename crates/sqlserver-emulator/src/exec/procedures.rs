@@ -241,6 +241,7 @@ impl Run<'_> {
                     outputs: Vec::new(),
                 })
                 .map_err(|error| self.fail(error)),
+            cursor if cursor.starts_with("sp_cursor") => Err(self.fail(SqlError::unsupported("cursors"))),
             other => match self.capture_procedure(other, &given) {
                 Some(done) => done
                     .map(|()| Finished {
@@ -292,7 +293,11 @@ impl Run<'_> {
         let sql = text_of(given.next());
         let declarations = text_of(given.next());
         let parameters = parse_parameters(&declarations).map_err(|error| self.fail(error))?;
-        let arguments = bound(&parameters, given.collect(), 2).map_err(|error| self.fail(error))?;
+        let called = Callee::Text {
+            declarations: &declarations,
+            sql: &sql,
+        };
+        let arguments = bound(&parameters, given.collect(), 2, called).map_err(|error| self.fail(error))?;
         self.body(&sql, arguments, String::new())
     }
 
@@ -331,13 +336,17 @@ impl Run<'_> {
     }
 
     fn prepare(&mut self, declarations: Option<Given>, sql: Option<Given>) -> SqlResult<i32> {
-        let parameters = parse_parameters(&text_of(declarations))?;
+        let declarations = text_of(declarations);
+        let parameters = parse_parameters(&declarations)?;
         let sql = text_of(sql);
         self.session.parse(&sql)?;
         self.session.last_handle += 1;
-        self.session
-            .prepared
-            .insert(self.session.last_handle, Prepared { sql, parameters });
+        let prepared = Prepared {
+            sql,
+            declarations,
+            parameters,
+        };
+        self.session.prepared.insert(self.session.last_handle, prepared);
         Ok(self.session.last_handle)
     }
 
@@ -348,7 +357,12 @@ impl Run<'_> {
                 format!("Could not find prepared statement with handle {handle}."),
             )));
         };
-        let arguments = bound(&prepared.parameters, given, before).map_err(|error| self.fail(error))?;
+        let called = Callee::Text {
+            declarations: &prepared.declarations,
+            sql: &prepared.sql,
+        };
+        let arguments =
+            bound(&prepared.parameters, given, before, called).map_err(|error| self.fail(error))?;
         self.body(&prepared.sql, arguments, String::new())
     }
 
@@ -490,11 +504,54 @@ fn text_of(given: Option<Given>) -> String {
 }
 
 fn matched(procedure: &CreateProcedure, given: Vec<Given>) -> SqlResult<Vec<Bound>> {
-    bound(&procedure.parameters, given, 0)
+    let called = Callee::Procedure(&procedure.name.name);
+    bound(&procedure.parameters, given, 0, called)
 }
 
-/// Arguments to parameters, by name or by position. Errors: 8144 too many, 8145 unknown name, 8178 missing.
-fn bound(parameters: &[ParameterDefinition], given: Vec<Given>, before: usize) -> SqlResult<Vec<Bound>> {
+/// What arguments are given to, as errors spell it.
+#[derive(Clone, Copy)]
+enum Callee<'c> {
+    Procedure(&'c str),
+    /// A statement with parameters, which has no name.
+    Text {
+        declarations: &'c str,
+        sql: &'c str,
+    },
+}
+
+impl Callee<'_> {
+    fn name(&self) -> &str {
+        match self {
+            Self::Procedure(name) => name,
+            Self::Text { .. } => "",
+        }
+    }
+
+    fn misses(&self, parameter: &str) -> SqlError {
+        match self {
+            Self::Procedure(name) => {
+                let message = format!(
+                    "Procedure or function '{name}' expects parameter '{parameter}', which was not supplied."
+                );
+                SqlError::new(201, 16, 4, message)
+            }
+            Self::Text { declarations, sql } => {
+                let message = format!(
+                    "The parameterized query '({declarations}){sql}' expects the parameter '{parameter}', which was not supplied."
+                );
+                SqlError::user(8178, message)
+            }
+        }
+    }
+}
+
+/// Arguments to parameters, by name or by position. Errors: 8144 too many, 8145 unknown name, 201 or 8178 missing.
+fn bound(
+    parameters: &[ParameterDefinition],
+    given: Vec<Given>,
+    before: usize,
+    called: Callee<'_>,
+) -> SqlResult<Vec<Bound>> {
     let mut slots: Vec<Option<(usize, Given)>> = parameters.iter().map(|_| None).collect();
     for (at, given) in given.into_iter().enumerate() {
         let place = if given.name.is_empty() {
@@ -508,7 +565,11 @@ fn bound(parameters: &[ParameterDefinition], given: Vec<Given>, before: usize) -
                         8145,
                         16,
                         2,
-                        format!("{} is not a parameter for procedure .", given.name),
+                        format!(
+                            "{} is not a parameter for procedure {}.",
+                            given.name,
+                            called.name()
+                        ),
                     )
                 })?
         };
@@ -519,7 +580,10 @@ fn bound(parameters: &[ParameterDefinition], given: Vec<Given>, before: usize) -
                     8144,
                     16,
                     2,
-                    "Procedure or function has too many arguments specified.",
+                    format!(
+                        "Procedure or function {} has too many arguments specified.",
+                        called.name()
+                    ),
                 ));
             }
         }
@@ -542,13 +606,7 @@ fn bound(parameters: &[ParameterDefinition], given: Vec<Given>, before: usize) -
         }
         // A table that is not given is empty.
         if value.is_none() && parameter.default.is_none() && table_type.is_none() {
-            return Err(SqlError::user(
-                8178,
-                format!(
-                    "The parameterized query expects the parameter '{}', which was not supplied.",
-                    parameter.name
-                ),
-            ));
+            return Err(called.misses(&parameter.name));
         }
         bound.push(Bound {
             name: parameter.name.clone(),

@@ -214,6 +214,7 @@ fn new_column(at: usize, column: &ResultColumn) -> Column {
         default: None,
         rowguid: false,
         sparse: false,
+        masked: None,
     }
 }
 

@@ -12,6 +12,7 @@ use crate::engine::Engine;
 use crate::error::{SqlError, SqlResult};
 use crate::eval::BoundExpr;
 use crate::outcome::Flow;
+use crate::shuffle::Shuffle;
 use crate::store::{
     Access, Cursor, KeyRange, LockMode, Packed, Patience, Read, Refusal, Row, RowId, Table, TableId, Taker,
     TxId, key,
@@ -237,7 +238,7 @@ impl Run<'_> {
                     backwards,
                 },
                 None => Access::Heap {
-                    start: self.scan_start(scan),
+                    order: self.scan_order(scan),
                 },
             }]);
         };
@@ -246,16 +247,17 @@ impl Run<'_> {
             ranges.extend(self.seek_range(seek, table)?);
         }
         let mut ranges = KeyRange::apart(ranges);
-        let backwards = scan
-            .order
-            .map_or_else(|| self.session.coin(), |(_, backwards)| backwards);
-        if backwards {
-            ranges.reverse();
+        match scan.order {
+            Some((_, true)) => ranges.reverse(),
+            Some(_) => {}
+            None => ranges = self.session.shuffled(ranges),
         }
         let way = |range| Access::Index {
             index: first.index,
             range,
-            backwards,
+            backwards: scan
+                .order
+                .map_or_else(|| self.session.coin(), |(_, backwards)| backwards),
         };
         Ok(ranges.into_iter().map(way).collect())
     }
@@ -288,7 +290,10 @@ impl Run<'_> {
 
     fn hash_table(&mut self, scan: &ScanPlan, probe: &Probe, table: &Table) -> SqlResult<HashedRows> {
         let mut hashed = HashedRows::new();
-        self.visit(scan, &[], vec![Access::Heap { start: 0 }], &mut |_, row| {
+        let any_order = Access::Heap {
+            order: Shuffle::default(),
+        };
+        self.visit(scan, &[], vec![any_order], &mut |_, row| {
             let mut key = Vec::new();
             for (column, _) in &probe.keys {
                 let value = &row[*column];
@@ -303,21 +308,12 @@ impl Run<'_> {
         Ok(hashed)
     }
 
-    /// Where a scan without order begins: anywhere.
-    fn scan_start(&mut self, scan: &ScanPlan) -> RowId {
-        let rows = self
-            .session
-            .engine
-            .store()
-            .lock()
-            .tables
-            .get(&scan.table)
-            .map_or(0, |data| data.size_hint());
-        if rows == 0 {
-            0
-        } else {
-            (self.session.dice() % rows as u64) as RowId
-        }
+    /// How a scan without order goes: anyhow.
+    fn scan_order(&mut self, scan: &ScanPlan) -> Shuffle {
+        let store = self.session.engine.store().lock();
+        let places = store.tables.get(&scan.table).map_or(0, |data| data.slot_count());
+        drop(store);
+        Shuffle::new(places, self.session.dice())
     }
 
     pub(super) fn visit(
@@ -385,7 +381,7 @@ impl Run<'_> {
         index: usize,
         ranges: Vec<KeyRange>,
     ) -> SqlResult<Vec<(usize, RowId, Packed)>> {
-        let (read, range_lock) = self.read(scan.read);
+        let (read, range_lock) = self.read(scan)?;
         let (tx, patience) = (self.statement.tx, self.patience());
         if let Some(mode) = range_lock {
             for range in &ranges {
@@ -475,7 +471,7 @@ impl Run<'_> {
 
     /// Locks what a scan wants locked as a whole, and begins it.
     fn pages(&mut self, scan: &ScanPlan, access: Access) -> SqlResult<Pages> {
-        let (read, range_lock) = self.read(scan.read);
+        let (read, range_lock) = self.read(scan)?;
         let tx = self.statement.tx;
         let patience = self.patience();
         if let Some(mode) = range_lock {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::plan::{QueryPlan, ReadPlan};
+use super::plan::{QueryPlan, ReadPlan, ScanPlan};
 use super::rows::HashedRows;
 use super::scope::{Binder, PseudoTable};
 use super::variables::Variables;
@@ -18,7 +18,7 @@ use crate::eval::{
 };
 use crate::outcome::{Flow, Output};
 use crate::session::{Isolation, SessionState};
-use crate::store::{LockMode, Patience, Read, Row, TxId, key};
+use crate::store::{LockMode, Patience, Read, Row, TableId, TxId, key};
 use crate::types::{SqlType, TypeInfo};
 use crate::value::Value;
 
@@ -182,13 +182,47 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// How reads of a plan see the store now. A snapshot begins with the first row that is wanted of it.
-    pub(crate) fn read(&mut self, plan: ReadPlan) -> (Read, Option<LockMode>) {
-        match plan {
+    /// How a scan sees the store now. A snapshot begins with the first row that is wanted of it.
+    pub(crate) fn read(&mut self, scan: &ScanPlan) -> SqlResult<(Read, Option<LockMode>)> {
+        self.session.note_access();
+        Ok(match scan.read {
             ReadPlan::As(read) => (read, None),
             ReadPlan::Range(mode) => (Read::Committed { lock: Some(mode) }, Some(mode)),
-            ReadPlan::Snapshot => (Read::Snapshot { at: self.snapshot() }, None),
+            ReadPlan::Snapshot => {
+                let at = self.snapshot_of(scan.table)?;
+                (Read::Snapshot { at }, None)
+            }
+        })
+    }
+
+    /// The snapshot in which a table is accessed. Errors under SNAPSHOT: 3951 if the transaction has accessed data under another level
+    /// first, 3961 if the table was defined anew since the snapshot.
+    pub(crate) fn snapshot_of(&mut self, table: TableId) -> SqlResult<u64> {
+        if self.session.isolation != Isolation::Snapshot {
+            return Ok(self.snapshot());
         }
+        let late = self.session.began_unversioned();
+        let at = self.snapshot();
+        let store = self.session.engine.store().lock();
+        let Some(data) = store.tables.get(&table) else {
+            return Ok(at);
+        };
+        let (database, redefined) = (data.definition.database, data.redefined);
+        drop(store);
+        let database = self.session.database_name(database);
+        if late {
+            let message = format!(
+                "Transaction failed in database '{database}' because the statement was run under snapshot isolation but the transaction did not start in snapshot isolation. You cannot change the isolation level of the transaction to snapshot after the transaction has started unless the transaction was originally started under snapshot isolation level."
+            );
+            return Err(SqlError::user(3951, message));
+        }
+        if redefined > at {
+            let message = format!(
+                "Snapshot isolation transaction failed in database '{database}' because the object accessed by the statement has been modified by a DDL statement in another concurrent transaction since the start of this transaction. It is disallowed because the metadata is not versioned. A concurrent update to metadata can lead to inconsistency if mixed with snapshot isolation."
+            );
+            return Err(SqlError::user(3961, message));
+        }
+        Ok(at)
     }
 
     /// The commit that this statement's snapshot reads see; under SNAPSHOT it is the whole transaction's.

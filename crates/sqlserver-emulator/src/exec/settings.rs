@@ -38,6 +38,7 @@ impl Run<'_> {
             other => other.as_integer(),
         };
         let text = value.as_text().unwrap_or_default().to_lowercase();
+        let refuse = |what: &str| Err(SqlError::unsupported(format_args!("SET {what}")));
         let options = &mut self.session.options;
         match (name, number()) {
             ("TEXTSIZE", Some(size)) => {
@@ -49,7 +50,8 @@ impl Run<'_> {
             }
             ("LOCK_TIMEOUT", Some(timeout)) => options.lock_timeout = timeout as i32,
             ("ROWCOUNT", Some(count)) => options.row_count = count,
-            ("DATEFIRST", Some(first @ 1..=7)) => options.date_first = first as u8,
+            ("DATEFIRST", Some(first @ 1..=6)) => return refuse(&format!("DATEFIRST {first}")),
+            ("DATEFIRST", Some(7)) => {}
             ("DEADLOCK_PRIORITY", Some(priority @ -10..=10)) => options.deadlock_priority = priority as i8,
             ("DEADLOCK_PRIORITY", None) => {
                 options.deadlock_priority = match text.as_str() {
@@ -58,8 +60,9 @@ impl Run<'_> {
                     _ => 0,
                 }
             }
-            ("DATEFORMAT", _) => options.date_format = text,
-            ("LANGUAGE", _) => options.language = text,
+            ("DATEFORMAT", _) if text == "mdy" => {}
+            ("LANGUAGE", _) if ["us_english", "english"].contains(&text.as_str()) => {}
+            ("DATEFORMAT" | "LANGUAGE", _) => return refuse(&format!("{name} {text}")),
             ("CONTEXT_INFO", _) => {
                 self.session.context_info = match value {
                     Value::Bytes(bytes) => bytes.to_vec(),
@@ -127,9 +130,11 @@ impl Run<'_> {
     }
 
     pub(super) fn wait_for(&mut self, kind: WaitKind, value: &crate::ast::Expr) -> SqlResult<()> {
+        if kind == WaitKind::Time {
+            return Err(SqlError::unsupported("WAITFOR TIME"));
+        }
         let text = self.scalar(value, None)?.as_text().unwrap_or_default();
-        let delay = parse_delay(&text).filter(|_| kind == WaitKind::Delay);
-        let delay = delay.ok_or_else(|| {
+        let delay = parse_delay(&text).ok_or_else(|| {
             SqlError::new(
                 148,
                 15,

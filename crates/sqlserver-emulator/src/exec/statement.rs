@@ -75,8 +75,9 @@ fn is_compilation(number: i32) -> bool {
 
 fn reach(error: &SqlError, xact_abort: bool) -> Reach {
     match error.number {
+        _ if error.is_fatal() => Reach::Transaction,
         // Conversions, deadlocks and snapshot conflicts take the transaction with them.
-        241 | 242 | 245 | 295 | 1205 | 3960 | 8114 | 8169 | 9420 => Reach::Transaction,
+        241 | 242 | 245 | 295 | 1205 | 3951 | 3960 | 3961 | 8114 | 8169 | 9420 => Reach::Transaction,
         // RAISERROR does not heed XACT_ABORT.
         50_000 => Reach::Statement,
         _ if xact_abort => Reach::Transaction,
@@ -228,11 +229,11 @@ impl Run<'_> {
         }
     }
 
-    /// Hands an error to the TRY around it, or tells the client and ends what the error ends.
+    /// Hands an error to the TRY around it, unless it ends the connection, or tells the client and ends what the error ends.
     fn failed(&mut self, error: SqlError, command: Command) -> Result<(), Failure> {
         let number = error.number;
         self.session.last_error = number;
-        if self.tries > 0 {
+        if self.tries > 0 && !error.is_fatal() {
             self.thrown = false;
             return Err(Failure::Error {
                 error,

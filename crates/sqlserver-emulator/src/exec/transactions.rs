@@ -130,6 +130,7 @@ impl SessionState {
         }
         drop(store);
         self.transaction = Some(tx);
+        self.forget_access();
         self.savepoints.clear();
         self.publish();
         Some(tx)

@@ -12,6 +12,7 @@ use crate::ast::CreateTrigger;
 use crate::error::{SqlError, SqlResult};
 use crate::outcome::Flow;
 use crate::session::SessionState;
+use crate::shuffle::Shuffle;
 use crate::store::{
     Access, Cursor, ForeignKey, KeyRange, LockMode, ModuleKind, Read, Row, Table, TableId, key,
 };
@@ -288,7 +289,9 @@ impl Run<'_> {
                     backwards: false,
                 }
             }
-            None => Access::Heap { start: 0 },
+            None => Access::Heap {
+                order: Shuffle::default(),
+            },
         };
         let wanted = self.key_bytes(table, columns, values.iter());
         let (tx, patience) = (self.statement.tx, self.patience());

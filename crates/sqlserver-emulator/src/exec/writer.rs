@@ -7,6 +7,7 @@ use super::scope::Binder;
 use super::{draft::table_columns, rows::refused};
 use crate::error::{SqlError, SqlResult};
 use crate::eval::{BoundExpr, bind, bind_predicate, convert_to};
+use crate::session::Isolation;
 use crate::store::{Check, Column, Index, NewRow, Packed, Refusal, Row, RowId, Store, Table, TableId, TxId};
 use crate::types::{Length, SqlType, TypeInfo};
 use crate::value::Value;
@@ -272,7 +273,7 @@ impl TableWriter {
         let engine = Arc::clone(&run.session.engine);
         let mut stored = Vec::with_capacity(changes.len());
         let mut unchecked = Vec::new();
-        self.begin(run);
+        self.begin(run)?;
         while stored.len() < changes.len() {
             run.check_cancelled()?;
             let result = engine.store().when_free(tx, &patience, |store| {
@@ -302,7 +303,7 @@ impl TableWriter {
         let tx = run.statement.tx;
         let patience = run.patience();
         let engine = Arc::clone(&run.session.engine);
-        self.begin(run);
+        self.begin(run)?;
         let mut written = 0;
         while written < rows.len() {
             run.check_cancelled()?;
@@ -323,12 +324,18 @@ impl TableWriter {
         Ok(())
     }
 
-    /// Tells the store that this table is written from now on.
-    fn begin(&self, run: &Run<'_>) {
+    /// Tells the store that this table is written from now on. Where nothing was read yet, that is when SNAPSHOT takes its snapshot.
+    fn begin(&self, run: &mut Run<'_>) -> SqlResult<()> {
+        run.session.note_access();
+        let temporary = self.table.variable || self.table.name.starts_with('#');
+        if run.session.isolation == Isolation::Snapshot && !temporary {
+            run.snapshot_of(self.id)?;
+        }
         let engine = &run.session.engine;
         let mut store = engine.store().lock();
         store.touch(run.statement.tx, self.table.database, engine.clock().now());
         store.begin_writing(run.statement.tx, self.id, run.change_context.clone());
+        Ok(())
     }
 
     fn write_one(

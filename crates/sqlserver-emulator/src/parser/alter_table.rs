@@ -34,9 +34,13 @@ impl Parser<'_> {
             }
         } else if self.is_word("ENABLE") || self.is_word("DISABLE") {
             self.switched_item()?
-        } else if self.is_word("REBUILD") || self.is_word("SET") {
+        } else if self.is_word("REBUILD") {
             self.skip_statement();
             AlterTable::NoEffect
+        } else if self.is_word("SWITCH") {
+            return Err(self.unsupported("partition switching"));
+        } else if self.is_word("SET") {
+            return Err(self.unsupported("ALTER TABLE … SET"));
         } else {
             return Err(self.unexpected());
         };

@@ -48,11 +48,11 @@ impl Parser<'_> {
             "LOGIN" => self.create_login(),
             "USER" => self.create_user(),
             "TYPE" => self.create_type(),
-            "STATISTICS" | "ROLE" => {
+            "STATISTICS" => {
                 self.skip_statement();
                 Ok(StatementKind::NoEffect)
             }
-            other => Err(SqlError::unsupported(format_args!("CREATE {other}")).at_line(self.line())),
+            other => Err(self.unsupported(&format!("CREATE {other}"))),
         }
     }
 
@@ -74,11 +74,7 @@ impl Parser<'_> {
             "TRIGGER" => self.trigger(beginning),
             "PROC" | "PROCEDURE" => self.procedure(beginning),
             "ROLE" | "SERVER" => self.alter_role(),
-            "LOGIN" | "USER" | "AUTHORIZATION" => {
-                self.skip_statement();
-                Ok(StatementKind::NoEffect)
-            }
-            other => Err(SqlError::unsupported(format_args!("ALTER {other}")).at_line(self.line())),
+            other => Err(self.unsupported(&format!("ALTER {other}"))),
         }
     }
 
@@ -179,6 +175,9 @@ impl Parser<'_> {
             let table = self.table_definition()?;
             return Ok(StatementKind::CreateTableType { name, table });
         }
+        if self.is_word("EXTERNAL") {
+            return Err(self.unsupported("CLR types of users"));
+        }
         self.expect("FROM")?;
         let ty = self.builtin_type(DECLARED_LENGTH)?;
         let nullable = self.nullability()?.unwrap_or(true);
@@ -215,7 +214,7 @@ impl Parser<'_> {
         let name = self.object_name()?;
         self.expect("ON")?;
         if self.is_word("DATABASE") || self.is_word("ALL") {
-            return Err(SqlError::unsupported("DDL triggers").at_line(self.line()));
+            return Err(self.unsupported("DDL triggers"));
         }
         let table = self.object_name()?;
         self.procedure_options()?;

@@ -5,6 +5,25 @@ use crate::ast::{AlterDatabase, StatementKind, TrackingSetting};
 use crate::error::{SqlError, SqlResult};
 use crate::lexer::TokenKind;
 
+/// What `ALTER DATABASE … SET` takes besides CHANGE_TRACKING; the second half has no effect on any result.
+const DATABASE_OPTIONS: [&str; 15] = [
+    "ALLOW_SNAPSHOT_ISOLATION",
+    "READ_COMMITTED_SNAPSHOT",
+    "RECOVERY",
+    "READ_ONLY",
+    "READ_WRITE",
+    "COMPATIBILITY_LEVEL",
+    "MULTI_USER",
+    "ONLINE",
+    "AUTO_CLOSE",
+    "AUTO_SHRINK",
+    "AUTO_CREATE_STATISTICS",
+    "AUTO_UPDATE_STATISTICS",
+    "AUTO_UPDATE_STATISTICS_ASYNC",
+    "PAGE_VERIFY",
+    "DELAYED_DURABILITY",
+];
+
 impl Parser<'_> {
     pub(super) fn create_database(&mut self) -> SqlResult<StatementKind> {
         self.advance();
@@ -13,15 +32,23 @@ impl Parser<'_> {
         if self.eat("COLLATE") {
             collation = Some(self.word()?);
         }
+        // `AS COPY OF`, `AS SNAPSHOT OF`, `FOR ATTACH`: the database would hold something
+        let files = self.at;
         self.skip_statement();
+        let of_another = |at: &usize| {
+            let word = self.tokens.get(*at).map(|token| &token.kind);
+            matches!(word, Some(TokenKind::Word(word)) if ["AS", "FOR"].iter().any(|of| word.eq_ignore_ascii_case(of)))
+        };
+        if (files..self.at).any(|at| of_another(&at)) {
+            return Err(self.unsupported("a database made of another one"));
+        }
         Ok(StatementKind::CreateDatabase { name, collation })
     }
 
     pub(super) fn alter_database(&mut self) -> SqlResult<StatementKind> {
         self.advance();
         if self.is_word("SCOPED") {
-            self.skip_statement();
-            return Ok(StatementKind::NoEffect);
+            return Err(self.unsupported("ALTER DATABASE SCOPED"));
         }
         let name = if self.eat("CURRENT") {
             None
@@ -33,9 +60,11 @@ impl Parser<'_> {
         } else if self.eat_words(&["MODIFY", "NAME"]) {
             self.expect_symbol("=")?;
             AlterDatabase::ModifyName(self.name()?)
-        } else {
-            self.expect("SET")?;
+        } else if self.eat("SET") {
             self.database_settings()?
+        } else {
+            let what = self.word()?.to_ascii_uppercase();
+            return Err(self.unsupported(&format!("ALTER DATABASE … {what}")));
         };
         Ok(StatementKind::AlterDatabase { name, action })
     }
@@ -107,7 +136,12 @@ impl Parser<'_> {
             return self.change_tracking();
         }
         let options = self.comma_list(|parser| {
+            let line = parser.line();
             let name = parser.word()?.to_ascii_uppercase();
+            if !DATABASE_OPTIONS.contains(&name.as_str()) {
+                let what = format_args!("ALTER DATABASE … SET {name}");
+                return Err(SqlError::unsupported(what).at_line(line));
+            }
             let equals = parser.eat_symbol("=");
             let value = match parser.kind(0) {
                 TokenKind::Constant(_) if equals => {
@@ -116,15 +150,7 @@ impl Parser<'_> {
                     parser.text_since(start)
                 }
                 TokenKind::Word(word) if !word.eq_ignore_ascii_case("WITH") => {
-                    let standalone = [
-                        "MULTI_USER",
-                        "SINGLE_USER",
-                        "RESTRICTED_USER",
-                        "ONLINE",
-                        "OFFLINE",
-                        "READ_ONLY",
-                        "READ_WRITE",
-                    ];
+                    let standalone = ["MULTI_USER", "ONLINE", "READ_ONLY", "READ_WRITE"];
                     if standalone.contains(&name.as_str()) {
                         String::new()
                     } else {

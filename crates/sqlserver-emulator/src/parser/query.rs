@@ -4,7 +4,7 @@ use super::Parser;
 use crate::ast::{
     Cte, Expr, Query, QueryBody, Select, SelectItem, SelectStatement, SetOperator, StatementKind, Top,
 };
-use crate::error::{SqlError, SqlResult};
+use crate::error::SqlResult;
 use crate::lexer::TokenKind;
 
 /// Operators of `c += …`, `@v += …`.
@@ -251,6 +251,9 @@ impl Parser<'_> {
 
     pub(super) fn where_clause(&mut self) -> SqlResult<Option<Expr>> {
         if self.eat("WHERE") {
+            if self.are_words(&["CURRENT", "OF"]) {
+                return Err(self.unsupported("cursors"));
+            }
             self.condition().map(Some)
         } else {
             Ok(None)
@@ -260,8 +263,7 @@ impl Parser<'_> {
     fn group_items(&mut self) -> SqlResult<Vec<Expr>> {
         for unsupported in ["ROLLUP", "CUBE", "GROUPING"] {
             if self.is_word(unsupported) {
-                let error = SqlError::unsupported(format_args!("GROUP BY {unsupported}"));
-                return Err(error.at_line(self.line()));
+                return Err(self.unsupported(&format!("GROUP BY {unsupported}")));
             }
         }
         self.comma_list(Self::value)

@@ -87,7 +87,6 @@ impl Parser<'_> {
             keep_nulls: false,
             check_constraints: false,
             fire_triggers: false,
-            tablock: false,
         };
         if self.eat("WITH") {
             self.parenthesized(|parser| parser.bulk_option(&mut bulk))?;
@@ -100,7 +99,7 @@ impl Parser<'_> {
             "KEEP_NULLS" | "KEEPNULLS" => bulk.keep_nulls = true,
             "CHECK_CONSTRAINTS" => bulk.check_constraints = true,
             "FIRE_TRIGGERS" => bulk.fire_triggers = true,
-            "TABLOCK" => bulk.tablock = true,
+            "TABLOCK" => {}
             "ORDER" => self.skip_parentheses()?,
             "ROWS_PER_BATCH" | "KILOBYTES_PER_BATCH" => {
                 self.expect_symbol("=")?;

@@ -26,7 +26,7 @@ impl Parser<'_> {
                 Ok(())
             })?;
         } else {
-            self.expect_words(&["FROM", "WINDOWS"])?;
+            return Err(self.unsupported("logins without a password"));
         }
         Ok(StatementKind::CreateLogin {
             name,
@@ -105,7 +105,7 @@ impl Parser<'_> {
         Ok(StatementKind::Permission(Box::new(change)))
     }
 
-    /// The words up to a comma, ON, TO or FROM; columns in parentheses are not told apart here.
+    /// The words up to a comma, ON, TO or FROM.
     fn permission_name(&mut self) -> SqlResult<String> {
         let mut words = Vec::new();
         while let TokenKind::Word(word) = self.kind(0) {
@@ -123,7 +123,7 @@ impl Parser<'_> {
             return Err(self.unexpected());
         }
         if self.is_symbol("(") {
-            self.skip_parentheses()?;
+            return Err(self.unsupported("permissions on columns"));
         }
         Ok(words.join(" "))
     }

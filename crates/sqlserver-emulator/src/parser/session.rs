@@ -96,6 +96,9 @@ impl Parser<'_> {
 
     pub(super) fn execute(&mut self) -> SqlResult<StatementKind> {
         self.advance();
+        if self.is_word("AS") {
+            return Err(self.unsupported("EXECUTE AS"));
+        }
         if self.eat_symbol("(") {
             let text = self.value()?;
             self.expect_symbol(")")?;

@@ -24,6 +24,14 @@ impl Parser<'_> {
                 };
             } else if let Some(kind) = self.join_kind()? {
                 left = self.join(kind, left)?;
+            } else if ["PIVOT", "UNPIVOT", "TABLESAMPLE"]
+                .iter()
+                .any(|word| self.is_word(word))
+            {
+                let what = self.word()?.to_ascii_uppercase();
+                return Err(self.unsupported(&what));
+            } else if self.are_words(&["FOR", "SYSTEM_TIME"]) {
+                return Err(self.unsupported("temporal tables"));
             } else {
                 return Ok(left);
             }

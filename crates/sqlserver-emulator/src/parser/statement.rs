@@ -90,6 +90,9 @@ impl Parser<'_> {
             }
             "CHECKPOINT" => self.single(StatementKind::Checkpoint),
             "ENABLE" | "DISABLE" if self.word_at(1, "TRIGGER") => self.switch_trigger(),
+            "OPEN" | "FETCH" | "CLOSE" | "DEALLOCATE" => Err(self.unsupported("cursors")),
+            "GOTO" | "REVERT" | "SETUSER" | "BULK" | "READTEXT" | "WRITETEXT" | "UPDATETEXT"
+            | "RECONFIGURE" | "SHUTDOWN" => Err(self.unsupported(&word.to_ascii_uppercase())),
             _ => self.bare_call(),
         }
     }
@@ -160,7 +163,12 @@ impl Parser<'_> {
     fn declare(&mut self) -> SqlResult<StatementKind> {
         self.advance();
         let TokenKind::Variable(first) = self.kind(0).clone() else {
-            return Err(self.unexpected());
+            let cursor = ["CURSOR", "INSENSITIVE", "SCROLL"];
+            return Err(if cursor.iter().any(|word| self.word_at(1, word)) {
+                self.unsupported("cursors")
+            } else {
+                self.unexpected()
+            });
         };
         let table_at = 1 + usize::from(self.word_at(1, "AS"));
         if self.word_at(table_at, "TABLE") {
@@ -173,6 +181,9 @@ impl Parser<'_> {
             let name = parser.variable()?;
             parser.declare_name(&name)?;
             parser.eat("AS");
+            if parser.is_word("CURSOR") {
+                return Err(parser.unsupported("cursors"));
+            }
             let ty = parser.declared_type()?;
             let is_scalar = matches!(ty, DeclaredType::Scalar(_));
             let value = if is_scalar && parser.eat_symbol("=") {
@@ -231,7 +242,9 @@ impl Parser<'_> {
         if self.eat("TRY") {
             return self.try_catch();
         }
-        self.eat("DISTRIBUTED");
+        if self.is_word("DISTRIBUTED") {
+            return Err(self.unsupported("distributed transactions"));
+        }
         if self.eat_one_of(&["TRAN", "TRANSACTION"]).is_some() {
             let name = self.transaction_name()?;
             if self.eat_words(&["WITH", "MARK"]) && matches!(self.kind(0), TokenKind::Constant(_)) {
@@ -289,13 +302,14 @@ impl Parser<'_> {
             arguments,
             nowait: false,
             seterror: false,
+            log: false,
         };
         if self.eat("WITH") {
             self.comma_list(|parser| {
                 match parser.eat_one_of(&["NOWAIT", "SETERROR", "LOG"]) {
                     Some("NOWAIT") => raise.nowait = true,
                     Some("SETERROR") => raise.seterror = true,
-                    Some(_) => {}
+                    Some(_) => raise.log = true,
                     None => return Err(parser.unexpected()),
                 }
                 Ok(())

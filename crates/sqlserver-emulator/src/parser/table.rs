@@ -33,7 +33,7 @@ impl Parser<'_> {
     /// One column, constraint or index, added to `table`.
     pub(super) fn table_item(&mut self, table: &mut TableDefinition) -> SqlResult<()> {
         if self.is_word("PERIOD") && self.word_at(1, "FOR") {
-            return Err(SqlError::unsupported("temporal tables").at_line(self.line()));
+            return Err(self.unsupported("temporal tables"));
         }
         if self.is_word("INDEX") {
             table.indexes.push(self.inline_index()?);
@@ -61,6 +61,10 @@ impl Parser<'_> {
                 self.word()?;
             } else if self.is_word("WITH") && self.symbol_at(1, "(") {
                 self.advance();
+                let kinds = ["MEMORY_OPTIMIZED", "SYSTEM_VERSIONING", "LEDGER", "DATA_DELETION"];
+                if let Some(kind) = kinds.iter().find(|kind| self.word_at(1, kind)) {
+                    return Err(self.unsupported(&format!("WITH ({kind} …)")));
+                }
                 self.skip_parentheses()?;
             } else {
                 return Ok(());
@@ -77,6 +81,7 @@ impl Parser<'_> {
             identity: None,
             rowguidcol: false,
             sparse: false,
+            masked: None,
             computed: None,
             default: None,
             constraints: Vec::new(),
@@ -136,11 +141,18 @@ impl Parser<'_> {
             column.rowguidcol = true;
         } else if self.eat("SPARSE") {
             column.sparse = true;
-        } else if self.is_word("GENERATED") || self.is_word("MASKED") || self.is_word("ENCRYPTED") {
+        } else if self.eat("MASKED") {
+            self.expect("WITH")?;
+            self.expect_symbol("(")?;
+            self.expect("FUNCTION")?;
+            self.expect_symbol("=")?;
+            column.masked = Some(self.string()?);
+            self.expect_symbol(")")?;
+        } else if self.is_word("GENERATED") || self.is_word("ENCRYPTED") {
             let what = self.word()?.to_ascii_uppercase();
             return Err(SqlError::unsupported(format_args!("{what} columns")).at_line(self.line()));
         } else if self.eat("INDEX") {
-            return Err(SqlError::unsupported("an index at a column").at_line(self.line()));
+            return Err(self.unsupported("an index at a column"));
         } else {
             return self.column_constraint(column);
         }

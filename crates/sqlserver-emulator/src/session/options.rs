@@ -111,7 +111,9 @@ impl Options {
                     self.switch(name, on)?;
                 }
             }
-            "NOEXEC" | "PARSEONLY" if on => return Err(SqlError::unsupported(format_args!("SET {name} ON"))),
+            "NOEXEC" | "PARSEONLY" | "SHOWPLAN_ALL" | "SHOWPLAN_TEXT" | "SHOWPLAN_XML" if on => {
+                return Err(SqlError::unsupported(format_args!("SET {name} ON")));
+            }
             "ARITHIGNORE"
             | "FORCEPLAN"
             | "NOEXEC"

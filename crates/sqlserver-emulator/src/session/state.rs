@@ -14,6 +14,7 @@ use crate::exec::ReadPlan;
 use crate::outcome::{EnvChange, Output};
 use crate::parser::parse_batch;
 use crate::random::Random;
+use crate::shuffle::Shuffle;
 use crate::store::{Database, LockMode, Patience, Read, Savepoint, Table, TableId, TxId, same_name};
 use crate::types::{SqlType, TypeInfo};
 use crate::value::Value;
@@ -22,6 +23,8 @@ use crate::value::Value;
 #[derive(Clone, Debug)]
 pub(crate) struct Prepared {
     pub(crate) sql: String,
+    /// The parameters as the client declared them.
+    pub(crate) declarations: String,
     pub(crate) parameters: Vec<ParameterDefinition>,
 }
 
@@ -71,6 +74,8 @@ pub(crate) struct SessionState {
     pub(crate) nest_level: u32,
     /// The triggers that run, outermost first: their tables and names.
     pub(crate) running_triggers: Vec<(TableId, String)>,
+    /// The level under which the open transaction first accessed data.
+    began_under: Option<Isolation>,
     /// An INSERT BULK that waits for its rows, or takes them.
     pub(crate) bulk: Option<super::BulkLoad>,
     random: Random,
@@ -134,6 +139,7 @@ impl SessionState {
             session_context: HashMap::new(),
             nest_level: 0,
             running_triggers: Vec::new(),
+            began_under: None,
             bulk: None,
             random: Random::new(engine.config().seed ^ (u64::from(id) << 32)),
         }
@@ -322,6 +328,9 @@ impl SessionState {
         for_update: bool,
     ) -> SqlResult<ReadPlan> {
         let has = |hint: &TableHint| hints.contains(hint);
+        if has(&TableHint::NoWait) {
+            return Err(SqlError::unsupported("the hint NOWAIT"));
+        }
         let update = for_update || has(&TableHint::UpdLock) || has(&TableHint::XLock);
         if table.variable || (table.name.starts_with('#') && !update) {
             return Ok(ReadPlan::As(Read::Committed { lock: None }));
@@ -393,12 +402,33 @@ impl SessionState {
         }
     }
 
+    /// Data is accessed now.
+    pub(crate) fn note_access(&mut self) {
+        if self.transaction.is_some() {
+            self.began_under.get_or_insert(self.isolation);
+        }
+    }
+
+    /// Whether the open transaction first accessed data under another level than SNAPSHOT.
+    pub(crate) fn began_unversioned(&self) -> bool {
+        self.transaction.is_some() && self.began_under.is_some_and(|level| level != Isolation::Snapshot)
+    }
+
+    /// That a new transaction has accessed nothing yet.
+    pub(crate) fn forget_access(&mut self) {
+        self.began_under = None;
+    }
+
     pub(crate) fn random(&mut self, bytes: &mut [u8]) {
         self.random.fill(bytes);
     }
 
     pub(crate) fn dice(&mut self) -> u64 {
         self.random.next()
+    }
+
+    pub(crate) fn shuffled<T>(&mut self, things: Vec<T>) -> Vec<T> {
+        Shuffle::new(things.len(), self.dice()).apply(things)
     }
 
     pub(crate) fn coin(&mut self) -> bool {

@@ -107,6 +107,12 @@ impl Store {
             {
                 self.garbage.push((at, *table, *row));
             }
+            if let Undo::Replaced { table, before } = step
+                && let Some(data) = self.tables.get_mut(table)
+                && !Arc::ptr_eq(&before.definition, &data.definition)
+            {
+                data.redefined = at;
+            }
         }
         let commands = commands(transaction.take_changes());
         if !commands.is_empty() {

@@ -9,6 +9,7 @@ use super::range_locks::RangeLock;
 use super::table::{RowId, TableData, Version, blocked_by};
 use super::{Refusal, TxId};
 use crate::outcome::Flow;
+use crate::shuffle::Shuffle;
 
 /// How long-lived locks on rows conflict. Exclusive locks are the uncommitted versions themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,8 +109,8 @@ pub(crate) fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
 /// The way to the rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// All rows, from the slot `start` on and round to it.
-    Heap { start: RowId },
+    /// All rows.
+    Heap { order: Shuffle },
     /// A range of an index, in its order or backwards.
     Index {
         index: usize,
@@ -195,13 +196,11 @@ impl TableData {
     /// Up to `most` places after the cursor; with the entry's key where the row has several versions, of which not all have it.
     fn places(&self, cursor: &Cursor, most: usize) -> Vec<(RowId, Option<Key>)> {
         match &cursor.access {
-            Access::Heap { start } => {
-                let count = self.slots.len();
-                let ends = count.min(cursor.visited.saturating_add(most));
-                let start = *start as usize % count.max(1);
-                let round = |place: usize| if place < count { place } else { place - count };
+            Access::Heap { order } => {
+                let places = order.places(self.slots.len());
+                let ends = places.min(cursor.visited.saturating_add(most));
                 (cursor.visited..ends)
-                    .map(|visited| (round(start + visited) as RowId, None))
+                    .map(|visited| (order.place(visited) as RowId, None))
                     .collect()
             }
             Access::Index { backwards, .. } => {

@@ -41,6 +41,8 @@ pub(crate) struct Column {
     pub(crate) default: Option<DefaultConstraint>,
     pub(crate) rowguid: bool,
     pub(crate) sparse: bool,
+    /// The masking function, told in the catalog: values are given to everybody as they are.
+    pub(crate) masked: Option<String>,
 }
 
 /// One column of an index key.

@@ -94,6 +94,8 @@ pub(crate) struct TableData {
     pub(crate) tracking: Option<ChangeTracking>,
     /// CDC captures it.
     pub(crate) captured: bool,
+    /// The commit that last changed its definition.
+    pub(crate) redefined: u64,
 }
 
 impl TableData {
@@ -111,6 +113,7 @@ impl TableData {
             identity: None,
             tracking: None,
             captured: false,
+            redefined: 0,
         }
     }
 
@@ -170,6 +173,11 @@ impl TableData {
     /// An upper estimate of the number of rows, uncommitted ones included, without counting: `sys.partitions.rows`.
     pub(crate) fn size_hint(&self) -> usize {
         self.slots.len() - self.free.len()
+    }
+
+    /// How many places for rows there are, in use or not.
+    pub(crate) fn slot_count(&self) -> usize {
+        self.slots.len()
     }
 
     /// Rows in their newest state, uncommitted ones included.

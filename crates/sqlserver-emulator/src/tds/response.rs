@@ -53,6 +53,8 @@ pub(crate) struct Response {
     pending: Option<Pending>,
     /// An error was sent since the last DONE.
     failed: bool,
+    /// An error was sent that ends the connection.
+    fatal: bool,
     fault: Option<CommitFault>,
     /// Rows since the last look at how fast they may go.
     rows: u32,
@@ -83,9 +85,15 @@ impl Response {
             whole: None,
             pending: None,
             failed: false,
+            fatal: false,
             fault: None,
             rows: 0,
         }
+    }
+
+    /// Whether the connection ends with what was answered.
+    pub(crate) fn is_fatal(&self) -> bool {
+        self.fatal
     }
 
     /// Answers RESETCONNECTION: the session is as after its login, in `database`.
@@ -383,6 +391,7 @@ impl Output for Response {
         if !message.is_info() {
             self.failed = true;
         }
+        self.fatal |= message.is_fatal();
         self.write_pending(token::done::MORE);
         token::message(self.writer.payload(), message, &self.server_name);
     }

@@ -80,14 +80,24 @@ fn parameter<S: PacketSource>(reader: &mut WireReader<S>) -> WireResult<Param> {
 
 fn by_number(number: u16) -> WireResult<&'static str> {
     Ok(match number {
+        1 => "sp_cursor",
+        2 => "sp_cursoropen",
+        3 => "sp_cursorprepare",
+        4 => "sp_cursorexecute",
+        5 => "sp_cursorprepexec",
+        6 => "sp_cursorunprepare",
+        7 => "sp_cursorfetch",
+        8 => "sp_cursoroption",
+        9 => "sp_cursorclose",
         10 => "sp_executesql",
         11 => "sp_prepare",
         12 => "sp_execute",
         13 => "sp_prepexec",
+        14 => "sp_prepexecrpc",
         15 => "sp_unprepare",
         other => {
             return Err(WireError::malformed(format_args!(
-                "the emulator has no procedure number {other} (cursors are not supported)"
+                "there is no procedure number {other}"
             )));
         }
     })
@@ -133,8 +143,8 @@ mod tests {
     }
 
     #[test]
-    fn cursors_and_cut_messages_are_errors() {
-        assert!(calls(vec![0xFF, 0xFF, 2, 0, 0, 0]).is_err());
+    fn unknown_numbers_and_cut_messages_are_errors() {
+        assert!(calls(vec![0xFF, 0xFF, 16, 0, 0, 0]).is_err());
         let mut message = vec![0xFF, 0xFF, 10, 0, 0, 0];
         int(&mut message, "@p", 0, 1);
         for length in 1..message.len() {

@@ -38,9 +38,11 @@ impl SessionThread {
         }
     }
 
-    /// Serves requests until the connection is gone.
+    /// Serves requests until the connection is gone, or an answer ends it.
     pub(crate) fn run(mut self) {
-        while let Some(request) = self.requests.blocking_recv() {
+        while !self.response.is_fatal()
+            && let Some(request) = self.requests.blocking_recv()
+        {
             if self.link.is_closed() {
                 break;
             }

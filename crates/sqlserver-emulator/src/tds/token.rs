@@ -94,7 +94,9 @@ pub(crate) fn message(out: &mut Vec<u8>, message: &SqlError, server_name: &str) 
     };
     sized(out, token, |out| {
         out.extend(message.number.to_le_bytes());
-        out.extend([message.state, message.class]);
+        // SQL Server tells severity 10 as 0, "for compatibility reasons".
+        let class = if message.class == 10 { 0 } else { message.class };
+        out.extend([message.state, class]);
         us_varchar(out, &message.message);
         b_varchar(out, server_name);
         b_varchar(out, &message.procedure);

@@ -6,7 +6,10 @@ use crate::outcome::Output;
 use crate::session::{Isolation, Session};
 use crate::tds::reader::{PacketSource, WireError, WireReader, WireResult};
 
+const GET_ADDRESS: u16 = 0;
+const PROPAGATE: u16 = 1;
 const BEGIN: u16 = 5;
+const PROMOTE: u16 = 6;
 const COMMIT: u16 = 7;
 const ROLLBACK: u16 = 8;
 const SAVE: u16 = 9;
@@ -17,9 +20,19 @@ const BEGIN_AGAIN: u8 = 0x01;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum TransactionRequest {
     Begin(Begin),
-    Commit { name: String, then: Option<Begin> },
-    Rollback { name: String, then: Option<Begin> },
-    Save { name: String },
+    Commit {
+        name: String,
+        then: Option<Begin>,
+    },
+    Rollback {
+        name: String,
+        then: Option<Begin>,
+    },
+    Save {
+        name: String,
+    },
+    /// What a distributed transaction would begin with.
+    Distributed,
 }
 
 /// How a transaction begins.
@@ -42,8 +55,9 @@ impl TransactionRequest {
                 then: begin_again(reader)?,
             }),
             SAVE => Ok(Self::Save { name: name(reader)? }),
+            GET_ADDRESS | PROPAGATE | PROMOTE => Ok(Self::Distributed),
             other => Err(WireError::malformed(format_args!(
-                "the emulator has no transaction manager request {other} (distributed transactions are not supported)"
+                "there is no transaction manager request {other}"
             ))),
         }
     }
@@ -53,6 +67,7 @@ impl TransactionRequest {
         let then = match self {
             Self::Begin(begin) => return begin.run(session, out),
             Self::Save { name } => return session.save(name, out),
+            Self::Distributed => return Err(SqlError::unsupported("distributed transactions")),
             Self::Commit { name, then } => {
                 session.commit(name, out)?;
                 then
@@ -139,11 +154,13 @@ mod tests {
                 &[9, 0, 2, b's', 0],
                 TransactionRequest::Save { name: "s".to_owned() },
             ),
+            (&[0, 0, 0, 0], TransactionRequest::Distributed),
+            (&[6, 0], TransactionRequest::Distributed),
         ] {
             let mut reader = WireReader::over(bytes.to_vec());
             assert_eq!(TransactionRequest::read(&mut reader), Ok(expect), "{bytes:?}");
         }
-        for bytes in [&[5, 0, 9, 0][..], &[0, 0], &[7, 0], &[5]] {
+        for bytes in [&[5, 0, 9, 0][..], &[2, 0], &[7, 0], &[5]] {
             let mut reader = WireReader::over(bytes.to_vec());
             assert!(TransactionRequest::read(&mut reader).is_err(), "{bytes:?}");
         }

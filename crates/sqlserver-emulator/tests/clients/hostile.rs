@@ -77,6 +77,42 @@ async fn a_broken_client_disturbs_nobody() {
     }
 }
 
+/// Whether an answer has the ERROR token of a number.
+fn tells(answer: &[u8], number: i32) -> bool {
+    let token = |bytes: &[u8]| bytes[0] == 0xAA && bytes[3..] == number.to_le_bytes();
+    answer.windows(7).any(token)
+}
+
+#[tokio::test]
+async fn what_the_protocol_has_and_the_emulator_has_not_is_told_by_number() {
+    const INTEGRATED_SECURITY: u8 = 0x80;
+    const OPTION_FLAGS_2: usize = 8 + 25;
+    const VERSION: usize = 8 + 4;
+    let emulator = crate::emulator().await;
+    let mut windows = login(&emulator);
+    windows[OPTION_FLAGS_2] |= INTEGRATED_SECURITY;
+    let mut old = login(&emulator);
+    old[VERSION..VERSION + 4].copy_from_slice(&0x7100_0001_u32.to_le_bytes());
+    for (login, number) in [(windows, 18_452), (old, 17_836)] {
+        let answer = send(&emulator, &[prelogin(), login].concat()).await;
+        assert!(tells(&answer, number), "{number}: {answer:x?}");
+    }
+    let mut socket = logged_in(&emulator).await;
+    let headers = [22, 0, 0, 0, 18, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0];
+    let request = |kind, body: &[u8]| packet(kind, 1, &[&headers[..], body].concat());
+    for (request, number) in [
+        // sp_cursoropen; a distributed transaction; no procedure and no transaction request that there is
+        (request(3, &[0xFF, 0xFF, 2, 0, 0, 0]), 48_999),
+        (request(14, &[0, 0, 0, 0]), 48_999),
+        (request(3, &[0xFF, 0xFF, 200, 0, 0, 0]), 8009),
+        (request(14, &[77, 0]), 8009),
+    ] {
+        socket.write_all(&request).await.unwrap();
+        let answer = response(&mut socket).await;
+        assert!(tells(&answer, number), "{number} for {request:x?}: {answer:x?}");
+    }
+}
+
 #[tokio::test]
 async fn a_broken_handshake_ends_the_connection() {
     let emulator = crate::emulator().await;
@@ -112,6 +148,16 @@ async fn response(socket: &mut TcpStream) -> Vec<u8> {
     }
 }
 
+/// A connection whose login is answered.
+async fn logged_in(emulator: &Emulator) -> TcpStream {
+    let mut socket = TcpStream::connect(emulator.address()).await.unwrap();
+    for handshake in [prelogin(), login(emulator)] {
+        socket.write_all(&handshake).await.unwrap();
+        response(&mut socket).await;
+    }
+    socket
+}
+
 fn batch(sql: &str) -> Vec<u8> {
     let headers = [22, 0, 0, 0, 18, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0];
     let text = sql.encode_utf16().flat_map(u16::to_le_bytes);
@@ -134,11 +180,7 @@ async fn a_bulk_load_that_is_given_up_leaves_nothing() {
         (Some(packet(6, 1, &[])), true),
         (Some([packet(7, 3, &[0, 0, 0]), packet(6, 1, &[])].concat()), true),
     ] {
-        let mut socket = TcpStream::connect(emulator.address()).await.unwrap();
-        socket.write_all(&prelogin()).await.unwrap();
-        response(&mut socket).await;
-        socket.write_all(&login(&emulator)).await.unwrap();
-        response(&mut socket).await;
+        let mut socket = logged_in(&emulator).await;
         socket
             .write_all(&batch("INSERT BULK Source.dbo.t (id int)"))
             .await

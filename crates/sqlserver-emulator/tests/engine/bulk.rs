@@ -41,6 +41,50 @@ fn a_bulk_load_takes_defaults_and_leaves_checks_alone() {
 
 /// FreeTDS announces each `datetime2` with seven digits, for example.
 #[test]
+fn a_bulk_load_has_the_options_that_are_given() {
+    for (options, expected) in [
+        ("", "5|1"),
+        (" WITH (KEEP_NULLS)", "NULL|1"),
+        (" WITH (FIRE_TRIGGERS)", "5|0"),
+        (" WITH (KEEP_NULLS, FIRE_TRIGGERS)", "NULL|0"),
+        (" WITH (CHECK_CONSTRAINTS)", "547"),
+        (
+            " WITH (KEEP_NULLS, FIRE_TRIGGERS, CHECK_CONSTRAINTS, TABLOCK)",
+            "547",
+        ),
+    ] {
+        let engine = engine();
+        let mut session = connect(&engine);
+        query(
+            &mut session,
+            "CREATE TABLE t (id int CONSTRAINT positive CHECK (id > 0), v int NULL DEFAULT 5); CREATE TABLE seen (n int)",
+        );
+        query(
+            &mut session,
+            "CREATE TRIGGER counts ON t AFTER INSERT AS INSERT seen SELECT COUNT(*) FROM inserted",
+        );
+        let rows = [
+            vec![Value::Int(1), Value::Null],
+            vec![Value::Int(-1), Value::Null],
+        ];
+        let statement = format!("INSERT BULK t (id int, v int){options}");
+        let out = load(&mut session, &statement, rows.into_iter());
+        if let Some(error) = out.errors().first() {
+            assert_eq!((error.to_string().as_str(), options), (expected, options));
+            let left = "SELECT COUNT(*) FROM t; SELECT COUNT(*) FROM seen";
+            assert_eq!(query(&mut session, left), "0\n0", "{options}");
+            continue;
+        }
+        // Without CHECK_CONSTRAINTS, the constraint is not trusted any more. A trigger runs once for all rows.
+        let told =
+            "SELECT MIN(v), CASE WHEN EXISTS (SELECT * FROM seen WHERE n = 2) THEN 0 ELSE 1 END FROM t";
+        assert_eq!(query(&mut session, told), expected, "{options}");
+        let trusted = "SELECT is_not_trusted FROM sys.check_constraints; SELECT COUNT(*) FROM t";
+        assert_eq!(query(&mut session, trusted), "1\n2", "{options}");
+    }
+}
+
+#[test]
 fn what_is_announced_as_another_type_is_converted_whichever_way_it_takes() {
     let moment = |days, ticks| Value::DateTime2 {
         days,

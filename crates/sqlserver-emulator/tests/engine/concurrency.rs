@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use sqlserver_emulator::{Engine, Session};
+use sqlserver_emulator::{
+    Done, Engine, EnvChange, Flow, Output, ResultColumn, ReturnValue, Session, SqlError, Value,
+};
 
 use crate::collect::{Collected, connect, engine, errors, query, run};
 
@@ -599,4 +601,57 @@ fn a_rollback_gives_no_number_of_an_object_out_again() {
     );
     let objects = "SELECT name FROM sys.objects WHERE object_id IN (SELECT object_id FROM sys.objects GROUP BY object_id HAVING COUNT(*) > 1)";
     assert_eq!(query(&mut undone, objects), "");
+}
+
+/// Inserts a row in another session whenever rows were handed over.
+struct Inserting<'s> {
+    other: &'s mut Session,
+    next: i64,
+    ids: Vec<i64>,
+}
+
+impl Output for Inserting<'_> {
+    fn columns(&mut self, _: &[ResultColumn]) -> Flow {
+        Flow::Continue
+    }
+    fn row(&mut self, row: &[Value]) -> Flow {
+        self.ids.extend(row.first().and_then(Value::as_integer));
+        Flow::Continue
+    }
+    fn hand_over(&mut self) -> Flow {
+        query(self.other, &format!("INSERT t VALUES ({})", self.next));
+        self.next += 1;
+        Flow::Continue
+    }
+    fn done(&mut self, _: Done) {}
+    fn message(&mut self, _: &SqlError) {}
+    fn env(&mut self, _: EnvChange) {}
+    fn return_value(&mut self, _: ReturnValue) {}
+    fn return_status(&mut self, _: i32) {}
+}
+
+#[test]
+fn a_snapshot_gives_each_row_once_while_others_insert() {
+    let engine = engine();
+    let (mut session, mut other) = (connect(&engine), connect(&engine));
+    query(
+        &mut session,
+        "ALTER DATABASE db SET READ_COMMITTED_SNAPSHOT ON; CREATE TABLE t (id int NOT NULL)",
+    );
+    let rows: Vec<String> = (0..1000).map(|id| format!("({id})")).collect();
+    for _ in 0..10 {
+        query(
+            &mut session,
+            &format!("TRUNCATE TABLE t; INSERT t VALUES {}", rows.join(", ")),
+        );
+        let mut out = Inserting {
+            other: &mut other,
+            next: 1000,
+            ids: Vec::new(),
+        };
+        session.batch("SELECT id FROM t", &mut out);
+        assert!(out.next > 1002, "rows were inserted meanwhile");
+        out.ids.sort_unstable();
+        assert_eq!(out.ids, (0..1000).collect::<Vec<i64>>());
+    }
 }

@@ -270,7 +270,6 @@ fn a_column_is_renamed_unless_something_holds_it() {
         ("EXEC sp_rename 'dbo.nothing.a', 'x', 'COLUMN'", 15_248),
         ("EXEC sp_rename 'dbo.t.renamed', 'c', 'COLUMN'", 15_335),
         ("EXEC sp_rename 'dbo.t.b', 'x', 'COLUMN'", 15_336),
-        ("EXEC sp_rename 'dbo.t', 'u'", 48_999),
     ] {
         assert_eq!(errors(&mut session, sql), [number], "{sql}");
     }
@@ -284,4 +283,41 @@ fn a_column_is_renamed_unless_something_holds_it() {
         [4928]
     );
     query(&mut session, "EXEC sp_rename 'dbo.t.later', 'latest', 'COLUMN'");
+}
+
+#[test]
+fn a_renamed_table_keeps_what_knows_it_by_its_number() {
+    let engine = engine();
+    let mut session = connect(&engine);
+    query(
+        &mut session,
+        "CREATE TABLE before (id int PRIMARY KEY); CREATE TABLE child (id int PRIMARY KEY REFERENCES before);
+         CREATE TABLE other (id int); INSERT before VALUES (1)",
+    );
+    query(
+        &mut session,
+        "CREATE TRIGGER tells ON before AFTER INSERT AS SELECT id FROM inserted",
+    );
+    let count = "SELECT COUNT(*) FROM before";
+    assert_eq!(query(&mut session, count), "1");
+    query(
+        &mut session,
+        "BEGIN TRAN; EXEC sp_rename 'before', 'after'; SELECT * FROM after; ROLLBACK",
+    );
+    assert_eq!(query(&mut session, count), "1");
+    query(&mut session, "EXEC sp_rename 'dbo.before', 'after', 'OBJECT'");
+    assert_eq!(errors(&mut session, count), [208]);
+    assert_eq!(query(&mut session, "INSERT after VALUES (2)"), "2");
+    assert_eq!(errors(&mut session, "INSERT child VALUES (3)"), [547]);
+    assert_eq!(
+        query(&mut session, "SELECT OBJECT_NAME(parent_id) FROM sys.triggers"),
+        "after"
+    );
+    for (sql, number) in [
+        ("EXEC sp_rename 'before', 'x'", 15_225),
+        ("EXEC sp_rename 'after', 'other'", 15_335),
+    ] {
+        assert_eq!(errors(&mut session, sql), [number], "{sql}");
+    }
+    query(&mut session, "CREATE TABLE before (id int)");
 }

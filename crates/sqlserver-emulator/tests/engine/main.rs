@@ -13,4 +13,5 @@ mod model;
 mod queries;
 mod sessions;
 mod table_types;
+mod unsupported;
 mod values;

@@ -1,5 +1,9 @@
 //! SELECT and what it is made of.
 
+use std::collections::BTreeSet;
+
+use sqlserver_emulator::{Engine, EngineConfig};
+
 use crate::collect::{connect, engine, query};
 
 #[test]
@@ -304,4 +308,44 @@ fn an_index_leads_past_what_is_locked() {
     ] {
         assert_eq!(crate::collect::errors(&mut other, sql), [1222], "{sql}");
     }
+}
+
+/// What some queries without ORDER BY give, three times each.
+fn unordered(seed: u64) -> Vec<String> {
+    let engine = Engine::new(EngineConfig {
+        databases: vec!["db".to_owned()],
+        seed,
+        ..EngineConfig::default()
+    });
+    let mut session = connect(&engine);
+    query(
+        &mut session,
+        "CREATE TABLE t (id int PRIMARY KEY); INSERT t VALUES (1), (2), (3), (4), (5);
+         ALTER DATABASE db SET CHANGE_TRACKING = ON; ALTER TABLE t ENABLE CHANGE_TRACKING; UPDATE t SET id = id",
+    );
+    let queries = [
+        "SELECT id FROM t",
+        "SELECT id FROM t WHERE id IN (1, 2, 3, 4, 5)",
+        "SELECT a.id FROM t AS a JOIN t AS b ON b.id = a.id",
+        "SELECT id FROM CHANGETABLE(CHANGES t, 0) AS ct",
+    ];
+    let thrice = queries.iter().flat_map(|sql| [sql; 3]);
+    thrice.map(|sql| query(&mut session, sql)).collect()
+}
+
+#[test]
+fn rows_without_order_by_come_in_any_order_that_the_seed_decides() {
+    let runs: Vec<_> = (0..100).map(unordered).collect();
+    for (at, rows) in runs.iter().flat_map(|run| run.iter().enumerate()) {
+        let mut ids: Vec<&str> = rows.split(';').collect();
+        ids.sort_unstable();
+        assert_eq!(ids.join(";"), "1;2;3;4;5", "query {}", at / 3);
+    }
+    for query in 0..4 {
+        let results = runs.iter().flat_map(|run| run.iter().skip(3 * query).take(3));
+        let orders: BTreeSet<&String> = results.collect();
+        // Of 120, by 300 results.
+        assert!(orders.len() > 80, "query {query}: {} orders", orders.len());
+    }
+    assert_eq!(unordered(7), unordered(7));
 }

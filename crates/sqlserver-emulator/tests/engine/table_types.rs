@@ -126,6 +126,11 @@ fn what_a_table_must_not_hold_is_refused() {
     assert_eq!(number(lines(&[(0, None)])), [547]);
     assert_eq!(number(lines(&[(1, Some("longer than ten"))])), [2628]);
     assert_eq!(number(narrow), [500]);
+    let wide = TypeInfo::new(SqlType::BigInt);
+    let beyond = TableValue::new(vec![Some(wide), None, None], &[vec![Value::BigInt(1 << 40)]]);
+    assert_eq!(number(beyond), [8115]);
+    let written = select(&mut s, "DELETE FROM @lines", lines(&[(1, None)]));
+    assert_eq!(written.errors(), [10700]);
     let wrong = call(
         &mut s,
         "sp_executesql",
@@ -207,4 +212,56 @@ fn variables_of_a_type_go_from_one_procedure_to_another() {
     assert_eq!(query(&mut s, "SELECT COUNT(*) FROM sys.table_types"), "1");
     let undone = "BEGIN TRAN; CREATE TYPE dbo.Undone AS TABLE (id int); ROLLBACK; SELECT COUNT(*) FROM sys.table_types";
     assert_eq!(query(&mut s, undone), "1");
+}
+
+#[test]
+fn an_identity_numbers_the_rows_that_a_client_sends() {
+    let engine = engine();
+    let mut s = connect(&engine);
+    run(
+        &mut s,
+        "CREATE TYPE dbo.Numbered AS TABLE (n int IDENTITY (10, 5), v int)",
+    );
+    let int = Some(TypeInfo::new(SqlType::Int));
+    let mut sent = |columns, rows: &[Vec<Value>]| {
+        let rows = table("@rows", TableValue::new(columns, rows));
+        let declared = text("@rows dbo.Numbered READONLY");
+        let sql = text("SELECT n, v FROM @rows ORDER BY n");
+        call(&mut s, "sp_executesql", vec![sql, declared, rows])
+    };
+    let values = [vec![Value::Int(1)], vec![Value::Int(2)]];
+    assert_eq!(sent(vec![None, int], &values).text(), "10|1;15|2");
+    let given = [vec![Value::Int(1), Value::Int(1)]];
+    assert_eq!(sent(vec![int, int], &given).errors(), [1077]);
+}
+
+#[test]
+fn types_of_one_name_in_two_schemas_are_two() {
+    let engine = engine();
+    let mut s = connect(&engine);
+    run(&mut s, LINES);
+    query(&mut s, "CREATE SCHEMA other");
+    query(
+        &mut s,
+        "CREATE TYPE other.Lines AS TABLE (id int, name nvarchar(10), twice int)",
+    );
+    query(
+        &mut s,
+        "CREATE PROCEDURE dbo.counts @lines dbo.Lines READONLY AS SELECT COUNT(*) FROM @lines",
+    );
+    let wrong = "DECLARE @o other.Lines; EXEC dbo.counts @o";
+    assert_eq!(errors(&mut s, wrong), [206]);
+    query(&mut s, "DROP TYPE other.Lines");
+    assert_eq!(errors(&mut s, "DROP TYPE dbo.Lines"), [3732]);
+}
+
+#[test]
+fn a_declaration_in_a_loop_makes_one_table() {
+    let engine = engine();
+    let mut s = connect(&engine);
+    run(&mut s, LINES);
+    let sql = "DECLARE @i int = 0;
+         WHILE @i < 3 BEGIN DECLARE @l dbo.Lines; SET @i += 1; INSERT @l (id) VALUES (@i) END;
+         SELECT COUNT(*) FROM @l";
+    assert_eq!(query(&mut s, sql), "3");
 }

@@ -728,6 +728,25 @@ async fn what_drives_the_capture_is_seen_to_fail_and_its_remedy_mends_it() {
     }
 }
 
+/// Its scheduler is no SQL Server Agent and shows nothing of itself but the jobs, in the database.
+#[tokio::test(flavor = "multi_thread")]
+async fn azure_sql_database_has_the_jobs_in_the_database() {
+    const AZURE_SQL_DATABASE: i32 = 5;
+    let shop = Shop::open_edition(AZURE_SQL_DATABASE, &format!("{DATABASE}{TABLE}")).await;
+    shop.pass(0);
+    shop.sql(&format!("{CAPTURE}{ROWS}"));
+    shop.pass(1);
+    let source = shop.source(MODE);
+    let (findings, signs) = state(&source).await;
+    assert_eq!(findings, []);
+    assert_eq!((signs.agent_running, signs.job_running), (None, None));
+    assert_eq!(signs.retention_seconds, Some(3 * 24 * 60 * 60));
+    shop.sql("EXEC sys.sp_cdc_drop_job @job_type = N'cleanup'");
+    let (findings, signs) = state(&source).await;
+    assert_eq!(findings, []);
+    assert_eq!(signs.retention_seconds, None);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_capture_that_cannot_keep_up_is_seen() {
     let shop = captured().await;

@@ -94,6 +94,27 @@ async fn limits_are_told_with_a_remedy() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn masked_columns_are_refused_to_whoever_would_read_them_masked() {
+    let masked = "CREATE TABLE dbo.T (id int NOT NULL PRIMARY KEY, \
+        v nvarchar(20) MASKED WITH (FUNCTION = 'default()') NULL)";
+    let unmasked = format!("{masked}; GRANT UNMASK TO reader");
+    for (setup, user, options, refused) in [
+        (masked, "reader", "{}", true),
+        (masked, "reader", r#"{"columns":{"exclude":["v"]}}"#, false),
+        (masked, "sa", "{}", false),
+        (&unmasked, "reader", "{}", false),
+    ] {
+        let description = describe(setup, user, options).await;
+        let said = says(&description, Severity::Error, "values of v would be read masked");
+        assert_eq!(
+            said, refused,
+            "{setup} {user} {options}: {:?}",
+            description.findings
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_work_is_refused_by_name() {
     let bad_filter = describe(PLAIN, "sa", r#"{"where":"nothing = 1"}"#).await;
     assert!(

@@ -30,7 +30,13 @@ pub(crate) fn table() -> TableName {
 impl Shop {
     /// A server with database `shop`, in which `setup` has run.
     pub(crate) async fn open(setup: &str) -> Self {
+        Self::open_edition(EngineConfig::default().edition, setup).await
+    }
+
+    /// The same on a server of another edition.
+    pub(crate) async fn open_edition(edition: i32, setup: &str) -> Self {
         let engine = EngineConfig {
+            edition,
             logins: vec![
                 Login::sysadmin("sa", "Emulator!2022"),
                 Login::limited("reader", "Reader!2022"),

@@ -249,12 +249,16 @@ public final class JdbcClient {
         String value = text(parameter, "value");
         String list = declared.group(2) == null ? "" : declared.group(2);
         int scale = list.matches("\\d+") ? Integer.parseInt(list) : 7;
+        if (value == null) {
+            to.setNull(at, sqlType(family));
+            return;
+        }
         switch (family) {
-            case "bit" -> to.setObject(at, value == null ? null : value.equals("1"), java.sql.Types.BIT);
-            case "tinyint" -> to.setObject(at, value == null ? null : Short.valueOf(value), java.sql.Types.TINYINT);
-            case "smallint" -> to.setObject(at, value == null ? null : Short.valueOf(value), java.sql.Types.SMALLINT);
-            case "int" -> to.setObject(at, value == null ? null : Integer.valueOf(value), java.sql.Types.INTEGER);
-            case "bigint" -> to.setObject(at, value == null ? null : Long.valueOf(value), java.sql.Types.BIGINT);
+            case "bit" -> to.setObject(at, value.equals("1"), java.sql.Types.BIT);
+            case "tinyint" -> to.setObject(at, Short.valueOf(value), java.sql.Types.TINYINT);
+            case "smallint" -> to.setObject(at, Short.valueOf(value), java.sql.Types.SMALLINT);
+            case "int" -> to.setObject(at, Integer.valueOf(value), java.sql.Types.INTEGER);
+            case "bigint" -> to.setObject(at, Long.valueOf(value), java.sql.Types.BIGINT);
             case "decimal", "numeric" -> {
                 BigDecimal number = new BigDecimal(value);
                 to.setBigDecimal(at, number, Integer.parseInt(list.split(",")[0].trim()), number.scale());
@@ -277,6 +281,31 @@ public final class JdbcClient {
             case "char", "varchar", "text" -> to.setString(at, value);
             default -> to.setNString(at, value);
         }
+    }
+
+    private static int sqlType(String family) {
+        return switch (family) {
+            case "bit" -> java.sql.Types.BIT;
+            case "tinyint" -> java.sql.Types.TINYINT;
+            case "smallint" -> java.sql.Types.SMALLINT;
+            case "int" -> java.sql.Types.INTEGER;
+            case "bigint" -> java.sql.Types.BIGINT;
+            case "decimal", "numeric" -> java.sql.Types.DECIMAL;
+            case "money" -> microsoft.sql.Types.MONEY;
+            case "smallmoney" -> microsoft.sql.Types.SMALLMONEY;
+            case "float" -> java.sql.Types.DOUBLE;
+            case "real" -> java.sql.Types.REAL;
+            case "date" -> java.sql.Types.DATE;
+            case "time" -> java.sql.Types.TIME;
+            case "datetime" -> microsoft.sql.Types.DATETIME;
+            case "smalldatetime" -> microsoft.sql.Types.SMALLDATETIME;
+            case "datetime2" -> java.sql.Types.TIMESTAMP;
+            case "datetimeoffset" -> microsoft.sql.Types.DATETIMEOFFSET;
+            case "uniqueidentifier" -> microsoft.sql.Types.GUID;
+            case "binary", "varbinary", "image" -> java.sql.Types.VARBINARY;
+            case "char", "varchar", "text" -> java.sql.Types.VARCHAR;
+            default -> java.sql.Types.NVARCHAR;
+        };
     }
 
     private static JsonObject prepared(Connection connection, String sql, JsonArray runs) {

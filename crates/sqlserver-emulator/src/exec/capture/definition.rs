@@ -159,6 +159,7 @@ fn plain(id: i32, name: &str, info: TypeInfo) -> Column {
         default: None,
         rowguid: false,
         sparse: false,
+        masked: None,
     }
 }
 

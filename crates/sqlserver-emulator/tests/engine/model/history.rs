@@ -41,9 +41,11 @@ pub(crate) struct History {
     /// After so many commits.
     pub(crate) states: Vec<[Rows; 2]>,
     pub(crate) commits: Vec<Vec<Op>>,
+    /// By commit, its CHANGE_TRACKING_CONTEXT.
+    contexts: Vec<Option<i64>>,
 }
 
-/// A row of CHANGETABLE: key, operation, version, creation version, which columns changed (none: not known).
+/// A row of CHANGETABLE: key, operation, version, creation version, which columns changed (none: not known), the last change's context.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Net {
     pub(crate) key: i64,
@@ -51,6 +53,7 @@ pub(crate) struct Net {
     pub(crate) version: i64,
     pub(crate) created: Option<i64>,
     pub(crate) columns: Option<[bool; 2]>,
+    pub(crate) context: Option<i64>,
 }
 
 impl History {
@@ -58,6 +61,7 @@ impl History {
         Self {
             states: vec![<[Rows; 2]>::default()],
             commits: Vec::new(),
+            contexts: Vec::new(),
         }
     }
 
@@ -72,10 +76,11 @@ impl History {
         rows
     }
 
-    pub(crate) fn commit(&mut self, ops: Vec<Op>) {
+    pub(crate) fn commit(&mut self, ops: Vec<Op>, context: Option<i64>) {
         let rows = self.seen(self.latest(), &ops);
         self.states.push(rows);
         self.commits.push(ops);
+        self.contexts.push(context);
     }
 
     /// Whether a commit after the first `since` ones changed one of `keys`.
@@ -96,11 +101,15 @@ impl History {
 
     /// `CHANGETABLE(CHANGES table, after)` for a reader that stands after `commits` commits.
     pub(crate) fn net(&self, table: usize, after: i64, commits: usize) -> Vec<Net> {
-        let mut by_key: BTreeMap<i64, Vec<(i64, &Change)>> = BTreeMap::new();
+        let mut by_key: BTreeMap<i64, Vec<Tracked<'_>>> = BTreeMap::new();
         for (at, ops) in self.commits[..commits].iter().enumerate() {
             let version = self.version(at + 1);
             for op in ops.iter().filter(|op| op.table == table && version > after) {
-                by_key.entry(op.key).or_default().push((version, &op.change));
+                by_key.entry(op.key).or_default().push(Tracked {
+                    version,
+                    change: &op.change,
+                    context: self.contexts[at],
+                });
             }
         }
         by_key
@@ -108,15 +117,33 @@ impl History {
             .map(|(key, changes)| net(key, &changes))
             .collect()
     }
+
+    /// `CHANGETABLE(VERSION table, …)` of each row that is there: key, version and context of its last change.
+    pub(crate) fn last_changes(&self, table: usize) -> Vec<(i64, i64, Option<i64>)> {
+        let rows = &self.states[self.latest()][table];
+        let changed = self.net(table, 0, self.latest()).into_iter();
+        changed
+            .filter(|net| rows.contains_key(&net.key))
+            .map(|net| (net.key, net.version, net.context))
+            .collect()
+    }
 }
 
-fn net(key: i64, changes: &[(i64, &Change)]) -> Net {
+/// One change of a row, with its version and its context.
+struct Tracked<'h> {
+    version: i64,
+    change: &'h Change,
+    context: Option<i64>,
+}
+
+fn net(key: i64, changes: &[Tracked<'_>]) -> Net {
     let created = changes
         .iter()
         .rev()
-        .find(|(_, change)| matches!(change, Change::Insert(_)))
-        .map(|(version, _)| *version);
-    let operation = match (changes[0].1, changes[changes.len() - 1].1) {
+        .find(|tracked| matches!(tracked.change, Change::Insert(_)))
+        .map(|tracked| tracked.version);
+    let last = &changes[changes.len() - 1];
+    let operation = match (changes[0].change, last.change) {
         (_, Change::Delete(_)) => 'D',
         (Change::Insert(_), _) => 'I',
         // A row that was deleted and inserted again has been updated, in all columns.
@@ -124,7 +151,7 @@ fn net(key: i64, changes: &[(i64, &Change)]) -> Net {
     };
     let sets: Vec<[bool; 2]> = changes
         .iter()
-        .filter_map(|(_, change)| match change {
+        .filter_map(|tracked| match tracked.change {
             Change::Update(_, _, set) => Some(*set),
             _ => None,
         })
@@ -134,9 +161,10 @@ fn net(key: i64, changes: &[(i64, &Change)]) -> Net {
     Net {
         key,
         operation,
-        version: changes[changes.len() - 1].0,
+        version: last.version,
         created,
         columns: known.then(|| [united(0), united(1)]),
+        context: last.context,
     }
 }
 
@@ -149,17 +177,19 @@ pub(crate) fn apply(rows: &mut [Rows; 2], ops: &[Op]) {
     }
 }
 
-/// The rows that CDC writes for a transaction's changes of one table: operation, key, values. An update that changes
-/// nothing is not captured.
-pub(crate) fn captured(ops: &[Op], table: usize) -> Vec<(i64, i64, [i64; 2])> {
+/// The rows that CDC writes for a transaction's changes of one table: operation, key, values, and the mask of the columns that changed, which
+/// for a row that comes or goes are all. An update that changes nothing is not captured.
+pub(crate) fn captured(ops: &[Op], table: usize) -> Vec<(i64, i64, [i64; 2], i64)> {
+    const ALL: i64 = 0b111;
     let mut rows = Vec::new();
     for op in ops.iter().filter(|op| op.table == table) {
         match op.change {
-            Change::Delete(old) => rows.push((1, op.key, old)),
-            Change::Insert(new) => rows.push((2, op.key, new)),
+            Change::Delete(old) => rows.push((1, op.key, old, ALL)),
+            Change::Insert(new) => rows.push((2, op.key, new, ALL)),
             Change::Update(old, new, _) if old != new => {
-                rows.push((3, op.key, old));
-                rows.push((4, op.key, new));
+                let mask = i64::from(old[0] != new[0]) << 1 | i64::from(old[1] != new[1]) << 2;
+                rows.push((3, op.key, old, mask));
+                rows.push((4, op.key, new, mask));
             }
             Change::Update(..) => {}
         }

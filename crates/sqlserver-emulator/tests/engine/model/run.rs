@@ -44,7 +44,9 @@ impl Met {
 #[derive(Debug, Default)]
 struct Open {
     snapshot: bool,
-    /// Commits before its snapshot, once it has read.
+    /// The CHANGE_TRACKING_CONTEXT of all that it writes.
+    context: Option<i64>,
+    /// Commits before its snapshot, once it has read or written.
     since: Option<usize>,
     ops: Vec<Op>,
     saved: Option<usize>,
@@ -57,6 +59,8 @@ struct Open {
 /// A run under way.
 pub(crate) struct Run {
     random: Random,
+    /// READ_COMMITTED_SNAPSHOT: reading waits for nobody.
+    versioned_reads: bool,
     driver: Driver,
     history: History,
     open: Vec<Option<Open>>,
@@ -76,10 +80,12 @@ pub(crate) struct Run {
 impl Run {
     pub(crate) fn new(seed: u64) -> Self {
         let mut random = Random(seed);
-        let engine = engine(seed);
+        let versioned_reads = random.below(2) == 0;
+        let engine = engine(seed, versioned_reads);
         let sessions = 2 + random.below(7);
         Self {
             random,
+            versioned_reads,
             driver: Driver::new(&engine, sessions),
             history: History::new(),
             open: (0..sessions).map(|_| None).collect(),
@@ -105,7 +111,9 @@ impl Run {
             assert!(!free.is_empty(), "{}: everyone waits", self.place());
             let at = free[self.random.below(free.len())];
             let statement = self.choose(at);
-            self.driver.start(at, statement.sql());
+            self.begin_snapshot(at, &statement);
+            let context = self.open[at].as_ref().and_then(|open| open.context);
+            self.driver.start(at, statement.sql(context));
             self.doing[at] = Some(statement);
             self.waited[at] = false;
             self.settle(at);
@@ -122,6 +130,17 @@ impl Run {
         self.met
     }
 
+    /// A snapshot is that of the moment when its transaction first reads or writes, even if it then has to wait.
+    fn begin_snapshot(&mut self, at: usize, statement: &Statement) {
+        let latest = self.history.latest();
+        if let Some(open) = &mut self.open[at]
+            && open.snapshot
+            && statement.reads_or_writes()
+        {
+            open.since.get_or_insert(latest);
+        }
+    }
+
     fn place(&self) -> String {
         format!("seed {}, step {}", self.seed, self.step)
     }
@@ -130,9 +149,8 @@ impl Run {
         match &self.open[at] {
             None => Statement::Begin {
                 snapshot: self.random.below(3) == 0,
+                context: [None, Some(1 + self.random.below(200) as i64)][self.random.below(2)],
             },
-            // A snapshot begins with the first read.
-            Some(open) if open.snapshot && open.since.is_none() => Statement::Read(self.random.below(2)),
             Some(_) if self.step > STEPS => Statement::Commit,
             Some(open) => Statement::any(&mut self.random, open.snapshot, open.saved.is_some()),
         }
@@ -164,9 +182,10 @@ impl Run {
             return self.failed(at, statement, *error, &what);
         }
         match statement {
-            Statement::Begin { snapshot } => {
+            Statement::Begin { snapshot, context } => {
                 self.open[at] = Some(Open {
                     snapshot: *snapshot,
+                    context: *context,
                     ..Open::default()
                 });
             }
@@ -231,7 +250,7 @@ impl Run {
             }
             self.last_first_write = self.last_first_write.max(first);
         }
-        self.history.commit(open.ops);
+        self.history.commit(open.ops, open.context);
     }
 
     /// Commits that a reader of this transaction sees now.
@@ -290,7 +309,7 @@ impl Run {
 }
 
 /// An engine with both tables, tracked and captured.
-fn engine(seed: u64) -> Arc<Engine> {
+fn engine(seed: u64, versioned_reads: bool) -> Arc<Engine> {
     let engine = Engine::new(EngineConfig {
         databases: vec!["db".to_owned()],
         seed,
@@ -301,6 +320,9 @@ fn engine(seed: u64) -> Arc<Engine> {
         &mut session,
         "ALTER DATABASE db SET ALLOW_SNAPSHOT_ISOLATION ON; ALTER DATABASE db SET CHANGE_TRACKING = ON; EXEC sys.sp_cdc_enable_db",
     );
+    if versioned_reads {
+        query(&mut session, "ALTER DATABASE db SET READ_COMMITTED_SNAPSHOT ON");
+    }
     for name in TABLES {
         let create = format!(
             "CREATE TABLE {name} (k int NOT NULL PRIMARY KEY, v int, w int, rv rowversion);

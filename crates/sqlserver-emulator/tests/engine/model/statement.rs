@@ -10,6 +10,8 @@ const KEYS: usize = 8;
 pub(crate) enum Statement {
     Begin {
         snapshot: bool,
+        /// What its changes are told with.
+        context: Option<i64>,
     },
     /// The whole of a table.
     Read(usize),
@@ -74,11 +76,33 @@ impl Statement {
         }
     }
 
-    /// A statement that changes rows gives, for each, its old and its new key and its new rowversion.
-    pub(crate) fn sql(&self) -> String {
+    pub(crate) fn reads_or_writes(&self) -> bool {
+        matches!(self, Self::Read(_) | Self::Changes(..)) || self.writes()
+    }
+
+    fn writes(&self) -> bool {
+        matches!(
+            self,
+            Self::Insert { .. } | Self::Delete { .. } | Self::Set { .. } | Self::Shift { .. }
+        )
+    }
+
+    /// The statement in a transaction whose changes have `context`.
+    pub(crate) fn sql(&self, context: Option<i64>) -> String {
+        match context.filter(|_| self.writes()) {
+            Some(context) => format!(
+                "WITH CHANGE_TRACKING_CONTEXT (0x{context:02X}) {}",
+                self.plain_sql()
+            ),
+            None => self.plain_sql(),
+        }
+    }
+
+    /// One that changes rows gives, for each, its old and its new key and its new rowversion.
+    fn plain_sql(&self) -> String {
         let output = "OUTPUT deleted.k, inserted.k, inserted.rv";
         match self {
-            Self::Begin { snapshot } => {
+            Self::Begin { snapshot, .. } => {
                 let level = if *snapshot { "SNAPSHOT" } else { "READ COMMITTED" };
                 format!("SET TRANSACTION ISOLATION LEVEL {level}; BEGIN TRAN")
             }
@@ -178,7 +202,20 @@ pub(crate) fn changes(table: &str, after: i64) -> String {
          SELECT k, SYS_CHANGE_OPERATION, SYS_CHANGE_VERSION, SYS_CHANGE_CREATION_VERSION,
                 CASE WHEN SYS_CHANGE_COLUMNS IS NULL THEN 0 ELSE 1 END,
                 CASE WHEN SYS_CHANGE_COLUMNS IS NOT NULL AND CHANGE_TRACKING_IS_COLUMN_IN_MASK(2, SYS_CHANGE_COLUMNS) = 1 THEN 1 ELSE 0 END,
-                CASE WHEN SYS_CHANGE_COLUMNS IS NOT NULL AND CHANGE_TRACKING_IS_COLUMN_IN_MASK(3, SYS_CHANGE_COLUMNS) = 1 THEN 1 ELSE 0 END
+                CASE WHEN SYS_CHANGE_COLUMNS IS NOT NULL AND CHANGE_TRACKING_IS_COLUMN_IN_MASK(3, SYS_CHANGE_COLUMNS) = 1 THEN 1 ELSE 0 END,
+                SYS_CHANGE_CONTEXT
          FROM CHANGETABLE(CHANGES {table}, {after}) AS ct ORDER BY k"
+    )
+}
+
+/// The last change of each row that is asked for, by a snapshot: the rows are looked for, which waits for writers under locks.
+pub(crate) fn last_changes(table: &str, keys: &[i64]) -> String {
+    let keys: Vec<String> = keys.iter().map(|key| format!("({key})")).collect();
+    format!(
+        "SET TRANSACTION ISOLATION LEVEL SNAPSHOT;
+         SELECT asked.k, ct.SYS_CHANGE_VERSION, ct.SYS_CHANGE_CONTEXT FROM (VALUES {}) AS asked (k)
+         CROSS APPLY CHANGETABLE(VERSION {table}, (k), (asked.k)) AS ct ORDER BY asked.k;
+         SET TRANSACTION ISOLATION LEVEL READ COMMITTED",
+        keys.join(", ")
     )
 }

@@ -2,22 +2,19 @@
 
 use super::super::driver::Answer;
 use super::super::history::{Change, Net, Op, Rows, TABLES, apply, captured};
-use super::super::statement::changes;
+use super::super::statement::{changes, last_changes};
 use super::Run;
 
 impl Run {
     pub(super) fn check_read(&mut self, at: usize, table: usize, answer: &Answer, what: &str) {
         self.met.reads += 1;
-        let latest = self.history.latest();
-        let open = self.open[at].as_mut().expect(what);
-        if open.snapshot {
-            open.since.get_or_insert(latest);
-        }
         let row = |row: &Vec<Option<i64>>| (number(row[0]), [number(row[1]), number(row[2])]);
         let rows: Rows = answer.results[0].iter().map(row).collect();
         // A read under locks that had to wait has seen some rows before and some after.
         let open = self.open[at].as_ref().expect(what);
-        if open.snapshot || !self.waited[at] {
+        let versioned = open.snapshot || self.versioned_reads;
+        assert!(!(versioned && self.waited[at]), "{what}: it waited");
+        if versioned || !self.waited[at] {
             let seen = self.history.seen(self.standing(open), &open.ops);
             assert_eq!(rows, seen[table], "{what}");
         }
@@ -64,7 +61,20 @@ impl Run {
                 &answer,
                 &format!("{place}: {name} after {after}"),
             );
+            self.check_last_changes(table);
         }
+    }
+
+    fn check_last_changes(&mut self, table: usize) {
+        let expected = self.history.last_changes(table);
+        let keys: Vec<i64> = expected.iter().map(|(key, ..)| *key).collect();
+        if keys.is_empty() {
+            return;
+        }
+        let answer = self.driver.watch(&last_changes(TABLES[table], &keys));
+        let row = |row: &Vec<Option<i64>>| (number(row[0]), number(row[1]), row[2]);
+        let found: Vec<_> = answer.results[0].iter().map(row).collect();
+        assert_eq!(found, expected, "{}: {}", self.place(), TABLES[table]);
     }
 
     fn check_net(&self, table: usize, after: i64, commits: usize, answer: &Answer, what: &str) {
@@ -76,6 +86,7 @@ impl Run {
             version: number(row[2]),
             created: row[3],
             columns: (row[4] == Some(1)).then_some([row[5] == Some(1), row[6] == Some(1)]),
+            context: row[7],
         };
         let found: Vec<Net> = answer.results[1].iter().map(net).collect();
         assert_eq!(found, self.history.net(table, after, commits), "{what}");
@@ -97,10 +108,26 @@ impl Run {
     fn check_captured(&mut self, table: usize, lsns: &mut [Option<i64>]) {
         let name = TABLES[table];
         let answer = self.driver.watch(&format!(
-            "SELECT __$start_lsn, __$operation, k, v, w FROM cdc.dbo_{name}_CT
-             ORDER BY __$start_lsn, __$command_id, __$seqval, __$operation"
+            "SELECT __$start_lsn, __$operation, k, v, w, __$update_mask FROM cdc.dbo_{name}_CT
+             ORDER BY __$start_lsn, __$command_id, __$seqval, __$operation;
+             IF EXISTS (SELECT * FROM cdc.dbo_{name}_CT)
+                 SELECT __$start_lsn, __$operation, k, v, w, __$update_mask FROM cdc.fn_cdc_get_all_changes_dbo_{name}
+                     (sys.fn_cdc_get_min_lsn(N'dbo_{name}'), sys.fn_cdc_get_max_lsn(), N'all update old')"
         ));
         let row = |row: &Vec<Option<i64>>| row.iter().copied().map(number).collect::<Vec<_>>();
+        if let Some(all) = answer.results.get(1) {
+            let sorted = |rows: &Vec<Vec<Option<i64>>>| {
+                let mut rows: Vec<_> = rows.iter().map(row).collect();
+                rows.sort_unstable();
+                rows
+            };
+            assert_eq!(
+                sorted(all),
+                sorted(&answer.results[0]),
+                "{}: {name}",
+                self.place()
+            );
+        }
         let mut rows = answer.results[0].iter().map(row).peekable();
         let mut state = <[Rows; 2]>::default();
         for (at, ops) in self.history.commits.iter().enumerate() {
@@ -112,9 +139,9 @@ impl Run {
             let lsn = rows.peek().map(|row| row[0]).expect(&what);
             let mut found = Vec::new();
             while let Some(row) = rows.next_if(|row| row[0] == lsn) {
-                found.push((row[1], row[2], [row[3], row[4]]));
+                found.push((row[1], row[2], [row[3], row[4]], row[5]));
             }
-            for (operation, key, values) in &found {
+            for (operation, key, values, _) in &found {
                 let change = match operation {
                     1 => Change::Delete(*values),
                     3 => continue,
