@@ -4,7 +4,7 @@
     foreign.py check WAREHOUSE --spark RUNTIME_JAR
 
 `write` makes tables in the namespace `foreign`: by Spark, merge-on-read (position deletes in v2, deletion vectors in v3) and copy-on-write,
-with columns and partitions that change on the way; by PyIceberg, appends, overwrites, deletes and upserts. WAREHOUSE/foreign.json then says
+with columns and partitions that change on the way, and with files that it imports; by PyIceberg, appends, overwrites, deletes and upserts. WAREHOUSE/foreign.json then says
 what they hold: {table: {"columns": [...], "rows": [...], "kept": [...], "snapshots": {id: rows of the kept columns}}}, where `kept` are the
 columns that every snapshot has. `check` reads what WAREHOUSE/written.json says: {table: {"columns": [...], "rows": [...]}}.
 
@@ -103,6 +103,26 @@ def write_by_spark(spark, warehouse, expected):
         )
         for statement in STORY:
             session.sql(statement.format(t=table, partitions=then.format(t=table)))
+        note(expected, name, lambda columns, at: select(session, table, columns, at), session.table(table).columns, [
+            row.snapshot_id for row in session.sql(f"SELECT snapshot_id FROM {table}.snapshots").collect()
+        ])
+
+
+def import_by_spark(spark, warehouse, expected):
+    """Files of a directory by the value of a column, which they lack, and whose fields have no ids."""
+    session = spark.session
+    for version in (2, 3):
+        name, files = f"spark_v{version}_imported", warehouse / f"imported_v{version}"
+        rows = "SELECT id, concat('name ', id % 7) AS name, CAST(nullif(id % 4, 3) AS INT) AS n FROM range({}, {})"
+        session.sql(rows.format(0, 200)).write.partitionBy("n").parquet(f"file://{files}")
+        table = f"lake.foreign.{name}"
+        session.sql(
+            f"CREATE TABLE {table} (id BIGINT NOT NULL, name STRING, n INT) USING iceberg PARTITIONED BY (n)"
+            f" TBLPROPERTIES ('format-version' = '{version}')"
+        )
+        session.sql(f"CALL lake.system.add_files(table => 'foreign.{name}', source_table => '`parquet`.`file://{files}`')")
+        session.sql(f"INSERT INTO {table} " + rows.format(200, 230))
+        session.sql(f"ALTER TABLE {table} SET IDENTIFIER FIELDS id")
         note(expected, name, lambda columns, at: select(session, table, columns, at), session.table(table).columns, [
             row.snapshot_id for row in session.sql(f"SELECT snapshot_id FROM {table}.snapshots").collect()
         ])
@@ -243,6 +263,7 @@ def main():
         check(warehouse, spark)
     expected = {}
     write_by_spark(spark, warehouse, expected)
+    import_by_spark(spark, warehouse, expected)
     spark.stop()
     write_by_pyiceberg(warehouse, expected)
     (warehouse / "foreign.json").write_text(json.dumps(expected))

@@ -1,11 +1,16 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
+use arrow_array::{Array, ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema};
 use futures::TryStreamExt;
 use iceberg::io::FileIO;
-use iceberg::spec::{FormatVersion, PartitionSpec, SortOrder, TableMetadata, TableMetadataBuilder};
+use iceberg::spec::{
+    DataContentType, DataFileBuilder, DataFileFormat, FormatVersion, Literal, PartitionSpec, SortOrder,
+    Struct, TableMetadata, TableMetadataBuilder, Transform, UnboundPartitionSpec,
+};
 use model::{ErrorKind, Result, TableSchema};
 use parquet::arrow::{ArrowWriter, PARQUET_FIELD_ID_META_KEY};
 use parquet::file::properties::WriterProperties;
@@ -316,5 +321,50 @@ async fn equality_deletes_hold_for_every_type_and_for_null() {
             .await
             .unwrap();
         assert_eq!(found, deleted, "columns {columns:?}, keys of rows {rows:?}");
+    }
+}
+
+/// Tables that were made of directories have files without the columns that the directories are named after.
+#[tokio::test]
+async fn a_column_that_a_file_lacks_has_the_value_of_its_partition() {
+    let (metadata, schema) = table(&[]);
+    let by_amount = UnboundPartitionSpec::builder()
+        .add_partition_field(2, "label_trunc", Transform::Truncate(1))
+        .and_then(|spec| spec.add_partition_field(3, "amount", Transform::Identity))
+        .unwrap()
+        .build();
+    let partitioned = metadata
+        .into_builder(None)
+        .add_default_partition_spec(by_amount)
+        .and_then(TableMetadataBuilder::build);
+    let metadata = partitioned.unwrap().metadata;
+    let spec_id = metadata.default_partition_spec_id();
+    let projection = Projection::of_table(&metadata, &schema).unwrap();
+    let file_io = FileIO::new_with_memory();
+    let columns = vec![("id", Some(1), ints(&[1, 2]))];
+    let size = file_at(&file_io, PATH, parquet(columns, WriterProperties::new())).await;
+    for (spec_id, amount, expected) in [
+        (spec_id, Some(Literal::long(7)), Some(7)),
+        (spec_id, None, None),
+        // The first spec is of no column.
+        (0, Some(Literal::long(7)), None),
+    ] {
+        let file = DataFileBuilder::default()
+            .content(DataContentType::Data)
+            .file_path(PATH.into())
+            .file_format(DataFileFormat::Parquet)
+            .partition(Struct::from_iter([Some(Literal::string("x")), amount]))
+            .record_count(2)
+            .file_size_in_bytes(size)
+            .build()
+            .unwrap();
+        let reader = DataFileReader::of(&file_io, &PATH.into(), spec_id, &file)
+            .await
+            .unwrap();
+        let read = reader.read(&projection, RowRanges::all(2)).await.unwrap();
+        let read: Vec<FileRows> = read.try_collect().await.unwrap();
+        let amounts = read[0].rows.column(2).as_primitive::<Int64Type>();
+        assert_eq!(amounts.iter().collect::<Vec<_>>(), [expected; 2]);
+        assert!(read[0].rows.column(1).is_null(0));
     }
 }
