@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use iceberg::spec::{DataContentType, DataFileBuilder, Operation};
 use iceberg_maintenance::{compact, expire, merge_manifests};
 use iceberg_table::{Catalog, CatalogCommit, FileSystemCatalog, MetadataChange, NewTable, TableHandle};
-use model::{ErrorKind, Result, TableName};
+use model::{Error, ErrorKind, Result, TableName};
 
 use crate::faults::{Fault, FaultyCatalog};
 use crate::maintenance::{Table, commit_keys, everything_old, whole};
@@ -223,9 +223,10 @@ async fn what_was_answered_as_lost_may_come_when_all_attempts_are_over() {
 }
 
 /// A catalog whose first commit wins; then somebody commits on top of it and lets its snapshot expire, and the link sends the request
-/// again and is told that the race was lost.
+/// again and is told that the race was lost, or that it is refused.
 struct WonAndGone<'a> {
     table: &'a Table,
+    refuses: bool,
     is_first: AtomicBool,
 }
 
@@ -263,7 +264,10 @@ impl Catalog for WonAndGone<'_> {
             .parent_snapshot_id();
         let expired = self.table.expire(everything_old()).await?.snapshots;
         assert!(expired.contains(&ours.unwrap()), "{expired:?}");
-        lake.catalog.commit(base, change).await
+        match self.refuses {
+            true => Err(Error::new(ErrorKind::Denied, "the token has expired")),
+            false => lake.catalog.commit(base, change).await,
+        }
     }
 
     async fn persist(&self, files: &[String]) -> Result<()> {
@@ -284,10 +288,16 @@ const ADDED_KEY: i64 = 1_000;
 
 #[tokio::test]
 async fn what_won_and_has_expired_keeps_its_files() {
-    for task in [Task::Compact, Task::Merge] {
+    for (task, refuses) in [
+        (Task::Compact, false),
+        (Task::Compact, true),
+        (Task::Merge, false),
+        (Task::Merge, true),
+    ] {
         let mut table = Table::new(0, 6).await;
         let catalog = WonAndGone {
             table: &table,
+            refuses,
             is_first: AtomicBool::new(true),
         };
         // Manifests are merged once more; what a compaction has replaced cannot be replaced again.
@@ -295,7 +305,11 @@ async fn what_won_and_has_expired_keeps_its_files() {
         let is_unknown = ended
             .as_ref()
             .is_err_and(|error| error.kind() == ErrorKind::Unavailable);
-        assert_eq!(is_unknown, task == Task::Compact, "{task:?}: {ended:?}");
+        assert_eq!(
+            is_unknown,
+            refuses || task == Task::Compact,
+            "{task:?}: {ended:?}"
+        );
         let added = Row::from([(0, Value::Number(ADDED_KEY))]);
         table.history.now.rows.insert(ADDED_KEY, added);
         check(&mut table).await;
