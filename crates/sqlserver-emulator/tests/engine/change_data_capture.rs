@@ -495,3 +495,23 @@ fn a_log_that_was_cut_leaves_no_change_before_the_low_end() {
     );
     assert_eq!(errors(&mut session, "EXEC sp_emulator_fault N'fire'"), [48999]);
 }
+
+#[test]
+fn scans_of_the_log_are_told() {
+    let (engine, mut session) = captured();
+    let sessions = "SELECT tran_count, command_count, latency, scan_phase, error_count
+        FROM sys.dm_cdc_log_scan_sessions WHERE tran_count > 0 ORDER BY session_id";
+    assert_eq!(query(&mut session, sessions), "");
+    query(
+        &mut session,
+        "BEGIN TRAN; INSERT t VALUES (1, 10, NULL); INSERT t VALUES (2, 20, NULL); COMMIT; DELETE t WHERE id = 2",
+    );
+    engine.clock().step_ms(3_000);
+    query(&mut session, "EXEC sys.sp_cdc_scan");
+    assert_eq!(query(&mut session, sessions), "2|3|3|Done|0");
+    query(
+        &mut session,
+        "INSERT t VALUES (3, 30, NULL); EXEC sys.sp_cdc_scan",
+    );
+    assert_eq!(query(&mut session, sessions), "2|3|3|Done|0;1|1|0|Done|0");
+}

@@ -325,3 +325,20 @@ fn a_lesser_server_does_not_know_what_it_lacks() {
     assert_eq!(errors(&mut s, "SELECT min_active_rowversion()"), [195]);
     assert_eq!(query(&mut s, "SELECT COUNT(*) FROM t"), "0");
 }
+
+/// Columns are told, rows are not, and nothing is changed.
+#[test]
+fn format_only_tells_columns_and_does_nothing() {
+    let engine = engine();
+    let mut s = connect(&engine);
+    run(&mut s, "CREATE TABLE dbo.t (a int NOT NULL, b nvarchar(5) NULL)");
+    run(&mut s, "INSERT dbo.t VALUES (1, N'x')");
+    let out = run(
+        &mut s,
+        "SET FMTONLY ON; SELECT b, a FROM dbo.t; INSERT dbo.t VALUES (2, N'y'); SET FMTONLY OFF",
+    );
+    assert_eq!(out.errors(), []);
+    let names: Vec<_> = out.columns[0].iter().map(|column| column.name.as_str()).collect();
+    assert_eq!((names, out.results[0].len()), (vec!["b", "a"], 0));
+    assert_eq!(query(&mut s, "SELECT a, b FROM dbo.t"), "1|x");
+}
