@@ -82,7 +82,8 @@ fn recorded(directory: &Path) -> Result<BTreeMap<String, String>> {
     let mut statements: BTreeMap<String, String> = BTreeMap::new();
     for file in files {
         let bytes = std::fs::read(&file)?;
-        for sql in packets::statements(&bytes).with_context(|| file.display().to_string())? {
+        let sent = packets::statements(&bytes).with_context(|| file.display().to_string())?;
+        for sql in sent.iter().flat_map(|sql| case_by_case(sql)) {
             let known = statements.entry(template(&sql)).or_insert_with(|| sql.clone());
             if (sql.len(), &sql) < (known.len(), &*known) {
                 *known = sql;
@@ -90,6 +91,32 @@ fn recorded(directory: &Path) -> Result<BTreeMap<String, String>> {
         }
     }
     Ok(statements)
+}
+
+/// The types of variants that a statement makes come in the order and number in which the stage has them, so each is one of its own.
+fn case_by_case(sql: &str) -> Vec<String> {
+    let whole = || vec![sql.to_owned()];
+    let Some((head, rest)) = sql.split_once(" WHEN ") else {
+        return whole();
+    };
+    let Some((cases, end)) = rest
+        .split_once(" END WHERE ")
+        .filter(|_| sql.contains(" AS sql_variant) "))
+    else {
+        return whole();
+    };
+    let Some((column, _)) = end.split_once(" IN (").filter(|_| end.matches(';').count() == 1) else {
+        return whole();
+    };
+    let one = |case: &str| {
+        let (declared, _) = case.split_once(" THEN ")?;
+        Some(format!("{head} WHEN {case} END WHERE {column} IN ({declared});"))
+    };
+    cases
+        .split(" WHEN ")
+        .map(one)
+        .collect::<Option<_>>()
+        .unwrap_or_else(whole)
 }
 
 fn listed(page: &Path) -> Result<BTreeMap<String, String>> {
@@ -164,4 +191,23 @@ fn parse(statements: &[String]) -> Result<()> {
         "Microsoft's parser refuses what is sent"
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_type_of_variant_is_a_statement_of_its_own() {
+        let of =
+            |cases: &str, types: &str| format!("UPDATE #s SET c = CASE t{cases} END WHERE t IN ({types});");
+        let int = " WHEN N'int' THEN CAST(CAST(x AS int) AS sql_variant)";
+        let text = " WHEN N'varchar(2) COLLATE A' THEN CAST(CAST(x COLLATE A AS varchar(2)) AS sql_variant)";
+        let both = of(&format!("{int}{text}"), "N'int', N'varchar(2) COLLATE A'");
+        let single = [of(int, "N'int'"), of(text, "N'varchar(2) COLLATE A'")];
+        assert_eq!(case_by_case(&both), single);
+        for other in ["SELECT 1", "SELECT CASE a WHEN 1 THEN 2 END WHERE b IN (3);"] {
+            assert_eq!(case_by_case(other), [other]);
+        }
+    }
 }
