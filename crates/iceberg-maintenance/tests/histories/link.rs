@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use iceberg::spec::{DataContentType, DataFileBuilder, Operation};
 use iceberg_maintenance::{compact, expire, merge_manifests};
-use iceberg_table::{Catalog, CatalogCommit, FileSystemCatalog, MetadataChange, NewTable, TableHandle};
-use model::{Error, ErrorKind, Result, TableName};
+use iceberg_table::{Catalog, CatalogCommit, MetadataChange, TableHandle};
+use model::{Error, ErrorKind, Result};
 
+use crate::committing::{Commits, Committing};
 use crate::faults::{Fault, FaultyCatalog};
 use crate::maintenance::{Table, commit_keys, everything_old, whole};
 use crate::rows::{Row, Value};
@@ -158,40 +159,22 @@ async fn a_fault(task: Task, kind: usize, fault: Fault, at: usize, overtaken: bo
     has_failed
 }
 
-/// A catalog that answers every commit as a lost race, and keeps it: an earlier sending of it may be on its way.
-#[derive(Debug)]
-struct Refusing {
-    inner: FileSystemCatalog,
-    refused: Mutex<Vec<(TableHandle, MetadataChange)>>,
-}
+/// Every commit is answered as a lost race, and kept: an earlier sending of it may be on its way.
+#[derive(Debug, Default)]
+struct Refusing(Mutex<Vec<(TableHandle, MetadataChange)>>);
 
 #[async_trait]
-impl Catalog for Refusing {
-    async fn load(&self, table: &TableName) -> Result<Option<TableHandle>> {
-        self.inner.load(table).await
-    }
-
-    async fn create(&self, table: &TableName, new: NewTable) -> Result<Option<TableHandle>> {
-        self.inner.create(table, new).await
-    }
-
-    async fn commit(&self, base: &TableHandle, change: MetadataChange) -> Result<CatalogCommit> {
-        self.refused.lock().unwrap().push((base.clone(), change));
+impl Commits for Refusing {
+    async fn commit(
+        &self,
+        _: &dyn Catalog,
+        base: &TableHandle,
+        change: MetadataChange,
+    ) -> Result<CatalogCommit> {
+        self.0.lock().unwrap().push((base.clone(), change));
         Ok(CatalogCommit::Conflict {
             why: "somebody was faster".into(),
         })
-    }
-
-    async fn persist(&self, files: &[String]) -> Result<()> {
-        self.inner.persist(files).await
-    }
-
-    async fn list(&self) -> Result<Vec<TableName>> {
-        self.inner.list().await
-    }
-
-    async fn check_writable(&self) -> Result<()> {
-        self.inner.check_writable().await
     }
 }
 
@@ -201,9 +184,9 @@ async fn what_was_answered_as_lost_may_come_when_all_attempts_are_over() {
         for is_last in [false, true] {
             let mut table = Table::new(1, 6).await;
             let before = snapshots(&table).await;
-            let catalog = Refusing {
-                inner: table.lake().catalog.as_ref().clone(),
-                refused: Mutex::default(),
+            let catalog = Committing {
+                inner: table.lake().catalog.clone(),
+                by: Refusing::default(),
             };
             let error = task.run(&table, &catalog).await.unwrap_err();
             let kind = match task {
@@ -211,7 +194,7 @@ async fn what_was_answered_as_lost_may_come_when_all_attempts_are_over() {
                 Task::Compact | Task::Merge => ErrorKind::Unavailable,
             };
             assert_eq!(error.kind(), kind, "{task:?}: {error}");
-            let refused = std::mem::take(&mut *catalog.refused.lock().unwrap());
+            let refused = std::mem::take(&mut *catalog.by.0.lock().unwrap());
             let index = if is_last { refused.len() - 1 } else { 0 };
             let (base, change) = refused.into_iter().nth(index).unwrap();
             let comes = catalog.inner.commit(&base, change).await.unwrap();
@@ -222,8 +205,8 @@ async fn what_was_answered_as_lost_may_come_when_all_attempts_are_over() {
     }
 }
 
-/// A catalog whose first commit wins; then somebody commits on top of it and lets its snapshot expire, and the link sends the request
-/// again and is told that the race was lost, or that it is refused.
+/// The first commit wins; then somebody commits on top of it and lets its snapshot expire, and the link sends the request again and is told
+/// that the race was lost, or that it is refused.
 struct WonAndGone<'a> {
     table: &'a Table,
     refuses: bool,
@@ -237,21 +220,18 @@ impl std::fmt::Debug for WonAndGone<'_> {
 }
 
 #[async_trait]
-impl Catalog for WonAndGone<'_> {
-    async fn load(&self, table: &TableName) -> Result<Option<TableHandle>> {
-        self.table.lake().catalog.load(table).await
-    }
-
-    async fn create(&self, table: &TableName, new: NewTable) -> Result<Option<TableHandle>> {
-        self.table.lake().catalog.create(table, new).await
-    }
-
-    async fn commit(&self, base: &TableHandle, change: MetadataChange) -> Result<CatalogCommit> {
-        let lake = self.table.lake();
-        let ended = lake.catalog.commit(base, change.clone()).await?;
+impl Commits for WonAndGone<'_> {
+    async fn commit(
+        &self,
+        inner: &dyn Catalog,
+        base: &TableHandle,
+        change: MetadataChange,
+    ) -> Result<CatalogCommit> {
+        let ended = inner.commit(base, change.clone()).await?;
         if !self.is_first.swap(false, Ordering::SeqCst) {
             return Ok(ended);
         }
+        let lake = self.table.lake();
         let mut file = DataFileBuilder::default();
         file.content(DataContentType::Data).record_count(1);
         commit_keys(lake, &[ADDED_KEY], &mut file).await;
@@ -266,20 +246,8 @@ impl Catalog for WonAndGone<'_> {
         assert!(expired.contains(&ours.unwrap()), "{expired:?}");
         match self.refuses {
             true => Err(Error::new(ErrorKind::Denied, "the token has expired")),
-            false => lake.catalog.commit(base, change).await,
+            false => inner.commit(base, change).await,
         }
-    }
-
-    async fn persist(&self, files: &[String]) -> Result<()> {
-        self.table.lake().catalog.persist(files).await
-    }
-
-    async fn list(&self) -> Result<Vec<TableName>> {
-        self.table.lake().catalog.list().await
-    }
-
-    async fn check_writable(&self) -> Result<()> {
-        self.table.lake().catalog.check_writable().await
     }
 }
 
@@ -295,10 +263,13 @@ async fn what_won_and_has_expired_keeps_its_files() {
         (Task::Merge, true),
     ] {
         let mut table = Table::new(0, 6).await;
-        let catalog = WonAndGone {
-            table: &table,
-            refuses,
-            is_first: AtomicBool::new(true),
+        let catalog = Committing {
+            inner: table.lake().catalog.clone(),
+            by: WonAndGone {
+                table: &table,
+                refuses,
+                is_first: AtomicBool::new(true),
+            },
         };
         // Manifests are merged once more; what a compaction has replaced cannot be replaced again.
         let ended = task.run(&table, &catalog).await;

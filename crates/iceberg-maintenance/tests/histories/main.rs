@@ -4,6 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "what supports a test fails it by panicking")]
 
 mod buckets;
+#[path = "../../../iceberg-table/tests/catalogs/committing.rs"]
+mod committing;
 #[path = "../../../iceberg-table/tests/catalogs/faults.rs"]
 mod faults;
 mod foreign;

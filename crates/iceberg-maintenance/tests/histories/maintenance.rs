@@ -22,14 +22,14 @@ use iceberg_maintenance::{
     remove_orphans,
 };
 use iceberg_table::{
-    Catalog, CatalogCommit, DataFileReader, DeletedRows, FileSystemCatalog, MetadataChange, NewTable,
-    Projection, TableHandle, live_files,
+    Catalog, CatalogCommit, DataFileReader, DeletedRows, MetadataChange, Projection, TableHandle, live_files,
 };
-use model::{ChangeSink, Clock, ErrorKind, Result, TableName};
+use model::{ChangeSink, Clock, ErrorKind, Result};
 use parquet::arrow::{ArrowWriter, PARQUET_FIELD_ID_META_KEY};
 use tempfile::TempDir;
 use test_support::SimClock;
 
+use crate::committing::{Commits, Committing};
 use crate::history::History;
 use crate::lake::{CENTURY_MS, KINDS, Lake};
 use crate::rows::{Column, Kind};
@@ -472,7 +472,7 @@ async fn a_delete_by_value_meanwhile_keeps_files_in_their_partition_spec() {
         TableUpdate::AddSnapshot { snapshot: newest },
         branch("main", snapshot_id),
     ];
-    let catalog = Overtaken::new(lake, updates, false);
+    let catalog = overtaken(lake, updates, false);
     let (clock, ids) = (lake.clock.as_ref(), lake.ids.clone());
     let done = compact(&catalog, &lake.name, &whole(lake), clock, ids)
         .await
@@ -499,60 +499,44 @@ async fn what_a_small_file_is_goes_by_the_tables_own_target() {
     }
 }
 
-/// A catalog in which somebody else does something between the reading and the commit of what comes next.
+/// Somebody else does something between the reading and the commit of what comes next.
 #[derive(Debug)]
 struct Overtaken {
-    inner: FileSystemCatalog,
     change: MetadataChange,
     done: AtomicBool,
     /// Whether a commit is carried out on what is there then if its requirements hold of that, as REST servers do.
     on_server: bool,
 }
 
-impl Overtaken {
-    fn new(lake: &Lake, updates: Vec<TableUpdate>, on_server: bool) -> Self {
-        Self {
-            inner: lake.catalog.as_ref().clone(),
+fn overtaken(lake: &Lake, updates: Vec<TableUpdate>, on_server: bool) -> Committing<Overtaken> {
+    Committing {
+        inner: lake.catalog.clone(),
+        by: Overtaken {
             change: MetadataChange {
                 requirements: vec![],
                 updates,
             },
             done: AtomicBool::new(false),
             on_server,
-        }
+        },
     }
 }
 
 #[async_trait]
-impl Catalog for Overtaken {
-    async fn load(&self, table: &TableName) -> Result<Option<TableHandle>> {
-        self.inner.load(table).await
-    }
-
-    async fn create(&self, table: &TableName, new: NewTable) -> Result<Option<TableHandle>> {
-        self.inner.create(table, new).await
-    }
-
-    async fn commit(&self, base: &TableHandle, change: MetadataChange) -> Result<CatalogCommit> {
+impl Commits for Overtaken {
+    async fn commit(
+        &self,
+        inner: &dyn Catalog,
+        base: &TableHandle,
+        change: MetadataChange,
+    ) -> Result<CatalogCommit> {
         if !self.done.swap(true, Ordering::SeqCst) {
-            match self.inner.commit(base, self.change.clone()).await? {
-                CatalogCommit::Done(now) if self.on_server => return self.inner.commit(&now, change).await,
+            match inner.commit(base, self.change.clone()).await? {
+                CatalogCommit::Done(now) if self.on_server => return inner.commit(&now, change).await,
                 _ => {}
             }
         }
-        self.inner.commit(base, change).await
-    }
-
-    async fn persist(&self, files: &[String]) -> Result<()> {
-        self.inner.persist(files).await
-    }
-
-    async fn list(&self) -> Result<Vec<TableName>> {
-        self.inner.list().await
-    }
-
-    async fn check_writable(&self) -> Result<()> {
-        self.inner.check_writable().await
+        inner.commit(base, change).await
     }
 }
 
@@ -577,7 +561,7 @@ async fn what_changed_meanwhile_drops_out_of_a_compaction() {
                 TableUpdate::AddSnapshot { snapshot: newest },
                 branch("main", snapshot_id),
             ];
-            let catalog = Overtaken::new(lake, updates, false);
+            let catalog = overtaken(lake, updates, false);
             let done = compact(
                 &catalog,
                 &lake.name,
@@ -605,7 +589,7 @@ async fn a_rollback_meanwhile_ends_a_compaction() {
     let lake = table.lake();
     let before = lake.table().await.head().unwrap().snapshot_id();
     delete_by_value(lake, &table.history.now.rows.keys().copied().collect::<Vec<_>>()).await;
-    let catalog = Overtaken::new(lake, vec![branch("main", before)], false);
+    let catalog = overtaken(lake, vec![branch("main", before)], false);
     let (clock, ids) = (lake.clock.as_ref(), lake.ids.clone());
     // The old head may come back, and with it a late repetition of the commit.
     let error = compact(&catalog, &lake.name, &whole(lake), clock, ids)
@@ -769,7 +753,7 @@ async fn a_tag_that_moves_meanwhile_holds_its_snapshot() {
     let ids = snapshot_ids(table.lake()).await;
     table.update(vec![tag(ids[1])]).await;
     let lake = table.lake();
-    let catalog = Overtaken::new(lake, vec![tag(ids[3])], true);
+    let catalog = overtaken(lake, vec![tag(ids[3])], true);
     let done = expire(&catalog, &lake.name, &everything_old(), &lake.later)
         .await
         .unwrap();
@@ -800,7 +784,7 @@ async fn files_that_a_new_snapshot_refers_to_stay() {
         .with_schema_id(loaded.metadata().current_schema_id())
         .build();
     let updates = vec![TableUpdate::AddSnapshot { snapshot }, branch("audit", 1)];
-    let catalog = Overtaken::new(lake, updates, true);
+    let catalog = overtaken(lake, updates, true);
     let done = expire(&catalog, &lake.name, &everything_old(), &lake.later)
         .await
         .unwrap();

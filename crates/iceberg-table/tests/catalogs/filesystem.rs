@@ -9,6 +9,7 @@ use model::{CommitOutcome, TableName};
 use tempfile::TempDir;
 use test_support::SeededIds;
 
+use crate::committing::Committing;
 use crate::faulty_disk;
 use crate::place::{Place, late_clock, new_table};
 use crate::suite;
@@ -107,7 +108,10 @@ async fn a_lost_race_leaves_the_commit_open_as_long_as_nobody_has_won() {
     for works in [1, usize::MAX] {
         let place = Directory(TempDir::new().unwrap());
         let table = new_table(&place).await;
-        let losing = Arc::new(LostThenBroken::new(place.catalog(), works));
+        let losing = Arc::new(Committing {
+            inner: place.catalog(),
+            by: LostThenBroken::after(works),
+        });
         let writer = Writer::new(losing, &table, "ours");
         let commit = writer.one_row(&writer.load().await).await;
         let outcome = writer.send(&commit).await.unwrap();

@@ -9,6 +9,7 @@
 
 mod azure;
 mod bucket;
+mod committing;
 mod faults;
 mod faulty_disk;
 mod filesystem;

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::faults::{Fault, FaultyCatalog};
 use crate::place::{Place, definition, late_clock, new_table};
-use crate::withheld::Interceptor;
+use crate::withheld::intercepting;
 use crate::writer::{Task, Writer, assert_files, assert_rows, path};
 
 /// Asks a catalog everything.
@@ -157,12 +157,12 @@ async fn prepared(
     racer: usize,
 ) -> (Arc<dyn Catalog>, TableHandle, MetadataChange, String) {
     let catalog = place.catalog();
-    let interceptor = Arc::new(Interceptor::new(catalog.clone()));
+    let interceptor = Arc::new(intercepting(&catalog));
     let writer = Writer::new(interceptor.clone(), name, &format!("racer/{racer}"));
     let commit = writer.one_row(&writer.load().await).await;
     let outcome = writer.send(&commit).await.unwrap();
     assert!(matches!(outcome, CommitOutcome::Unknown { .. }), "{outcome:?}");
-    let (base, change) = interceptor.take();
+    let (base, change) = interceptor.by.take();
     (catalog, base, change, path(&commit))
 }
 
@@ -375,11 +375,11 @@ pub(crate) async fn a_writer_that_sleeps_across_pruning_does_not_win(place: &dyn
         CatalogCommit::Done(_)
     ));
 
-    let interceptor = Arc::new(Interceptor::new(place.catalog()));
+    let interceptor = Arc::new(intercepting(&place.catalog()));
     let intercepted = Writer::new(interceptor.clone(), &name, "sleeper");
     let commit = intercepted.one_row(&intercepted.load().await).await;
     intercepted.send(&commit).await.unwrap();
-    let (base, change) = interceptor.take();
+    let (base, change) = interceptor.by.take();
 
     let foreign = Writer::new(place.catalog(), &name, "foreign");
     let mut acknowledged = Vec::new();

@@ -1,80 +1,58 @@
-//! Catalogs that withhold commits, or lose them.
+//! Commits that are withheld, or lost.
 
-use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use iceberg_table::{Catalog, CatalogCommit, MetadataChange, NewTable, TableHandle};
-use model::{Error, ErrorKind, Result, TableName};
+use iceberg_table::{Catalog, CatalogCommit, MetadataChange, TableHandle};
+use model::{Error, ErrorKind, Result};
 
-/// A catalog that hands over what it should commit, and commits nothing.
-#[derive(Debug)]
-pub(crate) struct Interceptor {
-    inner: Arc<dyn Catalog>,
-    intercepted: Mutex<Option<(TableHandle, MetadataChange)>>,
+use crate::committing::{Commits, Committing};
+
+/// Keeps what it should commit, and commits nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Interceptor(Mutex<Option<(TableHandle, MetadataChange)>>);
+
+pub(crate) fn intercepting(inner: &Arc<dyn Catalog>) -> Committing<Interceptor> {
+    Committing {
+        inner: inner.clone(),
+        by: Interceptor::default(),
+    }
 }
 
 impl Interceptor {
-    pub(crate) fn new(inner: Arc<dyn Catalog>) -> Self {
-        Self {
-            inner,
-            intercepted: Mutex::new(None),
-        }
-    }
-
     /// The change that was last to be committed, and what it was built on.
     pub(crate) fn take(&self) -> (TableHandle, MetadataChange) {
-        self.intercepted
-            .lock()
-            .unwrap()
-            .take()
-            .expect("something was committed")
+        let intercepted = self.0.lock().unwrap().take();
+        intercepted.expect("something was committed")
     }
 }
 
 #[async_trait]
-impl Catalog for Interceptor {
-    async fn load(&self, table: &TableName) -> Result<Option<TableHandle>> {
-        self.inner.load(table).await
-    }
-
-    async fn create(&self, table: &TableName, new: NewTable) -> Result<Option<TableHandle>> {
-        self.inner.create(table, new).await
-    }
-
-    async fn commit(&self, base: &TableHandle, change: MetadataChange) -> Result<CatalogCommit> {
-        *self.intercepted.lock().unwrap() = Some((base.clone(), change));
+impl Commits for Interceptor {
+    async fn commit(
+        &self,
+        _: &dyn Catalog,
+        base: &TableHandle,
+        change: MetadataChange,
+    ) -> Result<CatalogCommit> {
+        *self.0.lock().unwrap() = Some((base.clone(), change));
         Ok(CatalogCommit::Unknown {
             why: "intercepted".into(),
         })
     }
-
-    async fn persist(&self, files: &[String]) -> Result<()> {
-        self.inner.persist(files).await
-    }
-
-    async fn list(&self) -> Result<Vec<TableName>> {
-        self.inner.list().await
-    }
-
-    async fn check_writable(&self) -> Result<()> {
-        self.inner.check_writable().await
-    }
 }
 
-/// A catalog that answers commits as lost races and carries none out, and whose disk fails after so many attempts.
+/// Answers commits as lost races and carries none out, and its disk fails after so many attempts.
 #[derive(Debug)]
 pub(crate) struct LostThenBroken {
-    inner: Arc<dyn Catalog>,
     works: usize,
     attempts: AtomicUsize,
 }
 
 impl LostThenBroken {
-    pub(crate) fn new(inner: Arc<dyn Catalog>, works: usize) -> Self {
+    pub(crate) fn after(works: usize) -> Self {
         Self {
-            inner,
             works,
             attempts: AtomicUsize::new(0),
         }
@@ -82,33 +60,17 @@ impl LostThenBroken {
 }
 
 #[async_trait]
-impl Catalog for LostThenBroken {
-    async fn load(&self, table: &TableName) -> Result<Option<TableHandle>> {
-        self.inner.load(table).await
-    }
-
-    async fn create(&self, table: &TableName, new: NewTable) -> Result<Option<TableHandle>> {
-        self.inner.create(table, new).await
-    }
-
-    async fn commit(&self, _: &TableHandle, _: MetadataChange) -> Result<CatalogCommit> {
+impl Commits for LostThenBroken {
+    async fn commit(&self, _: &dyn Catalog, _: &TableHandle, _: MetadataChange) -> Result<CatalogCommit> {
         Ok(CatalogCommit::Conflict {
             why: "somebody was faster".into(),
         })
     }
 
-    async fn persist(&self, files: &[String]) -> Result<()> {
+    async fn persist(&self, inner: &dyn Catalog, files: &[String]) -> Result<()> {
         match self.attempts.fetch_add(1, Ordering::SeqCst) {
-            attempt if attempt < self.works => self.inner.persist(files).await,
+            attempt if attempt < self.works => inner.persist(files).await,
             _ => Err(Error::new(ErrorKind::Unavailable, "the disk is away")),
         }
-    }
-
-    async fn list(&self) -> Result<Vec<TableName>> {
-        self.inner.list().await
-    }
-
-    async fn check_writable(&self) -> Result<()> {
-        self.inner.check_writable().await
     }
 }

@@ -10,7 +10,7 @@ use iceberg::spec::{
     NestedField, NullOrder, Operation, PrimitiveType, Schema, Snapshot, SnapshotReference, SnapshotRetention,
     SortDirection, SortField, SortOrder, Summary, Transform, Type, UnboundPartitionSpec,
 };
-use iceberg_table::{Catalog, CatalogCommit, MetadataChange, NewTable, TableHandle};
+use iceberg_table::{Catalog, CatalogCommit, MetadataChange, TableHandle};
 use iceberg_writer::{SchemaPolicy, TableOptions};
 use model::{
     ChangeSink, Commit, CommitOutcome, Epoch, ErrorKind, Op, Presence, Replace, Result, SyncId, TableName,
@@ -18,6 +18,7 @@ use model::{
 };
 use test_support::SampleRow;
 
+use crate::committing::{Commits, Committing};
 use crate::warehouse::{Target, Warehouse, rows_of, upserts};
 
 /// What goes wrong in the next commits.
@@ -34,8 +35,7 @@ enum Failure {
 }
 
 #[derive(Debug)]
-struct FaultyCatalog {
-    inner: Arc<dyn Catalog>,
+struct Failing {
     failure: Failure,
     left: AtomicUsize,
     /// What somebody else does in between.
@@ -43,16 +43,13 @@ struct FaultyCatalog {
 }
 
 #[async_trait]
-impl Catalog for FaultyCatalog {
-    async fn load(&self, table: &TableName) -> Result<Option<TableHandle>> {
-        self.inner.load(table).await
-    }
-
-    async fn create(&self, table: &TableName, new: NewTable) -> Result<Option<TableHandle>> {
-        self.inner.create(table, new).await
-    }
-
-    async fn commit(&self, base: &TableHandle, change: MetadataChange) -> Result<CatalogCommit> {
+impl Commits for Failing {
+    async fn commit(
+        &self,
+        inner: &dyn Catalog,
+        base: &TableHandle,
+        change: MetadataChange,
+    ) -> Result<CatalogCommit> {
         let fails = self
             .left
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
@@ -61,60 +58,59 @@ impl Catalog for FaultyCatalog {
             why: "the answer was lost".into(),
         };
         match self.failure {
-            Failure::AnswerLost if fails => self.inner.commit(base, change).await.map(|_| lost()),
+            Failure::AnswerLost if fails => inner.commit(base, change).await.map(|_| lost()),
             Failure::RequestLost if fails => Ok(lost()),
             Failure::Overtaken if fails => {
                 let other = MetadataChange {
                     updates: self.foreign.clone(),
                     ..MetadataChange::default()
                 };
-                self.inner.commit(base, other).await?;
-                self.inner.commit(base, change).await
+                inner.commit(base, other).await?;
+                inner.commit(base, change).await
             }
             Failure::OvertakenOnServer if fails => {
                 let other = MetadataChange {
                     updates: self.foreign.clone(),
                     ..MetadataChange::default()
                 };
-                let CatalogCommit::Done(now) = self.inner.commit(base, other).await? else {
+                let CatalogCommit::Done(now) = inner.commit(base, other).await? else {
                     panic!("nobody else commits");
                 };
-                self.inner.commit(&now, change).await
+                inner.commit(&now, change).await
             }
-            _ => self.inner.commit(base, change).await,
+            _ => inner.commit(base, change).await,
         }
-    }
-
-    async fn persist(&self, files: &[String]) -> Result<()> {
-        self.inner.persist(files).await
-    }
-
-    async fn list(&self) -> Result<Vec<TableName>> {
-        self.inner.list().await
-    }
-
-    async fn check_writable(&self) -> Result<()> {
-        self.inner.check_writable().await
     }
 }
 
-fn faulty(warehouse: &Warehouse, failure: Failure, times: usize) -> Arc<FaultyCatalog> {
+fn faulty(warehouse: &Warehouse, failure: Failure, times: usize) -> Arc<Committing<Failing>> {
     let updates = [("somebody".to_owned(), "else".to_owned())].into();
-    Arc::new(FaultyCatalog {
-        inner: Arc::new(warehouse.catalog()),
+    failing(
+        warehouse,
         failure,
-        left: AtomicUsize::new(times),
-        foreign: vec![TableUpdate::SetProperties { updates }],
-    })
+        times,
+        vec![TableUpdate::SetProperties { updates }],
+    )
 }
 
 /// A catalog in which somebody else does this before the next commit.
-fn overtaken_by(warehouse: &Warehouse, foreign: Vec<TableUpdate>) -> Arc<FaultyCatalog> {
-    Arc::new(FaultyCatalog {
+fn overtaken_by(warehouse: &Warehouse, foreign: Vec<TableUpdate>) -> Arc<Committing<Failing>> {
+    failing(warehouse, Failure::Overtaken, 1, foreign)
+}
+
+fn failing(
+    warehouse: &Warehouse,
+    failure: Failure,
+    times: usize,
+    foreign: Vec<TableUpdate>,
+) -> Arc<Committing<Failing>> {
+    Arc::new(Committing {
         inner: Arc::new(warehouse.catalog()),
-        failure: Failure::Overtaken,
-        left: AtomicUsize::new(1),
-        foreign,
+        by: Failing {
+            failure,
+            left: AtomicUsize::new(times),
+            foreign,
+        },
     })
 }
 
@@ -246,12 +242,7 @@ async fn of_two_changes_of_the_layout_one_is_planned_again() {
         let warehouse = Warehouse::new(20);
         let mut target = Target::new(&warehouse).await;
         let base = warehouse.table(&target.name).await;
-        let catalog = FaultyCatalog {
-            inner: Arc::new(warehouse.catalog()),
-            failure: Failure::OvertakenOnServer,
-            left: AtomicUsize::new(1),
-            foreign: theirs(&base),
-        };
+        let catalog = failing(&warehouse, Failure::OvertakenOnServer, 1, theirs(&base));
         if case == 0 {
             let fields = target.schema.arrow().fields().iter().cloned();
             let added = Arc::new(Field::new("ours", DataType::Utf8, true));
@@ -260,7 +251,7 @@ async fn of_two_changes_of_the_layout_one_is_planned_again() {
             target.schema = TableSchema::new(Arc::new(ArrowSchema::new(fields)), vec![0], declared).unwrap();
         }
         target.sink = warehouse
-            .sink_over(Arc::new(catalog))
+            .sink_over(catalog)
             .with_tables([(target.name.clone(), ours)]);
         let refused = target.prepare(|_| ()).await.unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Transient, "{case}: {refused}");

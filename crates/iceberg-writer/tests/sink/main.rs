@@ -7,6 +7,8 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "../../../iceberg-table/tests/catalogs/committing.rs"]
+mod committing;
 mod conformance;
 mod faults;
 mod files;
