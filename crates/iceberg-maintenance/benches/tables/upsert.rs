@@ -7,7 +7,7 @@ use crate::measure::{Cost, measured, median};
 use crate::rows::{Key, batch, batches, mixed};
 
 const KEYS: u64 = 1_000;
-const ROUNDS: u64 = 7;
+const ROUNDS: u64 = 15;
 
 /// The number of one of a round's rows in a table of so many.
 type Number = fn(round: u64, index: u64, rows: u64) -> u64;
